@@ -1,0 +1,259 @@
+"""Every setting of the product: where it comes from, what it means, its default.
+
+Settings are environment variables. They are read here and nowhere else, once, and all problems
+are reported together: ``AppSettings.from_env()`` either returns a frozen object or raises one
+``SettingsError`` that names each variable, what it must be and how to fix it, never its value.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+DEFAULT_MODEL = "llama-3.3-70b"
+
+HTTP_DEADLINE_SECONDS = 220
+"""Azure cuts an HTTP answer at about 230 s; a turn must be over a little before that."""
+
+
+class SettingsError(ValueError):
+    """One or more settings are wrong; the text lists each of them with its fix."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        lines = "".join(f"\n  - {problem}" for problem in problems)
+        super().__init__(f"{len(problems)} setting(s) need attention:{lines}")
+
+
+@dataclass(frozen=True, slots=True)
+class Env:
+    """The environment variable behind a field, and an example that shows its form."""
+
+    name: str
+    example: str = ""
+
+
+_KINDS: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number"}
+
+
+class Settings(BaseModel):
+    """A frozen group of settings, readable from the environment."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        protected_namespaces=(),
+        str_strip_whitespace=True,
+        use_attribute_docstrings=True,
+    )
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Read every field from ``environ`` (default: the process environment).
+
+        Raises:
+            SettingsError: naming every wrong variable at once.
+        """
+        source = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, group in cls._groups():
+            try:
+                values[name] = group.from_env(source)
+            except SettingsError as error:
+                problems += error.problems
+        variables = cls.variables()
+        for name, env in variables.items():
+            if text := source.get(env.name, "").strip():
+                values[name] = text
+        try:
+            settings = cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError(
+                problems + [cls._explain(detail) for detail in error.errors()]
+            ) from None
+        if problems:
+            raise SettingsError(problems)
+        return settings
+
+    @classmethod
+    def variables(cls) -> dict[str, Env]:
+        """Map each field of this group to its environment variable, in order of declaration."""
+        return {
+            name: env
+            for name, field in cls.model_fields.items()
+            for env in field.metadata
+            if isinstance(env, Env)
+        }
+
+    @classmethod
+    def _groups(cls) -> list[tuple[str, type[Settings]]]:
+        return [
+            (name, field.annotation)
+            for name, field in cls.model_fields.items()
+            if isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+        ]
+
+    @classmethod
+    def _explain(cls, detail: ErrorDetails) -> str:
+        name = str(detail["loc"][0])
+        env = cls.variables()[name]
+        kind = _KINDS.get(cls.model_fields[name].annotation, "text")
+        example = f"; for example {env.name}={env.example}" if env.example else ""
+        return f"{env.name} must be {kind}: {detail['msg']}{example}"
+
+
+class FoundryAgentServiceConfig(Settings):
+    """How to reach the Foundry Agent Service and how its model should answer."""
+
+    endpoint_url: Annotated[
+        str,
+        Env("FOUNDRY_AGENT_SERVICE_ENDPOINT", "https://acme.services.ai.azure.com/api/projects/p"),
+    ] = ""
+    """Project endpoint (agents, conversations; Entra tokens only) or resource endpoint ending in
+    `/openai/v1` (models only; API key or Entra token)."""
+
+    api_key: Annotated[str, Env("FOUNDRY_AGENT_SERVICE_API_KEY")] = Field(default="", repr=False)
+    """API key of the resource. Works on resource endpoints only; leave empty to use Entra."""
+
+    agent_id: Annotated[str, Env("FOUNDRY_AGENT_ID", "support-agent")] = ""
+    """Name of a Foundry agent, or `name:version`. Empty: the model is called directly."""
+
+    model: Annotated[str, Env("FOUNDRY_MODEL", DEFAULT_MODEL)] = DEFAULT_MODEL
+    """Name of the model deployment, used where no agent is configured."""
+
+    enable_stateful_threads: Annotated[bool, Env("FOUNDRY_ENABLE_STATEFUL_THREADS", "true")] = True
+    """Keep conversations in Foundry. Off: every message stands alone and threads are refused."""
+
+    enable_entra_agent_id: Annotated[bool, Env("FOUNDRY_ENABLE_ENTRA_AGENT_ID", "true")] = True
+    """Sign in with Microsoft Entra ID when no API key is set."""
+
+    enable_foundry_tools: Annotated[bool, Env("FOUNDRY_ENABLE_FOUNDRY_TOOLS", "true")] = True
+    """Allow tools in requests. Off: a request that names tools is refused."""
+
+    timeout: Annotated[float, Env("FOUNDRY_TIMEOUT", "60")] = Field(default=60, gt=0, le=1740)
+    """Seconds for a whole turn, retries included; while streaming, the longest silence allowed."""
+
+    max_retries: Annotated[int, Env("FOUNDRY_MAX_RETRIES", "3")] = Field(default=3, ge=0, le=10)
+    """How often a failed call may be repeated, where repeating it is safe."""
+
+    temperature: Annotated[float, Env("FOUNDRY_TEMPERATURE", "0.7")] = Field(
+        default=0.7, ge=0, le=1
+    )
+    """Sampling temperature, 0.0 (most predictable) to 1.0."""
+
+    max_tokens: Annotated[int, Env("FOUNDRY_MAX_TOKENS", "4096")] = Field(default=4096, ge=1)
+    """The most tokens an answer may have."""
+
+    top_p: Annotated[float, Env("FOUNDRY_TOP_P", "0.9")] = Field(default=0.9, ge=0, le=1)
+    """Nucleus sampling: the share of probability the next token is drawn from."""
+
+    pool_size: Annotated[int, Env("FOUNDRY_POOL_SIZE", "2000")] = Field(default=2000, ge=1)
+    """The most connections to Foundry that one process opens."""
+
+
+class IdentitySettings(Settings):
+    """Which Entra identity the app signs in with."""
+
+    client_id: Annotated[str, Env("AZURE_CLIENT_ID")] = ""
+    """Client id of the user-assigned managed identity. Empty: the system-assigned one."""
+
+    tenant_id: Annotated[str, Env("AZURE_TENANT_ID")] = ""
+    """Tenant to sign in to. Empty: the default tenant of the signed-in developer."""
+
+    managed_identity_endpoint: Annotated[str, Env("IDENTITY_ENDPOINT")] = ""
+    """Set by Azure where a managed identity is assigned; its presence chooses that identity."""
+
+
+class StorageSettings(Settings):
+    """Where state is kept: Table Storage for records, Queue Storage for jobs."""
+
+    connection_string: Annotated[str, Env("AzureWebJobsStorage", "UseDevelopmentStorage=true")] = (
+        Field(default="", repr=False)
+    )
+    """Connection string of the storage account; local development only."""
+
+    table_service_uri: Annotated[str, Env("AzureWebJobsStorage__tableServiceUri")] = ""
+    """Table endpoint of the storage account, reached with the managed identity."""
+
+    queue_service_uri: Annotated[str, Env("AzureWebJobsStorage__queueServiceUri")] = ""
+    """Queue endpoint of the storage account, reached with the managed identity."""
+
+    state_table: Annotated[str, Env("STATE_TABLE_NAME", "aosfoundry")] = Field(
+        default="aosfoundry", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$"
+    )
+    """Table of threads, turns and jobs."""
+
+    jobs_queue: Annotated[str, Env("JOBS_QUEUE_NAME", "agent-jobs")] = Field(
+        default="agent-jobs", min_length=3, max_length=56, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$"
+    )
+    """Queue whose messages are jobs to run; `<name>-poison` receives those that cannot be run."""
+
+    record_content: Annotated[bool, Env("RECORD_CONTENT", "true")] = True
+    """Keep the text of questions and answers in turn rows. Off: only figures and ids are kept."""
+
+
+class MLConfig(Settings):
+    """The Agent Operating System's machine-learning settings that concern Foundry."""
+
+    enable_foundry_agent_service: bool = True
+    """Offer the Foundry Agent Service as a model."""
+
+    foundry_agent_service_endpoint: Annotated[str, Env("FOUNDRY_AGENT_SERVICE_ENDPOINT")] = ""
+    """As `FoundryAgentServiceConfig.endpoint_url`."""
+
+    foundry_agent_service_api_key: Annotated[str, Env("FOUNDRY_AGENT_SERVICE_API_KEY")] = Field(
+        default="", repr=False
+    )
+    """As `FoundryAgentServiceConfig.api_key`."""
+
+    foundry_agent_id: Annotated[str, Env("FOUNDRY_AGENT_ID")] = ""
+    """As `FoundryAgentServiceConfig.agent_id`."""
+
+    foundry_model: Annotated[str, Env("FOUNDRY_MODEL")] = DEFAULT_MODEL
+    """As `FoundryAgentServiceConfig.model`."""
+
+    foundry_enable_stateful_threads: Annotated[bool, Env("FOUNDRY_ENABLE_STATEFUL_THREADS")] = True
+    """As `FoundryAgentServiceConfig.enable_stateful_threads`."""
+
+    foundry_enable_entra_agent_id: Annotated[bool, Env("FOUNDRY_ENABLE_ENTRA_AGENT_ID")] = True
+    """As `FoundryAgentServiceConfig.enable_entra_agent_id`."""
+
+    foundry_enable_foundry_tools: Annotated[bool, Env("FOUNDRY_ENABLE_FOUNDRY_TOOLS")] = True
+    """As `FoundryAgentServiceConfig.enable_foundry_tools`."""
+
+    def foundry(self) -> FoundryAgentServiceConfig:
+        """These settings as the client takes them."""
+        return FoundryAgentServiceConfig(
+            endpoint_url=self.foundry_agent_service_endpoint,
+            api_key=self.foundry_agent_service_api_key,
+            agent_id=self.foundry_agent_id,
+            model=self.foundry_model,
+            enable_stateful_threads=self.foundry_enable_stateful_threads,
+            enable_entra_agent_id=self.foundry_enable_entra_agent_id,
+            enable_foundry_tools=self.foundry_enable_foundry_tools,
+        )
+
+
+class AppSettings(Settings):
+    """Everything the Functions app reads, in groups."""
+
+    foundry: FoundryAgentServiceConfig = FoundryAgentServiceConfig()
+    """The Foundry Agent Service."""
+
+    identity: IdentitySettings = IdentitySettings()
+    """The app's own identity."""
+
+    storage: StorageSettings = StorageSettings()
+    """Tables and queues."""
+
+    @property
+    def turn_seconds(self) -> float:
+        """How long a turn may take while its caller waits on HTTP."""
+        return min(self.foundry.timeout, HTTP_DEADLINE_SECONDS)

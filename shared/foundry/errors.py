@@ -1,0 +1,129 @@
+"""What can go wrong between us and Foundry.
+
+FoundryError
+├── ConfigurationError          a setting is missing or cannot work (also a ValueError)
+├── AuthenticationError         the credential was refused or could not be had
+├── PermissionDeniedError       the identity lacks a role, or the network is closed
+├── NotFoundError               agent, deployment, conversation or response is not there
+├── InvalidRequestError         the request cannot succeed as it is
+│   └── ContentFilteredError    a content filter stopped the question or the answer
+├── ThreadBusyError             another turn holds the thread
+├── RateLimitedError            the deployment's quota is used up (`retry_after`)
+├── TimeoutError                no answer within the deadline (also the builtin TimeoutError)
+├── ServiceUnavailableError     Foundry cannot be reached, or failed inside
+└── ProtocolError               the answer was not one that the protocol allows
+"""
+
+from __future__ import annotations
+
+import builtins
+
+__all__ = [
+    "AuthenticationError",
+    "ConfigurationError",
+    "ContentFilteredError",
+    "FoundryError",
+    "InvalidRequestError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "ProtocolError",
+    "RateLimitedError",
+    "ServiceUnavailableError",
+    "ThreadBusyError",
+    "TimeoutError",
+]
+
+
+class FoundryError(Exception):
+    """The root of all errors of this package; its text says what to do."""
+
+    code = "foundry_error"
+    """Stable, machine-readable name of the problem."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        status_code: int | None = None,
+        request_id: str | None = None,
+        retry_after: float | None = None,
+        may_have_run: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or self.code
+        self.status_code = status_code
+        """HTTP status of Foundry's answer; None where there was none."""
+        self.request_id = request_id
+        """Foundry's id of the call; Microsoft's support asks for it."""
+        self.retry_after = retry_after
+        """Seconds to wait before trying again, where Foundry said so."""
+        self.may_have_run = may_have_run
+        """The call may have taken effect although no answer arrived."""
+
+
+class ConfigurationError(FoundryError, ValueError):
+    """A setting is missing or cannot work; the text names it and the fix."""
+
+    code = "configuration_error"
+
+
+class AuthenticationError(FoundryError):
+    """The key or token was refused, or no token could be had."""
+
+    code = "authentication_failed"
+
+
+class PermissionDeniedError(FoundryError):
+    """The identity is known but lacks a role, or the network is closed to it."""
+
+    code = "permission_denied"
+
+
+class NotFoundError(FoundryError):
+    """The agent, deployment, conversation or response does not exist (any more)."""
+
+    code = "not_found"
+
+
+class InvalidRequestError(FoundryError):
+    """Foundry refuses the request as it is; sending it again cannot help."""
+
+    code = "invalid_request"
+
+
+class ContentFilteredError(InvalidRequestError):
+    """A content filter stopped the question or the answer."""
+
+    code = "content_filter"
+
+
+class ThreadBusyError(FoundryError):
+    """Another turn runs on the thread; try again when it is over."""
+
+    code = "thread_busy"
+
+
+class RateLimitedError(FoundryError):
+    """The deployment's quota is used up for now."""
+
+    code = "rate_limited"
+
+
+class TimeoutError(FoundryError, builtins.TimeoutError):  # noqa: A001 - named as its builtin twin
+    """No complete answer came within the deadline."""
+
+    code = "timeout"
+
+
+class ServiceUnavailableError(FoundryError):
+    """Foundry could not be reached, or failed inside."""
+
+    code = "service_unavailable"
+
+
+class ProtocolError(FoundryError):
+    """The answer was not one that the protocol allows."""
+
+    code = "protocol_error"

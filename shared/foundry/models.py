@@ -1,0 +1,110 @@
+"""The values that go into and come out of the client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+Usage = dict[str, int]
+"""Token counts: `input_tokens`, `output_tokens`, `total_tokens`, and `cached_tokens`,
+`reasoning_tokens` where given. What the service did not say is absent, never 0."""
+
+
+class FinishReason(StrEnum):
+    """Why an answer ended."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRequest:
+    """What the caller wants said and how; None means "as configured"."""
+
+    message: str
+    domain: str = "general"
+    system_prompt: str | None = None
+    tools: tuple[str, ...] = ()
+    model: str | None = None
+    temperature: float | None = None
+    max_tokens: int | None = None
+    top_p: float | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Backing:
+    """Where Foundry keeps a thread: in a conversation, or in a chain of responses."""
+
+    conversation_id: str | None = None
+    last_response_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResult:
+    """A finished turn as Foundry reported it."""
+
+    content: str
+    finish_reason: FinishReason
+    response_id: str
+    model: str
+    agent_id: str | None = None
+    tools_used: tuple[str, ...] = ()
+    usage: Usage = field(default_factory=Usage)
+    last_item_id: str | None = None
+    """The newest item of the conversation: where the next look-back starts."""
+    request_id: str | None = None
+    latency: float = 0.0
+    """Seconds spent in Foundry."""
+
+
+@dataclass(slots=True)
+class FoundryResponse:
+    """The answer to a message, or with ``success=False`` the reason why there is none."""
+
+    content: str
+    thread_id: str | None = None
+    agent_id: str | None = None
+    model: str = ""
+    tools_used: list[str] = field(default_factory=list[str])
+    usage: Usage = field(default_factory=Usage)
+    metadata: dict[str, Any] = field(default_factory=dict[str, Any])
+    success: bool = True
+    error: str | None = None
+    error_code: str | None = None
+
+
+@dataclass(slots=True)
+class ThreadInfo:
+    """What is known of a thread without reading its history."""
+
+    thread_id: str
+    agent_id: str | None
+    created_at: datetime
+    last_accessed: datetime
+    message_count: int = 0
+    """Messages sent on the thread; answers are not counted."""
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a thread's history."""
+
+    id: str
+    role: str
+    content: str
+    created_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MessagePage:
+    """A page of history, newest message first."""
+
+    messages: tuple[Message, ...]
+    next_cursor: str | None = None
+    """Give it back to get the next, older page; None on the last."""

@@ -1,0 +1,167 @@
+"""One HTTP attempt against Foundry: send, wait within limits, read, or raise our error.
+
+httpx is the API and the aiohttp transport carries it, because httpx's own pool collapses with
+many connections in flight. No other module of the package knows about HTTP libraries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import json
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import aiohttp
+import httpx
+from azure.core.exceptions import ClientAuthenticationError
+from httpx_aiohttp import AiohttpTransport
+
+from ..identity.credentials import Credential
+from .error_bodies import error_from_response
+from .errors import AuthenticationError, ProtocolError, ServiceUnavailableError, TimeoutError
+from .wire_json import JsonObject
+
+log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_SECONDS = 15.0
+"""5 s, the usual default, is reported too short for Foundry under load."""
+
+KEEPALIVE_SECONDS = 60.0
+
+_NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operation: what to send where."""
+
+    method: str
+    url: str
+    body: JsonObject | None = None
+    query: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A successful answer."""
+
+    body: JsonObject
+    request_id: str | None
+
+
+class Transport:
+    """Sends calls with a credential over pooled connections.
+
+    Create it on the event loop that will use it, and close it there.
+    """
+
+    def __init__(
+        self,
+        credential: Credential,
+        *,
+        pool_size: int,
+        http: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._credential = credential
+        limits = httpx.Limits(max_connections=pool_size, keepalive_expiry=KEEPALIVE_SECONDS)
+        self._http = httpx.AsyncClient(
+            transport=http or AiohttpTransport(limits=limits),
+            headers={"User-Agent": "agent-operating-system-foundry"},
+            timeout=httpx.Timeout(None, connect=CONNECT_TIMEOUT_SECONDS),
+        )
+
+    async def send(self, call: Call, *, seconds: float) -> Reply:
+        """Make one attempt that takes at most ``seconds``.
+
+        Raises:
+            FoundryError: whose `may_have_run` says whether the call may have taken effect.
+        """
+        attempt_id = str(uuid.uuid4())
+        try:
+            async with asyncio.timeout(seconds):
+                response = await self._request(call, attempt_id)
+        except builtins.TimeoutError as error:
+            raise TimeoutError(
+                f"Foundry gave no answer within {seconds:g} s. Raise FOUNDRY_TIMEOUT for long "
+                "answers, or submit the message as a job.",
+                request_id=attempt_id,
+                may_have_run=True,
+            ) from error
+        except httpx.TransportError as error:
+            raise _unreachable(error, attempt_id) from error
+        return _reply(response, attempt_id)
+
+    async def _request(self, call: Call, attempt_id: str) -> httpx.Response:
+        try:
+            headers = dict(await self._credential.headers())
+        except ClientAuthenticationError as error:
+            raise AuthenticationError(
+                f"No Entra token could be had: {error.message}. Check that the app's managed "
+                "identity exists (AZURE_CLIENT_ID), or sign in with 'az login'."
+            ) from error
+        headers["x-ms-client-request-id"] = attempt_id
+        content = None
+        if call.body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode()
+        response = await self._http.request(
+            call.method, call.url, content=content, params=call.query or None, headers=headers
+        )
+        log.debug("%s %s -> %d (%s)", call.method, call.url, response.status_code, attempt_id)
+        return response
+
+    async def aclose(self) -> None:
+        """Close all connections and the credential."""
+        await self._http.aclose()
+        await self._credential.aclose()
+
+
+def _reply(response: httpx.Response, attempt_id: str) -> Reply:
+    request_id = (
+        response.headers.get("x-request-id")
+        or response.headers.get("apim-request-id")
+        or attempt_id
+    )
+    if response.status_code >= 400:
+        raise error_from_response(
+            response.status_code, response.headers, response.content, request_id
+        )
+    if not response.content:
+        return Reply({}, request_id)
+    try:
+        body: Any = json.loads(response.content)
+    except ValueError as error:
+        raise ProtocolError(
+            "Foundry's answer is not JSON. Check that FOUNDRY_AGENT_SERVICE_ENDPOINT leads to "
+            "Foundry and not to a proxy's page.",
+            status_code=response.status_code,
+            request_id=request_id,
+            may_have_run=True,
+        ) from error
+    if not isinstance(body, dict):
+        raise ProtocolError("Foundry's answer is not a JSON object.", request_id=request_id)
+    return Reply(cast("JsonObject", body), request_id)
+
+
+def _unreachable(error: httpx.TransportError, attempt_id: str) -> ServiceUnavailableError:
+    """A broken exchange; the cause tells whether the request had left before it broke.
+
+    The aiohttp transport reports a cut connection as `httpx.ConnectTimeout`, so the class of the
+    error itself proves nothing.
+    """
+    cause = error.__cause__
+    if isinstance(cause, _NEVER_SENT) or (cause is None and isinstance(error, httpx.ConnectError)):
+        return ServiceUnavailableError(
+            "Foundry cannot be reached. Check FOUNDRY_AGENT_SERVICE_ENDPOINT, DNS and the "
+            "network rules between this app and Foundry.",
+            request_id=attempt_id,
+        )
+    return ServiceUnavailableError(
+        "The connection to Foundry broke before the answer was complete; try again.",
+        request_id=attempt_id,
+        may_have_run=True,
+    )

@@ -1,0 +1,1 @@
+"""The identities with which the app calls Azure."""

@@ -1,0 +1,1 @@
+"""Jobs: turns that run from a queue."""
