@@ -1,0 +1,92 @@
+"""Loads a function app and tells which triggers its functions have."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, cast
+
+from azure.functions import FunctionApp
+
+from local.host.settings import HostConfigurationError
+
+HTTP_TRIGGER = "httpTrigger"
+QUEUE_TRIGGER = "queueTrigger"
+TIMER_TRIGGER = "timerTrigger"
+_SERVED_BINDINGS = {HTTP_TRIGGER, QUEUE_TRIGGER, TIMER_TRIGGER, "http"}
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function of the app with its trigger."""
+
+    name: str
+    handler: Callable[..., object]
+    """What the app's author wrote; coroutine functions run on the loop, others in a thread."""
+    trigger_type: str
+    trigger: Mapping[str, object]
+    """The trigger binding as function.json would hold it."""
+    directory: str
+    takes_context: bool
+
+    @property
+    def trigger_argument(self) -> str:
+        """The name of the parameter that receives what triggered the function."""
+        return str(self.trigger["name"])
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the handler runs on the event loop, decided as the Python worker does."""
+        return inspect.iscoroutinefunction(self.handler)
+
+
+def load_app_module(app_dir: Path) -> ModuleType:
+    """Import the app's script (`function_app.py` unless PYTHON_SCRIPT_FILE_NAME says other)."""
+    script = os.environ.get("PYTHON_SCRIPT_FILE_NAME", "function_app.py")
+    if not (app_dir / script).is_file():
+        raise HostConfigurationError(f"{app_dir / script} does not exist.")
+    sys.path.insert(0, str(app_dir))
+    return importlib.import_module(Path(script).stem)
+
+
+def index_functions(module: ModuleType) -> list[Function]:
+    """Read the functions of the module's FunctionApp; it can be asked only once."""
+    apps = [value for value in vars(module).values() if isinstance(value, FunctionApp)]
+    if len(apps) != 1:
+        raise HostConfigurationError(
+            f"{module.__name__} must hold exactly one azure.functions.FunctionApp, not {len(apps)}."
+        )
+    # The library does not annotate what a function and its bindings answer.
+    built = cast("list[Any]", apps[0].get_functions())
+    return [_describe(function) for function in built]
+
+
+def _describe(function: Any) -> Function:
+    name = str(function.get_function_name())
+    bindings: list[dict[str, Any]] = [b.get_dict_repr() for b in function.get_bindings()]
+    unknown = {str(binding["type"]) for binding in bindings} - _SERVED_BINDINGS
+    if unknown:
+        raise HostConfigurationError(
+            f"function {name} has a binding that the local host does not serve: "
+            f"{', '.join(sorted(unknown))}. Install Azure Functions Core Tools to run it."
+        )
+    trigger = next(b for b in bindings if str(b["type"]).endswith("Trigger"))
+    handler: Callable[..., Any] = function.get_user_function()
+    parameters = set(inspect.signature(handler).parameters)
+    bound = {str(b["name"]) for b in bindings} - {"$return"}
+    if parameters - {"context"} != bound - {"context"}:
+        raise HostConfigurationError(
+            f"function {name} takes {sorted(parameters)}, but its bindings are {sorted(bound)}."
+        )
+    return Function(
+        name=name,
+        handler=handler,
+        trigger_type=str(trigger["type"]),
+        trigger=trigger,
+        directory=str(Path(inspect.getfile(inspect.unwrap(handler))).parent),
+        takes_context="context" in parameters - bound,
+    )

@@ -1,0 +1,196 @@
+"""Starts the triggers of a function app, and stops them in order."""
+
+import asyncio
+import inspect
+import logging
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Protocol, cast
+
+import uvicorn
+from azure.functions.queue import QueueMessage
+
+from local.host.functions import (
+    HTTP_TRIGGER,
+    QUEUE_TRIGGER,
+    TIMER_TRIGGER,
+    Function,
+    index_functions,
+    load_app_module,
+)
+from local.host.invocation import Invoker
+from local.host.queues import POISON_SUFFIX, MessageHandler, QueueListener
+from local.host.routing import RouteTable
+from local.host.settings import (
+    HostConfigurationError,
+    HostSettings,
+    LocalSettings,
+    QueueSettings,
+    substitute_settings,
+)
+from local.host.storage import QueueAccounts
+from local.host.timers import TimerListener
+from local.host.web import HttpHost, KeyCheck, with_cors
+
+logger = logging.getLogger("local.host")
+
+# How many connections may wait to be accepted; uvicorn's own default.
+LISTEN_BACKLOG = 2048
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """What the command line says."""
+
+    host: str
+    port: int
+    app_dir: Path
+    grace_seconds: int
+    """How long running invocations may go on after the host was told to stop."""
+
+
+class Listener(Protocol):
+    """A trigger that is not HTTP."""
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Serve until `stopping` is set, then finish what runs; cancelled, cut it short."""
+        ...
+
+
+async def serve(options: HostOptions, local: LocalSettings, settings: HostSettings) -> None:
+    """Serve the app until SIGTERM or SIGINT.
+
+    Raises HostConfigurationError where the app or its settings cannot be served.
+    """
+    listening = _listen(options.host, options.port)
+    module = load_app_module(options.app_dir)
+    functions = index_functions(module)
+    invoker = Invoker(settings.function_timeout)
+    accounts = QueueAccounts(os.environ)
+    try:
+        routes = RouteTable(_with_trigger(functions, HTTP_TRIGGER), settings.route_prefix)
+        listeners: list[Listener] = [
+            *_queue_listeners(functions, invoker, accounts, settings.queues),
+            *_timer_listeners(functions, invoker),
+        ]
+        web = with_cors(HttpHost(routes, KeyCheck(local), invoker), local)
+        server = _WebServer(
+            uvicorn.Config(
+                web,
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                backlog=LISTEN_BACKLOG,
+                timeout_graceful_shutdown=options.grace_seconds,
+            )
+        )
+        for route in routes.routes:
+            methods = ",".join(sorted(route.methods)) or "any method"
+            logger.info("Function %s: %s %s", route.function.name, methods, route.template)
+        await _run_until_stopped(server, listening, listeners, options.grace_seconds)
+    finally:
+        invoker.close()
+        await _close_app(module)
+        await accounts.aclose()
+    logger.info("Stopped")
+
+
+class _WebServer(uvicorn.Server):
+    """uvicorn without signal handling of its own: the host stops all its triggers together."""
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """Leave the signals to the host."""
+        yield
+
+
+async def _run_until_stopped(
+    server: uvicorn.Server,
+    listening: socket.socket,
+    listeners: Iterable[Listener],
+    grace_seconds: int,
+) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopping.set)
+    tasks = [asyncio.create_task(listener.run(stopping)) for listener in listeners]
+    tasks.append(asyncio.create_task(server.serve(sockets=[listening])))
+    stop_asked = asyncio.create_task(stopping.wait())
+    host, port = listening.getsockname()[:2]
+    logger.info("Listening on http://%s:%s", host, port)
+    # A task that ends before the stop has failed: end the others and let its error out.
+    await asyncio.wait([stop_asked, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    logger.info("Stopping; running invocations have %s s to finish", grace_seconds)
+    stopping.set()
+    server.should_exit = True
+    # uvicorn cuts its own requests off when the grace is over, so it needs a moment more.
+    _, late = await asyncio.wait(tasks, timeout=grace_seconds)
+    for task in late:
+        if task is not tasks[-1]:
+            task.cancel()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
+
+
+def _queue_listeners(
+    functions: list[Function], invoker: Invoker, accounts: QueueAccounts, settings: QueueSettings
+) -> list[QueueListener]:
+    listeners: list[QueueListener] = []
+    for function in _with_trigger(functions, QUEUE_TRIGGER):
+        service = accounts.service(str(function.trigger["connection"]))
+        name = substitute_settings(str(function.trigger["queueName"]), os.environ)
+        is_poison = name.endswith(POISON_SUFFIX)
+        listeners.append(
+            QueueListener(
+                service.get_queue_client(name),
+                None if is_poison else service.get_queue_client(name + POISON_SUFFIX),
+                _message_handler(function, invoker, name),
+                settings,
+            )
+        )
+        logger.info("Function %s: queue %s", function.name, name)
+    return listeners
+
+
+def _message_handler(function: Function, invoker: Invoker, queue_name: str) -> MessageHandler:
+    async def handle(message: QueueMessage) -> None:
+        reason = f"message {message.id} of queue {queue_name}"
+        await invoker.invoke(function, message, reason)
+
+    return handle
+
+
+def _timer_listeners(functions: list[Function], invoker: Invoker) -> list[TimerListener]:
+    timers = _with_trigger(functions, TIMER_TRIGGER)
+    for function in timers:
+        logger.info("Function %s: timer %s", function.name, function.trigger["schedule"])
+    return [TimerListener(function, invoker, os.environ) for function in timers]
+
+
+def _with_trigger(functions: list[Function], trigger_type: str) -> list[Function]:
+    return [function for function in functions if function.trigger_type == trigger_type]
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port), backlog=LISTEN_BACKLOG)
+    except OSError as error:
+        raise HostConfigurationError(
+            f"cannot listen on {host}:{port}: {error.strerror}."
+        ) from error
+
+
+async def _close_app(module: ModuleType) -> None:
+    """Await the app's module-level `aclose`, where it has one."""
+    aclose = getattr(module, "aclose", None)
+    if inspect.iscoroutinefunction(aclose):
+        await cast("Callable[[], Awaitable[None]]", aclose)()

@@ -1,0 +1,84 @@
+"""Opens the queues of a trigger's `connection`, named as the Functions host names them."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from azure.storage.queue.aio import QueueServiceClient
+
+from local.host.settings import HostConfigurationError
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
+
+# Azurite's account and key are public and the same everywhere: documented by Azure Storage.
+DEVELOPMENT_STORAGE = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
+    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
+    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
+)
+
+
+class QueueAccounts:
+    """One service client for each `connection` that the app's triggers use."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        self._clients: dict[str, QueueServiceClient] = {}
+        self._credentials: list[AsyncTokenCredential] = []
+
+    def service(self, connection: str) -> QueueServiceClient:
+        """Return the client for a connection name, such as `AzureWebJobsStorage`.
+
+        The name stands for a connection string, or for identity-based settings `NAME__...`.
+        """
+        if connection not in self._clients:
+            self._clients[connection] = self._open(connection)
+        return self._clients[connection]
+
+    async def aclose(self) -> None:
+        """Close every client and credential."""
+        for client in self._clients.values():
+            await client.close()
+        for credential in self._credentials:
+            await credential.close()
+
+    def _open(self, connection: str) -> QueueServiceClient:
+        environment = self._environment
+        # A connection may be named without its AzureWebJobs prefix.
+        for name in (connection, f"AzureWebJobs{connection}"):
+            if text := environment.get(name):
+                return QueueServiceClient.from_connection_string(_expand(text))
+            if url := _queue_service_uri(name, environment):
+                return QueueServiceClient(url, credential=self._credential(name))
+        raise HostConfigurationError(
+            f"the connection {connection} of a queue trigger is not set: put a connection string "
+            f"into {connection} or an address into {connection}__queueServiceUri."
+        )
+
+    def _credential(self, name: str) -> "AsyncTokenCredential":
+        # Imported late: only identity-based connections need it, and it takes its time.
+        from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
+
+        client_id = self._environment.get(f"{name}__clientId")
+        if self._environment.get(f"{name}__credential", "").lower() == "managedidentity":
+            credential: AsyncTokenCredential = ManagedIdentityCredential(client_id=client_id)
+        else:
+            credential = DefaultAzureCredential()
+        self._credentials.append(credential)
+        return credential
+
+
+def _expand(connection_string: str) -> str:
+    """Spell out the short form for the storage emulator, which the Python SDK does not know."""
+    if connection_string.strip().rstrip(";").lower() == "usedevelopmentstorage=true":
+        return DEVELOPMENT_STORAGE
+    return connection_string
+
+
+def _queue_service_uri(name: str, environment: Mapping[str, str]) -> str | None:
+    if url := environment.get(f"{name}__queueServiceUri"):
+        return url
+    account = environment.get(f"{name}__accountName")
+    return f"https://{account}.queue.core.windows.net" if account else None

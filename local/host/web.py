@@ -1,0 +1,115 @@
+"""The HTTP side of the host: keys, routes, and the request that a function sees.
+
+As in the Python worker, one FastAPI catch-all hands the function its request and sends what the
+function returns, so a response class, a stream, a dict or a pydantic model means the same here.
+"""
+
+import hmac
+import logging
+import os
+import time
+
+from fastapi import FastAPI, HTTPException, Request, Response
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from local.host.functions import Function
+from local.host.invocation import InvocationFailedError, Invoker, Trace
+from local.host.routing import Match, RouteTable
+from local.host.settings import LocalSettings
+
+logger = logging.getLogger("local.host")
+
+_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"]
+_MATCH = "local.host.match"
+
+
+class KeyCheck:
+    """Access keys of functions, asked for only where local.settings.json configures one."""
+
+    def __init__(self, settings: LocalSettings) -> None:
+        self._function_key = settings.function_key
+        self._master_key = settings.master_key
+
+    def allows(self, function: Function, given: str | None) -> bool:
+        """Tell whether a request with the key `given` may call `function`."""
+        level = str(function.trigger.get("authLevel") or "function").lower()
+        if level == "anonymous" or (self._function_key is None and self._master_key is None):
+            return True
+        accepted = [self._master_key]
+        if level == "function":
+            accepted.append(self._function_key)
+        return any(
+            hmac.compare_digest(key.encode(), (given or "").encode()) for key in accepted if key
+        )
+
+
+class HttpHost:
+    """ASGI application: the host's own pages, then the function that the route table names."""
+
+    def __init__(self, routes: RouteTable, keys: KeyCheck, invoker: Invoker) -> None:
+        self._routes = routes
+        self._keys = keys
+        self._invoker = invoker
+        self._started = time.monotonic()
+        self._functions = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
+        self._functions.add_api_route(
+            "/{path:path}", self._call, methods=_METHODS, response_model=None
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        if scope["type"] != "http":
+            return  # neither lifespan nor websockets exist behind the host
+        match = self._routes.match(scope["method"], scope["raw_path"].decode("ascii"))
+        if match is None:
+            await self._own_page(scope)(scope, receive, send)
+        elif not self._keys.allows(match.function, _given_key(Request(scope))):
+            await Response(status_code=401)(scope, receive, send)
+        else:
+            scope[_MATCH] = match
+            await self._functions(scope, receive, send)
+
+    async def _call(self, request: Request) -> object:
+        match: Match = request.scope[_MATCH]
+        # The extension's synchronizer does the same: it empties and refills the dict in place.
+        request.path_params.clear()
+        request.path_params.update(match.path_params)
+        trace = Trace(request.headers.get("traceparent", ""), request.headers.get("tracestate", ""))
+        reason = f"{request.method} {request.url.path}"
+        try:
+            return await self._invoker.invoke(match.function, request, reason, trace)
+        except InvocationFailedError as failure:
+            if isinstance(failure.__cause__, HTTPException):
+                raise failure.__cause__ from None
+            return Response(status_code=500)
+
+    def _own_page(self, scope: Scope) -> Response:
+        if scope["method"] not in {"GET", "HEAD"}:
+            return Response(status_code=404)
+        if scope["path"] == "/":
+            return PlainTextResponse("Your function app is up and running.\n")
+        if scope["path"] == "/admin/host/status":
+            uptime_ms = int((time.monotonic() - self._started) * 1000)
+            return JSONResponse(
+                {"id": f"local-{os.getpid()}", "state": "Running", "processUptime": uptime_ms}
+            )
+        return Response(status_code=404)
+
+
+def with_cors(app: ASGIApp, settings: LocalSettings) -> ASGIApp:
+    """Answer cross-origin requests as `Host.CORS` says; without it the browser decides."""
+    if not settings.cors_origins:
+        return app
+    return CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_credentials=settings.cors_credentials,
+        allow_methods=("*",),
+        allow_headers=("*",),
+    )
+
+
+def _given_key(request: Request) -> str | None:
+    return request.headers.get("x-functions-key") or request.query_params.get("code")
