@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 
@@ -89,9 +90,13 @@ def _serve(listener: socket.socket, settings: EmulatorSettings, log_level: str) 
     server = _Server(config, f"Foundry emulator ready: {url} (model: {settings.backend.backend})")
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn stops on these and then raises them again, which must not end us unclean
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _ignore)
     asyncio.run(server.serve(sockets=[listener]))
     return 0
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Let a signal pass."""
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ async def get(call: Call) -> Response:
 
 async def list_all(call: Call) -> Response:
     """GET /agents."""
-    page = stored_page(call, "agents", kind=call.query("kind"))
+    page = stored_page(call, "agents", {"kind": call.query("kind")})
     return page_answer(page, lambda row: _details(call.service.store, row))
 
 
@@ -100,7 +100,7 @@ async def create_version(call: Call) -> Response:
 
 async def list_versions(call: Call) -> Response:
     """GET /agents/{name}/versions."""
-    return page_answer(stored_page(call, "agent_versions", agent_name=_find(call)["id"]))
+    return page_answer(stored_page(call, "agent_versions", {"agent_name": _find(call)["id"]}))
 
 
 async def get_version(call: Call) -> Response:

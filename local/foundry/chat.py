@@ -1,5 +1,6 @@
 """POST /openai/v1/chat/completions, for backends that speak the older OpenAI form."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator
@@ -81,12 +82,15 @@ async def _chunks(
         "created": int(time.time()),
         "model": wanted.model,
     }
-    called = False
+    fault, called = call.fault, False
+    pause = fault.seconds if fault is not None and fault.kind is FaultKind.SLOW else 0.0
+    hides_usage = fault is not None and fault.kind is FaultKind.NO_USAGE
     with_usage = not wanted.stream or (wanted.stream_options or {}).get("include_usage")
     yield {**base, "choices": [_choice({"role": "assistant", "content": ""})]}
     try:
         async with aclosing(model.generate(prompt)) as deltas:
             async for delta in deltas:
+                await asyncio.sleep(pause)
                 if not isinstance(delta, Finished):
                     called = called or isinstance(delta, ToolCallDelta)
                     yield {**base, "choices": [_choice(_delta(delta))]}
@@ -94,14 +98,10 @@ async def _chunks(
                 call.service.turns.ledger.bill(delta.usage)
                 reason = "tool_calls" if called else str(delta.reason)
                 yield {**base, "choices": [_choice({}, reason)]}
-                if with_usage and not _hides_usage(call):
+                if with_usage and not hides_usage:
                     yield {**base, "choices": [], "usage": _usage(delta.usage)}
     except ModelError as error:
         raise ApiError(500, "server_error", str(error)) from error
-
-
-def _hides_usage(call: Call) -> bool:
-    return call.fault is not None and call.fault.kind is FaultKind.NO_USAGE
 
 
 def _choice(delta: JsonObject, finish_reason: str | None = None) -> JsonObject:
@@ -132,9 +132,12 @@ def _usage(usage: TokenUsage | None) -> JsonObject | None:
 
 
 async def _lines(chunks: AsyncGenerator[JsonObject]) -> AsyncGenerator[str | None]:
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            yield json.dumps(chunk)
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield json.dumps(chunk)
+    except ApiError as error:
+        yield json.dumps({"error": {"code": error.code, "message": error.message}})
     yield DONE
 
 

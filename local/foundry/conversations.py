@@ -28,16 +28,16 @@ async def create(call: Call) -> Response:
     """POST /conversations."""
     wanted = parse(ConversationCreate, call.body)
     items = normalize(wanted.items or [], strict=_strict(call), param="items")
+    conversation_id = new_id("conv")
     conversation = {
-        "id": new_id("conv"),
+        "id": conversation_id,
         "object": "conversation",
         "created_at": int(time.time()),
         "metadata": wanted.metadata or {},
     }
-    call.service.store.insert(
-        "conversations", id=conversation["id"], owner=call.owner, body=conversation
-    )
-    _append(call, conversation["id"], items)
+    store = call.service.store
+    store.insert("conversations", id=conversation_id, owner=call.owner, body=conversation)
+    _append(call, conversation_id, items)
     return JSONResponse(conversation)
 
 
@@ -65,8 +65,8 @@ async def delete(call: Call) -> Response:
 
 async def list_all(call: Call) -> Response:
     """GET /conversations."""
-    where = {"agent_name": call.query("agent_name"), "agent_id": call.query("agent_id")}
-    return page_answer(stored_page(call, "conversations", owner=call.owner, **where))
+    where = {name: call.query(name) for name in ("agent_name", "agent_id")}
+    return page_answer(stored_page(call, "conversations", {**where, "owner": call.owner}))
 
 
 async def create_items(call: Call) -> Response:
@@ -82,7 +82,7 @@ async def list_items(call: Call) -> Response:
     """GET /conversations/{id}/items."""
     conversation_id = find_conversation(call, call.path("conversation_id"))["id"]
     where = {"conversation_id": conversation_id, "item_type": call.query("item_type")}
-    return page_answer(stored_page(call, "items", **where))
+    return page_answer(stored_page(call, "items", where))
 
 
 async def get_item(call: Call) -> Response:

@@ -10,6 +10,7 @@ import struct
 from typing import Any
 
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -21,6 +22,13 @@ _DRAIN_SECONDS = 0.01
 
 class ConnectionCutError(Exception):
     """The emulator cut the connection (seen only by callers that have no socket)."""
+
+
+class NoAnswer(Response):
+    """Nothing is sent: the connection is already cut."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing."""
 
 
 class CuttableProtocol(H11Protocol):
@@ -38,7 +46,7 @@ class CuttableProtocol(H11Protocol):
         self.app = with_cut  # pyright: ignore[reportAttributeAccessIssue]
 
 
-async def cut(request: Request) -> None:
+async def cut(request: Request) -> NoAnswer:
     """Reset the connection of `request` after what was already sent to it has left.
 
     Raises:
@@ -47,9 +55,11 @@ async def cut(request: Request) -> None:
     transport: Any = request.scope.get("extensions", {}).get(EXTENSION)
     if transport is None:
         raise ConnectionCutError
-    while transport.get_write_buffer_size() > 0 and not transport.is_closing():
+    # asyncio tells nobody when a buffer is empty without pausing it first
+    while transport.get_write_buffer_size() > 0 and not transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(_DRAIN_SECONDS)
     connection = transport.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
     transport.abort()
     await asyncio.sleep(0)  # the server hears of it in the next step of the loop
+    return NoAnswer()

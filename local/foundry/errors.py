@@ -23,15 +23,14 @@ _TYPES = {
 class ApiError(Exception):
     """A request the service refuses, with its HTTP status and machine-readable code."""
 
-    def __init__(
-        self, status: int, code: str, message: str, param: str | None = None, **extra: Any
-    ) -> None:
+    def __init__(self, status: int, code: str, message: str, param: str | None = None) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
         self.param = param
-        self.extra: JsonObject = extra
+        self.extra: JsonObject = {}
+        """Further fields of the error object."""
 
     def response(self, request_id: str) -> JSONResponse:
         """Build the HTTP answer."""
@@ -98,4 +97,6 @@ def content_filtered() -> ApiError:
     }
     message = "The response was filtered due to the prompt triggering the content policy."
     inner = {"code": "ResponsibleAIPolicyViolation", "content_filter_result": result}
-    return ApiError(400, "content_filter", message, "prompt", status=400, innererror=inner)
+    error = ApiError(400, "content_filter", message, "prompt")
+    error.extra = {"status": 400, "innererror": inner}
+    return error

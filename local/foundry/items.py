@@ -6,13 +6,14 @@ from .errors import ApiError, JsonObject, invalid
 from .ids import new_item_id
 from .requests import MAX_TEXT_CHARACTERS
 
-_ROLES = {"user", "assistant", "system", "developer"}
+ROLES = ("user", "assistant", "system", "developer")
 _REQUIRED = {
     "message": ("role", "content"),
     "function_call": ("call_id", "name", "arguments"),
     "function_call_output": ("call_id", "output"),
     "item_reference": ("id",),
 }
+_CHAT_TOOL_FIELDS = ("name", "description", "parameters")
 _PART_FIELD = {
     "input_text": "text",
     "output_text": "text",
@@ -39,6 +40,8 @@ def _complete(item: JsonObject, strict: bool, param: str) -> JsonObject:
             raise invalid(f"Missing required parameter: '{param}.type'.", f"{param}.type")
         item = {"type": "message", **item}
     kind = item["type"]
+    if not isinstance(kind, str):
+        raise invalid(f"Invalid value for '{param}.type'.", f"{param}.type")
     for name in _REQUIRED.get(kind, ()):
         if item.get(name) is None:
             raise invalid(f"Missing required parameter: '{param}.{name}'.", f"{param}.{name}")
@@ -46,8 +49,8 @@ def _complete(item: JsonObject, strict: bool, param: str) -> JsonObject:
         return item
     completed = {"id": new_item_id(kind), "status": "completed", **item}
     if kind == "message":
-        if item["role"] not in _ROLES:
-            text = f"Invalid value: '{item['role']}'. Supported values are: {sorted(_ROLES)}."
+        if item["role"] not in ROLES:
+            text = f"Invalid value: '{item['role']}'. Supported values are: {ROLES}."
             raise invalid(text, f"{param}.role", "invalid_value")
         completed["content"] = _parts(item, strict, f"{param}.content")
     return completed
@@ -62,6 +65,8 @@ def _parts(message: JsonObject, strict: bool, param: str) -> list[JsonObject]:
         if message["role"] == "assistant":
             return [{"type": "output_text", "text": content, "annotations": []}]
         return [{"type": "input_text", "text": content}]
+    if not isinstance(content, list):  # pyright: ignore[reportUnnecessaryIsInstance] - raw JSON
+        raise invalid(f"Invalid value for '{param}'.", param)
     for number, part in enumerate(content):
         _check_part(part, strict, f"{param}[{number}]")
     return [
@@ -70,8 +75,8 @@ def _parts(message: JsonObject, strict: bool, param: str) -> list[JsonObject]:
 
 
 def _check_part(part: JsonObject, strict: bool, param: str) -> None:
-    kind = part.get("type")
-    if kind not in _PART_FIELD:
+    kind = part.get("type") if isinstance(part, dict) else None  # pyright: ignore[reportUnnecessaryIsInstance] - raw JSON
+    if not isinstance(kind, str) or kind not in _PART_FIELD:
         text = f"Invalid value: '{kind}'. Supported values are: {sorted(_PART_FIELD)}."
         raise invalid(text, f"{param}.type", "invalid_value")
     needed = _PART_FIELD[kind]
@@ -154,9 +159,7 @@ def chat_tools(tools: Iterable[JsonObject]) -> list[JsonObject]:
     return [
         {
             "type": "function",
-            "function": {
-                k: v for k, v in tool.items() if k in {"name", "description", "parameters"}
-            },
+            "function": {key: tool[key] for key in _CHAT_TOOL_FIELDS if key in tool},
         }
         for tool in tools
         if tool["type"] == "function"

@@ -12,12 +12,13 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, cast
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from .auth import Gate
-from .cut import cut
+from .cut import NoAnswer, cut
 from .errors import ApiError, GatewayError, JsonObject, invalid
 from .faults import Fault, FaultKind, FaultPlan
 from .rate import RateWindow
@@ -38,6 +39,7 @@ _NGINX_PAGE = (
     "<html>\r\n<head><title>{0}</title></head>\r\n<body>\r\n<center><h1>{0}</h1></center>\r\n"
     "<hr><center>nginx</center>\r\n</body>\r\n</html>\r\n"
 )
+_WITHOUT_WORK = {FaultKind.STATUS, FaultKind.HTML, FaultKind.DROP}
 _REASONS = {
     403: "Forbidden",
     502: "Bad Gateway",
@@ -117,7 +119,7 @@ class Operation:
             response = await self._answer(request, service, entry)
         except (ApiError, GatewayError) as error:
             response = error.response(request_id)
-        entry["status"] = None if isinstance(response, _NoAnswer) else response.status_code
+        entry["status"] = None if isinstance(response, NoAnswer) else response.status_code
         _add_headers(request, response, request_id)
         return response
 
@@ -150,61 +152,43 @@ class Operation:
             raise ApiError(400, "UnsupportedApiVersion", message, "api-version")
 
 
-class _NoAnswer(Response):
-    """Nothing is sent: the connection is already cut."""
-
-    async def __call__(self, *_: object) -> None:
-        return
-
-
-def conversation_of(body: JsonObject, request: Request) -> str | None:
+def conversation_of(body: JsonObject, request: Request) -> object:
     """Return the conversation a request is about, from its path or its body."""
-    named = request.path_params.get("conversation_id") or body.get("conversation")
-    return named.get("id") if isinstance(named, dict) else named
+    named: Any = request.path_params.get("conversation_id") or body.get("conversation")
+    return cast("JsonObject", named).get("id") if isinstance(named, dict) else named
 
 
 async def _strike(call: Call, fault: Fault, handler: Handler) -> Response:
+    """Do what the fault says; faults inside the answer are the handler's."""
+    if fault.when == "before" and fault.kind is FaultKind.HANG:
+        await asyncio.sleep(fault.seconds)
+    if fault.kind in _WITHOUT_WORK:
+        return await _without_work(call, fault)
+    if fault.kind in {FaultKind.WORK_THEN_DROP, FaultKind.WORK_THEN_STATUS}:
+        # A streamed answer is worked out whole, as a plain one would be.
+        call.body = {k: v for k, v in call.body.items() if k not in {"stream", "stream_options"}}
+    response = await handler(call)
     match fault.kind:
-        case FaultKind.STATUS:
+        case FaultKind.WORK_THEN_DROP:
+            return await cut(call.request)
+        case FaultKind.WORK_THEN_STATUS:
             return _fault_answer(fault)
+        case FaultKind.HANG if fault.when == "after":
+            await asyncio.sleep(fault.seconds)
+        case _:
+            pass
+    return response
+
+
+async def _without_work(call: Call, fault: Fault) -> Response:
+    match fault.kind:
+        case FaultKind.DROP:
+            return await cut(call.request)
         case FaultKind.HTML:
             title = f"{fault.status} {_REASONS.get(fault.status, 'Error')}"
             return HTMLResponse(_NGINX_PAGE.format(title), fault.status, fault.headers)
-        case FaultKind.DROP:
-            return await _cut(call)
-        case FaultKind.HANG if fault.when == "before":
-            await asyncio.sleep(fault.seconds)
-            return await handler(call)
-        case FaultKind.HANG:
-            response = await handler(call)
-            await asyncio.sleep(fault.seconds)
-            return response
-        case FaultKind.WORK_THEN_DROP:
-            await _work(call, handler)
-            return await _cut(call)
-        case FaultKind.WORK_THEN_STATUS:
-            await _work(call, handler)
-            return _fault_answer(fault)
-        case FaultKind.USER_ITEM_THEN_DROP:
-            working = asyncio.ensure_future(handler(call))
-            await asyncio.sleep(0)
-            response = await _cut(call)
-            await working
-            return response
         case _:
-            return await handler(call)
-
-
-async def _work(call: Call, handler: Handler) -> None:
-    """Do the work to its end: a streamed answer is worked out whole, as a plain one would be."""
-    call.body.pop("stream", None)
-    call.body.pop("stream_options", None)
-    await handler(call)
-
-
-async def _cut(call: Call) -> Response:
-    await cut(call.request)
-    return _NoAnswer()
+            return _fault_answer(fault)
 
 
 def _fault_answer(fault: Fault) -> Response:
@@ -229,7 +213,7 @@ async def _read_json(request: Request) -> JsonObject:
         raise invalid(text, None, "invalid_request_error") from None
     if not isinstance(body, dict):
         raise invalid("The body must be a JSON object.", None, "invalid_request_error")
-    return body
+    return cast("JsonObject", body)
 
 
 def _check_headers(headers: Mapping[str, str]) -> None:

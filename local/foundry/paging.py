@@ -1,7 +1,6 @@
 """Pages of lists, as the query asks for them and as the answer gives them."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from starlette.responses import JSONResponse
 
@@ -11,11 +10,12 @@ from .store import Page, PageRequest, Row, UnknownCursorError
 
 MAX_LIMIT = 100
 DEFAULT_LIMIT = 20
+DEFAULT_ORDER = "desc"
 
 
-def page_request(call: Call, default_order: str = "desc") -> PageRequest:
+def page_request(call: Call) -> PageRequest:
     """Read `limit`, `order`, `after` and `before`; a wrong one is a 400."""
-    limit, order = call.query("limit") or str(DEFAULT_LIMIT), call.query("order") or default_order
+    limit, order = call.query("limit") or str(DEFAULT_LIMIT), call.query("order") or DEFAULT_ORDER
     if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LIMIT:
         raise invalid(f"'limit' must be between 1 and {MAX_LIMIT}.", "limit", "invalid_parameters")
     if order not in {"asc", "desc"}:
@@ -23,10 +23,10 @@ def page_request(call: Call, default_order: str = "desc") -> PageRequest:
     return PageRequest(int(limit), order, call.query("after"), call.query("before"))
 
 
-def stored_page(call: Call, table: str, default_order: str = "desc", **where: Any) -> Page:
+def stored_page(call: Call, table: str, where: JsonObject) -> Page:
     """Read one page of a table; an unknown cursor is a 400."""
     try:
-        return call.service.store.page(table, page_request(call, default_order), **where)
+        return call.service.store.page(table, page_request(call), where)
     except UnknownCursorError as error:
         param = "after" if call.query("after") == str(error) else "before"
         raise invalid(f"No item with id '{error}'.", param, "invalid_parameters") from None

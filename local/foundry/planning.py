@@ -22,6 +22,17 @@ from .requests import ResponseCreate
 from .store import Row
 from .turns import Plan
 
+_SETTINGS = {
+    "instructions",
+    "tools",
+    "tool_choice",
+    "temperature",
+    "top_p",
+    "text",
+    "reasoning",
+}
+"""What an agent's definition and a request without an agent may both set."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
@@ -65,29 +76,31 @@ def find_response(call: Call, response_id: str, param: str | None = None) -> Row
 
 
 def _answerer(call: Call, wanted: ResponseCreate) -> Answerer:
-    own = wanted.model_dump(
-        include={
-            "instructions",
-            "tools",
-            "tool_choice",
-            "temperature",
-            "top_p",
-            "text",
-            "reasoning",
-        },
-        exclude_none=True,
-    )
+    own = wanted.model_dump(include=_SETTINGS, exclude_none=True)
     if wanted.agent_reference is None:
         return Answerer(find_deployment(wanted.model or ""), None, own)
     reference = wanted.agent_reference
     version = agents.resolve(call.service.store, reference.name, reference.version)
     definition = {key: value for key, value in version["definition"].items() if value is not None}
-    own.pop("instructions", None)  # an agent's instructions are its own
+    own["instructions"] = _filled_in(definition, wanted.structured_inputs or {})
     return Answerer(
         find_deployment(definition["model"]),
         {"type": "agent_reference", "name": version["name"], "version": version["version"]},
         {**definition, **own},
     )
+
+
+def _filled_in(definition: JsonObject, values: JsonObject) -> str | None:
+    """Return the agent's instructions with the `{{slots}}` it declares filled in."""
+    instructions: str | None = definition.get("instructions")
+    slots: dict[str, JsonObject] = definition.get("structured_inputs") or {}
+    for name, slot in slots.items():
+        value = values.get(name, slot.get("default_value"))
+        if value is None and slot.get("required"):
+            text = f"Missing required structured input: '{name}'."
+            raise invalid(text, f"structured_inputs.{name}", "invalid_parameters")
+        instructions = (instructions or "").replace("{{" + name + "}}", str(value or ""))
+    return instructions
 
 
 def _new_items(call: Call, wanted: ResponseCreate) -> list[JsonObject]:

@@ -3,11 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from starlette.responses import JSONResponse, Response
 
 from local.model import LanguageModel, ModelError
 
+from .cut import cut
 from .errors import ApiError, invalid
 from .faults import FaultKind
 from .operation import Call
@@ -17,7 +19,6 @@ from .requests import ResponseCreate, parse
 from .sse import stream
 from .turns import TERMINAL, Plan, Turn
 
-_WORKING = {"queued", "in_progress"}
 _STREAM_FAULTS = {FaultKind.CUT_STREAM, FaultKind.MALFORMED_EVENT, FaultKind.NO_TERMINAL}
 DISCONNECT_POLL_SECONDS = 0.2
 
@@ -37,6 +38,8 @@ async def create(call: Call, model: LanguageModel) -> Response:
         turns.unlock(wanted.conversation_id)
         raise
     _remember_agent(call, turn.plan)
+    if call.fault is not None and call.fault.kind is FaultKind.USER_ITEM_THEN_DROP:
+        return await cut(call.request)
     response = await _deliver(call, wanted, turn)
     response.headers.update(call.service.rate.headers(str(turn.body["model"])))
     return response
@@ -100,7 +103,7 @@ async def list_all(call: Call) -> Response:
     """GET /responses."""
     names = ("agent_name", "agent_id", "conversation_id")
     where = {name: call.query(name) for name in names}
-    return page_answer(stored_page(call, "responses", owner=call.owner, **where))
+    return page_answer(stored_page(call, "responses", {**where, "owner": call.owner}))
 
 
 async def _deliver(call: Call, wanted: ResponseCreate, turn: Turn) -> Response:
@@ -116,21 +119,25 @@ async def _deliver(call: Call, wanted: ResponseCreate, turn: Turn) -> Response:
 async def _followed(call: Call, turn: Turn) -> AsyncGenerator[str | None]:
     """Follow a turn; stop it when its reader is gone and nothing would keep the answer."""
     try:
-        async for event in turn.follow():
-            yield event
-            if _unkept(turn.plan) and await call.request.is_disconnected():
-                break
+        async with aclosing(turn.follow()) as events:
+            async for event in events:
+                yield event
+                if _unkept(turn.plan) and await call.request.is_disconnected():
+                    break
     finally:
         await _stop_if_unkept(call, turn)
 
 
 async def _finished(call: Call, turn: Turn) -> None:
     """Wait for the answer; stop making it when the caller is gone and nothing would keep it."""
+    if not _unkept(turn.plan):
+        await turn.wait_finished()
+        return
     finished = asyncio.ensure_future(turn.wait_finished())
     try:
         while not finished.done():
             await asyncio.wait([finished], timeout=DISCONNECT_POLL_SECONDS)
-            if _unkept(turn.plan) and await call.request.is_disconnected():
+            if await call.request.is_disconnected():
                 break
     finally:
         finished.cancel()

@@ -116,7 +116,7 @@ class Store:
         sql = f"SELECT * FROM {table} WHERE {condition} ORDER BY seq"  # noqa: S608
         return [_decode(row) for row in self._db.execute(sql, arguments)]
 
-    def page(self, table: str, page: PageRequest, **where: Any) -> Page:
+    def page(self, table: str, page: PageRequest, where: JsonObject) -> Page:
         """Return one page of the rows that `where` selects.
 
         Raises:

@@ -47,7 +47,8 @@ class Plan:
     @property
     def conversation_id(self) -> str | None:
         """The conversation the response belongs to."""
-        return (self.body["conversation"] or {}).get("id")
+        conversation: JsonObject | None = self.body["conversation"]
+        return None if conversation is None else conversation["id"]
 
 
 @dataclass(slots=True)
@@ -239,7 +240,8 @@ class Turns:
         del self._live[body["id"]]
 
     def _record_start(self, plan: Plan) -> None:
-        body, agent = plan.body, plan.body["agent_reference"] or {}
+        body = plan.body
+        agent: JsonObject = body["agent_reference"] or {}
         if plan.conversation_id is not None:
             self._store.add_items(plan.conversation_id, plan.input_items)
         if plan.store:
@@ -250,7 +252,7 @@ class Turns:
                 conversation_id=plan.conversation_id,
                 previous_response_id=body["previous_response_id"],
                 agent_name=agent.get("name"),
-                agent_id=(agent and f"{agent['name']}:{agent['version']}") or None,
+                agent_id=f"{agent['name']}:{agent['version']}" if agent else None,
                 status=body["status"],
                 streamed=plan.streamed,
                 body=body,

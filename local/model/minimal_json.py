@@ -44,8 +44,8 @@ def _resolve(schema: JsonObject, root: JsonObject) -> JsonObject:
 
 
 def _type_of(schema: JsonObject) -> str:
-    declared = schema.get("type", "object" if "properties" in schema else "null")
-    return declared[0] if isinstance(declared, list) else declared
+    declared: Any = schema.get("type", "object" if "properties" in schema else "null")
+    return cast("list[str]", declared)[0] if isinstance(declared, list) else declared
 
 
 def _object(schema: JsonObject, root: JsonObject) -> JsonObject:

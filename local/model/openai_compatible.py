@@ -160,8 +160,10 @@ class _StreamState:
             found.append(TextDelta(delta["content"]))
         if delta.get("refusal"):
             found.append(RefusalDelta(delta["refusal"]))
-        for call in delta.get("tool_calls") or []:
-            index, function = call["index"], call.get("function") or {}
+        calls: list[JsonObject] = delta.get("tool_calls") or []
+        for call in calls:
+            index: int = call["index"]
+            function: JsonObject = call.get("function") or {}
             if call.get("id"):
                 self._calls[index] = (call["id"], function["name"])
             call_id, name = self._calls[index]
@@ -170,7 +172,7 @@ class _StreamState:
 
 
 def _usage(usage: JsonObject) -> TokenUsage:
-    details = usage.get("prompt_tokens_details") or {}
+    details: JsonObject = usage.get("prompt_tokens_details") or {}
     return TokenUsage(
         input_tokens=usage["prompt_tokens"],
         output_tokens=usage["completion_tokens"],

@@ -178,8 +178,8 @@ def _recall(prompt: Prompt, said: str) -> str | None:
 
 
 def _called_names(prompt: Prompt) -> dict[str, str]:
-    return {
-        call["id"]: call["function"]["name"]
-        for message in prompt.messages
-        for call in message.get("tool_calls") or []
-    }
+    names: dict[str, str] = {}
+    for message in prompt.messages:
+        calls: list[JsonObject] = message.get("tool_calls") or []
+        names |= {call["id"]: call["function"]["name"] for call in calls}
+    return names

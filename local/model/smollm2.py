@@ -7,6 +7,7 @@ whose connection closes stops generating.
 """
 
 import asyncio
+import importlib
 import importlib.util
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -89,7 +90,8 @@ def find_weights() -> Path:
 
 def _start_server(weights: Path) -> Any:
     try:
-        import xllamacpp  # pyright: ignore[reportMissingTypeStubs]
+        # Imported here because it is large and only this backend needs it; it ships no types.
+        xllamacpp: Any = importlib.import_module("xllamacpp")
     except ImportError as error:
         raise ModelError("the package xllamacpp is missing: pip install xllamacpp") from error
     parameters: Any = xllamacpp.CommonParams()
@@ -113,7 +115,8 @@ def _plain(message: JsonObject) -> JsonObject:
     text = message_text(message)
     if message["role"] == "tool":
         return {"role": "user", "content": f"Tool result: {text}"}
-    for call in message.get("tool_calls") or []:
+    calls: list[JsonObject] = message.get("tool_calls") or []
+    for call in calls:
         text += f"\n[called {call['function']['name']} {call['function']['arguments']}]"
     role = "system" if message["role"] == "developer" else message["role"]
     return {"role": role, "content": text.strip()}
