@@ -1,0 +1,219 @@
+"""`Table` on Azure Table Storage, through azure-data-tables.
+
+That library's own retries are off for writes: a write whose answer was lost is looked up before
+it is repeated, so that a retry cannot mistake our own success for somebody else's conflict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+from azure.core import MatchConditions
+from azure.core.exceptions import (
+    AzureError,
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceNotFoundError,
+)
+from azure.data.tables import EdmType, EntityProperty, TableEntity, TableErrorCode, UpdateMode
+from azure.data.tables.aio import TableClient
+
+from .errors import (
+    RowChangedError,
+    RowExistsError,
+    RowMissingError,
+    StateError,
+    StorageUnavailableError,
+)
+from .table import Action, Change, Row, Value, equals
+
+WRITE_ATTEMPTS = 4
+READ_RETRIES = 3
+FIRST_BACKOFF_SECONDS = 0.1
+PAGE_ROWS = 1000
+"""The most rows that one query answer holds."""
+
+
+class AzureTable:
+    """A table of Azure Table Storage, made on first use where it does not exist yet."""
+
+    def __init__(self, client: TableClient) -> None:
+        self._client = client
+
+    async def get(self, partition: str, row_key: str) -> Row | None:
+        """See `Table.get`."""
+        try:
+            entity = await self._client.get_entity(partition, row_key, retry_total=READ_RETRIES)
+        except ResourceNotFoundError:
+            return None
+        except AzureError as error:
+            raise _translate(error) from error
+        return _row(entity)
+
+    async def scan(
+        self, partition: str, after: str, before: str, *, limit: int, where: str = ""
+    ) -> list[Row]:
+        """See `Table.scan`."""
+        condition = (
+            f"{equals('PartitionKey', partition)} and RowKey gt '{after}' and RowKey lt '{before}'"
+        )
+        if where:
+            condition += f" and {where}"
+        pages = self._client.query_entities(
+            condition, results_per_page=min(limit, PAGE_ROWS), retry_total=READ_RETRIES
+        )
+        rows: list[Row] = []
+        try:
+            async for entity in pages:
+                rows.append(_row(entity))
+                if len(rows) == limit:
+                    break
+        except ResourceNotFoundError:
+            return []
+        except AzureError as error:
+            raise _translate(error) from error
+        return rows
+
+    async def write(self, partition: str, changes: Sequence[Change]) -> str:
+        """See `Table.write`."""
+        backoff = FIRST_BACKOFF_SECONDS
+        for attempt in range(1, WRITE_ATTEMPTS + 1):
+            try:
+                return await self._submit(partition, changes)
+            except StorageUnavailableError:
+                if etag := await self._landed(partition, changes[0]):
+                    return etag
+                if attempt == WRITE_ATTEMPTS:
+                    raise
+            except StateError:
+                if attempt > 1 and (etag := await self._landed(partition, changes[0])):
+                    return etag
+                raise
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            backoff *= 2
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _landed(self, partition: str, change: Change) -> str | None:
+        """The ETag of a change's row if the change is in it, else None."""
+        row = await self.get(partition, change.row_key)
+        if row is None or change.action is Action.DELETE:
+            return None
+        written = {name: value for name, value in change.values.items() if value is not None}
+        same = all(row.values.get(name) == value for name, value in written.items())
+        return row.etag if same else None
+
+    async def _submit(self, partition: str, changes: Sequence[Change]) -> str:
+        try:
+            return await self._send(partition, changes)
+        except HttpResponseError as error:
+            if not _no_table(error):
+                raise _translate(error) from error
+        except AzureError as error:
+            raise _translate(error) from error
+        await self._create()
+        return await self._submit(partition, changes)
+
+    async def _send(self, partition: str, changes: Sequence[Change]) -> str:
+        """One request; a lone change goes without the envelope of a transaction."""
+        client = self._client
+        if len(changes) > 1:
+            operations = [_operation(partition, change) for change in changes]
+            return _etag((await client.submit_transaction(operations, retry_total=0))[0])
+        _, entity, options = _operation(partition, changes[0])
+        if changes[0].action is Action.INSERT:
+            return _etag(await client.create_entity(entity, retry_total=0))
+        if changes[0].action is Action.DELETE:
+            await client.delete_entity(entity, retry_total=0, **options)
+            return ""
+        return _etag(await client.update_entity(entity, retry_total=0, **options))
+
+    async def _create(self) -> None:
+        try:
+            await self._client.create_table()
+        except HttpResponseError as error:
+            if error.status_code != HTTPStatus.CONFLICT:
+                raise _translate(error) from error
+        except AzureError as error:
+            raise _translate(error) from error
+
+    async def aclose(self) -> None:
+        """See `Table.aclose`."""
+        await self._client.close()
+
+
+def _operation(partition: str, change: Change) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """A change as azure-data-tables takes it: operation, entity, options."""
+    entity = {"PartitionKey": partition, "RowKey": change.row_key}
+    entity |= {name: _encode(v) for name, v in change.values.items() if v is not None}
+    options: dict[str, Any] = {}
+    if change.action in {Action.MERGE, Action.REPLACE}:
+        options["mode"] = UpdateMode(change.action.value)
+    if change.etag:
+        options |= {"etag": change.etag, "match_condition": MatchConditions.IfNotModified}
+    return _OPERATIONS[change.action], entity, options
+
+
+_OPERATIONS = {
+    Action.INSERT: "create",
+    Action.REPLACE: "update",
+    Action.MERGE: "update",
+    Action.DELETE: "delete",
+}
+
+
+def _encode(value: Value) -> Value | EntityProperty:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return EntityProperty(value, EdmType.INT64)
+    return value
+
+
+def _row(entity: TableEntity) -> Row:
+    values = {
+        name: value.value if isinstance(value, EntityProperty) else value
+        for name, value in cast("dict[str, Any]", entity).items()
+    }
+    del values["PartitionKey"]
+    return Row(str(values.pop("RowKey")), str(entity.metadata["etag"]), values)
+
+
+def _etag(metadata: Mapping[str, Any]) -> str:
+    return str(metadata["etag"])
+
+
+def _no_table(error: HttpResponseError) -> bool:
+    return getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND
+
+
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+def _translate(error: AzureError) -> StateError:
+    """Our error for a failure of azure-data-tables; the statuses are those of the service."""
+    status = error.status_code if isinstance(error, HttpResponseError) else None
+    if status == HTTPStatus.NOT_FOUND:
+        return RowMissingError("A row that should be there is missing.")
+    if status == HTTPStatus.PRECONDITION_FAILED:
+        return RowChangedError("A row was changed by somebody else in between.")
+    if status == HTTPStatus.CONFLICT:
+        return RowExistsError("A row that should be new exists already.")
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or isinstance(
+        error, ClientAuthenticationError
+    ):
+        return StorageUnavailableError(
+            "Table Storage refuses the app. Give its identity the role 'Storage Table Data "
+            "Contributor' on the storage account."
+        )
+    if (
+        isinstance(error, HttpResponseError)
+        and status
+        and status < HTTPStatus.INTERNAL_SERVER_ERROR
+    ):
+        return StateError(f"Table Storage refuses a write ({status}): {error.message}")
+    return StorageUnavailableError(
+        "Table Storage cannot be reached or is overloaded. Check AzureWebJobsStorage and the "
+        "network rules of the storage account."
+    )

@@ -1,0 +1,40 @@
+"""JSON documents in a row: too large for one property, so they are spread over several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import DocumentTooLargeError
+from .table import Value
+
+CHUNK_BYTES = 60_000
+"""A binary property holds 64 KiB."""
+
+MAX_DOCUMENT_BYTES = 12 * CHUNK_BYTES
+"""What a row can carry beside its other properties; an entity holds 1 MiB."""
+
+
+def document_values(document: Mapping[str, Any]) -> dict[str, Value]:
+    """A JSON document as properties ``document_0``, ``document_1``, ...
+
+    Raises:
+        DocumentTooLargeError: if it has more than `MAX_DOCUMENT_BYTES`.
+    """
+    content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise DocumentTooLargeError(len(content), MAX_DOCUMENT_BYTES)
+    chunks = range(0, len(content), CHUNK_BYTES)
+    return {
+        f"document_{number}": content[start : start + CHUNK_BYTES]
+        for number, start in enumerate(chunks)
+    }
+
+
+def read_document(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The document that `document_values` wrote, or None."""
+    chunks: list[bytes] = []
+    while (chunk := values.get(f"document_{len(chunks)}")) is not None:
+        chunks.append(chunk)
+    return json.loads(b"".join(chunks)) if chunks else None

@@ -1,0 +1,61 @@
+"""What can go wrong between us and Table Storage.
+
+StateError
+├── RowExistsError           an insert found its row already there
+├── RowChangedError          a conditional write found another version of the row
+├── RowMissingError          a row to change or read is not there
+├── DocumentTooLargeError    a document does not fit into a row
+├── MetadataFullError        a thread would have more metadata than it may
+├── LaneBusyError            somebody else holds the lane's lease (`retry_after`)
+├── LeaseLostError           our lease ran out and somebody else took over
+└── StorageUnavailableError  the service cannot be reached, refuses us, or is overloaded
+"""
+
+from __future__ import annotations
+
+
+class StateError(Exception):
+    """The root of all errors of this package."""
+
+
+class RowExistsError(StateError):
+    """An insert found its row already there."""
+
+
+class RowChangedError(StateError):
+    """A conditional write found another version of the row than it expected."""
+
+
+class RowMissingError(StateError):
+    """A row to change or read is not there."""
+
+
+class DocumentTooLargeError(StateError):
+    """A document does not fit into a row."""
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(f"{size} bytes are too many; at most {most} can be kept.")
+
+
+class MetadataFullError(StateError):
+    """A thread would have more metadata than it may."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"A thread has at most {most} metadata pairs; remove some first.")
+
+
+class LaneBusyError(StateError):
+    """Somebody else holds the lane's lease."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__(f"Another turn runs on this thread; it ends within {retry_after:.0f} s.")
+        self.retry_after = retry_after
+        """Seconds until the lease ends at the latest."""
+
+
+class LeaseLostError(StateError):
+    """Our lease ran out and somebody else took over; nothing was written."""
+
+
+class StorageUnavailableError(StateError):
+    """The storage service cannot be reached, refuses us, or is overloaded."""

@@ -1,0 +1,72 @@
+"""Partition and row keys.
+
+All rows of one owner share a partition, so a query cannot reach another owner's rows and what
+one turn changes is one transaction. Within it, a row key is ``kind:...``; threads and jobs are
+kept under the complement of their ULID, so that ascending order is newest first.
+https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from ulid import ULID
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_COMPLEMENT = str.maketrans(_ALPHABET, _ALPHABET[::-1])
+_ID = re.compile(r"^(?P<kind>[a-z]+)_(?P<ulid>[0-7][0-9A-HJKMNP-TV-Z]{25})$")
+_UNSAFE = re.compile(r"[^A-Za-z0-9:._@-]")
+
+AFTER_COLON = ";"
+"""The character that follows the colon: ``kind;`` ends the range of ``kind:...`` rows."""
+
+
+class Kind(StrEnum):
+    """What an id names, and how its rows begin."""
+
+    THREAD = "thread"
+    JOB = "job"
+    TURN = "turn"
+
+
+def new_id(kind: Kind) -> str:
+    """A new id, ``<kind>_<ulid>``, that sorts by time within its kind."""
+    return f"{kind}_{ULID()}"
+
+
+def is_id(kind: Kind, text: str) -> bool:
+    """Whether a text from outside can be an id of this kind."""
+    match = _ID.match(text)
+    return match is not None and match["kind"] == kind
+
+
+def partition_key(owner: str) -> str:
+    """The owner's partition; characters that keys forbid are written ``=XX``."""
+    return _UNSAFE.sub(_escape, owner)
+
+
+def _escape(match: re.Match[str]) -> str:
+    return "".join(f"={byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
+
+
+def newest_first(identifier: str) -> str:
+    """Row key of a thread or job, given its id."""
+    kind, _, ulid = identifier.partition("_")
+    return f"{kind}:{ulid.translate(_COMPLEMENT)}"
+
+
+def identifier(row_key: str) -> str:
+    """The id of a thread or job, given its row key."""
+    kind, _, complement = row_key.partition(":")
+    return f"{kind}_{complement.translate(_COMPLEMENT)}"
+
+
+def turn_key(thread_id: str | None, turn_id: str) -> str:
+    """Row key of a turn: together by thread, in order of time."""
+    return f"{Kind.TURN}:{thread_id or '-'}:{turn_id.removeprefix('turn_')}"
+
+
+def box_key(lane: str, sequence: int) -> str:
+    """Row key of a waiting job's place in its lane."""
+    return f"box:{lane}:{sequence:012d}"

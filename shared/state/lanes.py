@@ -1,0 +1,154 @@
+"""Leases: who may run a turn now.
+
+A lane is a row that turns happen on one after the other: a thread, or a job that has no thread.
+Its lease names a holder and ends by itself; each new lease has a higher fencing number, and a
+holder whose number was passed cannot commit.
+
+Rows are remembered between turns, because whoever wrote a row last knows its version: taking a
+lease is then one conditional write, and only a row that another instance changed is read again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from .errors import LaneBusyError, LeaseLostError, RowChangedError, RowMissingError
+from .keys import partition_key
+from .table import Action, Change, Row, Table, Value
+
+REMEMBERED_ROWS = 10_000
+"""About 10 MB; the rows used longest ago are forgotten first."""
+
+Clock = Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to run a turn on a lane until a moment."""
+
+    owner: str
+    holder: str
+    row: Row
+    """The lane's row as our lease left it."""
+
+    @property
+    def fence(self) -> int:
+        """Rises with each lease of the lane."""
+        return int(self.row.values["lease_fence"])
+
+
+class Lanes:
+    """Takes and releases the leases of lanes."""
+
+    def __init__(self, table: Table, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+        self._remembered: OrderedDict[tuple[str, str], Row] = OrderedDict()
+
+    async def read(self, owner: str, row_key: str, *, fresh: bool = False) -> Row:
+        """The lane's row, as last seen unless ``fresh``.
+
+        Raises:
+            RowMissingError: if there is no such lane.
+        """
+        row = None if fresh else self._remembered.get((owner, row_key))
+        if row is None:
+            row = await self._table.get(partition_key(owner), row_key)
+        if row is None:
+            self.forget(owner, row_key)
+            raise RowMissingError(f"There is no row {row_key}.")
+        self.remember(owner, row)
+        return row
+
+    def remember(self, owner: str, row: Row) -> None:
+        """Keep a row that was just read or written."""
+        self._remembered[owner, row.row_key] = row
+        self._remembered.move_to_end((owner, row.row_key))
+        if len(self._remembered) > REMEMBERED_ROWS:
+            self._remembered.popitem(last=False)
+
+    def forget(self, owner: str, row_key: str) -> None:
+        """Drop a row that was changed without its new version becoming known."""
+        self._remembered.pop((owner, row_key), None)
+
+    async def take(self, owner: str, row_key: str, holder: str, seconds: float) -> Lease:
+        """Lease a lane for at most ``seconds``.
+
+        Raises:
+            LaneBusyError: if somebody else holds it.
+            RowMissingError: if there is no such lane.
+        """
+        row = await self.read(owner, row_key)
+        if self.busy_seconds(row):
+            row = await self.read(owner, row_key, fresh=True)
+        while True:
+            try:
+                return await self.take_seen(owner, row, holder, seconds)
+            except RowChangedError:
+                row = await self.read(owner, row_key, fresh=True)
+
+    async def take_seen(
+        self, owner: str, row: Row, holder: str, seconds: float, changes: Sequence[Change] = ()
+    ) -> Lease:
+        """Lease a lane if its row still is as seen, together with ``changes``.
+
+        Raises:
+            LaneBusyError: if somebody else holds it.
+            RowChangedError: if the row is not as seen any more.
+        """
+        if busy := self.busy_seconds(row):
+            raise LaneBusyError(busy)
+        values: dict[str, Value] = {
+            "lease_holder": holder,
+            "lease_until": self._clock() + timedelta(seconds=seconds),
+            "lease_fence": int(row.values.get("lease_fence", 0)) + 1,
+        }
+        return Lease(owner, holder, await self._merge(owner, row, values, changes))
+
+    def busy_seconds(self, row: Row) -> float:
+        """How long the lane's lease still lasts; 0 where nobody holds it."""
+        if not row.values.get("lease_holder"):
+            return 0.0
+        until: datetime = row.values["lease_until"]
+        return max((until - self._clock()).total_seconds(), 0.0)
+
+    async def release(
+        self, lease: Lease, values: Mapping[str, Value], changes: Sequence[Change] = ()
+    ) -> Row:
+        """Write ``values`` into the lane's row and end the lease, together with ``changes``.
+
+        The row may have been changed in between by somebody who needs no lease (a new job, new
+        metadata); as long as the lease is still ours, that does not matter.
+
+        Raises:
+            LeaseLostError: if somebody else took over; nothing is written.
+        """
+        row = lease.row
+        while True:
+            try:
+                return await self._merge(lease.owner, row, {**values, "lease_holder": ""}, changes)
+            except RowChangedError:
+                row = await self._still_ours(lease)
+
+    async def _still_ours(self, lease: Lease) -> Row:
+        row = await self.read(lease.owner, lease.row.row_key, fresh=True)
+        ours = (lease.holder, lease.fence)
+        if (row.values.get("lease_holder"), row.values.get("lease_fence")) != ours:
+            raise LeaseLostError("The turn took longer than its lease and was taken over.")
+        return row
+
+    async def _merge(
+        self, owner: str, row: Row, values: Mapping[str, Value], changes: Sequence[Change]
+    ) -> Row:
+        change = Change(Action.MERGE, row.row_key, values, row.etag)
+        try:
+            etag = await self._table.write(partition_key(owner), [change, *changes])
+        except BaseException:
+            self.forget(owner, row.row_key)
+            raise
+        merged = replace(row, etag=etag, values={**row.values, **values})
+        self.remember(owner, merged)
+        return merged

@@ -1,0 +1,168 @@
+"""Threads: what we keep about a conversation; its messages stay in Foundry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from .errors import MetadataFullError, RowChangedError, RowMissingError
+from .keys import AFTER_COLON, Kind, identifier, is_id, newest_first, partition_key
+from .lanes import Clock, Lanes
+from .table import Action, Change, Row, Table, Value, equals
+
+MAX_METADATA_PAIRS = 16
+"""As Foundry allows on a conversation."""
+
+_METADATA_PROPERTY = re.compile(r"^mx?_")
+_PLAIN_NAME = re.compile(r"^[A-Za-z0-9_]{1,64}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """A stateful conversation of one owner."""
+
+    thread_id: str
+    owner: str
+    created_at: datetime
+    last_accessed: datetime
+    agent_id: str | None = None
+    message_count: int = 0
+    """Messages sent on the thread; answers are not counted."""
+    total_tokens: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    conversation_id: str | None = None
+    """The Foundry conversation behind the thread, where the endpoint has conversations."""
+    last_response_id: str | None = None
+    """The newest response, which the next one continues where there is no conversation."""
+    last_item_id: str | None = None
+    """The newest conversation item we know of."""
+    expires_at: datetime | None = None
+
+    @classmethod
+    def from_row(cls, owner: str, row: Row) -> Thread:
+        """Read a row that `to_values` wrote."""
+        values: Mapping[str, Any] = row.values
+        return cls(
+            thread_id=identifier(row.row_key),
+            owner=owner,
+            created_at=values["created_at"],
+            last_accessed=values["last_accessed"],
+            agent_id=values.get("agent_id"),
+            message_count=values["message_count"],
+            total_tokens=values["total_tokens"],
+            metadata=json.loads(values["metadata"]),
+            conversation_id=values.get("conversation_id"),
+            last_response_id=values.get("last_response_id"),
+            last_item_id=values.get("last_item_id"),
+            expires_at=values.get("expires_at"),
+        )
+
+    def to_values(self) -> dict[str, Value | None]:
+        """The row's properties, the lane's aside."""
+        return {
+            "created_at": self.created_at,
+            "last_accessed": self.last_accessed,
+            "agent_id": self.agent_id,
+            "message_count": self.message_count,
+            "total_tokens": self.total_tokens,
+            "conversation_id": self.conversation_id,
+            "last_response_id": self.last_response_id,
+            "last_item_id": self.last_item_id,
+            "expires_at": self.expires_at,
+            **_metadata_values(self.metadata),
+        }
+
+
+def _metadata_values(metadata: Mapping[str, str]) -> dict[str, Value | None]:
+    """Metadata as one property to read back, and one a pair so that the store can filter."""
+    kept: dict[str, Value | None] = {_property(key): text for key, text in metadata.items()}
+    return {"metadata": json.dumps(dict(metadata), ensure_ascii=False), **kept}
+
+
+def _property(metadata_key: str) -> str:
+    if _PLAIN_NAME.match(metadata_key):
+        return f"m_{metadata_key}"
+    return f"mx_{hashlib.sha256(metadata_key.encode()).hexdigest()}"
+
+
+class Threads:
+    """The threads of all owners, each reachable through its owner only."""
+
+    def __init__(self, table: Table, lanes: Lanes, clock: Clock) -> None:
+        self._table = table
+        self._lanes = lanes
+        self._clock = clock
+
+    async def add(self, thread: Thread) -> None:
+        """Keep a new thread."""
+        row_key = newest_first(thread.thread_id)
+        values = thread.to_values()
+        change = Change(Action.INSERT, row_key, values)
+        etag = await self._table.write(partition_key(thread.owner), [change])
+        kept = {name: value for name, value in values.items() if value is not None}
+        self._lanes.remember(thread.owner, Row(row_key, etag, kept))
+
+    async def get(self, owner: str, thread_id: str) -> Thread:
+        """The thread as it stands now.
+
+        Raises:
+            RowMissingError: if the owner has no such thread, or it has expired.
+        """
+        return Thread.from_row(owner, await self._row(owner, thread_id))
+
+    async def _row(self, owner: str, thread_id: str) -> Row:
+        if not is_id(Kind.THREAD, thread_id):
+            raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
+        row = await self._lanes.read(owner, newest_first(thread_id), fresh=True)
+        expires_at: datetime | None = row.values.get("expires_at")
+        if expires_at is not None and expires_at <= self._clock():
+            raise RowMissingError("The thread has expired.")
+        return row
+
+    async def list(
+        self, owner: str, *, limit: int, after: str | None, metadata: Mapping[str, str]
+    ) -> list[Thread]:
+        """Up to ``limit`` threads, newest first, that follow ``after`` and carry ``metadata``."""
+        where = " and ".join(equals(_property(key), text) for key, text in metadata.items())
+        start = newest_first(after) if after else f"{Kind.THREAD}:"
+        end = f"{Kind.THREAD}{AFTER_COLON}"
+        rows = await self._table.scan(partition_key(owner), start, end, limit=limit, where=where)
+        return [Thread.from_row(owner, row) for row in rows]
+
+    async def merge_metadata(
+        self, owner: str, thread_id: str, pairs: Mapping[str, str | None]
+    ) -> Thread:
+        """Merge pairs into a thread's metadata; None removes a pair.
+
+        Raises:
+            RowMissingError: if the owner has no such thread.
+            MetadataFullError: if the thread would have too many pairs.
+        """
+        while True:
+            row = await self._row(owner, thread_id)
+            thread = Thread.from_row(owner, row)
+            merged = {**thread.metadata, **pairs}
+            kept = {key: text for key, text in merged.items() if text is not None}
+            if len(kept) > MAX_METADATA_PAIRS:
+                raise MetadataFullError(MAX_METADATA_PAIRS)
+            thread = replace(thread, metadata=kept)
+            others = {n: v for n, v in row.values.items() if not _METADATA_PROPERTY.match(n)}
+            values = others | _metadata_values(kept)
+            change = Change(Action.REPLACE, row.row_key, values, row.etag)
+            try:
+                await self._table.write(partition_key(owner), [change])
+            except RowChangedError:
+                continue
+            self._lanes.forget(owner, row.row_key)
+            return thread
+
+    async def remove(self, owner: str, thread_id: str) -> None:
+        """Delete a thread's row; one that is already gone is no error."""
+        row_key = newest_first(thread_id)
+        self._lanes.forget(owner, row_key)
+        await self._table.write(partition_key(owner), [Change(Action.DELETE, row_key)])
