@@ -1,0 +1,1 @@
+"""The emulator, held to its contract by the official clients."""

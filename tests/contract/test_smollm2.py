@@ -1,0 +1,59 @@
+"""The real embedded model behind the emulator."""
+
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from .conftest import TOKEN, Emulator, running_emulator, text_of, turn
+
+FEW_TOKENS = {"max_output_tokens": 24, "temperature": 0.0}
+
+
+@pytest.fixture(scope="module")
+async def embedded() -> AsyncIterator[Emulator]:
+    async with running_emulator(environment={"FOUNDRY_LOCAL_BACKEND": ""}) as emulator:
+        yield emulator
+
+
+@pytest.fixture
+async def client(embedded: Emulator) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(
+        base_url=embedded.openai + "/", headers={"authorization": f"Bearer {TOKEN}"}, timeout=100
+    ) as client:
+        yield client
+
+
+async def test_it_streams_an_answer_in_pieces(client: httpx.AsyncClient) -> None:
+    body = turn("What is the capital of France?", stream=True, **FEW_TOKENS)
+    async with client.stream("POST", "responses", json=body) as response:
+        names = [line async for line in response.aiter_lines() if line.startswith("event: ")]
+    assert names.count("event: response.output_text.delta") > 3
+    assert names[-1] in {"event: response.completed", "event: response.incomplete"}
+
+
+async def test_the_history_is_in_the_second_prompt(client: httpx.AsyncClient) -> None:
+    conversation = (await client.post("conversations", json={})).json()["id"]
+    first_turn = turn("My name is Ada.", conversation=conversation, **FEW_TOKENS)
+    first = (await client.post("responses", json=first_turn)).json()
+    assert text_of(first)
+    assert 0 < first["usage"]["output_tokens"] <= 24
+    second_turn = turn("What is my name?", conversation=conversation, **FEW_TOKENS)
+    second = (await client.post("responses", json=second_turn)).json()
+    alone = (await client.post("responses", json=turn("What is my name?", **FEW_TOKENS))).json()
+    history = first["usage"]["output_tokens"] + len(["My", "name", "is", "Ada."])
+    assert second["usage"]["input_tokens"] >= alone["usage"]["input_tokens"] + history
+
+
+async def test_it_is_bound_by_a_json_schema(client: httpx.AsyncClient) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"capital": {"enum": ["Paris", "Rome"]}},
+        "required": ["capital"],
+        "additionalProperties": False,
+    }
+    form = {"format": {"type": "json_schema", "name": "capital", "schema": schema}}
+    body = turn("What is the capital of France?", text=form, temperature=0.0)
+    answer = (await client.post("responses", json=body)).json()
+    assert "capital" in text_of(answer)
+    assert answer["status"] == "completed"
