@@ -5,19 +5,11 @@ from typing import TYPE_CHECKING
 
 from azure.storage.queue.aio import QueueServiceClient
 
+from local.azurite.connection import StoragePorts, connection_string, is_development_storage
 from local.host.settings import HostConfigurationError
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
-
-# Azurite's account and key are public and the same everywhere: documented by Azure Storage.
-DEVELOPMENT_STORAGE = (
-    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
-    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
-    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
-    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
-    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
-)
 
 
 class QueueAccounts:
@@ -70,11 +62,8 @@ class QueueAccounts:
         return credential
 
 
-def _expand(connection_string: str) -> str:
-    """Spell out the short form for the storage emulator, which the Python SDK does not know."""
-    if connection_string.strip().rstrip(";").lower() == "usedevelopmentstorage=true":
-        return DEVELOPMENT_STORAGE
-    return connection_string
+def _expand(text: str) -> str:
+    return connection_string(StoragePorts()) if is_development_storage(text) else text
 
 
 def _queue_service_uri(name: str, environment: Mapping[str, str]) -> str | None:

@@ -1,0 +1,37 @@
+# The commands of this repository. `make` alone lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint types format clean distclean
+
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+run: ## run the app with storage and a language model; PORT=7081 chooses another port
+	@$(PYTHON) -m local.bootstrap run
+	@exec $(BIN)/python -m local.run $(if $(PORT),--port $(PORT)) $(ARGS)
+
+test: ## check style, types and imports, then run the tests; ARGS="tests/unit -k x" goes to pytest
+	@$(PYTHON) -m local.bootstrap test
+	@$(MAKE) --no-print-directory lint types
+	$(BIN)/pytest $(ARGS)
+
+lint: ## check style and the import contract
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: ## check types
+	$(BIN)/basedpyright
+
+format: ## rewrite the code in the house style
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean: ## remove all local state: storage, conversations, logs, Azurite
+	rm -rf .local
+
+distclean: clean ## remove the virtual environment as well
+	rm -rf .venv

@@ -1,0 +1,173 @@
+"""A child process with a log file, a readiness condition, and a sure end."""
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 5.0
+_PROBE_SECONDS = 1.0
+_PROBE_PAUSE_SECONDS = 0.05
+_TETHER = Path(__file__).with_name("tether.py")
+
+
+class ServiceError(Exception):
+    """A child ended, or never became ready; the message ends with the last lines of its log."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """What to run, and how to see that it is ready."""
+
+    name: str
+    arguments: Sequence[str]
+    log_path: Path
+    is_ready: Callable[[], bool]
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Added to the environment of this process."""
+    directory: Path | None = None
+
+
+class Service:
+    """One child in a process group of its own, so that Ctrl-C reaches only the launcher.
+
+    On Linux the child also ends when the thread that started it does, so start services from a
+    thread that lives as long as they should.
+    """
+
+    def __init__(self, command: Command) -> None:
+        self.name = command.name
+        self.log_path = command.log_path
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running child."""
+        return self._running().pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while the child runs; negative when a signal ended it."""
+        return self._running().poll()
+
+    def start(self) -> None:
+        """Start the child; its output replaces what its log file held."""
+        command = self._command
+        command.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with command.log_path.open("wb") as log:
+            self._process = subprocess.Popen(
+                [*_tether(), *command.arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **command.environment},
+                cwd=command.directory,
+                process_group=0,
+            )
+
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
+        """Return once the child answers; raises ServiceError when it ends or takes too long."""
+        deadline = time.monotonic() + seconds
+        while not self._command.is_ready():
+            if self.exit_code is not None:
+                raise ServiceError(self.obituary())
+            if time.monotonic() > deadline:
+                raise ServiceError(f"{self.name} is not ready after {seconds:.0f} s{self._tail()}")
+            time.sleep(_PROBE_PAUSE_SECONDS)
+
+    def terminate(self) -> None:
+        """Ask the child to end, without waiting for it."""
+        if self._process:
+            self._signal(signal.SIGTERM)
+
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """End the child, if it was started: politely, and after `seconds` by force."""
+        if self._process is None:
+            return
+        self.terminate()
+        try:
+            self._running().wait(seconds)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the child and what it started at once, as a crash would."""
+        self._signal(signal.SIGKILL)
+        self._running().wait()
+
+    def restart(self) -> None:
+        """Start the child again on the same ports and data, and wait until it is ready."""
+        self.stop()
+        self.start()
+        self.wait_until_ready()
+
+    def obituary(self) -> str:
+        """Say how the child ended, with the last lines of its log."""
+        code = self.exit_code
+        how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
+        return f"{self.name} ended unexpectedly ({how}){self._tail()}"
+
+    def _tail(self, lines: int = 15) -> str:
+        text = self.log_path.read_text("utf-8", "replace") if self.log_path.exists() else ""
+        tail = "".join(f"\n  {line}" for line in text.splitlines()[-lines:])
+        return f". The end of {self.log_path}:{tail}" if tail else f"; {self.log_path} is empty."
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._running().poll() is None:
+            os.killpg(self._running().pid, number)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._process is None:
+            raise ServiceError(f"{self.name} was not started")
+        return self._process
+
+
+def answers_http(port: int, path: str) -> bool:
+    """Tell whether a server on this machine answers `path` with anything but a server error."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PROBE_SECONDS)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status < 500
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def accepts_connections(port: int) -> bool:
+    """Tell whether something on this machine listens on `port`."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), _PROBE_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def is_free(port: int) -> bool:
+    """Tell whether `port` can be listened on."""
+    try:
+        with socket.create_server(("127.0.0.1", port)):
+            return True
+    except OSError:
+        return False
+
+
+def free_port() -> int:
+    """Return a port that nothing listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def _tether() -> list[str]:
+    if sys.platform != "linux":
+        return []
+    # -I and -S: the tether needs only the standard library, and should be gone in milliseconds.
+    return [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid())]

@@ -1,0 +1,157 @@
+"""The processes of a local run: storage, Foundry and the app, each a context manager.
+
+    with azurite(data, logs) as storage, foundry_emulator(logs) as foundry:
+        with functions_host(logs, environment={...}) as app: ...
+
+Each context manager starts its service on free ports, waits until it is ready, and ends it.
+"""
+
+import shutil
+import sys
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from local.azurite.connection import StoragePorts, connection_string
+from local.node import find_node
+from local.processes import (
+    Command,
+    Service,
+    ServiceError,
+    accepts_connections,
+    answers_http,
+    free_port,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+STATE_DIR = ROOT / ".local"
+AZURITE_DIR = STATE_DIR / "azurite"
+
+PROJECT_PATH = "/api/projects/local"
+
+ServiceT = TypeVar("ServiceT", bound=Service)
+
+
+class Azurite(Service):
+    """The Azure Storage emulator."""
+
+    def __init__(self, data_dir: Path, log_dir: Path, ports: StoragePorts) -> None:
+        script = AZURITE_DIR / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+        if not script.is_file():
+            raise ServiceError("Azurite is not installed; run `python3 -m local.bootstrap run`.")
+        self.ports = ports
+        arguments = [find_node(Path(sys.prefix)).executable, str(script)]
+        arguments += ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+        arguments += ["--location", str(data_dir)]
+        for service, port in vars(ports).items():
+            arguments += [f"--{service}Port", str(port)]
+        super().__init__(Command("Azurite", arguments, log_dir / "azurite.log", self._is_ready))
+
+    @property
+    def connection_string(self) -> str:
+        """What the storage SDKs and AzureWebJobsStorage take."""
+        return connection_string(self.ports)
+
+    def _is_ready(self) -> bool:
+        return all(accepts_connections(port) for port in vars(self.ports).values())
+
+
+class FoundryEmulator(Service):
+    """The emulator of a Foundry project, which also plays the managed identity endpoint."""
+
+    def __init__(
+        self, log_dir: Path, port: int, state: Path | None, environment: Mapping[str, str]
+    ) -> None:
+        arguments = [sys.executable, "-m", "local.foundry", "--port", str(port)]
+        if state is not None:
+            state.parent.mkdir(parents=True, exist_ok=True)
+            arguments += ["--state", str(state)]
+        self.url = f"http://127.0.0.1:{port}"
+        self.project_endpoint = self.url + PROJECT_PATH
+        self.token_endpoint = f"{self.url}/msi/token"
+        super().__init__(
+            Command(
+                "Foundry emulator",
+                arguments,
+                log_dir / "foundry.log",
+                lambda: answers_http(port, "/_emulator/health"),
+                environment,
+                ROOT,
+            )
+        )
+
+
+class FunctionsHost(Service):
+    """The app: on Azure Functions Core Tools where they are installed, else on `local.host`."""
+
+    def __init__(self, options: "HostLaunch", log_dir: Path) -> None:
+        port = options.port
+        self.url = f"http://127.0.0.1:{port}"
+        func = shutil.which("func") if options.prefer_core_tools else None
+        self.runs_on_core_tools = func is not None
+        if func:
+            arguments = [func, "start", "--port", str(port)]
+        else:
+            arguments = [sys.executable, "-m", "local.host", "--port", str(port)]
+            arguments += ["--app-dir", str(options.app_dir), "--grace", str(options.grace_seconds)]
+        super().__init__(
+            Command(
+                "Functions host",
+                arguments,
+                log_dir / "app.log",
+                lambda: answers_http(port, "/admin/host/status"),
+                options.environment,
+                options.app_dir if func else ROOT,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class HostLaunch:
+    """How to serve a function app."""
+
+    port: int = field(default_factory=free_port)
+    environment: Mapping[str, str] = field(default_factory=dict[str, str])
+    app_dir: Path = ROOT
+    grace_seconds: int = 10
+    prefer_core_tools: bool = False
+
+
+@contextmanager
+def azurite(data_dir: Path, log_dir: Path, ports: StoragePorts | None = None) -> Generator[Azurite]:
+    """Run Azurite with its data in `data_dir`."""
+    ports = ports or StoragePorts(free_port(), free_port(), free_port())
+    with _running(Azurite(data_dir, log_dir, ports)) as service:
+        yield service
+
+
+@contextmanager
+def foundry_emulator(
+    log_dir: Path,
+    port: int | None = None,
+    state: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Generator[FoundryEmulator]:
+    """Run the Foundry emulator; its state is in memory where `state` names no file."""
+    service = FoundryEmulator(log_dir, port or free_port(), state, environment or {})
+    with _running(service):
+        yield service
+
+
+@contextmanager
+def functions_host(log_dir: Path, launch: HostLaunch | None = None) -> Generator[FunctionsHost]:
+    """Serve a function app, that of this repository where `launch` names no other."""
+    with _running(FunctionsHost(launch or HostLaunch(), log_dir)) as service:
+        yield service
+
+
+@contextmanager
+def _running(service: ServiceT) -> Generator[ServiceT]:
+    service.start()
+    try:
+        service.wait_until_ready()
+        yield service
+    finally:
+        service.stop()

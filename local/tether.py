@@ -1,0 +1,28 @@
+"""Runs a command that ends when its parent does: `tether.py PARENT_PID COMMAND...` (Linux).
+
+A launcher that is killed outright cannot end its children, so the kernel does it. It is a program
+of its own because a hook between fork and exec is not safe in a process with threads.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+# <linux/prctl.h>: the signal that this process gets when its parent ends; kept across exec.
+PR_SET_PDEATHSIG = 1
+
+
+def main() -> None:
+    """Arrange for SIGTERM at the parent's end, then become the command."""
+    parent, command = int(sys.argv[1]), sys.argv[2:]
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
+        sys.exit(os.strerror(ctypes.get_errno()))
+    if os.getppid() != parent:
+        sys.exit("the parent ended before its child began")
+    os.execvp(command[0], command)  # noqa: S606 (becoming the command is the purpose)
+
+
+if __name__ == "__main__":
+    main()
