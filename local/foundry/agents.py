@@ -15,8 +15,8 @@ DEFAULT_AGENT = "assistant"
 
 
 def seed(store: Store) -> None:
-    """Make the agent `assistant` on a fresh state."""
-    if store.find("agents", id=DEFAULT_AGENT) is None:
+    """Make the agent `assistant` on a fresh state; once deleted, it stays deleted."""
+    if store.is_fresh():
         definition = {
             "kind": "prompt",
             "model": DEFAULT_DEPLOYMENT,

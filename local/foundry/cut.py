@@ -1,7 +1,7 @@
-"""Cut a connection for real: a reset of the socket, not an orderly end.
+"""Cut a connection for real, not by an orderly end of the answer.
 
-`CuttableProtocol` offers every request an ASGI extension, `local.cut`, that resets the connection
-the request came on.
+`CuttableProtocol` offers every request an ASGI extension, `local.cut`: the transport of the
+connection the request came on.
 """
 
 import asyncio
@@ -46,8 +46,11 @@ class CuttableProtocol(H11Protocol):
         self.app = with_cut  # pyright: ignore[reportAttributeAccessIssue]
 
 
-async def cut(request: Request) -> NoAnswer:
-    """Reset the connection of `request` after what was already sent to it has left.
+async def cut(request: Request, *, reset: bool = True) -> NoAnswer:
+    """Cut the connection of `request` once what was already written to it has left.
+
+    With `reset` the peer gets RST, which may take from it what it had not read yet; without, the
+    connection just ends in the middle of the answer.
 
     Raises:
         ConnectionCutError: The server has no connection to cut, as in an in-process test.
@@ -58,8 +61,9 @@ async def cut(request: Request) -> NoAnswer:
     # asyncio tells nobody when a buffer is empty without pausing it first
     while transport.get_write_buffer_size() > 0 and not transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(_DRAIN_SECONDS)
-    connection = transport.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+    if reset:
+        connection = transport.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
     transport.abort()
     await asyncio.sleep(0)  # the server hears of it in the next step of the loop
     return NoAnswer()

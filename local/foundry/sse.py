@@ -54,7 +54,7 @@ async def _spoiled(
                 yield KEEP_ALIVE
                 continue
             if fault.kind is FaultKind.CUT_STREAM and sent >= fault.after_events:
-                await cut(request)
+                await cut(request, reset=False)
                 return
             if fault.kind is FaultKind.NO_TERMINAL and data.startswith(_TERMINAL_MARKS):
                 return

@@ -85,6 +85,11 @@ class Store:
         query = "SELECT value FROM meta WHERE key = 'signing_secret'"
         return str(self._db.execute(query).fetchone()["value"])
 
+    def is_fresh(self) -> bool:
+        """Tell whether this is the first use of the state; only the first call says so."""
+        cursor = self._db.execute("INSERT OR IGNORE INTO meta VALUES ('used', 'yes')")
+        return cursor.rowcount == 1
+
     def insert(self, table: str, **columns: Any) -> None:
         """Add a row; values that are lists or objects are stored as JSON."""
         names = ", ".join(columns)

@@ -154,9 +154,9 @@ def message(text: str) -> dict[str, Any]:
     return {"type": "message", "role": "user", "content": text}
 
 
-def turn(text: str, **fields: Any) -> dict[str, Any]:
+def turn(said: str, **fields: Any) -> dict[str, Any]:
     """The body of a response request to the default deployment."""
-    return {"model": DEPLOYMENT, "input": [message(text)], **fields}
+    return {"model": DEPLOYMENT, "input": [message(said)], **fields}
 
 
 def text_of(response: Mapping[str, Any]) -> str:

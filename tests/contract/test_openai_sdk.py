@@ -178,9 +178,11 @@ async def test_an_output_without_its_call_is_refused(openai_client: AsyncOpenAI)
 async def test_background_is_queued_then_completed(openai_client: AsyncOpenAI) -> None:
     queued = await ask(openai_client, "hello", background=True)
     assert queued.status == "queued"
+    found = queued
     async with asyncio.timeout(10):
-        while (found := await openai_client.responses.retrieve(queued.id)).status != "completed":
+        while found.status != "completed":
             await asyncio.sleep(0.02)
+            found = await openai_client.responses.retrieve(queued.id)
     assert found.output_text == "You said: hello"
     with pytest.raises(openai.BadRequestError):
         await openai_client.responses.cancel(queued.id)

@@ -140,7 +140,7 @@ async def test_a_missing_role_is_permission_denied(emulator: Emulator) -> None:
 
 
 async def test_an_unknown_kind_of_agent_is_refused(projects: AIProjectClient) -> None:
+    definition: Any = {"kind": "workflow", "workflow": "x"}
     with pytest.raises(HttpResponseError) as refused:
-        definition: Any = {"kind": "workflow", "workflow": "x"}
         await projects.agents.create_version("w", definition=definition, **OVER_HTTP)
     assert refused.value.status_code == 400
