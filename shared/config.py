@@ -38,6 +38,9 @@ class Env:
     example: str = ""
 
 
+QUEUE_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+"""What Queue Storage allows, less what `-poison` adds to the length."""
+
 _KINDS: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number"}
 
 
@@ -190,13 +193,27 @@ class StorageSettings(Settings):
     )
     """Table of threads, turns and jobs."""
 
-    jobs_queue: Annotated[str, Env("JOBS_QUEUE_NAME", "agent-jobs")] = Field(
-        default="agent-jobs", min_length=3, max_length=56, pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$"
-    )
-    """Queue whose messages are jobs to run; `<name>-poison` receives those that cannot be run."""
-
     record_content: Annotated[bool, Env("RECORD_CONTENT", "true")] = True
     """Keep the text of questions and answers in turn rows. Off: only figures and ids are kept."""
+
+
+class JobSettings(Settings):
+    """How jobs come in and how long they may run."""
+
+    inlet_queue: Annotated[str, Env("JOBS_QUEUE_NAME", "agent-jobs")] = Field(
+        default="agent-jobs", min_length=3, max_length=56, pattern=QUEUE_NAME
+    )
+    """Queue on which any producer may put jobs; `<name>-poison` receives what cannot be run."""
+
+    lanes_queue: Annotated[str, Env("LANES_QUEUE_NAME", "agent-lanes")] = Field(
+        default="agent-lanes", min_length=3, max_length=56, pattern=QUEUE_NAME
+    )
+    """Queue of the app's own, which tells workers that a lane has work."""
+
+    turn_timeout: Annotated[float, Env("JOB_TURN_TIMEOUT", "600")] = Field(
+        default=600, gt=0, le=1740
+    )
+    """Seconds that one message of a job may take; nobody waits on HTTP, so it may be long."""
 
 
 class MLConfig(Settings):
@@ -251,7 +268,10 @@ class AppSettings(Settings):
     """The app's own identity."""
 
     storage: StorageSettings = StorageSettings()
-    """Tables and queues."""
+    """The storage account."""
+
+    jobs: JobSettings = JobSettings()
+    """Jobs and their queues."""
 
     @property
     def turn_seconds(self) -> float:

@@ -24,9 +24,8 @@ from .foundry.errors import FoundryError
 from .foundry.models import Backing, TurnRequest, TurnResult
 from .foundry.service import FoundryService
 from .state.errors import RowMissingError
-from .state.jobs import has_waiting
 from .state.keys import Kind, is_id, new_id, newest_first, partition_key
-from .state.lanes import Clock, Lanes, Lease
+from .state.lanes import Clock, Lanes, Lease, has_waiting
 from .state.table import Change, Table, Value
 from .state.threads import Thread
 from .state.turns import Inlet, TurnRecord, TurnStatus
@@ -147,18 +146,22 @@ class Turns:
     async def _send(
         self, turn_id: str, command: TurnCommand, thread: Thread | None
     ) -> tuple[Outcome, TurnRecord]:
-        backing = None
-        if thread is not None:
-            backing = Backing(thread.conversation_id, thread.last_response_id)
         created_at, started = self._clock(), perf_counter()
         outcome: Outcome
         try:
+            backing = await self._backing(thread) if thread else None
             outcome = await self._foundry.respond(command.request, backing, seconds=command.seconds)
         except FoundryError as error:
             log.warning("Turn %s failed: %s (%s)", turn_id, error.code, error.request_id)
             outcome = error
         record = self._record(turn_id, command, outcome, created_at)
         return outcome, replace(record, latency=perf_counter() - started)
+
+    async def _backing(self, thread: Thread) -> Backing:
+        """Where Foundry keeps the thread; a thread that a job brought has nothing there yet."""
+        if thread.conversation_id or thread.last_response_id:
+            return Backing(thread.conversation_id, thread.last_response_id)
+        return await self._foundry.create_thread(dict(thread.metadata))
 
     def _record(
         self, turn_id: str, command: TurnCommand, outcome: Outcome, created_at: datetime
@@ -197,8 +200,13 @@ class Turns:
     async def _to_its_end(self, turn: Coroutine[Any, Any, _T]) -> _T:
         task = asyncio.create_task(turn)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
         return await asyncio.shield(task)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.debug("A turn ended with %r", error)
 
     async def aclose(self) -> None:
         """Wait for the turns that still run."""
@@ -217,6 +225,8 @@ def _thread_values(thread: Thread, outcome: Outcome, now: datetime) -> dict[str,
     values["message_count"] = thread.message_count + 1
     values["total_tokens"] = thread.total_tokens + outcome.usage.get("total_tokens", 0)
     values["last_response_id"] = outcome.response_id
+    if outcome.conversation_id:
+        values["conversation_id"] = outcome.conversation_id
     if outcome.last_item_id:
         values["last_item_id"] = outcome.last_item_id
     return values

@@ -55,6 +55,7 @@ class TurnResult:
     agent_id: str | None = None
     tools_used: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
+    conversation_id: str | None = None
     last_item_id: str | None = None
     """The newest item of the conversation: where the next look-back starts."""
     request_id: str | None = None

@@ -142,6 +142,7 @@ def parse_response(reply: Reply, *, latency: float) -> TurnResult:
         agent_id=_agent_id(body),
         tools_used=tuple(dict.fromkeys(_tools(items))),
         usage=parse_usage(object_at(body, "usage")),
+        conversation_id=text_at(object_at(body, "conversation"), "id"),
         last_item_id=text_at(items[-1], "id") if items else None,
         request_id=reply.request_id,
         latency=latency,

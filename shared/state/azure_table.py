@@ -110,7 +110,7 @@ class AzureTable:
         try:
             return await self._send(partition, changes)
         except HttpResponseError as error:
-            if not _no_table(error):
+            if not _no_table(error, changes):
                 raise _translate(error) from error
         except AzureError as error:
             raise _translate(error) from error
@@ -184,8 +184,12 @@ def _etag(metadata: Mapping[str, Any]) -> str:
     return str(metadata["etag"])
 
 
-def _no_table(error: HttpResponseError) -> bool:
-    return getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND
+def _no_table(error: HttpResponseError, changes: Sequence[Change]) -> bool:
+    """Whether it is the table that is missing: an insert can miss nothing else."""
+    if getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND:
+        return True
+    inserts = all(change.action is Action.INSERT for change in changes)
+    return inserts and error.status_code == HTTPStatus.NOT_FOUND
 
 
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}

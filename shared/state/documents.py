@@ -16,8 +16,8 @@ MAX_DOCUMENT_BYTES = 12 * CHUNK_BYTES
 """What a row can carry beside its other properties; an entity holds 1 MiB."""
 
 
-def document_values(document: Mapping[str, Any]) -> dict[str, Value]:
-    """A JSON document as properties ``document_0``, ``document_1``, ...
+def document_values(document: Mapping[str, Any], name: str) -> dict[str, Value]:
+    """A JSON document as properties ``<name>_0``, ``<name>_1``, ...
 
     Raises:
         DocumentTooLargeError: if it has more than `MAX_DOCUMENT_BYTES`.
@@ -27,14 +27,14 @@ def document_values(document: Mapping[str, Any]) -> dict[str, Value]:
         raise DocumentTooLargeError(len(content), MAX_DOCUMENT_BYTES)
     chunks = range(0, len(content), CHUNK_BYTES)
     return {
-        f"document_{number}": content[start : start + CHUNK_BYTES]
+        f"{name}_{number}": content[start : start + CHUNK_BYTES]
         for number, start in enumerate(chunks)
     }
 
 
-def read_document(values: Mapping[str, Any]) -> dict[str, Any] | None:
+def read_document(values: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     """The document that `document_values` wrote, or None."""
     chunks: list[bytes] = []
-    while (chunk := values.get(f"document_{len(chunks)}")) is not None:
+    while (chunk := values.get(f"{name}_{len(chunks)}")) is not None:
         chunks.append(chunk)
     return json.loads(b"".join(chunks)) if chunks else None

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from .documents import document_values, read_document
-from .errors import RowChangedError, RowMissingError
+from .errors import RowChangedError, RowMissingError, StateError
 from .keys import Kind, box_key, identifier, is_id, newest_first, partition_key
-from .lanes import Lanes
+from .lanes import Lanes, has_waiting, head_sequence
 from .table import Action, Change, Row, Table, Value
+
+_WORK = "work"
+"""Name of the document in a box row."""
 
 
 class JobStatus(StrEnum):
@@ -49,13 +52,14 @@ class Job:
     finished_at: datetime | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     results: tuple[dict[str, Any], ...] = ()
+    """One document a finished message."""
     problem: dict[str, Any] | None = None
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Job:
-        """Read a row that `to_values` wrote."""
+        """Read a job's row."""
         values: Mapping[str, Any] = row.values
-        outcome = read_document(values) or {}
+        results = (read_document(values, _result(n)) for n in range(values["messages_done"]))
         return cls(
             job_id=identifier(row.row_key),
             owner=owner,
@@ -67,27 +71,19 @@ class Job:
             started_at=values.get("started_at"),
             finished_at=values.get("finished_at"),
             metadata=json.loads(values["metadata"]),
-            results=tuple(outcome.get("results", ())),
-            problem=outcome.get("problem"),
+            results=tuple(result for result in results if result is not None),
+            problem=json.loads(values["problem"]) if "problem" in values else None,
         )
 
     def to_values(self) -> dict[str, Value | None]:
-        """The row's properties, a lane's aside."""
-        outcome: dict[str, Any] = {}
-        if self.results:
-            outcome["results"] = self.results
-        if self.problem:
-            outcome["problem"] = self.problem
+        """The properties of a new job's row, a lane's aside."""
         return {
             "status": self.status.value,
             "created_at": self.created_at,
             "thread_id": self.thread_id,
             "messages_total": self.messages_total,
-            "messages_done": self.messages_done,
-            "started_at": self.started_at,
-            "finished_at": self.finished_at,
+            "messages_done": 0,
             "metadata": json.dumps(dict(self.metadata), ensure_ascii=False),
-            **(document_values(outcome) if outcome else {}),
         }
 
     @property
@@ -103,6 +99,7 @@ class WaitingJob:
     job_id: str
     box_key: str
     work: dict[str, Any]
+    messages_done: int
 
 
 class Jobs:
@@ -158,13 +155,10 @@ class Jobs:
         thread_change: Change | None = None,
     ) -> None:
         values = {**job.to_values(), **(lane_values or {})}
+        box = {"job_id": job.job_id, "messages_done": 0, **document_values(work, _WORK)}
         changes = [
             Change(Action.INSERT, newest_first(job.job_id), values),
-            Change(
-                Action.INSERT,
-                box_key(job.lane, sequence),
-                {"job_id": job.job_id, **document_values(work)},
-            ),
+            Change(Action.INSERT, box_key(job.lane, sequence), box),
         ]
         if thread_change:
             changes.append(thread_change)
@@ -178,24 +172,27 @@ class Jobs:
         box = await self._table.get(partition_key(owner), key)
         if box is None:
             return None
-        return WaitingJob(box.values["job_id"], key, read_document(box.values) or {})
+        work = read_document(box.values, _WORK)
+        if work is None:
+            raise StateError(f"The box row {key} holds no work.")
+        return WaitingJob(box.values["job_id"], key, work, box.values["messages_done"])
 
 
-def head_sequence(lane_row: Row) -> int:
-    """The place in its lane of the job to run next."""
-    return int(lane_row.values.get("job_head", 1))
+def job_change(
+    job_id: str,
+    *,
+    results: Mapping[int, dict[str, Any]] | None = None,
+    problem: dict[str, Any] | None = None,
+    **values: Value,
+) -> Change:
+    """The change that brings a job's row up to date; ``results`` by number of the message."""
+    written: dict[str, Value | None] = dict(values)
+    for number, result in (results or {}).items():
+        written |= document_values(result, _result(number))
+    if problem is not None:
+        written["problem"] = json.dumps(problem, ensure_ascii=False)
+    return Change(Action.MERGE, newest_first(job_id), written)
 
 
-def has_waiting(lane_row: Row) -> bool:
-    """Whether jobs wait in a lane."""
-    return head_sequence(lane_row) <= int(lane_row.values.get("job_tail", 0))
-
-
-def update_job(job: Job) -> Change:
-    """The change that writes a job's row anew; its lane's properties stay."""
-    return Change(Action.MERGE, newest_first(job.job_id), job.to_values())
-
-
-def finished(job: Job, status: JobStatus, at: datetime, **outcome: Any) -> Job:
-    """The job as it ends."""
-    return replace(job, status=status, finished_at=at, **outcome)
+def _result(number: int) -> str:
+    return f"result_{number}"

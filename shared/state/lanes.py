@@ -22,6 +22,9 @@ from .table import Action, Change, Row, Table, Value
 REMEMBERED_ROWS = 10_000
 """About 10 MB; the rows used longest ago are forgotten first."""
 
+HIDDEN = "hidden"
+"""Property of a lane that is being deleted: from now on it counts as missing."""
+
 Clock = Callable[[], datetime]
 
 
@@ -57,7 +60,7 @@ class Lanes:
         row = None if fresh else self._remembered.get((owner, row_key))
         if row is None:
             row = await self._table.get(partition_key(owner), row_key)
-        if row is None:
+        if row is None or row.values.get(HIDDEN):
             self.forget(owner, row_key)
             raise RowMissingError(f"There is no row {row_key}.")
         self.remember(owner, row)
@@ -141,14 +144,30 @@ class Lanes:
         return row
 
     async def _merge(
-        self, owner: str, row: Row, values: Mapping[str, Value], changes: Sequence[Change]
+        self, owner: str, row: Row, values: Mapping[str, Value | None], changes: Sequence[Change]
     ) -> Row:
-        change = Change(Action.MERGE, row.row_key, values, row.etag)
+        """Write the lane's row and all ``changes`` in one transaction."""
+        others = [change for change in changes if change.row_key != row.row_key]
+        for change in changes:
+            if change.row_key == row.row_key:  # a transaction takes each row only once
+                values = {**values, **change.values}
+        guarded = Change(Action.MERGE, row.row_key, values, row.etag)
         try:
-            etag = await self._table.write(partition_key(owner), [change, *changes])
+            etag = await self._table.write(partition_key(owner), [guarded, *others])
         except BaseException:
             self.forget(owner, row.row_key)
             raise
-        merged = replace(row, etag=etag, values={**row.values, **values})
+        written = {name: value for name, value in values.items() if value is not None}
+        merged = replace(row, etag=etag, values={**row.values, **written})
         self.remember(owner, merged)
         return merged
+
+
+def head_sequence(lane_row: Row) -> int:
+    """The place in its lane of the job to run next."""
+    return int(lane_row.values.get("job_head", 1))
+
+
+def has_waiting(lane_row: Row) -> bool:
+    """Whether jobs wait in a lane."""
+    return head_sequence(lane_row) <= int(lane_row.values.get("job_tail", 0))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from .errors import MetadataFullError, RowChangedError, RowMissingError
+from .errors import LaneBusyError, MetadataFullError, RowChangedError, RowMissingError
 from .keys import AFTER_COLON, Kind, identifier, is_id, newest_first, partition_key
-from .lanes import Clock, Lanes
+from .lanes import HIDDEN, Clock, Lanes, has_waiting
 from .table import Action, Change, Row, Table, Value, equals
 
 MAX_METADATA_PAIRS = 16
@@ -132,7 +132,7 @@ class Threads:
         start = newest_first(after) if after else f"{Kind.THREAD}:"
         end = f"{Kind.THREAD}{AFTER_COLON}"
         rows = await self._table.scan(partition_key(owner), start, end, limit=limit, where=where)
-        return [Thread.from_row(owner, row) for row in rows]
+        return [Thread.from_row(owner, row) for row in rows if not row.values.get(HIDDEN)]
 
     async def merge_metadata(
         self, owner: str, thread_id: str, pairs: Mapping[str, str | None]
@@ -161,8 +161,30 @@ class Threads:
             self._lanes.forget(owner, row.row_key)
             return thread
 
-    async def remove(self, owner: str, thread_id: str) -> None:
-        """Delete a thread's row; one that is already gone is no error."""
-        row_key = newest_first(thread_id)
-        self._lanes.forget(owner, row_key)
-        await self._table.write(partition_key(owner), [Change(Action.DELETE, row_key)])
+    async def start_removal(self, owner: str, thread_id: str) -> Thread:
+        """Hide a thread from everybody but `start_removal`, for it is about to be deleted.
+
+        Raises:
+            LaneBusyError: if a turn runs on it or jobs wait for it.
+            RowMissingError: if the owner has no such thread.
+        """
+        if not is_id(Kind.THREAD, thread_id):
+            raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
+        while True:
+            row = await self._table.get(partition_key(owner), newest_first(thread_id))
+            if row is None:
+                raise RowMissingError(f"There is no thread {thread_id}.")
+            if busy := self._lanes.busy_seconds(row) or float(has_waiting(row)):
+                raise LaneBusyError(busy)
+            change = Change(Action.MERGE, row.row_key, {HIDDEN: True}, row.etag)
+            try:
+                await self._table.write(partition_key(owner), [change])
+            except RowChangedError:
+                continue
+            self._lanes.forget(owner, row.row_key)
+            return Thread.from_row(owner, row)
+
+    async def finish_removal(self, thread: Thread) -> None:
+        """Delete a thread's row."""
+        row_key = newest_first(thread.thread_id)
+        await self._table.write(partition_key(thread.owner), [Change(Action.DELETE, row_key)])

@@ -1,0 +1,140 @@
+"""A request as handlers see it: who, what, and its body checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+from starlette.requests import Request
+from ulid import ULID
+
+from ..problems import FieldError, Problem, ProblemError
+from .principal import Principal
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""A message of 1 MiB characters, escaped, with room for the rest."""
+
+_SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_Body = TypeVar("_Body", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One HTTP request."""
+
+    request: Request
+    principal: Principal
+    request_id: str
+
+    @property
+    def owner(self) -> str:
+        """Whose data the request is about."""
+        return self.principal.owner
+
+    @property
+    def path(self) -> Mapping[str, str]:
+        """Parameters in the route."""
+        return self.request.path_params
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Parameters in the query; of a repeated one, the last counts."""
+        return self.request.query_params
+
+    async def body(self, model: type[_Body]) -> _Body:
+        """The JSON body, checked; an absent body counts as an empty object.
+
+        Raises:
+            ProblemError: 400, 413, 415 or 422, saying which field and why.
+        """
+        content = await self._content()
+        kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if content and kind != "application/json" and not kind.endswith("+json"):
+            raise ProblemError(
+                Problem(
+                    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+                    "unsupported_media_type",
+                    "Send the body as JSON, with the header Content-Type: application/json.",
+                )
+            )
+        try:
+            return model.model_validate_json(content or b"{}")
+        except ValidationError as error:
+            raise ProblemError(_invalid_body(error.errors(include_url=False))) from error
+
+    async def _content(self) -> bytes:
+        content = bytearray()
+        async for chunk in self.request.stream():
+            content += chunk
+            if len(content) > MAX_BODY_BYTES:
+                raise ProblemError(
+                    Problem(
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                        "too_large",
+                        f"The body is larger than {MAX_BODY_BYTES} bytes.",
+                    )
+                )
+        return bytes(content)
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        """A whole number in the query.
+
+        Raises:
+            ProblemError: 422, if it is not one or is out of range.
+        """
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if not re.fullmatch(r"-?[0-9]{1,9}", text) or not least <= int(text) <= most:
+            raise invalid_field(name, f"must be a whole number from {least} to {most}")
+        return int(text)
+
+
+def request_id_of(request: Request) -> str:
+    """The caller's request id where it is sane, else a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if _SANE_REQUEST_ID.match(given) else f"req_{ULID()}"
+
+
+def invalid_field(field: str, reason: str) -> ProblemError:
+    """The problem of one wrong field."""
+    return ProblemError(
+        Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid_request",
+            f"{field} {reason}.",
+            errors=(FieldError(field, reason),),
+        )
+    )
+
+
+def _invalid_body(details: list[ErrorDetails]) -> Problem:
+    first = details[0]
+    if first["type"] == "json_invalid":
+        return Problem(
+            HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {first['msg']}."
+        )
+    errors = tuple(FieldError(_field(detail), detail["msg"]) for detail in details)
+    if any(_is_oversized_message(detail) for detail in details):
+        return Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too_large",
+            "The message is too long.",
+            None,
+            errors,
+        )
+    listed = "; ".join(f"{error.field}: {error.reason}" for error in errors)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"{listed}.", None, errors)
+
+
+def _field(detail: ErrorDetails) -> str:
+    return ".".join(str(part) for part in detail["loc"]) or "body"
+
+
+def _is_oversized_message(detail: ErrorDetails) -> bool:
+    return detail["type"] == "string_too_long" and detail["loc"][0] in {"message", "messages"}

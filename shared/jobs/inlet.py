@@ -1,0 +1,91 @@
+"""The public queue on which any producer may put jobs.
+
+A message that cannot be a job is put on the poison queue at once, with a note of the reason,
+instead of being tried five times first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from azure.functions import QueueMessage
+from pydantic import ValidationError
+from ulid import ULID
+
+from ..contract import QueuedJob
+from ..problems import problem_from
+from ..state.errors import DocumentTooLargeError, RowMissingError
+from ..state.keys import Kind
+from ..state.lanes import Clock
+from ..state.rejected import record_rejected
+from ..state.table import Table
+from .queue import Queues
+from .submission import Submission
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class InletMessage:
+    """A message as the queue delivered it."""
+
+    message_id: str
+    inserted_at: datetime
+    body: bytes
+
+    @classmethod
+    def of(cls, message: QueueMessage) -> InletMessage:
+        """Take over what the Functions host delivered."""
+        inserted_at = message.insertion_time or datetime.now(UTC)
+        return cls(message.id or str(ULID()), inserted_at, message.get_body())
+
+    @property
+    def job_id(self) -> str:
+        """The same id at every delivery, for producers that give none."""
+        milliseconds = int(self.inserted_at.timestamp() * 1000)
+        random_part = hashlib.sha256(self.message_id.encode()).digest()[:10]
+        return f"{Kind.JOB}_{ULID.from_bytes(milliseconds.to_bytes(6) + random_part)}"
+
+
+class Inlet:
+    """Turns queue messages into jobs."""
+
+    def __init__(
+        self, submission: Submission, table: Table, queues: Queues, clock: Clock, *, queue: str
+    ) -> None:
+        self._submission = submission
+        self._table = table
+        self._queues = queues
+        self._clock = clock
+        self._queue = queue
+
+    async def receive(self, message: InletMessage) -> None:
+        """Accept the job in a message, or reject the message for good.
+
+        Raises:
+            StorageUnavailableError: if it could be neither; the queue delivers it again.
+        """
+        try:
+            job = QueuedJob.model_validate_json(message.body)
+            await self._submission.submit(job.owner, job, job.job_id or message.job_id)
+        except ValidationError as error:
+            reasons = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+            await self._reject(message, "; ".join(reasons))
+        except (RowMissingError, DocumentTooLargeError) as error:
+            await self._reject(message, problem_from(error).detail)
+
+    async def _reject(self, message: InletMessage, reason: str) -> None:
+        log.error("Message %s is not a job and goes to poison: %s", message.message_id, reason)
+        text = message.body.decode(errors="replace")
+        await record_rejected(
+            self._table,
+            queue=self._queue,
+            message_id=message.message_id,
+            body=text,
+            reason=reason,
+            at=self._clock(),
+        )
+        await self._queues.reject(self._queue, text)

@@ -1,0 +1,112 @@
+"""The app's two queues: the inlet, where jobs come in, and the lanes queue that wakes workers.
+
+Messages are base64, as the Functions host expects them. A wake-up only names a lane, so its size
+does not depend on the work, and losing, doubling or delaying one does no harm.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.storage.queue import TextBase64EncodePolicy
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
+
+from ..state.errors import StorageUnavailableError
+
+log = logging.getLogger(__name__)
+
+POISON_SUFFIX = "-poison"
+"""Where the Functions host puts messages that failed too often."""
+
+FOREVER = -1
+"""Time to live of a message that must not vanish."""
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """Says that a lane of an owner has work."""
+
+    owner: str
+    lane: str
+
+    @classmethod
+    def parse(cls, body: bytes) -> WakeUp:
+        """Read a message.
+
+        Raises:
+            ValueError: if it is not one that `to_text` wrote.
+        """
+        document = json.loads(body)
+        try:
+            return cls(str(document["owner"]), str(document["lane"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError("not a wake-up") from error
+
+    def to_text(self) -> str:
+        """The message's text."""
+        return json.dumps({"owner": self.owner, "lane": self.lane})
+
+
+class Queues(Protocol):
+    """What jobs need of Queue Storage."""
+
+    async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
+        """Wake a worker for a lane, not before ``delay_seconds`` have passed."""
+        ...
+
+    async def reject(self, queue: str, body: str) -> None:
+        """Put a message that cannot be run where operators look: the queue's poison twin."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class AzureQueues:
+    """The queues of a storage account, made on first use where they do not exist yet."""
+
+    def __init__(self, service: QueueServiceClient, lanes_queue: str) -> None:
+        self._service = service
+        self._lanes_queue = lanes_queue
+        self._clients: dict[str, QueueClient] = {}
+
+    async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
+        """See `Queues.wake`."""
+        await self._put(self._lanes_queue, WakeUp(owner, lane).to_text(), math.ceil(delay_seconds))
+
+    async def reject(self, queue: str, body: str) -> None:
+        """See `Queues.reject`."""
+        await self._put(queue + POISON_SUFFIX, body)
+
+    async def _put(self, queue: str, text: str, delay: int = 0) -> None:
+        client = self._client(queue)
+        try:
+            try:
+                await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
+            except ResourceNotFoundError:
+                await client.create_queue()
+                await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
+        except AzureError as error:
+            raise StorageUnavailableError(
+                f"Queue Storage does not take a message for {queue}. Check AzureWebJobsStorage, "
+                "and that the app's identity has the role 'Storage Queue Data Contributor'."
+            ) from error
+
+    def _client(self, queue: str) -> QueueClient:
+        if queue not in self._clients:
+            self._clients[queue] = self._service.get_queue_client(
+                queue, message_encode_policy=TextBase64EncodePolicy()
+            )
+        return self._clients[queue]
+
+    async def aclose(self) -> None:
+        """See `Queues.aclose`."""
+        for client in self._clients.values():
+            await client.close()
+        await self._service.close()

@@ -1,0 +1,110 @@
+"""Problems: what a caller is told when something goes wrong (RFC 9457).
+
+This is the one place that decides which HTTP status and code an error becomes. A job that failed
+carries the same document. What is not known here is a bug and is reported without its text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from .foundry import errors as foundry
+from .state import errors as state
+
+PROBLEM_TYPE = "about:blank"
+"""The status and `code` say it all; there is no page behind a type."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldError:
+    """One field of a request and what is wrong with it."""
+
+    field: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A problem document, the request id aside."""
+
+    status: int
+    code: str
+    detail: str
+    retry_after: float | None = None
+    """Seconds to wait before trying again."""
+    errors: tuple[FieldError, ...] = ()
+
+    def to_json(self, request_id: str | None = None) -> dict[str, Any]:
+        """The members of RFC 9457, and ours."""
+        document: dict[str, Any] = {
+            "type": PROBLEM_TYPE,
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+            "code": self.code,
+        }
+        if request_id:
+            document["request_id"] = request_id
+        if self.retry_after is not None:
+            document["retry_after"] = round(self.retry_after, 3)
+        if self.errors:
+            document["errors"] = [
+                {"field": error.field, "reason": error.reason} for error in self.errors
+            ]
+        return document
+
+
+class ProblemError(Exception):
+    """Raised where the problem is known at once, such as in a request that cannot be right."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+# Errors that are not the caller's doing become 502 to 504; those of set-up and reach, 503.
+_FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
+    foundry.ContentFilteredError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    foundry.InvalidRequestError: HTTPStatus.BAD_REQUEST,
+    foundry.ThreadBusyError: HTTPStatus.CONFLICT,
+    foundry.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
+    foundry.TimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
+    foundry.NotFoundError: HTTPStatus.BAD_GATEWAY,
+    foundry.ProtocolError: HTTPStatus.BAD_GATEWAY,
+    foundry.FoundryError: HTTPStatus.SERVICE_UNAVAILABLE,
+}
+
+_STATE: dict[type[Exception], tuple[HTTPStatus, str]] = {
+    state.LaneBusyError: (HTTPStatus.CONFLICT, "thread_busy"),
+    state.LeaseLostError: (HTTPStatus.CONFLICT, "lease_lost"),
+    state.MetadataFullError: (HTTPStatus.UNPROCESSABLE_ENTITY, "metadata_full"),
+    state.DocumentTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
+    state.StorageUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "storage_unavailable"),
+}
+
+NOT_FOUND = Problem(
+    HTTPStatus.NOT_FOUND, "not_found", "There is nothing of yours under this address."
+)
+
+INTERNAL_ERROR = Problem(
+    HTTPStatus.INTERNAL_SERVER_ERROR,
+    "internal_error",
+    "Something broke on our side. Give the request id to whoever runs this service.",
+)
+
+
+def problem_from(error: Exception) -> Problem:
+    """The problem that an error is for the caller."""
+    if isinstance(error, ProblemError):
+        return error.problem
+    if isinstance(error, foundry.FoundryError):
+        status = next(status for kind, status in _FOUNDRY.items() if isinstance(error, kind))
+        return Problem(status, error.code, error.message, error.retry_after)
+    if isinstance(error, state.RowMissingError):
+        return NOT_FOUND
+    if known := _STATE.get(type(error)):
+        status, code = known
+        return Problem(status, code, str(error), getattr(error, "retry_after", None))
+    return INTERNAL_ERROR

@@ -1,0 +1,138 @@
+"""Builds every part of the app once per process, and closes them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from azure.core.credentials_async import AsyncTokenCredential
+from azure.data.tables.aio import TableClient
+from azure.storage.queue.aio import QueueServiceClient
+
+from .config import AppSettings, SettingsError
+from .foundry.service import FoundryService
+from .identity.credentials import token_credential
+from .jobs.inlet import Inlet
+from .jobs.queue import AzureQueues, Queues
+from .jobs.runner import Runner
+from .jobs.submission import Submission
+from .state.azure_table import AzureTable
+from .state.jobs import Jobs
+from .state.lanes import Clock, Lanes
+from .state.table import Table
+from .state.threads import Threads
+from .turns import Turns
+
+DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
+"""The storage emulator on its usual ports, as the Functions host understands it."""
+
+_EMULATOR = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
+    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
+    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
+    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
+    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
+)
+"""https://learn.microsoft.com/azure/storage/common/storage-use-azurite; the key is public."""
+
+NO_STORAGE = (
+    f"AzureWebJobsStorage is not set: give it a connection string (locally {DEVELOPMENT_STORAGE}),"
+    " or set AzureWebJobsStorage__tableServiceUri and AzureWebJobsStorage__queueServiceUri to"
+    " sign in with the app's identity"
+)
+NO_IDENTITY = "AZURE_CLIENT_ID leads to no identity: assign a managed identity, or run 'az login'"
+
+
+def utc_now() -> datetime:
+    """The clock of a running app."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts that handlers work with."""
+
+    settings: AppSettings
+    foundry: FoundryService
+    threads: Threads
+    turns: Turns
+    jobs: Jobs
+    submission: Submission
+    inlet: Inlet
+    runner: Runner
+    clock: Clock
+    _table: Table
+    _queues: Queues
+
+    @classmethod
+    def build(
+        cls,
+        settings: AppSettings,
+        *,
+        table: Table,
+        queues: Queues,
+        foundry: FoundryService,
+        clock: Clock = utc_now,
+    ) -> Services:
+        """Wire the parts together; nothing is sent yet."""
+        lanes = Lanes(table, clock)
+        threads = Threads(table, lanes, clock)
+        jobs = Jobs(table, lanes)
+        turns = Turns(
+            foundry,
+            table,
+            lanes,
+            clock=clock,
+            wake_lane=queues.wake,
+            record_content=settings.storage.record_content,
+        )
+        submission = Submission(jobs, threads, queues, clock)
+        runner = Runner(
+            turns, jobs, lanes, queues, clock=clock, turn_seconds=settings.jobs.turn_timeout
+        )
+        inlet = Inlet(submission, table, queues, clock, queue=settings.jobs.inlet_queue)
+        return cls(
+            settings, foundry, threads, turns, jobs, submission, inlet, runner, clock, table, queues
+        )
+
+    @classmethod
+    def connect(cls, settings: AppSettings) -> Services:
+        """Build the parts on Azure Storage and Foundry as the settings say.
+
+        Raises:
+            SettingsError: if no storage account is configured.
+        """
+        storage, jobs = settings.storage, settings.jobs
+        connection = storage.connection_string
+        if connection:
+            connection = _EMULATOR if connection == DEVELOPMENT_STORAGE else connection
+            client = TableClient.from_connection_string(connection, storage.state_table)
+            service = QueueServiceClient.from_connection_string(connection)
+        else:
+            identity = _storage_identity(settings)
+            client = TableClient(
+                storage.table_service_uri, storage.state_table, credential=identity
+            )
+            service = QueueServiceClient(storage.queue_service_uri, credential=identity)
+        return cls.build(
+            settings,
+            table=AzureTable(client),
+            queues=AzureQueues(service, jobs.lanes_queue),
+            foundry=FoundryService(settings.foundry, settings.identity),
+        )
+
+    async def aclose(self) -> None:
+        """Let running turns end, then close all connections."""
+        await self.turns.aclose()
+        await asyncio.gather(self.foundry.aclose(), self._table.aclose(), self._queues.aclose())
+
+
+def _storage_identity(settings: AppSettings) -> AsyncTokenCredential:
+    storage = settings.storage
+    if not (storage.table_service_uri and storage.queue_service_uri):
+        raise SettingsError([NO_STORAGE])
+    identity = token_credential(settings.identity)
+    if identity is None:
+        raise SettingsError([NO_IDENTITY])
+    return identity
