@@ -2,9 +2,7 @@
 
 import re
 import secrets
-import string
 
-_ALPHABET = string.ascii_letters + string.digits
 _OPAQUE_LENGTH = 48
 _ITEM_PREFIXES = {
     "message": "msg",
@@ -18,7 +16,7 @@ _ITEM_PREFIXES = {
 
 def new_id(prefix: str) -> str:
     """Make an identifier such as `conv_...`."""
-    return f"{prefix}_{''.join(secrets.choice(_ALPHABET) for _ in range(_OPAQUE_LENGTH))}"
+    return f"{prefix}_{secrets.token_hex(_OPAQUE_LENGTH // 2)}"
 
 
 def new_item_id(item_type: str) -> str:

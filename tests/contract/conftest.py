@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ def free_port() -> int:
 @asynccontextmanager
 async def running_emulator(
     *arguments: str, port: int = 0, environment: Mapping[str, str] | None = None
-) -> AsyncIterator[Emulator]:
+) -> AsyncGenerator[Emulator]:
     """Start `python -m local.foundry` and stop it at the end, if it is not dead by then."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -149,8 +149,8 @@ async def inject(emulator: Emulator) -> AsyncIterator[FaultInjector]:
         await client.delete("/_emulator/faults")
 
 
-def message(text: str) -> dict[str, Any]:
-    """A user message as Foundry's schema wants it."""
+def message(text: str) -> Any:
+    """A user message as Foundry's schema wants it; Any, to pass as the SDK's typed items."""
     return {"type": "message", "role": "user", "content": text}
 
 

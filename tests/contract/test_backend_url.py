@@ -8,7 +8,7 @@ import pytest
 
 from .conftest import API_KEY, TOKEN, Emulator, running_emulator, text_of, turn
 
-TOOL = {"type": "function", "name": "weather", "parameters": {}, "strict": False}
+TOOL: dict[str, Any] = {"type": "function", "name": "weather", "parameters": {}, "strict": False}
 
 
 @pytest.fixture

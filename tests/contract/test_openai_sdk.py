@@ -20,7 +20,8 @@ WEATHER: FunctionToolParam = {
 
 
 async def ask(client: AsyncOpenAI, said: str, **more: Any) -> Any:
-    return await client.responses.create(model=DEPLOYMENT, input=[message(said)], **more)
+    create: Any = client.responses.create  # its overloads cannot be chosen by `more`
+    return await create(model=DEPLOYMENT, input=[message(said)], **more)
 
 
 async def test_conversation_lifecycle(openai_client: AsyncOpenAI) -> None:

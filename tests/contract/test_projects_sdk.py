@@ -1,6 +1,7 @@
 """The `azure-ai-projects` package, as a client of the project endpoint."""
 
 from collections.abc import AsyncIterator
+from types import TracebackType
 from typing import Any
 
 import pytest
@@ -33,7 +34,12 @@ class StaticCredential:
     async def __aenter__(self) -> "StaticCredential":
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
         """Hold nothing."""
 
 

@@ -114,7 +114,7 @@ async def test_a_conversation_cannot_be_forked(raw: httpx.AsyncClient, conversat
 
 
 async def test_what_a_deployment_cannot_do(raw: httpx.AsyncClient) -> None:
-    tool = {"type": "function", "name": "f", "parameters": {}}
+    tool: dict[str, Any] = {"type": "function", "name": "f", "parameters": {}}
     refused = await raw.post("responses", json={**turn("x", tools=[tool]), "model": "no-tools"})
     assert refused.json()["error"]["code"] == "unsupported_parameter"
     picture = {"type": "input_image", "image_url": "data:image/png;base64,AAAA"}

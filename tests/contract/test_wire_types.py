@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from .conftest import DEPLOYMENT, message, turn
 
-TOOL = {"type": "function", "name": "weather", "parameters": {}, "strict": False}
+TOOL: dict[str, Any] = {"type": "function", "name": "weather", "parameters": {}, "strict": False}
 TEXT_ORDER = [
     "response.created",
     "response.in_progress",
@@ -69,7 +69,7 @@ async def test_conversations_and_items(raw: httpx.AsyncClient) -> None:
     check(Conversation, created)
     path = f"conversations/{created['id']}"
     check(ConversationItemList, (await raw.get(f"{path}/items")).json())
-    replayed = {
+    replayed: dict[str, Any] = {
         "type": "message",
         "role": "assistant",
         "content": [{"type": "output_text", "text": "hello", "annotations": []}],

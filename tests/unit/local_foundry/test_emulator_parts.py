@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -86,7 +87,7 @@ async def test_it_also_runs_in_process() -> None:
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=transport, base_url=base, headers=headers) as client,
     ):
-        body = {"model": "llama-3.3-70b", "input": []}
+        body: dict[str, Any] = {"model": "llama-3.3-70b", "input": []}
         assert (await client.post("/responses", json=body)).status_code == 200
         await client.post("http://emulator/_emulator/faults", json={"kind": "drop"})
         with pytest.raises(ConnectionCutError):

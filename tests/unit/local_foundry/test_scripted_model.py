@@ -20,7 +20,7 @@ from local.model import (
     fit_to_context,
 )
 
-TOOL = {"type": "function", "function": {"name": "add", "parameters": {}}}
+TOOL: dict[str, Any] = {"type": "function", "function": {"name": "add", "parameters": {}}}
 
 
 def user(text: str) -> dict[str, Any]:
