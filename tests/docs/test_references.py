@@ -1,0 +1,52 @@
+"""The reference pages say what the code does: every setting, route and error code is in them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from shared import problems
+from shared.config import AppSettings, Settings
+from shared.foundry import errors as foundry_errors
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+def _setting_rows(group: type[Settings]) -> list[str]:
+    rows: list[str] = []
+    for field, env in group.variables().items():
+        info = group.model_fields[field]
+        default = str(info.default).lower() if isinstance(info.default, bool) else info.default
+        shown = "" if default == "" else f"`{default}`"
+        rows.append(f"| `{env.name}` | {shown} | {' '.join((info.description or '').split())} |")
+    return rows
+
+
+@pytest.mark.parametrize("group", [g for _, g in AppSettings._groups()], ids=lambda g: g.__name__)
+def test_every_setting_is_documented_with_its_default(group: type[Settings]) -> None:
+    page = (DOCS / "settings.md").read_text().splitlines()
+    assert [row for row in _setting_rows(group) if row not in page] == []
+
+
+def test_no_setting_is_documented_that_does_not_exist() -> None:
+    page = (DOCS / "settings.md").read_text().partition("## Platform")[0]
+    known = {env.name for _, group in AppSettings._groups() for env in group.variables().values()}
+    assert set(re.findall(r"^\| `(\w+)`", page, re.MULTILINE)) == known
+
+
+def test_every_route_is_documented() -> None:
+    function_app = (DOCS.parent / "function_app.py").read_text()
+    routes = {f"{m} /{path}" for m, path in re.findall(r'@route\("(\w+)", "([^"]+)"', function_app)}
+    page = (DOCS / "http-api.md").read_text()
+    assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", page, re.MULTILINE)) == routes
+
+
+def test_every_error_code_is_documented() -> None:
+    page = (DOCS / "http-api.md").read_text().partition("## Problems")[2]
+    kinds = [getattr(foundry_errors, name) for name in foundry_errors.__all__]
+    codes = {kind.code for kind in kinds} - {foundry_errors.FoundryError.code}
+    codes |= {code for _, code in problems._STATE.values()}
+    codes |= {problems.NOT_FOUND.code, problems.INTERNAL_ERROR.code}
+    assert {code for code in codes if f"`{code}`" not in page} == set()
