@@ -10,9 +10,12 @@ from types import FrameType
 
 import uvicorn
 
+from local.model import LanguageModel, ModelError, open_model
+
 from .app import create_app
 from .cut import CuttableProtocol
 from .settings import EmulatorSettings, from_environment
+from .store import Store
 
 BACKLOG = 2048
 SHUTDOWN_SECONDS = 2
@@ -23,12 +26,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         settings = from_environment(options.project, options.state)
-        listener = _listen(options.host, options.port)
-    except (ValueError, OSError) as error:
+        with _listen(options.host, options.port) as listener:
+            asyncio.run(_serve(listener, settings, options.log_level))
+    except (ValueError, OSError, ModelError) as error:
         print(f"foundry emulator: {error}", file=sys.stderr)
         return 1
-    with listener:
-        return _serve(listener, settings, options.log_level)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,11 +76,23 @@ class _Server(uvicorn.Server):
         print(self._ready, flush=True)
 
 
-def _serve(listener: socket.socket, settings: EmulatorSettings, log_level: str) -> int:
+async def _serve(listener: socket.socket, settings: EmulatorSettings, log_level: str) -> None:
+    """Serve with the model and the state opened first, so that what they lack is said in a line."""
+    Store(settings.state_path).close()
+    model = await open_model(settings.backend)
+    try:
+        await _server(listener, settings, model, log_level).serve(sockets=[listener])
+    finally:
+        await model.aclose()
+
+
+def _server(
+    listener: socket.socket, settings: EmulatorSettings, model: LanguageModel, log_level: str
+) -> _Server:
     host, port = listener.getsockname()[:2]
     address = f"[{host}]" if ":" in host else host
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, model),
         http=CuttableProtocol,
         ws="none",
         lifespan="on",
@@ -86,13 +101,11 @@ def _serve(listener: socket.socket, settings: EmulatorSettings, log_level: str) 
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         backlog=BACKLOG,
     )
-    url = f"http://{address}:{port}/api/projects/{settings.project}"
-    server = _Server(config, f"Foundry emulator ready: {url} (model: {settings.backend.backend})")
     for number in (signal.SIGINT, signal.SIGTERM):
         # uvicorn stops on these and then raises them again, which must not end us unclean
         signal.signal(number, _ignore)
-    asyncio.run(server.serve(sockets=[listener]))
-    return 0
+    url = f"http://{address}:{port}/api/projects/{settings.project}"
+    return _Server(config, f"Foundry emulator ready: {url} (model: {model.name})")
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:

@@ -1,6 +1,7 @@
 """The emulator as a process: its state outlives it, and it starts and stops in good order."""
 
 import asyncio
+import os
 import sqlite3
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import httpx
+import pytest
 
 from .conftest import ROOT, TOKEN, Emulator, FaultInjector, message, running_emulator, text_of, turn
 
@@ -75,6 +77,34 @@ async def test_a_busy_port_is_one_line(emulator: Emulator) -> None:
     assert run.stdout == ""
     assert run.stderr.count("\n") == 1
     assert f"cannot listen on 127.0.0.1:{emulator.port}" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "named"),
+    [
+        ("FOUNDRY_LOCAL_BACKEND", "gpt", "smollm2, scripted"),
+        ("FOUNDRY_LOCAL_TOKEN_DELAY", "soon", "FOUNDRY_LOCAL_TOKEN_DELAY"),
+    ],
+)
+async def test_a_bad_setting_is_one_line(variable: str, value: str, named: str) -> None:
+    command = [sys.executable, "-m", "local.foundry", "--port", "0"]
+    environment = {**os.environ, variable: value}
+    run = await asyncio.to_thread(
+        subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)
+    assert named in run.stderr
+
+
+async def test_a_broken_state_file_is_one_line(tmp_path: Path) -> None:
+    state = tmp_path / "foundry.db"
+    state.write_text("this is not a database, but long enough to look like one" * 20)
+    command = [sys.executable, "-m", "local.foundry", "--port", "0", "--state", str(state)]
+    run = await asyncio.to_thread(
+        subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (run.returncode, run.stderr.count("\n")) == (1, 1)
+    assert str(state) in run.stderr
 
 
 async def test_cancel_stops_a_background_response(
