@@ -1,6 +1,7 @@
 """Raw JSON of the emulator against the types of the `openai` package, required fields included."""
 
 import json
+from functools import cache
 from typing import Any
 
 import httpx
@@ -40,7 +41,12 @@ CALL_ORDER = [
 
 def check(wanted: Any, answer: Any) -> None:
     """Validate strictly: every required field must be there with its own type."""
-    TypeAdapter(wanted).validate_json(json.dumps(answer), strict=True)
+    adapter(wanted).validate_json(json.dumps(answer), strict=True)
+
+
+@cache
+def adapter(wanted: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(wanted)
 
 
 async def events_of(client: httpx.AsyncClient, body: dict[str, Any]) -> list[dict[str, Any]]:
