@@ -83,10 +83,15 @@ class Service:
                 raise ServiceError(f"{self.name} is not ready after {seconds:.0f} s{self._tail()}")
             time.sleep(_PROBE_PAUSE_SECONDS)
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the child and what it started, if it still runs."""
+        if self._running().poll() is None:
+            os.killpg(self._running().pid, number)
+
     def terminate(self) -> None:
         """Ask the child to end, without waiting for it."""
         if self._process:
-            self._signal(signal.SIGTERM)
+            self.signal(signal.SIGTERM)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """End the child, if it was started: politely, and after `seconds` by force."""
@@ -100,7 +105,7 @@ class Service:
 
     def kill(self) -> None:
         """End the child and what it started at once, as a crash would."""
-        self._signal(signal.SIGKILL)
+        self.signal(signal.SIGKILL)
         self._running().wait()
 
     def restart(self) -> None:
@@ -119,10 +124,6 @@ class Service:
         text = self.log_path.read_text("utf-8", "replace") if self.log_path.exists() else ""
         tail = "".join(f"\n  {line}" for line in text.splitlines()[-lines:])
         return f". The end of {self.log_path}:{tail}" if tail else f"; {self.log_path} is empty."
-
-    def _signal(self, number: signal.Signals) -> None:
-        if self._running().poll() is None:
-            os.killpg(self._running().pid, number)
 
     def _running(self) -> subprocess.Popen[bytes]:
         if self._process is None:

@@ -82,7 +82,8 @@ class QueueListener:
         ).by_page()
         messages: list[StoredMessage] = []
         try:
-            messages = [message async for message in await anext(pages)]
+            if page := await anext(pages, None):  # no message, no page
+                messages = [message async for message in page]
         except ResourceNotFoundError:
             pass  # someone creates the queue sooner or later
         except AzureError as error:

@@ -1,7 +1,7 @@
 """Opens the queues of a trigger's `connection`, named as the Functions host names them."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from azure.storage.queue.aio import QueueServiceClient
 
@@ -10,6 +10,16 @@ from local.host.settings import HostConfigurationError
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
+
+
+# Three tries within about three seconds. The SDK's own default is a minute, in which a listener
+# neither says that the storage cannot be reached nor stops.
+_RETRY: dict[str, Any] = {
+    "initial_backoff": 1,
+    "increment_base": 1,
+    "random_jitter_range": 0,
+    "retry_total": 2,
+}
 
 
 class QueueAccounts:
@@ -41,9 +51,9 @@ class QueueAccounts:
         # A connection may be named without its AzureWebJobs prefix.
         for name in (connection, f"AzureWebJobs{connection}"):
             if text := environment.get(name):
-                return QueueServiceClient.from_connection_string(_expand(text))
+                return QueueServiceClient.from_connection_string(_expand(text), **_RETRY)
             if url := _queue_service_uri(name, environment):
-                return QueueServiceClient(url, credential=self._credential(name))
+                return QueueServiceClient(url, credential=self._credential(name), **_RETRY)
         raise HostConfigurationError(
             f"the connection {connection} of a queue trigger is not set: put a connection string "
             f"into {connection} or an address into {connection}__queueServiceUri."
