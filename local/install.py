@@ -213,8 +213,8 @@ def _unknown_failure(step: _Step) -> str:
 
 
 def _last_line() -> str:
-    lines = _log_text().strip().splitlines()
-    return lines[-1].strip() if lines else ""
+    lines = [line.strip() for line in _log_text().splitlines()]
+    return next((line for line in reversed(lines) if line and "WARNING" not in line), "")
 
 
 def _log_text() -> str:

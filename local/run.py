@@ -16,6 +16,7 @@ from local.host.settings import HostConfigurationError, read_local_settings
 from local.processes import ServiceError, is_free
 from local.screen import Running, render
 from local.services import (
+    IDENTITY_HEADER,
     ROOT,
     STATE_DIR,
     Azurite,
@@ -142,7 +143,7 @@ class LocalRun:
             emulated |= {
                 "FOUNDRY_AGENT_SERVICE_ENDPOINT": self.foundry.project_endpoint,
                 "IDENTITY_ENDPOINT": self.foundry.token_endpoint,
-                "IDENTITY_HEADER": "local",
+                "IDENTITY_HEADER": IDENTITY_HEADER,
             }
         if self.azurite:
             emulated["AzureWebJobsStorage"] = self.azurite.connection_string

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 STATE_DIR = ROOT / ".local"
 AZURITE_DIR = STATE_DIR / "azurite"
 
+IDENTITY_HEADER = "local"
 PROJECT_PATH = "/api/projects/local"
 
 ServiceT = TypeVar("ServiceT", bound=Service)
@@ -77,7 +78,7 @@ class FoundryEmulator(Service):
                 arguments,
                 log_dir / "foundry.log",
                 lambda: answers_http(port, "/_emulator/health"),
-                environment,
+                {"FOUNDRY_LOCAL_IDENTITY_HEADER": IDENTITY_HEADER, **environment},
                 ROOT,
             )
         )
