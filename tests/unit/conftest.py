@@ -1,0 +1,112 @@
+"""The app's parts on fakes, and a managed identity that works without Azure."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from shared.config import AppSettings, FoundryAgentServiceConfig, IdentitySettings
+from shared.foundry.service import FoundryService
+from shared.services import Services
+from tests.fakes import FakeClock, FakeQueues, FakeTable
+
+from .scripted_foundry import ScriptedFoundry
+
+RESOURCE = "https://acme.services.ai.azure.com/openai/v1"
+PROJECT = "https://acme.services.ai.azure.com/api/projects/p"
+OWNER = "tid:oid"
+
+
+@dataclass
+class App:
+    """Every part of the app, built as in production on fakes."""
+
+    table: FakeTable = field(default_factory=FakeTable)
+    queues: FakeQueues = field(default_factory=FakeQueues)
+    clock: FakeClock = field(default_factory=FakeClock)
+    foundry: ScriptedFoundry = field(default_factory=ScriptedFoundry)
+    settings: AppSettings = field(
+        default_factory=lambda: AppSettings(
+            foundry=FoundryAgentServiceConfig(endpoint_url=RESOURCE, api_key="secret")
+        )
+    )
+    _built: list[Services] = field(default_factory=list[Services])
+
+    def services(self, identity: IdentitySettings | None = None) -> Services:
+        """One more instance of the app on the same storage and Foundry."""
+        service = FoundryService(self.settings.foundry, identity, http=self.foundry.transport)
+        built = Services.build(
+            self.settings, table=self.table, queues=self.queues, foundry=service, clock=self.clock
+        )
+        self._built.append(built)
+        return built
+
+    async def aclose(self) -> None:
+        for services in self._built:
+            await services.aclose()
+
+
+@pytest.fixture
+async def app() -> AsyncIterator[App]:
+    """The app at a resource endpoint with an API key: threads are chains of responses."""
+    app = App()
+    yield app
+    await app.aclose()
+
+
+@pytest.fixture
+def services(app: App) -> Services:
+    return app.services()
+
+
+@pytest.fixture(scope="session")
+async def token_endpoint() -> AsyncIterator[str]:
+    """URL of a managed-identity endpoint that gives everybody a token."""
+    token = {"access_token": "a-token", "expires_on": "4102444800", "token_type": "Bearer"}
+    body = json.dumps(token).encode()
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1")
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/token"
+
+
+@pytest.fixture
+def identity(token_endpoint: str) -> Iterator[IdentitySettings]:
+    """A managed identity, as App Service offers it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IDENTITY_ENDPOINT", token_endpoint)
+        patch.setenv("IDENTITY_HEADER", "header")
+        yield IdentitySettings(managed_identity_endpoint=token_endpoint)
+
+
+@pytest.fixture
+async def project(identity: IdentitySettings) -> AsyncIterator[tuple[App, Services]]:
+    """The app at a project endpoint with an agent: threads are conversations."""
+    config = FoundryAgentServiceConfig(endpoint_url=PROJECT, agent_id="helper:3")
+    app = App(settings=AppSettings(foundry=config))
+    yield app, app.services(identity)
+    await app.aclose()
+
+
+def at_resource(**settings: Any) -> FoundryAgentServiceConfig:
+    """A configuration that calls a model at a resource endpoint."""
+    given = {"endpoint_url": RESOURCE, "api_key": "secret", **settings}
+    return FoundryAgentServiceConfig.model_validate(given)
+
+
+def at_project(**settings: Any) -> FoundryAgentServiceConfig:
+    """A configuration that calls an agent at a project endpoint."""
+    given = {"endpoint_url": PROJECT, "agent_id": "helper", **settings}
+    return FoundryAgentServiceConfig.model_validate(given)
