@@ -1,0 +1,49 @@
+"""One app for most tests, a caller of it, and the emulator's controls."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from local.services import Azurite, FoundryEmulator, FunctionsHost
+
+from .served import Deployment, EmulatorControl
+
+
+@pytest.fixture(scope="session")
+def deployment(azurite: Azurite, foundry: FoundryEmulator) -> Deployment:
+    """The settings of the shared app."""
+    return Deployment(azurite.connection_string, foundry)
+
+
+@pytest.fixture(scope="session")
+def app(
+    deployment: Deployment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FunctionsHost]:
+    """The app that tests share."""
+    with deployment.serve(tmp_path_factory.mktemp("app")) as host:
+        yield host
+
+
+@pytest.fixture
+async def caller(app: FunctionsHost) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller of the shared app."""
+    async with httpx.AsyncClient(base_url=f"{app.url}/api/", timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def emulator(foundry: FoundryEmulator) -> AsyncIterator[EmulatorControl]:
+    """The emulator's controls; no fault outlives the test."""
+    control = EmulatorControl(foundry)
+    yield control
+    await control.clear_faults()
+    await control.aclose()
+
+
+@pytest.fixture
+async def thread_id(caller: httpx.AsyncClient) -> str:
+    """A fresh thread."""
+    answer = await caller.post("threads", json={})
+    assert answer.status_code == 201, answer.text
+    return answer.json()["thread_id"]

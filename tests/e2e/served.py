@@ -1,0 +1,152 @@
+"""The app on the local host with queues and a table of its own, and ways to look at what it did."""
+
+import uuid
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from azure.core.exceptions import ResourceNotFoundError
+from azure.data.tables.aio import TableClient
+from azure.storage.queue import TextBase64EncodePolicy
+from azure.storage.queue.aio import QueueClient
+
+from local.services import (
+    IDENTITY_HEADER,
+    FoundryEmulator,
+    FunctionsHost,
+    HostLaunch,
+    functions_host,
+)
+
+JsonObject = dict[str, Any]
+
+KEY_PARTITION = "key"
+"""Where the rows of callers with a function key stand."""
+
+REJECTED_PARTITION = "$rejected"
+
+
+def _unique(prefix: str) -> str:
+    return prefix + uuid.uuid4().hex[:12]
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """The settings of one app: nothing of it is shared with the app of another test."""
+
+    storage: str
+    """Connection string, as AzureWebJobsStorage takes it."""
+    foundry: FoundryEmulator
+    table: str = field(default_factory=lambda: _unique("state"))
+    inlet: str = field(default_factory=lambda: _unique("jobs-"))
+    lanes: str = field(default_factory=lambda: _unique("lanes-"))
+
+    def environment(self, **overrides: str) -> dict[str, str]:
+        """What the app is told."""
+        return {
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "AzureWebJobsStorage": self.storage,
+            "STATE_TABLE_NAME": self.table,
+            "JOBS_QUEUE_NAME": self.inlet,
+            "LANES_QUEUE_NAME": self.lanes,
+            "FOUNDRY_AGENT_SERVICE_ENDPOINT": self.foundry.project_endpoint,
+            "FOUNDRY_AGENT_SERVICE_API_KEY": "",
+            "FOUNDRY_AGENT_ID": "",
+            "IDENTITY_ENDPOINT": self.foundry.token_endpoint,
+            "IDENTITY_HEADER": IDENTITY_HEADER,
+            **overrides,
+        }
+
+    @contextmanager
+    def serve(self, log_dir: Path, **overrides: str) -> Generator[FunctionsHost]:
+        """Run the app."""
+        with functions_host(log_dir, HostLaunch(environment=self.environment(**overrides))) as host:
+            yield host
+
+    async def rows(self, partition: str = KEY_PARTITION, kind: str = "") -> list[JsonObject]:
+        """The rows of a partition whose key begins with ``kind``, in order."""
+        async with TableClient.from_connection_string(self.storage, self.table) as client:
+            found = client.query_entities(f"PartitionKey eq '{partition}'")
+            try:
+                return [dict(row) async for row in found if row["RowKey"].startswith(kind)]
+            except ResourceNotFoundError:
+                return []
+
+    async def stored(self) -> set[tuple[str, str, str]]:
+        """Partition, key and version of every row: equal before and after means no write."""
+        async with TableClient.from_connection_string(self.storage, self.table) as client:
+            versions: set[tuple[str, str, str]] = set()
+            try:
+                async for row in client.list_entities():
+                    keys: JsonObject = dict(row)
+                    etag = str(row.metadata["etag"])
+                    versions.add((keys["PartitionKey"], keys["RowKey"], etag))
+            except ResourceNotFoundError:
+                return set()
+            return versions
+
+    @asynccontextmanager
+    async def queue(self, name: str, *, base64: bool = True) -> AsyncGenerator[QueueClient]:
+        """A client of one queue; with ``base64``, it sends as the Functions host expects."""
+        policy = TextBase64EncodePolicy() if base64 else None
+        async with QueueClient.from_connection_string(
+            self.storage, name, message_encode_policy=policy
+        ) as client:
+            yield client
+
+    async def waiting(self, name: str) -> list[str]:
+        """The first messages of a queue, as they stand on the wire."""
+        async with self.queue(name) as client:
+            try:
+                messages = await client.peek_messages(max_messages=32)
+            except ResourceNotFoundError:
+                return []
+            return [str(message.content) for message in messages]
+
+    async def depth(self, name: str) -> int:
+        """About how many messages a queue holds, those that somebody works on included."""
+        async with self.queue(name) as client:
+            return (await client.get_queue_properties()).approximate_message_count or 0
+
+
+class EmulatorControl:
+    """What tests do to the Foundry emulator behind the app's back."""
+
+    def __init__(self, foundry: FoundryEmulator) -> None:
+        self._openai = f"{foundry.project_endpoint}/openai/v1"
+        self._http = httpx.AsyncClient(
+            base_url=foundry.url, headers={"Authorization": "Bearer local-token"}
+        )
+
+    async def inject(self, kind: str, operation: str = "responses.create", **more: Any) -> None:
+        """Arm a fault."""
+        fault = {"kind": kind, "operation": operation, **more}
+        (await self._http.post("/_emulator/faults", json=fault)).raise_for_status()
+
+    async def clear_faults(self) -> None:
+        """Disarm all faults."""
+        (await self._http.delete("/_emulator/faults")).raise_for_status()
+
+    async def requests(self, operation: str | None = None) -> list[JsonObject]:
+        """What Foundry was asked since the session began, oldest first."""
+        query = {"operation": operation} if operation else {}
+        answer = await self._http.get("/_emulator/requests", params=query)
+        return answer.raise_for_status().json()["requests"]
+
+    async def lose_conversation(self, conversation_id: str) -> None:
+        """Delete a conversation as if it had expired in Foundry."""
+        url = f"{self._openai}/conversations/{conversation_id}"
+        (await self._http.delete(url)).raise_for_status()
+
+    async def items(self, conversation_id: str) -> list[JsonObject]:
+        """The items of a conversation, oldest first."""
+        url = f"{self._openai}/conversations/{conversation_id}/items"
+        answer = await self._http.get(url, params={"order": "asc", "limit": 100})
+        return answer.raise_for_status().json()["data"]
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()

@@ -1,0 +1,138 @@
+"""Jobs put on the public queue by any producer, good ones and bad ones."""
+
+import base64
+import json
+import random
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.queue.aio import QueueClient
+from ulid import ULID
+
+from tests.integration.waiting import eventually
+
+from .served import REJECTED_PARTITION, Deployment
+
+OWNER = "tenant-1:principal-1"
+GARBAGE = random.Random(7).randbytes(45_000)  # noqa: S311 - 60 KB as base64
+WITHOUT_RETRIES_SECONDS = 20
+"""Shorter than one visibility timeout: nothing can have been tried twice within."""
+
+
+@pytest.fixture
+async def inlet(
+    app: object,
+    deployment: Deployment,
+) -> AsyncIterator[QueueClient]:
+    """The inlet as producers use it, with nothing on its poison twin."""
+    for name in (deployment.inlet, f"{deployment.inlet}-poison"):
+        async with deployment.queue(name) as queue:
+            try:
+                await queue.create_queue()
+            except ResourceExistsError:
+                await queue.clear_messages()
+    async with deployment.queue(deployment.inlet) as queue:
+        yield queue
+
+
+async def ended_jobs(deployment: Deployment, owner: str, count: int = 1) -> list[Any]:
+    """Wait until ``count`` jobs of an owner have ended, and return their rows, newest first."""
+
+    async def found() -> list[Any]:
+        jobs = await deployment.rows(owner, kind="job:")
+        ended = [job for job in jobs if job["status"] in {"succeeded", "failed"}]
+        return ended if len(ended) == count else []
+
+    return await eventually(found, 30)
+
+
+async def on_poison_at_once(deployment: Deployment) -> str:
+    """Wait for the one message on the poison queue, and return its text on the wire."""
+
+    async def found() -> list[str]:
+        return await deployment.waiting(f"{deployment.inlet}-poison")
+
+    (text,) = await eventually(found, WITHOUT_RETRIES_SECONDS)
+    return text
+
+
+async def test_a_message_becomes_a_job_of_its_owner(
+    inlet: QueueClient, deployment: Deployment, caller: httpx.AsyncClient
+) -> None:
+    body = {"owner": OWNER, "messages": ["My name is Ada.", "What is my name?"]}
+    await inlet.send_message(json.dumps(body))
+    (job,) = await ended_jobs(deployment, OWNER)
+    assert (job["status"], job["messages_done"].value) == ("succeeded", 2)
+    assert json.loads(job["result_1_0"])["content"] == "Your name is Ada."
+    turns = await deployment.rows(OWNER, kind="turn:")
+    assert [turn["question"] for turn in turns] == body["messages"]
+    listed = (await caller.get("threads", params={"limit": 100})).json()["data"]
+    assert job["thread_id"] not in [thread["thread_id"] for thread in listed]
+
+
+async def test_a_message_put_twice_with_its_job_id_runs_once(
+    inlet: QueueClient, deployment: Deployment
+) -> None:
+    owner = "tenant-1:twice"
+    body = {"owner": owner, "message": "Once only", "job_id": f"job_{ULID()}"}
+    for _ in range(2):
+        await inlet.send_message(json.dumps(body))
+    marker = {"owner": owner, "message": "After both", "job_id": f"job_{ULID()}"}
+    await inlet.send_message(json.dumps(marker))
+    jobs = await ended_jobs(deployment, owner, count=2)
+    turns = await deployment.rows(owner, kind="turn:")
+    assert len(jobs) == 2
+    assert sorted(turn["question"] for turn in turns) == ["After both", "Once only"]
+
+
+REJECTED = {
+    "not JSON": b"hello",
+    "a list": b"[1, 2, 3]",
+    "no owner": b'{"message": "hi"}',
+    "owner of the wrong type": b'{"owner": 5, "message": "hi"}',
+    "message of the wrong type": b'{"owner": "t:p", "message": {"text": "hi"}}',
+    "nothing to say": b'{"owner": "t:p"}',
+    "unknown field": b'{"owner": "t:p", "message": "hi", "mesage": "hi"}',
+    "unknown thread": b'{"owner": "t:p", "message": "hi", "thread_id": "thread_none"}',
+    "malformed job id": b'{"owner": "t:p", "message": "hi", "job_id": "job_1"}',
+    "owner too long for a key": json.dumps({"owner": "\u00fc" * 256, "message": "hi"}).encode(),
+    "not UTF-8": b'{"owner": "t:p", "message": "\xff\xfe"}',
+    "nothing": b"",
+    "60 KB of garbage": GARBAGE,
+}
+
+
+@pytest.mark.parametrize("body", REJECTED.values(), ids=REJECTED.keys())
+async def test_what_cannot_be_a_job_goes_to_poison_at_once_with_a_note(
+    inlet: QueueClient, deployment: Deployment, body: bytes
+) -> None:
+    on_the_wire = base64.b64encode(body).decode()
+    before = await deployment.rows(REJECTED_PARTITION)
+    async with deployment.queue(deployment.inlet, base64=False) as raw:
+        await raw.send_message(on_the_wire)
+    assert await on_poison_at_once(deployment) == on_the_wire
+    notes = (await deployment.rows(REJECTED_PARTITION))[len(before) :]
+    assert [(note["queue"], bool(note["reason"])) for note in notes] == [(deployment.inlet, True)]
+    assert await deployment.rows("t:p") == []
+    await still_alive(inlet, deployment)
+
+
+async def test_what_is_not_base64_goes_to_poison_at_once(
+    inlet: QueueClient, deployment: Deployment
+) -> None:
+    text = '{"owner": "t:p", "message": "not encoded"}'
+    async with deployment.queue(deployment.inlet, base64=False) as raw:
+        await raw.send_message(text)
+    assert await on_poison_at_once(deployment) == text
+    await still_alive(inlet, deployment)
+
+
+async def still_alive(inlet: QueueClient, deployment: Deployment) -> None:
+    """The next good message is run."""
+    owner = f"tenant-1:{ULID()}"
+    await inlet.send_message(json.dumps({"owner": owner, "message": "Alive?"}))
+    (job,) = await ended_jobs(deployment, owner)
+    assert job["status"] == "succeeded"

@@ -1,0 +1,42 @@
+"""A worker killed in the middle of a job."""
+
+from pathlib import Path
+
+import httpx
+
+from tests.integration.waiting import eventually
+
+from .asking import ended, submit
+from .served import Deployment, EmulatorControl
+
+
+async def test_a_killed_workers_job_ends_once_when_its_lane_is_woken_again(
+    deployment: Deployment, emulator: EmulatorControl, tmp_path: Path
+) -> None:
+    own = Deployment(deployment.storage, deployment.foundry)
+    with own.serve(tmp_path, JOB_TURN_TIMEOUT="1") as host:
+        async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
+            thread_id = (await caller.post("threads")).json()["thread_id"]
+            before = len(await emulator.requests("responses.create"))
+            await emulator.inject("hang", seconds=60)
+            cut_off = await submit(caller, message="My name is Ada.", thread_id=thread_id)
+
+            async def has_asked() -> bool:
+                return len(await emulator.requests("responses.create")) > before
+
+            await eventually(has_asked)
+            host.kill()
+            host.restart()
+
+            interrupted = (await caller.get(f"jobs/{cut_off}")).json()
+            assert interrupted["status"] == "running"
+            follower = await submit(caller, message="What is my name?", thread_id=thread_id)
+            first = await ended(caller, cut_off, seconds=60)
+            second = await ended(caller, follower, seconds=60)
+    assert (first["status"], second["status"]) == ("succeeded", "succeeded")
+    assert second["result"]["content"] == "Your name is Ada."
+    questions = [row["question"] for row in await own.rows(kind=f"turn:{thread_id}:")]
+    assert questions == ["My name is Ada.", "What is my name?"]
+    (thread,) = await own.rows(kind="thread:")
+    said = [i for i in await emulator.items(thread["conversation_id"]) if i["role"] == "user"]
+    assert len(said) == 2

@@ -1,0 +1,79 @@
+"""What a turn costs in storage, counted between the app and Table Storage."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+
+import httpx
+import pytest
+
+from local.azurite.connection import connection_string
+from local.services import Azurite, FoundryEmulator
+from tests.integration.waiting import eventually
+
+from .asking import ended, say, submit
+from .served import Deployment
+from .storage_meter import StorageMeter
+
+
+@dataclass(frozen=True)
+class Metered:
+    """An app whose calls of Table Storage are counted."""
+
+    caller: httpx.AsyncClient
+    meter: StorageMeter
+    deployment: Deployment
+
+    def start_count(self) -> None:
+        """Forget what was counted."""
+        self.meter.transactions.clear()
+
+    async def is_at_rest(self) -> bool:
+        """Whether no lane has work and no worker is on one."""
+        return await self.deployment.depth(self.deployment.lanes) == 0
+
+    @property
+    def counted(self) -> list[str]:
+        """What was sent since."""
+        return list(self.meter.transactions)
+
+
+@pytest.fixture(scope="module")
+async def metered(
+    azurite: Azurite, foundry: FoundryEmulator, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Metered]:
+    """An app that has made its table already."""
+    async with StorageMeter(azurite.ports.table).running() as meter:
+        storage = connection_string(replace(azurite.ports, table=meter.port))
+        deployment = Deployment(storage, foundry)
+        with deployment.serve(tmp_path_factory.mktemp("metered")) as host:
+            async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
+                await ended(caller, await submit(caller, message="Make the table."))
+                yield Metered(caller, meter, deployment)
+
+
+async def test_a_turn_without_a_thread_is_one_transaction(metered: Metered) -> None:
+    metered.start_count()
+    (await metered.caller.post("messages", json={"message": "Hi"})).raise_for_status()
+    assert len(metered.counted) == 1, metered.counted
+
+
+async def test_a_turn_on_a_thread_is_two_however_long_the_conversation(metered: Metered) -> None:
+    thread_id = (await metered.caller.post("threads")).json()["thread_id"]
+    for _ in range(12):
+        metered.start_count()
+        await say(metered.caller, thread_id, "And then?")
+        assert len(metered.counted) == 2, metered.counted
+
+
+@pytest.mark.parametrize("on_a_thread", [False, True])
+async def test_a_job_is_at_most_six(metered: Metered, on_a_thread: bool) -> None:
+    body = {"message": "Hi"}
+    if on_a_thread:
+        body["thread_id"] = (await metered.caller.post("threads")).json()["thread_id"]
+    await eventually(metered.is_at_rest)
+    metered.start_count()
+    job_id = await submit(metered.caller, **body)
+    await eventually(metered.is_at_rest)
+    counted = metered.counted
+    assert (await metered.caller.get(f"jobs/{job_id}")).json()["status"] == "succeeded"
+    assert len(counted) <= 6, counted
