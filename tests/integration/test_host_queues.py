@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import dataclasses
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -41,7 +41,7 @@ async def listening(
     handler: Callable[[QueueMessage], Awaitable[None]],
     lease: timedelta = timedelta(minutes=10),
     settings: QueueSettings = QUICK,
-) -> AsyncIterator[asyncio.Task[None]]:
+) -> AsyncGenerator[asyncio.Task[None]]:
     """Run a listener, and stop it in order at the end."""
     stopping = asyncio.Event()
     listener = QueueListener(queue, poison_queue, handler, settings, lease)

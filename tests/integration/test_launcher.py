@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,7 +54,7 @@ class Launch:
 
 
 @contextmanager
-def launched(folder: Path, environment: dict[str, str] | None = None) -> Iterator[Launch]:
+def launched(folder: Path, environment: dict[str, str] | None = None) -> Generator[Launch]:
     """Start the launcher on the sample app with free ports; end it whatever happens."""
     app = folder / "app"
     if not app.exists():
