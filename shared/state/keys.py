@@ -37,7 +37,7 @@ def new_id(kind: Kind) -> str:
 
 def is_id(kind: Kind, text: str) -> bool:
     """Whether a text from outside can be an id of this kind."""
-    match = _ID.match(text)
+    match = _ID.fullmatch(text)
     return match is not None and match["kind"] == kind
 
 

@@ -67,7 +67,12 @@ def services(app: App) -> Services:
 @pytest.fixture(scope="session")
 async def token_endpoint() -> AsyncIterator[str]:
     """URL of a managed-identity endpoint that gives everybody a token."""
-    token = {"access_token": "a-token", "expires_on": "4102444800", "token_type": "Bearer"}
+    token = {
+        "access_token": "a-token",
+        "expires_on": "4102444800",
+        "resource": "https://ai.azure.com",
+        "token_type": "Bearer",
+    }
     body = json.dumps(token).encode()
     head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
 

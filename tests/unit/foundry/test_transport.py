@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from shared.foundry import errors
 from shared.foundry.transport import Call, Transport
@@ -171,6 +171,17 @@ async def test_a_token_that_cannot_be_had_is_an_authentication_error() -> None:
     assert not caught.value.may_have_run
     await transport.aclose()
     assert credential.closed
+
+
+@pytest.mark.xfail(strict=True, reason="only one of azure-core's errors is expected of it")
+async def test_a_token_service_that_is_down_is_one_of_our_errors() -> None:
+    credential = BrokenCredential(ServiceRequestError("the identity endpoint is down"))
+    transport = Transport(
+        credential, pool_size=1, http=httpx.MockTransport(lambda _: httpx.Response(200))
+    )
+    with pytest.raises(errors.AuthenticationError):
+        await transport.send(CALL, seconds=5)
+    await transport.aclose()
 
 
 async def request_of(reader: asyncio.StreamReader) -> bytes:

@@ -1,0 +1,158 @@
+"""History: pages of a conversation, and the way back along a chain of responses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import httpx
+import pytest
+
+from shared.foundry import NotFoundError, ProtocolError
+from shared.foundry.models import Backing, TurnRequest
+from shared.foundry.service import FoundryService
+from shared.services import Services
+
+from ..conftest import App
+from ..scripted_foundry import message_item
+
+Project = tuple[App, Services]
+
+
+async def chained(foundry: FoundryService, *messages: str) -> Backing:
+    backing = Backing()
+    for message in messages:
+        result = await foundry.respond(TurnRequest(message), backing)
+        backing = Backing(None, result.response_id)
+    return backing
+
+
+async def test_a_thread_at_a_project_is_a_conversation(project: Project) -> None:
+    app, services = project
+    backing = await services.foundry.create_thread({"k": "v"})
+    assert backing.conversation_id in app.foundry.conversations
+    assert app.foundry.calls[-1].body == {"metadata": {"k": "v"}}
+    assert app.foundry.calls[-1].headers["authorization"] == "Bearer a-token"
+    assert "api-version" not in app.foundry.calls[-1].query
+
+
+async def test_a_thread_at_a_resource_costs_no_call(app: App, services: Services) -> None:
+    assert await services.foundry.create_thread({}) == Backing()
+    assert app.foundry.calls == []
+
+
+async def test_a_page_is_newest_first_with_roles_and_texts(project: Project) -> None:
+    _, services = project
+    backing = await services.foundry.create_thread({})
+    for text in ("one", "two"):
+        await services.foundry.respond(TurnRequest(text), backing)
+    page = await services.foundry.messages(backing)
+    assert [(message.role, message.content) for message in page.messages] == [
+        ("assistant", "You said: two"),
+        ("user", "two"),
+        ("assistant", "You said: one"),
+        ("user", "one"),
+    ]
+    assert page.next_cursor is None
+
+
+async def test_a_page_says_where_the_next_begins(project: Project) -> None:
+    app, services = project
+    items = [
+        message_item("Hello", id="msg_9", created_at=1_700_000_000),
+        {"type": "function_call", "id": "fc_8"},
+    ]
+    app.foundry.then(httpx.Response(200, json={"data": items, "has_more": True}), "/items")
+    page = await services.foundry.messages(Backing("conv_1"), limit=2, cursor="msg_10")
+    assert app.foundry.calls[-1].query == {"limit": "2", "order": "desc", "after": "msg_10"}
+    assert [message.id for message in page.messages] == ["msg_9"]
+    assert page.messages[0].created_at == datetime.fromtimestamp(1_700_000_000, UTC)
+    assert page.next_cursor == "fc_8"
+
+
+async def test_only_texts_of_messages_are_shown(project: Project) -> None:
+    app, services = project
+    parts = [
+        {"type": "input_text", "text": "Look: "},
+        {"type": "input_image", "image_url": "https://x.example/i.png"},
+        {"type": "text", "text": "a cat"},
+    ]
+    items = [{"type": "message", "id": "m", "role": "user", "content": parts}, {"type": "odd"}]
+    app.foundry.then(httpx.Response(200, json={"data": items}), "/items")
+    page = await services.foundry.messages(Backing("conv_1"))
+    assert [message.content for message in page.messages] == ["Look: a cat"]
+
+
+async def test_a_chain_is_walked_back_to_its_start(services: Services) -> None:
+    backing = await chained(services.foundry, "one", "two", "three")
+    page = await services.foundry.messages(backing, limit=20)
+    assert [message.content for message in page.messages] == [
+        "You said: three",
+        "three",
+        "You said: two",
+        "two",
+        "You said: one",
+        "one",
+    ]
+    assert page.next_cursor is None
+
+
+async def test_a_chains_pages_join_without_gap_or_overlap(services: Services) -> None:
+    backing = await chained(services.foundry, "one", "two", "three")
+    first = await services.foundry.messages(backing, limit=4)
+    rest = await services.foundry.messages(backing, limit=4, cursor=first.next_cursor)
+    assert [message.content for message in first.messages][-1] == "two"
+    assert [message.content for message in rest.messages] == ["You said: one", "one"]
+    assert rest.next_cursor is None
+
+
+@pytest.mark.xfail(strict=True, reason="a chain's page is filled by whole responses")
+async def test_a_chains_page_is_never_longer_than_asked(services: Services) -> None:
+    backing = await chained(services.foundry, "one")
+    assert len((await services.foundry.messages(backing, limit=1)).messages) == 1
+
+
+async def test_a_chain_that_has_not_begun_is_empty(app: App, services: Services) -> None:
+    page = await services.foundry.messages(Backing())
+    assert (page.messages, page.next_cursor) == ((), None)
+    assert app.foundry.calls == []
+
+
+async def test_deleting_what_is_already_gone_is_done(app: App, services: Services) -> None:
+    await services.foundry.delete_thread(Backing(None, "resp_gone"))
+    await services.foundry.delete_thread(Backing())
+    assert [call.method for call in app.foundry.calls] == ["DELETE"]
+
+
+async def test_metadata_is_kept_where_foundry_keeps_any(project: Project) -> None:
+    app, services = project
+    backing = await services.foundry.create_thread({})
+    await services.foundry.update_thread(backing, {"a": "b"})
+    assert app.foundry.calls[-1].body == {"metadata": {"a": "b"}}
+    calls = len(app.foundry.calls)
+    await services.foundry.update_thread(Backing(None, "resp_1"), {"a": "b"})
+    assert len(app.foundry.calls) == calls
+
+
+async def test_an_endpoint_without_conversations_knows_none(services: Services) -> None:
+    with pytest.raises(NotFoundError):
+        await services.foundry.conversation("conv_1")
+
+
+@pytest.mark.xfail(strict=True, raises=KeyError, reason="the id of a conversation is not checked")
+async def test_a_conversation_without_an_id_is_a_protocol_error(project: Project) -> None:
+    app, services = project
+    app.foundry.then(httpx.Response(200, json={}), "/conversations")
+    with pytest.raises(ProtocolError):
+        await services.foundry.create_thread({})
+
+
+@pytest.mark.xfail(strict=True, reason="a cursor becomes part of the path as it is")
+async def test_a_cursor_cannot_lead_out_of_the_chain(app: App, services: Services) -> None:
+    backing = await chained(services.foundry, "mine")
+    others = await chained(services.foundry, "somebody else's")
+    calls = len(app.foundry.calls)
+    with pytest.raises(NotFoundError):
+        await services.foundry.messages(backing, cursor=others.last_response_id)
+    with pytest.raises(NotFoundError):
+        await services.foundry.messages(backing, cursor="x/../../models?y=")
+    assert len(app.foundry.calls) == calls
