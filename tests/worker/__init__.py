@@ -1,0 +1,1 @@
+"""The app under Microsoft's own worker library, as Azure runs it."""

@@ -1,0 +1,78 @@
+"""Drives the app under the worker library and prints what came of it as one JSON document.
+
+Runs on the interpreter that has `requirements.txt` and nothing else, as in Azure.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+
+import httpx
+from azure.storage.queue import TextBase64DecodePolicy
+from azure.storage.queue.aio import QueueClient
+
+from tests.worker.functions_host import WorkerHost
+
+
+async def main(app_directory: str) -> dict[str, Any]:
+    """Index the app, then call it over HTTP and from its queues."""
+    host = await WorkerHost.start(app_directory)
+    try:
+        return {
+            "python": sys.version_info[:2],
+            "capabilities": host.capabilities,
+            "bindings": {name: host.bindings(name) for name in host.functions},
+            "http": {name: _document(answer) for name, answer in (await _http(host)).items()},
+            "job": await _job(host),
+        }
+    finally:
+        await host.aclose()
+
+
+async def _http(host: WorkerHost) -> dict[str, httpx.Response]:
+    answers = {
+        "health": await host.call("health", "GET api/health"),
+        "message": await host.call("send_message", "POST api/messages", {"message": "Hello"}),
+        "thread": await host.call("create_thread", "POST api/threads", {}),
+        "unknown": await host.call("unmatched", "GET api/no/such", params={"path": "no/such"}),
+    }
+    thread_id: str = answers["thread"].json()["thread_id"]
+    path, params = f"api/threads/{thread_id}", {"thread_id": thread_id}
+    for name, text in (("first", "My name is Ada."), ("second", "What is my name?")):
+        answers[name] = await host.call(
+            "send_thread_message", f"POST {path}/messages", {"message": text}, params
+        )
+    answers["read"] = await host.call("get_thread", f"GET {path}", params=params)
+    return answers
+
+
+async def _job(host: WorkerHost) -> Any:
+    """Put a job on the inlet, carry the wake-up it leaves to the lane, and read the job."""
+    job_id = "job_01HZZZZZZZZZZZZZZZZZZZZZZZ"
+    job = {"owner": "key", "job_id": job_id, "messages": ["My name is Bo.", "What is my name?"]}
+    await host.deliver("receive_job", "message-1", json.dumps(job))
+    async with QueueClient.from_connection_string(
+        os.environ["AzureWebJobsStorage"],  # noqa: SIM112 - named by Azure
+        os.environ["LANES_QUEUE_NAME"],
+        message_decode_policy=TextBase64DecodePolicy(),
+    ) as lanes:
+        wake_up = await lanes.receive_message()
+        if wake_up is None:
+            raise LookupError("the inlet left no wake-up")
+        await host.deliver("run_lane", wake_up.id, str(wake_up.content))
+    answer = await host.call("get_job", f"GET api/jobs/{job_id}", params={"job_id": job_id})
+    return answer.json()
+
+
+def _document(answer: httpx.Response) -> dict[str, Any]:
+    return {
+        "status": answer.status_code,
+        "type": answer.headers.get("content-type"),
+        "body": answer.json(),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(asyncio.run(main(sys.argv[1]))))  # noqa: T201 - the driver's answer

@@ -1,0 +1,124 @@
+"""The Functions host's side of Microsoft's worker library, in one process with it.
+
+As in Azure, an HTTP request reaches the app twice: over HTTP at the worker's own server, with an
+invocation id in a header, and as an InvocationRequest with the same id, which starts the function.
+"""
+
+import asyncio
+import importlib
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import httpx
+
+from tests.worker.worker_messages import (
+    Message,
+    ParameterBinding,
+    from_proxy,
+    http_input,
+    invocation,
+    queue_input,
+)
+
+LOOPBACK = "127.0.0.1"
+SUCCESS = 1
+CONNECT_RETRIES = 5
+
+
+class WorkerError(Exception):
+    """The library answered with a failure; the text is its own."""
+
+
+class WorkerHost:
+    """Speaks to the library as the proxy worker does on the host's behalf."""
+
+    def __init__(self, library: Any, capabilities: Mapping[str, str], functions: list[Any]) -> None:
+        self._library = library
+        self.capabilities = capabilities
+        self.functions = {str(function.name): function for function in functions}
+        self._http = httpx.AsyncClient(
+            base_url=capabilities["HttpUri"],
+            timeout=30,
+            # The worker announces its server before that listens.
+            transport=httpx.AsyncHTTPTransport(retries=CONNECT_RETRIES),
+        )
+
+    @classmethod
+    async def start(cls, app_directory: str) -> Self:
+        """Let the library initialise, index and load the app."""
+        library = importlib.import_module("azure_functions_runtime")
+        request = Message(capabilities={}, function_app_directory=app_directory)
+        started = _checked(
+            await library.worker_init_request(from_proxy(LOOPBACK, worker_init_request=request))
+        )
+        indexed = _checked(await library.functions_metadata_request(from_proxy(LOOPBACK)))
+        functions: list[Any] = indexed.function_metadata_results
+        for function in functions:
+            load = Message(function_id=function.function_id)
+            _checked(
+                await library.function_load_request(
+                    from_proxy(LOOPBACK, function_load_request=load)
+                )
+            )
+        return cls(library, started.capabilities, functions)
+
+    def bindings(self, function_name: str) -> list[dict[str, Any]]:
+        """The bindings of a function as the host reads them."""
+        raw: list[str] = self.functions[function_name].raw_bindings
+        return [json.loads(binding) for binding in raw]
+
+    async def call(
+        self,
+        function_name: str,
+        request: str,
+        body: Any = None,
+        params: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        """Send ``METHOD path`` to a function; ``params`` are those of its route."""
+        method, path = request.split()
+        invocation_id = str(uuid.uuid4())
+        headers = {"x-ms-invocation-id": invocation_id}
+        url = f"{self._http.base_url}{path}"
+        answer, _ = await asyncio.gather(
+            self._http.request(method, path, json=body, headers=headers),
+            self._invoke(
+                function_name, invocation_id, http_input("req", method, url, params or {}), {}
+            ),
+        )
+        return answer
+
+    async def deliver(self, function_name: str, message_id: str, text: str) -> None:
+        """Give a queue message to a function."""
+        metadata = {
+            "Id": Message(string=message_id),
+            "DequeueCount": Message(json="1"),
+            "InsertionTime": Message(json=json.dumps(datetime.now(UTC).isoformat())),
+        }
+        await self._invoke(function_name, str(uuid.uuid4()), queue_input("msg", text), metadata)
+
+    async def _invoke(
+        self,
+        function_name: str,
+        invocation_id: str,
+        given: ParameterBinding,
+        metadata: dict[str, Message],
+    ) -> None:
+        function_id = self.functions[function_name].function_id
+        request = invocation(function_id, invocation_id, given, metadata)
+        _checked(
+            await self._library.invocation_request(from_proxy(LOOPBACK, invocation_request=request))
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections to the worker."""
+        await self._http.aclose()
+
+
+def _checked(answer: Any) -> Any:
+    if answer.result.status != SUCCESS:
+        failure = answer.result.exception
+        raise WorkerError(f"{failure.message}\n{failure.stack_trace}")
+    return answer

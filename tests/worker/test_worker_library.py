@@ -1,0 +1,88 @@
+"""The app indexes and serves under `azure-functions-runtime` on Python 3.13."""
+
+import json
+from typing import Any
+
+import pytest
+
+from local.services import ROOT, Azurite, FoundryEmulator
+from tests.e2e.served import Deployment
+
+from .interpreter import VERSION, find_python, run, with_requirements
+
+INLET, LANES = "worker-jobs", "worker-lanes"
+FUNCTIONS = {
+    "send_message": "POST messages",
+    "create_thread": "POST threads",
+    "list_threads": "GET threads",
+    "get_thread": "GET threads/{thread_id}",
+    "patch_thread": "PATCH threads/{thread_id}",
+    "delete_thread": "DELETE threads/{thread_id}",
+    "list_thread_messages": "GET threads/{thread_id}/messages",
+    "send_thread_message": "POST threads/{thread_id}/messages",
+    "submit_job": "POST jobs",
+    "get_job": "GET jobs/{job_id}",
+    "health": "GET health",
+    "metrics": "GET metrics",
+    "unmatched": "GET,POST,PUT,PATCH,DELETE {*path}",
+    "receive_job": f"queue {INLET}",
+    "run_lane": f"queue {LANES}",
+}
+
+pytestmark = pytest.mark.timeout(400)  # the first run installs the packages
+
+
+@pytest.fixture(scope="module")
+def report(azurite: Azurite, foundry: FoundryEmulator) -> Any:
+    """What the driver saw."""
+    python = find_python()
+    if python is None:
+        pytest.skip(f"there is no Python {VERSION} on PATH or among pyenv's versions")
+    deployment = Deployment(azurite.connection_string, foundry, inlet=INLET, lanes=LANES)
+    environment = {"PATH": "", **deployment.environment()}
+    driver = (with_requirements(python), "-m", "tests.worker.driver", ROOT)
+    done = run(*driver, environment=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_function_is_indexed_with_its_trigger(report: Any) -> None:
+    assert report["python"] == [3, 13]
+    triggers = {name: bindings[0] for name, bindings in report["bindings"].items()}
+    found = {name: _address(trigger) for name, trigger in triggers.items()}
+    assert found == FUNCTIONS
+
+
+def _address(trigger: Any) -> str:
+    if trigger["type"] == "queueTrigger":
+        return f"queue {trigger['queueName']}"
+    return f"{','.join(trigger['methods'])} {trigger['route']}"
+
+
+def test_streaming_is_on(report: Any) -> None:
+    assert report["capabilities"]["HttpUri"].startswith("http://")
+    assert report["capabilities"]["RequiresRouteParameters"] == "true"
+
+
+def test_http_functions_answer(report: Any) -> None:
+    answers = report["http"]
+    statuses = {name: answer["status"] for name, answer in answers.items()}
+    assert statuses == {
+        "health": 200,
+        "message": 200,
+        "thread": 201,
+        "first": 200,
+        "second": 200,
+        "read": 200,
+        "unknown": 404,
+    }
+    assert answers["message"]["body"]["content"] == "You said: Hello"
+    assert answers["second"]["body"]["content"] == "Your name is Ada."
+    assert answers["read"]["body"]["message_count"] == 2
+    assert answers["unknown"]["type"] == "application/problem+json"
+
+
+def test_queue_functions_run_a_job(report: Any) -> None:
+    job = report["job"]
+    assert job["status"] == "succeeded", job
+    assert [result["content"] for result in job["results"]][1] == "Your name is Bo."
