@@ -72,7 +72,9 @@ class TurnRecord:
             "answer": _cut(self.answer),
             "finish_reason": self.finish_reason,
             "tools_used": json.dumps(self.tools_used) if self.tools_used else None,
-            "metadata": json.dumps(dict(self.metadata), ensure_ascii=False) if self.metadata else None,
+            "metadata": json.dumps(dict(self.metadata), ensure_ascii=False)
+            if self.metadata
+            else None,
             "response_id": self.response_id,
             "request_id": self.request_id,
             "error_code": self.error_code,
