@@ -215,6 +215,7 @@ def _translate(error: AzureError) -> StateError:
         isinstance(error, HttpResponseError)
         and status
         and status < HTTPStatus.INTERNAL_SERVER_ERROR
+        and status not in _PASSING
     ):
         return StateError(f"Table Storage refuses a write ({status}): {error.message}")
     return StorageUnavailableError(
