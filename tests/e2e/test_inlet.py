@@ -77,7 +77,12 @@ async def test_a_message_put_twice_with_its_job_id_runs_once(
     inlet: QueueClient, deployment: Deployment
 ) -> None:
     owner = "tenant-1:twice"
-    body = {"owner": owner, "message": "Once only", "job_id": f"job_{ULID()}"}
+    body = {
+        "owner": owner,
+        "message": "Once only",
+        "new_thread": True,
+        "job_id": f"job_{ULID()}",
+    }
     for _ in range(2):
         await inlet.send_message(json.dumps(body))
     marker = {"owner": owner, "message": "After both", "job_id": f"job_{ULID()}"}
@@ -85,6 +90,7 @@ async def test_a_message_put_twice_with_its_job_id_runs_once(
     jobs = await ended_jobs(deployment, owner, count=2)
     turns = await deployment.rows(owner, kind="turn:")
     assert len(jobs) == 2
+    assert len(await deployment.rows(owner, kind="thread:")) == 1
     assert sorted(turn["question"] for turn in turns) == ["After both", "Once only"]
 
 

@@ -95,6 +95,31 @@ async def test_threads_are_listed_newest_first_with_cursor_and_metadata_filter(
     assert [thread["thread_id"] for thread in odd] == [made[3], made[1]]
 
 
+async def test_a_thread_half_deleted_does_not_end_the_list(
+    caller: httpx.AsyncClient, emulator: EmulatorControl
+) -> None:
+    made: list[str] = []
+    for _ in range(4):
+        answer = await caller.post("threads", json={"metadata": {"half": "deleted"}})
+        made.append(answer.json()["thread_id"])
+    await emulator.inject("status", "conversations.delete", status=500)
+    assert (await caller.delete(f"threads/{made[3]}")).status_code == 503
+    assert await all_threads(caller, half="deleted") == made[2::-1]
+
+
+async def all_threads(caller: httpx.AsyncClient, **metadata: str) -> list[str]:
+    """The ids of all threads with this metadata, read two at a time."""
+    query: dict[str, Any] = {f"metadata.{key}": text for key, text in metadata.items()}
+    query["limit"] = 2
+    found: list[str] = []
+    while True:
+        page = (await caller.get("threads", params=query)).json()
+        found += [thread["thread_id"] for thread in page["data"]]
+        if page["next_cursor"] is None:
+            return found
+        query["cursor"] = page["next_cursor"]
+
+
 async def test_metadata_is_merged_and_null_removes(caller: httpx.AsyncClient) -> None:
     made = await caller.post("threads", json={"metadata": {"keep": "1", "drop": "1", "edit": "1"}})
     thread_id = made.json()["thread_id"]
