@@ -98,6 +98,15 @@ CASES = {
     "a limit that is none": invalid("GET", "threads?limit=many", None, "limit"),
     "a limit of 0": invalid("GET", "threads?limit=0", None, "limit"),
     "a limit of 101": invalid("GET", f"threads/{UNKNOWN_THREAD}/messages?limit=101", None, "limit"),
+    "a filter by a text too long": invalid(
+        "GET", f"threads?metadata.k={'v' * 513}", None, "metadata.k"
+    ),
+    "a filter by a key too long": invalid(
+        "GET", f"threads?metadata.{'k' * 65}=v", None, f"metadata.{'k' * 65}"
+    ),
+    "17 filters": invalid(
+        "GET", "threads?" + "&".join(f"metadata.{key}=v" for key in MANY), None, "metadata"
+    ),
     "a cursor that is none": invalid("GET", "threads?cursor=abc", None, "cursor"),
     "a message over 1 MiB": Bad(
         "POST",
