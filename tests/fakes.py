@@ -192,7 +192,7 @@ def _check_values(values: Mapping[str, Any]) -> None:
 def _size(value: object) -> int:
     match value:
         case str():
-            return len(value.encode("utf-16-le"))
+            return len(value.encode("utf-16-le", "surrogatepass"))
         case bytes():
             return len(value)
         case bool() | float() | datetime():

@@ -75,10 +75,14 @@ class ScriptedFoundry:
         async def wait(request: httpx.Request) -> httpx.Response:
             arrived.set()
             await until.wait()
-            return self._answer(request.method, request.url.path, _body(request))
+            return await self.answer(request)
 
         self.then(wait)
         return arrived
+
+    async def answer(self, request: httpx.Request) -> httpx.Response:
+        """Answer by rule; script it to put an ordinary answer before an odd one."""
+        return self._answer(request.method, request.url.path, _body(request))
 
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         path, body = request.url.path, _body(request)
@@ -89,7 +93,7 @@ class ScriptedFoundry:
             if path.endswith(ending):
                 del self._script[number]
                 return await _play(scripted, request)
-        return self._answer(request.method, path, body)
+        return await self.answer(request)
 
     def _answer(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
         parts = path.split("/openai/v1/", 1)[-1].split("/")

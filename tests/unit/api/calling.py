@@ -1,0 +1,52 @@
+"""A caller of the API, without a host in between."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from shared.api import jobs, messages, operations, threads
+from shared.api.border import Handler, serve
+from shared.api.routes import RouteTable
+from shared.services import Services
+
+ROUTES: list[tuple[str, str, Handler]] = [
+    ("POST", "messages", messages.send),
+    ("POST", "threads", threads.create),
+    ("GET", "threads", threads.list_),
+    ("GET", "threads/{thread_id}", threads.get),
+    ("PATCH", "threads/{thread_id}", threads.patch),
+    ("DELETE", "threads/{thread_id}", threads.delete),
+    ("GET", "threads/{thread_id}/messages", threads.list_messages),
+    ("POST", "threads/{thread_id}/messages", threads.send_message),
+    ("POST", "jobs", jobs.submit),
+    ("GET", "jobs/{job_id}", jobs.get),
+    ("GET", "health", operations.health),
+    ("GET", "metrics", operations.metrics),
+]
+ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
+def caller(services: Services, *more: tuple[str, str, Handler]) -> httpx.AsyncClient:
+    """A client of the app's handlers below ``/api``."""
+
+    def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            return await serve(services, request, handler)
+
+        return answer
+
+    table = RouteTable()
+    routes: list[Route] = []
+    for method, template, handler in [*ROUTES, *more]:
+        table.add(method, template)
+        routes.append(Route(f"/api/{template}", endpoint(handler), methods=[method]))
+    unmatched = endpoint(table.unmatched)
+    catch_all = Route("/api/{path:path}", unmatched, methods=ALL_METHODS)
+    transport = httpx.ASGITransport(Starlette(routes=[*routes, catch_all]))
+    return httpx.AsyncClient(transport=transport, base_url="http://app/api/")

@@ -1,0 +1,161 @@
+"""The public queue: a message becomes one job, or is put away with a reason."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from azure.functions import QueueMessage
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.jobs.inlet import InletMessage
+from shared.services import Services
+from shared.state.errors import StorageUnavailableError
+from shared.state.keys import Kind, is_id, new_id, partition_key
+from shared.state.rejected import EXCERPT_CHARS, REJECTED_PARTITION
+from tests.fakes import SentWakeUp
+
+from ..conftest import OWNER, App
+
+INSERTED_AT = datetime(2026, 3, 1, 11, 59, tzinfo=UTC)
+PARTITION = partition_key(OWNER)
+
+
+def message(body: object, message_id: str = "m-1") -> InletMessage:
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return InletMessage(message_id, INSERTED_AT, content)
+
+
+def jobs(app: App) -> list[dict[str, Any]]:
+    return [dict(row.values) for row in app.table.rows(PARTITION, "job:")]
+
+
+async def test_a_message_becomes_a_job(app: App, services: Services) -> None:
+    given_message = message({"owner": OWNER, "message": "Hi"})
+    await services.inlet.receive(given_message)
+    job = await services.jobs.get(OWNER, given_message.job_id)
+    assert job.status == "queued"
+    assert app.queues.wake_ups == [SentWakeUp(OWNER, job.job_id)]
+    assert app.queues.rejected == []
+
+
+async def test_a_producer_may_name_the_job(app: App, services: Services) -> None:
+    job_id = new_id(Kind.JOB)
+    for number in range(2):
+        body = {"owner": OWNER, "message": "Hi", "job_id": job_id}
+        await services.inlet.receive(message(body, f"m-{number}"))
+    assert (await services.jobs.get(OWNER, job_id)).job_id == job_id
+    assert len(jobs(app)) == 1
+    assert len(app.table.rows(PARTITION, "box:")) == 1
+
+
+async def test_a_message_delivered_again_makes_no_second_job(app: App, services: Services) -> None:
+    for instance in (services, app.services(), services):
+        await instance.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+    assert len(jobs(app)) == 1
+    assert len(app.queues.wake_ups) == 3
+
+
+async def test_a_delivery_after_a_lost_answer_makes_no_second_job(
+    app: App, services: Services
+) -> None:
+    app.table.lose_next_answer()
+    with pytest.raises(StorageUnavailableError):
+        await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+    await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+    assert len(jobs(app)) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="each delivery starts a thread before it knows the job")
+async def test_a_batch_delivered_again_makes_no_second_thread(app: App, services: Services) -> None:
+    for _ in range(2):
+        await services.inlet.receive(message({"owner": OWNER, "messages": ["a", "b"]}))
+    assert len(jobs(app)) == 1
+    assert len(app.table.rows(PARTITION, "thread:")) == 1
+
+
+def test_the_job_id_is_the_messages_own() -> None:
+    first = message({})
+    assert is_id(Kind.JOB, first.job_id)
+    assert first.job_id == message({"other": "body"}).job_id
+    assert first.job_id != message({}, "m-2").job_id
+    later = InletMessage("m-1", INSERTED_AT + timedelta(seconds=1), b"")
+    assert later.job_id > first.job_id
+
+
+def test_it_takes_over_what_the_host_delivers() -> None:
+    delivered = QueueMessage(id="m-9", body=b"{}")
+    taken = InletMessage.of(delivered)
+    assert (taken.message_id, taken.body) == ("m-9", b"{}")
+    assert taken.inserted_at.tzinfo is not None
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "EOF"),
+        (b"not json", "Invalid JSON"),
+        (b"\xff\xfe", "Invalid JSON"),
+        (b"[]", "object"),
+        ({"message": "Hi"}, "owner: Field required"),
+        ({"owner": "", "message": "Hi"}, "owner"),
+        ({"owner": OWNER}, "message"),
+        ({"owner": OWNER, "message": "Hi", "messages": ["x"]}, "either message or messages"),
+        ({"owner": OWNER, "message": "Hi", "colour": "red"}, "colour: Extra inputs"),
+        ({"owner": OWNER, "message": "Hi", "job_id": "mine"}, "job_id"),
+        ({"owner": OWNER, "message": "Hi", "thread_id": "thread_x"}, "nothing of yours"),
+        ({"owner": OWNER, "messages": ["x" * 800_000]}, "too many"),
+    ],
+)
+async def test_what_cannot_be_a_job_goes_to_poison_with_the_reason(
+    app: App, services: Services, body: object, reason: str
+) -> None:
+    await services.inlet.receive(message(body))
+    ((queue, text),) = app.queues.rejected
+    assert queue == "agent-jobs"
+    assert text == message(body).body.decode(errors="replace")
+    (row,) = app.table.rows(REJECTED_PARTITION)
+    assert reason in row.values["reason"]
+    assert row.values["message_id"] == "m-1"
+    assert row.values["rejected_at"] == app.clock()
+    assert len(row.values["excerpt"]) <= EXCERPT_CHARS
+    assert jobs(app) == []
+    assert app.queues.wake_ups == []
+
+
+async def test_nothing_is_put_away_while_storage_is_down(app: App, services: Services) -> None:
+    app.table.available = False
+    for body in ({"owner": OWNER, "message": "Hi"}, b"not json"):
+        with pytest.raises(StorageUnavailableError):
+            await services.inlet.receive(message(body))
+    assert app.queues.rejected == []
+
+
+async def test_a_job_nobody_was_woken_for_is_woken_by_the_next_delivery(
+    app: App, services: Services
+) -> None:
+    app.queues.available = False
+    with pytest.raises(StorageUnavailableError):
+        await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+    app.queues.available = True
+    await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+    assert len(jobs(app)) == len(app.queues.wake_ups) == 1
+
+
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(body=st.binary(max_size=200))
+async def test_any_message_leaves_the_worker_alive(
+    app: App, services: Services, body: bytes
+) -> None:
+    rejected = len(app.queues.rejected)
+    await services.inlet.receive(message(body))
+    assert len(app.queues.rejected) == rejected + 1
+
+
+@pytest.mark.xfail(strict=True, reason="an owner may escape to a key longer than keys may be")
+async def test_an_owner_too_long_for_a_key_goes_to_poison(app: App, services: Services) -> None:
+    await services.inlet.receive(message({"owner": "漢" * 256, "message": "Hi"}))
+    assert len(app.queues.rejected) == 1

@@ -1,0 +1,114 @@
+"""Wake-ups, and messages put where queues may not exist yet."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import Any, cast
+
+import pytest
+from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
+from azure.storage.queue.aio import QueueServiceClient
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.jobs.queue import FOREVER, AzureQueues, WakeUp
+from shared.state.errors import StorageUnavailableError
+
+
+@given(st.text(), st.text())
+def test_a_wake_up_comes_back_as_it_was(owner: str, lane: str) -> None:
+    wake_up = WakeUp(owner, lane)
+    assert WakeUp.parse(wake_up.to_text().encode()) == wake_up
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b'"x"', b"5", b"null", b'{"owner":"o"}', b"\xff"]
+)
+def test_anything_else_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - json has words of its own for each
+        WakeUp.parse(body)
+
+
+class StubQueue:
+    """One queue, which may not exist yet."""
+
+    def __init__(self, encode: Any) -> None:
+        self.exists = True
+        self.error: Exception | None = None
+        self.sent: list[tuple[str, int, int]] = []
+        self.closed = False
+        self._encode = encode
+
+    async def send_message(self, text: str, *, visibility_timeout: int, time_to_live: int) -> None:
+        if self.error:
+            raise self.error
+        if not self.exists:
+            raise ResourceNotFoundError("no such queue")
+        self.sent.append((self._encode.encode(text), visibility_timeout, time_to_live))
+
+    async def create_queue(self) -> None:
+        self.exists = True
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class StubQueueService:
+    """The one method of `QueueServiceClient` that we use."""
+
+    def __init__(self) -> None:
+        self.queues: dict[str, StubQueue] = {}
+        self.closed = False
+
+    def get_queue_client(self, name: str, *, message_encode_policy: Any) -> StubQueue:
+        assert name not in self.queues, "one client for each queue"
+        self.queues[name] = StubQueue(message_encode_policy)
+        return self.queues[name]
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def service() -> StubQueueService:
+    return StubQueueService()
+
+
+@pytest.fixture
+def queues(service: StubQueueService) -> AzureQueues:
+    return AzureQueues(cast("QueueServiceClient", service), "lanes")
+
+
+async def test_a_wake_up_is_put_in_base64_with_its_delay(
+    service: StubQueueService, queues: AzureQueues
+) -> None:
+    await queues.wake("o", "l")
+    await queues.wake("o", "l", 1.2)
+    (text, delay, lifetime), (_, later, _) = service.queues["lanes"].sent
+    assert WakeUp.parse(base64.b64decode(text)) == WakeUp("o", "l")
+    assert (delay, later, lifetime) == (0, math.ceil(1.2), FOREVER)
+
+
+async def test_a_missing_queue_is_made(service: StubQueueService, queues: AzureQueues) -> None:
+    await queues.reject("jobs", "text")
+    poison = service.queues["jobs-poison"]
+    poison.exists = False
+    await queues.reject("jobs", "again")
+    assert [base64.b64decode(text) for text, _, _ in poison.sent] == [b"text", b"again"]
+
+
+async def test_a_queue_that_is_down_is_unavailable_storage(
+    service: StubQueueService, queues: AzureQueues
+) -> None:
+    await queues.wake("o", "l")
+    service.queues["lanes"].error = ServiceRequestError("down")
+    with pytest.raises(StorageUnavailableError, match="Storage Queue Data Contributor"):
+        await queues.wake("o", "l")
+
+
+async def test_closing_closes_everything(service: StubQueueService, queues: AzureQueues) -> None:
+    await queues.wake("o", "l")
+    await queues.aclose()
+    assert service.closed
+    assert all(queue.closed for queue in service.queues.values())

@@ -1,0 +1,125 @@
+"""The bodies callers send: limits at their edges, and nothing unknown."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from shared.contract import (
+    MAX_MESSAGE_CHARS,
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    Body,
+    CreateThread,
+    PatchThread,
+    QueuedJob,
+    SendMessage,
+    SubmitJob,
+    TurnOptions,
+)
+from shared.foundry.models import TurnRequest
+
+BODIES: list[type[Body]] = [SendMessage, CreateThread, PatchThread, SubmitJob, QueuedJob]
+HI = {"message": "Hi"}
+FULL = {f"{n:064}": "v" * 512 for n in range(16)}
+
+
+def test_what_is_left_out_is_as_configured() -> None:
+    body = SendMessage.model_validate(HI)
+    assert body.turn_request(body.message) == TurnRequest("Hi")
+
+
+def test_every_option_reaches_the_turn() -> None:
+    options: dict[str, Any] = {
+        "domain": "sales",
+        "system_prompt": "Be brief.",
+        "tools": ["a"],
+        "model": "m",
+        "temperature": 0.0,
+        "max_tokens": 1,
+        "top_p": 0.0,
+        "metadata": {"k": "v"},
+    }
+    assert set(options) == set(TurnOptions.model_fields)
+    turn = SendMessage.model_validate({**HI, **options}).turn_request("Hi")
+    assert asdict(turn) == {"message": "Hi", **options, "tools": ("a",)}
+
+
+@pytest.mark.parametrize(
+    ("model", "body"),
+    [
+        (SendMessage, {"message": "x" * MAX_MESSAGE_CHARS}),
+        (SendMessage, {**HI, "metadata": FULL}),
+        (SendMessage, {**HI, "tools": ["t"] * MAX_TOOLS}),
+        (SendMessage, {**HI, "temperature": 2, "top_p": 1, "domain": "d" * 64}),
+        (CreateThread, {}),
+        (CreateThread, {"expires_in": 60, "metadata": FULL}),
+        (PatchThread, {"metadata": {"a": None, **FULL}}),
+        (SubmitJob, {"messages": ["x"] * MAX_MESSAGES}),
+        (SubmitJob, {**HI, "new_thread": True}),
+        (QueuedJob, {**HI, "owner": "tid:oid", "job_id": "job_01ARZ3NDEKTSV4RRFFQ69G5FAV"}),
+    ],
+)
+def test_the_limits_themselves_are_allowed(model: type[Body], body: dict[str, Any]) -> None:
+    model.model_validate(body)
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "where"),
+    [
+        (SendMessage, {}, ("message",)),
+        (SendMessage, {"message": ""}, ("message",)),
+        (SendMessage, {"message": "x" * (MAX_MESSAGE_CHARS + 1)}, ("message",)),
+        (SendMessage, {"message": 5}, ("message",)),
+        (SendMessage, {**HI, "temperature": 2.1}, ("temperature",)),
+        (SendMessage, {**HI, "temperature": float("nan")}, ("temperature",)),
+        (SendMessage, {**HI, "max_tokens": 0}, ("max_tokens",)),
+        (SendMessage, {**HI, "max_tokens": 1.5}, ("max_tokens",)),
+        (SendMessage, {**HI, "tools": ["t"] * (MAX_TOOLS + 1)}, ("tools",)),
+        (SendMessage, {**HI, "tools": "t"}, ("tools",)),
+        (SendMessage, {**HI, "domain": ""}, ("domain",)),
+        (SendMessage, {**HI, "metadata": {**FULL, "more": ""}}, ("metadata",)),
+        (SendMessage, {**HI, "metadata": {"k": 1}}, ("metadata", "k")),
+        (SendMessage, {**HI, "metadata": {"k": "v" * 513}}, ("metadata", "k")),
+        (SendMessage, {**HI, "metadata": {"": "v"}}, ("metadata", "", "[key]")),
+        (SendMessage, {**HI, "metadata": None}, ("metadata",)),
+        (CreateThread, {"expires_in": 59}, ("expires_in",)),
+        (PatchThread, {}, ("metadata",)),
+        (PatchThread, {"metadata": {"k": 1}}, ("metadata", "k")),
+        (SubmitJob, {}, ()),
+        (SubmitJob, {**HI, "messages": ["x"]}, ()),
+        (SubmitJob, {**HI, "thread_id": "thread_x", "new_thread": True}, ()),
+        (SubmitJob, {"messages": []}, ("messages",)),
+        (SubmitJob, {"messages": ["x"] * (MAX_MESSAGES + 1)}, ("messages",)),
+        (SubmitJob, {"messages": ["x", ""]}, ("messages", 1)),
+        (QueuedJob, HI, ("owner",)),
+        (QueuedJob, {**HI, "owner": "x" * 257}, ("owner",)),
+        (QueuedJob, {**HI, "owner": "o", "job_id": "job_x\n"}, ("job_id",)),
+    ],
+)
+def test_what_is_beyond_them_is_refused_by_name(
+    model: type[Body], body: dict[str, Any], where: tuple[str | int, ...]
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate(body)
+    assert [detail["loc"] for detail in caught.value.errors()] == [where]
+
+
+@pytest.mark.parametrize("model", BODIES)
+def test_an_unknown_field_is_an_error(model: type[Body]) -> None:
+    with pytest.raises(ValidationError) as caught:
+        model.model_validate({"colour": "red"})
+    assert ("colour",) in {detail["loc"] for detail in caught.value.errors()}
+
+
+@pytest.mark.parametrize("model", BODIES)
+def test_every_field_is_documented(model: type[Body]) -> None:
+    assert all(field.description for field in model.model_fields.values())
+
+
+def test_a_jobs_texts_are_in_order() -> None:
+    assert SubmitJob.model_validate(HI).texts == ["Hi"]
+    assert SubmitJob.model_validate({"messages": ["a", "b"]}).texts == ["a", "b"]
