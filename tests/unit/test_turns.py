@@ -225,6 +225,7 @@ async def test_a_turn_nobody_waits_for_may_fail_quietly(app: App, services: Serv
     app.table.available = False
     release.set()
     await services.turns.aclose()
+    assert records(app) == []
 
 
 async def test_a_turn_that_cannot_be_recorded_is_an_error(app: App, services: Services) -> None:

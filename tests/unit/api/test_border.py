@@ -57,12 +57,12 @@ async def test_every_answer_says_how_long_we_took(api: httpx.AsyncClient) -> Non
 
 async def test_what_foundry_took_is_not_ours(app: App, api: httpx.AsyncClient) -> None:
     async def slow(request: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         return await app.foundry.answer(request)
 
     app.foundry.then(slow)
     answer = await api.post("messages", json={"message": "Hi"})
-    assert float(answer.headers["x-overhead-ms"]) < 150
+    assert float(answer.headers["x-overhead-ms"]) < 400
 
 
 @pytest.mark.xfail(strict=True, reason="only an answered turn says how long Foundry took")
@@ -70,12 +70,12 @@ async def test_what_foundry_took_to_fail_is_not_ours_either(
     app: App, api: httpx.AsyncClient
 ) -> None:
     async def slow(_: httpx.Request) -> httpx.Response:
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         return httpx.Response(500)
 
     app.foundry.then(slow)
     answer = await api.post("messages", json={"message": "Hi"})
-    assert float(answer.headers["x-overhead-ms"]) < 150
+    assert float(answer.headers["x-overhead-ms"]) < 400
 
 
 async def test_a_bug_is_told_without_its_text(
