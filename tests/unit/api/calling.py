@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import httpx
 from starlette.applications import Starlette
@@ -50,3 +51,15 @@ def caller(services: Services, *more: tuple[str, str, Handler]) -> httpx.AsyncCl
     catch_all = Route("/api/{path:path}", unmatched, methods=ALL_METHODS)
     transport = httpx.ASGITransport(Starlette(routes=[*routes, catch_all]))
     return httpx.AsyncClient(transport=transport, base_url="http://app/api/")
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """The problem document of an answer, which must be well formed."""
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"] == "application/problem+json"
+    document = answer.json()
+    assert (document["status"], document["code"]) == (status, code)
+    assert document["request_id"] == answer.headers["x-request-id"]
+    assert document["title"]
+    assert document["detail"]
+    return document

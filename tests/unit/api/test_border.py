@@ -20,22 +20,10 @@ from shared.services import Services
 
 from ..conftest import App
 from ..scripted_foundry import message_item, response_body
-from .calling import caller
+from .calling import assert_problem, caller
 
 BODIES = ["messages", "threads", "jobs"]
 JSON_TYPE = {"content-type": "application/json"}
-
-
-def problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
-    """The problem document of an answer, which must be well formed."""
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/problem+json"
-    document = answer.json()
-    assert (document["status"], document["code"]) == (status, code)
-    assert document["request_id"] == answer.headers["x-request-id"]
-    assert document["title"]
-    assert document["detail"]
-    return document
 
 
 @pytest.mark.parametrize("given_id", ["abc-1.2:3_4", "x" * 128])
@@ -86,7 +74,7 @@ async def test_a_bug_is_told_without_its_text(
 
     async with caller(services, ("GET", "broken", broken)) as api:
         answer = await api.get("broken")
-    document = problem(answer, 500, "internal_error")
+    document = assert_problem(answer, 500, "internal_error")
     assert document["detail"] == INTERNAL_ERROR.detail
     assert "AccountKey" not in answer.text
     assert answer.headers["x-request-id"] in caplog.text
@@ -99,7 +87,7 @@ async def test_what_is_not_json_is_400(
     app: App, api: httpx.AsyncClient, path: str, content: bytes
 ) -> None:
     answer = await api.post(path, content=content, headers=JSON_TYPE)
-    problem(answer, 400, "invalid_json")
+    assert_problem(answer, 400, "invalid_json")
     assert app.table.writes == 0
 
 
@@ -109,13 +97,13 @@ async def test_json_that_is_no_object_is_422(
     api: httpx.AsyncClient, path: str, content: bytes
 ) -> None:
     answer = await api.post(path, content=content, headers=JSON_TYPE)
-    assert problem(answer, 422, "invalid_request")["errors"][0]["field"] == "body"
+    assert assert_problem(answer, 422, "invalid_request")["errors"][0]["field"] == "body"
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "", "json"])
 async def test_another_content_type_is_415(api: httpx.AsyncClient, kind: str) -> None:
     answer = await api.post("messages", content=b"{}", headers={"content-type": kind})
-    problem(answer, 415, "unsupported_media_type")
+    assert_problem(answer, 415, "unsupported_media_type")
 
 
 @pytest.mark.parametrize(
@@ -128,12 +116,12 @@ async def test_json_by_any_of_its_names_is_taken(api: httpx.AsyncClient, kind: s
 
 async def test_an_absent_body_is_an_empty_object(api: httpx.AsyncClient) -> None:
     assert (await api.post("threads")).status_code == 201
-    problem(await api.post("messages"), 422, "invalid_request")
+    assert_problem(await api.post("messages"), 422, "invalid_request")
 
 
 async def test_wrong_fields_are_all_named(app: App, api: httpx.AsyncClient) -> None:
     body = {"temperature": 9, "colour": "red", "metadata": {"k": 1}, "tools": "x"}
-    document = problem(await api.post("messages", json=body), 422, "invalid_request")
+    document = assert_problem(await api.post("messages", json=body), 422, "invalid_request")
     reasons = {error["field"]: error["reason"] for error in document["errors"]}
     assert set(reasons) == {"message", "temperature", "colour", "metadata.k", "tools"}
     assert reasons["message"] == "Field required"
@@ -147,7 +135,7 @@ async def test_a_message_beyond_its_limit_is_413(app: App, api: httpx.AsyncClien
         ("messages", {"message": too_long}),
         ("jobs", {"messages": ["short", too_long]}),
     ):
-        problem(await api.post(path, json=body), 413, "too_large")
+        assert_problem(await api.post(path, json=body), 413, "too_large")
     assert app.table.writes == 0
 
 
@@ -163,7 +151,8 @@ async def test_a_body_beyond_its_limit_is_413_without_being_read_whole(
             yield b" " * (64 * 1024)
 
     answer = await api.post("messages", content=endless(), headers=JSON_TYPE)
-    problem(answer, 413, "too_large")
+    assert_problem(answer, 413, "too_large")
+    assert sent < 2 * MAX_BODY_BYTES
 
 
 FOUNDRY_REFUSALS: list[tuple[int, int, str]] = [
@@ -183,7 +172,7 @@ async def test_foundrys_refusals_become_problems(
 ) -> None:
     app.foundry.then_fail(theirs, retry_after="1.2")
     answer = await api.post("messages", json={"message": "Hi"})
-    assert problem(answer, ours, code)["retry_after"] == 1.2
+    assert assert_problem(answer, ours, code)["retry_after"] == 1.2
     assert answer.headers["retry-after"] == "2"
 
 
@@ -194,7 +183,7 @@ async def test_storage_that_is_down_is_503(app: App, api: httpx.AsyncClient) -> 
         await api.post("messages", json={"message": "Hi"}),
         await api.post("jobs", json={"message": "Hi"}),
     ):
-        problem(answer, 503, "storage_unavailable")
+        assert_problem(answer, 503, "storage_unavailable")
     assert (await api.get("health")).status_code == 200
 
 

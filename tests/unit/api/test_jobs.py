@@ -12,7 +12,7 @@ from shared.services import Services
 from shared.state.keys import Kind, new_id
 
 from ..conftest import App
-from .test_border import problem
+from .calling import assert_problem
 
 
 async def submit(api: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
@@ -68,7 +68,7 @@ async def test_a_job_can_go_on_where_messages_ended(
 
 @pytest.mark.parametrize("job_id", [new_id(Kind.JOB), new_id(Kind.THREAD), "x"])
 async def test_an_unknown_job_is_404(api: httpx.AsyncClient, job_id: str) -> None:
-    problem(await api.get(f"jobs/{job_id}"), 404, "not_found")
+    assert_problem(await api.get(f"jobs/{job_id}"), 404, "not_found")
 
 
 @pytest.mark.parametrize(
@@ -86,10 +86,10 @@ async def test_an_unknown_job_is_404(api: httpx.AsyncClient, job_id: str) -> Non
 async def test_a_wrong_job_is_refused_and_nothing_is_stored(
     app: App, api: httpx.AsyncClient, body: dict[str, Any]
 ) -> None:
-    problem(await api.post("jobs", json=body), 422, "invalid_request")
+    assert_problem(await api.post("jobs", json=body), 422, "invalid_request")
     assert app.table.writes == 0
     assert app.queues.wake_ups == []
 
 
 async def test_work_too_large_to_keep_is_413(api: httpx.AsyncClient) -> None:
-    problem(await api.post("jobs", json={"message": "x" * 800_000}), 413, "too_large")
+    assert_problem(await api.post("jobs", json={"message": "x" * 800_000}), 413, "too_large")

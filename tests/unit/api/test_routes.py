@@ -7,7 +7,7 @@ import pytest
 
 from shared.api.routes import RouteTable
 
-from .test_border import problem
+from .calling import assert_problem
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from .test_border import problem
 async def test_an_unknown_address_is_404(api: httpx.AsyncClient, path: str) -> None:
     for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
         answer = await api.request(method, path)
-        problem(answer, 404, "not_found")
+        assert_problem(answer, 404, "not_found")
         assert "allow" not in answer.headers
 
 
@@ -34,7 +34,7 @@ async def test_an_unknown_method_is_405_and_says_which_there_are(
     api: httpx.AsyncClient, method: str, path: str, allowed: str
 ) -> None:
     answer = await api.request(method, path)
-    assert allowed in problem(answer, 405, "method_not_allowed")["detail"]
+    assert allowed in assert_problem(answer, 405, "method_not_allowed")["detail"]
     assert answer.headers["allow"] == allowed
 
 

@@ -15,8 +15,7 @@ from shared.state.keys import Kind, new_id
 from shared.state.threads import Thread
 
 from ..conftest import App, at_resource
-from .calling import caller
-from .test_border import problem
+from .calling import assert_problem, caller
 
 UNKNOWN = [new_id(Kind.THREAD), new_id(Kind.JOB), "x", "thread_%2F", "thread_' or ''eq'"]
 
@@ -79,9 +78,9 @@ async def test_a_thread_in_use_is_409_with_when_to_come_back(
     first = asyncio.create_task(api.post(path, json={"message": "one"}))
     await arrived.wait()
     busy = await api.post(path, json={"message": "two"})
-    problem(busy, 409, "thread_busy")
+    assert_problem(busy, 409, "thread_busy")
     assert busy.headers["retry-after"] == "75"
-    problem(await api.delete(f"threads/{thread_id}"), 409, "thread_busy")
+    assert_problem(await api.delete(f"threads/{thread_id}"), 409, "thread_busy")
     release.set()
     assert (await first).status_code == 200
 
@@ -97,7 +96,7 @@ async def test_an_unknown_thread_is_404(app: App, api: httpx.AsyncClient, thread
         await api.post(f"{path}/messages", json={"message": "Hi"}),
         await api.post("jobs", json={"message": "Hi", "thread_id": thread_id}),
     ):
-        problem(answer, 404, "not_found")
+        assert_problem(answer, 404, "not_found")
     assert app.table.writes == 0
     assert app.foundry.calls == []
 
@@ -107,7 +106,7 @@ async def test_somebody_elses_thread_is_404(
 ) -> None:
     thread_id = new_id(Kind.THREAD)
     await services.threads.add(Thread(thread_id, "somebody", app.clock(), app.clock()))
-    problem(await api.get(f"threads/{thread_id}"), 404, "not_found")
+    assert_problem(await api.get(f"threads/{thread_id}"), 404, "not_found")
     assert (await api.get("threads")).json()["data"] == []
 
 
@@ -116,7 +115,7 @@ async def test_metadata_is_merged_and_null_removes(api: httpx.AsyncClient) -> No
     answer = await api.patch(path, json={"metadata": {"a": None, "c": "3"}})
     assert answer.json()["metadata"] == {"b": "2", "c": "3"}
     full = {f"k{n}": "v" for n in range(15)}
-    problem(await api.patch(path, json={"metadata": full}), 422, "metadata_full")
+    assert_problem(await api.patch(path, json={"metadata": full}), 422, "metadata_full")
     assert (await api.get(path)).json()["metadata"] == {"b": "2", "c": "3"}
 
 
@@ -128,7 +127,7 @@ async def test_a_deleted_thread_is_gone_here_and_there(project: tuple[App, Servi
         answer = await api.delete(f"threads/{thread_id}")
         assert (answer.status_code, answer.content) == (204, b"")
         assert app.foundry.conversations == {}
-        problem(await api.delete(f"threads/{thread_id}"), 404, "not_found")
+        assert_problem(await api.delete(f"threads/{thread_id}"), 404, "not_found")
 
 
 async def test_a_thread_already_gone_in_foundry_still_deletes(
@@ -149,7 +148,7 @@ async def test_a_removal_that_foundry_refused_can_be_repeated(
         path = f"threads/{(await make(api))['thread_id']}"
         (name,) = app.foundry.conversations
         app.foundry.then(httpx.Response(500), f"/conversations/{name}")
-        problem(await api.delete(path), 503, "service_unavailable")
+        assert_problem(await api.delete(path), 503, "service_unavailable")
         assert (await api.delete(path)).status_code == 204
 
 
@@ -201,7 +200,7 @@ async def test_threads_are_filtered_by_metadata(api: httpx.AsyncClient) -> None:
 async def test_a_wrong_query_names_the_field(
     api: httpx.AsyncClient, query: dict[str, str], field: str
 ) -> None:
-    document = problem(await api.get("threads", params=query), 422, "invalid_request")
+    document = assert_problem(await api.get("threads", params=query), 422, "invalid_request")
     assert document["errors"][0]["field"] == field
 
 
@@ -227,7 +226,7 @@ async def test_an_expired_thread_is_neither_found_nor_listed(
 ) -> None:
     thread = await make(api, expires_in=60)
     app.clock.now += timedelta(seconds=61)
-    problem(await api.get(f"threads/{thread['thread_id']}"), 404, "not_found")
+    assert_problem(await api.get(f"threads/{thread['thread_id']}"), 404, "not_found")
     assert (await api.get("threads")).json()["data"] == []
 
 
@@ -244,5 +243,5 @@ async def test_an_app_that_is_not_configured_says_so(
     app.settings = AppSettings(foundry=config)
     async with caller(app.services()) as api:
         answer = await api.post("threads", json={})
-        assert text in problem(answer, 503, "configuration_error")["detail"]
+        assert text in assert_problem(answer, 503, "configuration_error")["detail"]
         assert (await api.get("health")).status_code == 200
