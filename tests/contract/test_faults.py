@@ -19,7 +19,7 @@ async def stored_texts(client: httpx.AsyncClient, conversation: str) -> list[str
 
 async def until_stored(client: httpx.AsyncClient, conversation: str, texts: list[str]) -> None:
     async with asyncio.timeout(10):
-        while await stored_texts(client, conversation) != texts:  # noqa: ASYNC110 - over HTTP
+        while await stored_texts(client, conversation) != texts:
             await asyncio.sleep(0.02)
 
 

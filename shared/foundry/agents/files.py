@@ -1,0 +1,137 @@
+"""An agent as a file that people write, review and keep beside their code.
+
+name: support
+model: llama-3.3-70b
+instructions: Answer in one sentence.
+tools:
+  - data_analysis                 # a tool by name
+  - my_tools:order_status         # a custom tool, as module:function
+  - type: mcp                     # any tool of the catalogue
+    server_label: docs
+    server_url: https://example.com/mcp
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from ...config import FoundryAgentServiceConfig
+from ..errors import InvalidRequestError
+from ..tools.catalogue import parse_tool
+from ..tools.custom import CustomTool, tool
+from ..tools.names import named_tool
+from ..tools.validation import explain
+from ..wire_json import JsonObject, object_at
+from .yaml_text import dump_yaml, load_yaml
+
+MAX_TOOLS = 128
+"""Tools that an agent may have."""
+
+_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")]
+_Key = Annotated[str, StringConstraints(max_length=64)]
+_Value = Annotated[str, StringConstraints(max_length=512)]
+
+_OF_THE_VERSION = {"name", "description", "metadata"}
+"""Fields of the file that stand beside the definition, not in it."""
+
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+
+
+class AgentFile(BaseModel):
+    """What the file may say; everything but `name` and `model` is optional."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    name: _Name
+    """1 to 63 letters, digits or hyphens."""
+    description: Annotated[str, StringConstraints(max_length=512)] | None = None
+    model: Annotated[str, StringConstraints(min_length=1)]
+    """The model deployment."""
+    instructions: str | None = None
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    tools: list[str | JsonObject] = Field(default_factory=list[str | JsonObject])
+    """Names, `module:function` references, or tool objects."""
+    tool_choice: str | JsonObject | None = None
+    text: JsonObject | None = None
+    """`format` of the answer, such as a JSON schema."""
+    reasoning: JsonObject | None = None
+    structured_inputs: JsonObject | None = None
+    """Slots in the instructions that a request fills in."""
+    rai_config: JsonObject | None = None
+    """The content filter, by `rai_policy_name`."""
+    metadata: dict[_Key, _Value] | None = Field(default=None, max_length=16)
+
+    @classmethod
+    def read(cls, path: Path) -> AgentFile:
+        """Read and check a file.
+
+        Raises:
+            InvalidRequestError: naming the file and every wrong field.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidRequestError(f"{path} cannot be read: {error}") from error
+        document = load_yaml(text, str(path))
+        if not isinstance(document, dict):
+            raise InvalidRequestError(f"{path} must hold an agent: name, model, instructions, ...")
+        try:
+            return cls.model_validate(document)
+        except ValidationError as error:
+            raise InvalidRequestError(f"{path}: {explain(error)}") from None
+
+    def version(self, config: FoundryAgentServiceConfig) -> JsonObject:
+        """The body that makes a version of this agent; ``config`` says what tool names stand for.
+
+        Raises:
+            InvalidRequestError: for a tool that is unknown, or a custom tool that is not there.
+            ConfigurationError: naming the setting that a tool needs.
+        """
+        definition = self.model_dump(exclude_none=True, exclude={*_OF_THE_VERSION, "tools"})
+        tools = [_definition(wanted, config) for wanted in self.tools]
+        if len(tools) > MAX_TOOLS:
+            raise InvalidRequestError(f"An agent has at most {MAX_TOOLS} tools, not {len(tools)}.")
+        body: JsonObject = {"definition": {"kind": "prompt", **definition}}
+        if tools:
+            body["definition"]["tools"] = [t for n, t in enumerate(tools) if t not in tools[:n]]
+        return body | self.model_dump(exclude_none=True, include=_OF_THE_VERSION - {"name"})
+
+
+def as_file(version: JsonObject) -> str:
+    """An agent's version as the text of a file that would make it."""
+    said: JsonObject = {
+        "name": version.get("name"),
+        "description": version.get("description"),
+        **object_at(version, "definition"),
+        "metadata": version.get("metadata"),
+    }
+    said.pop("kind", None)
+    return dump_yaml({key: value for key, value in said.items() if value not in _NOTHING})
+
+
+def _definition(wanted: str | JsonObject, config: FoundryAgentServiceConfig) -> JsonObject:
+    if not isinstance(wanted, str):
+        return parse_tool(wanted).to_json()
+    if ":" in wanted:
+        return _custom_tool(wanted).definition()
+    return named_tool(wanted, config).to_json()
+
+
+def _custom_tool(reference: str) -> CustomTool[..., Any]:
+    """The tool that ``module:function`` names, whether decorated or a plain function."""
+    module, _, name = reference.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+        if inspect.isroutine(found):
+            return tool(found)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InvalidRequestError(f"The tool '{reference}' cannot be had: {error}.") from error
+    if not isinstance(found, CustomTool):
+        raise InvalidRequestError(f"The tool '{reference}' is not a function.")
+    return cast("CustomTool[..., Any]", found)

@@ -1,0 +1,254 @@
+"""Structured answers: a response format to ask for, and the object to get back.
+
+Strict mode makes the service hold the model to the schema; it wants every property required and
+no others allowed. Answers are checked here in either mode, because not every model honours a
+schema.
+https://learn.microsoft.com/azure/ai-foundry/openai/how-to/structured-outputs
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+
+from pydantic import BaseModel, ValidationError
+
+from .errors import InvalidRequestError, ProtocolError
+from .tools.validation import explain
+from .wire_json import JsonObject, object_at, objects_at, text_at
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator
+
+_NAME = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
+_FENCED = re.compile(r"^\s*```(?:json)?\s*\n(?P<inside>.*)\n\s*```\s*$", re.DOTALL)
+
+MAX_PROBLEMS_SHOWN = 3
+
+_T = TypeVar("_T")
+_ModelT = TypeVar("_ModelT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The text of a response's messages, and the refusal where the model refused."""
+
+    text: str
+    refusal: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat(Generic[_T]):
+    """A JSON schema that answers follow."""
+
+    name: str
+    schema: JsonObject
+    strict: bool
+    model: type[BaseModel] | None = None
+    """What answers are read as; a plain JSON value where it is None."""
+
+    def to_json(self) -> JsonObject:
+        """The `text.format` of a request, or of an agent."""
+        return {
+            "type": "json_schema",
+            "name": self.name,
+            "schema": self.schema,
+            "strict": self.strict,
+        }
+
+
+@overload
+def response_format(
+    wanted: type[_ModelT], *, name: str | None = None
+) -> ResponseFormat[_ModelT]: ...
+
+
+@overload
+def response_format(
+    wanted: Mapping[str, Any], *, name: str | None = None
+) -> ResponseFormat[Any]: ...
+
+
+def response_format(
+    wanted: type[BaseModel] | Mapping[str, Any], *, name: str | None = None
+) -> ResponseFormat[Any]:
+    """The format that a pydantic model or a JSON schema describes.
+
+    Args:
+        wanted: A model; or a JSON schema; or a schema wrapped as the Responses or the Chat
+            Completions API write it (`{"type": "json_schema", ...}`). A model is sent in strict
+            mode where its schema allows it, a bare schema never, a wrapped one as it says.
+        name: 1 to 64 letters, digits, `_` or `-`; default is the model's name or schema's title.
+
+    Raises:
+        InvalidRequestError: `invalid_response_format`, saying what is wrong with it.
+    """
+    if isinstance(wanted, Mapping):
+        return _from_schema(_unwrapped(dict(wanted)), name)
+    schema = _with_object_at_root(wanted.model_json_schema())
+    try:
+        sent, strict = _strict(schema), True
+    except _NotStrictError:
+        sent, strict = schema, False
+    return ResponseFormat(_checked_name(name, wanted.__name__), sent, strict, wanted)
+
+
+def read_answer(items: Iterable[JsonObject]) -> Answer:
+    """The text and the refusal among the output items of a response."""
+    parts = [
+        part
+        for item in items
+        if item.get("type") == "message"
+        for part in objects_at(item, "content")
+    ]
+    text = "".join(text_at(part, "text") or "" for part in parts if _is(part, "output_text"))
+    refusal = "".join(text_at(part, "refusal") or "" for part in parts if _is(part, "refusal"))
+    return Answer(text, refusal or None)
+
+
+def parse_structured(answer: Answer | str, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
+    """Read an answer as its format says: an instance of the model, or a plain JSON value.
+
+    Raises:
+        InvalidRequestError: `refused`, with what the model said, if it refused.
+        ProtocolError: `response_format_mismatch`, saying what is wrong with the answer.
+    """
+    if isinstance(answer, str):
+        answer = Answer(answer)
+    if answer.refusal is not None:
+        raise InvalidRequestError(f"The model refused to answer: {answer.refusal}", code="refused")
+    fenced = _FENCED.match(answer.text)
+    text = fenced["inside"] if fenced else answer.text
+    return cast("_T", _as_model(text, format) if format.model else _as_json(text, format))
+
+
+def _as_model(text: str, wanted: ResponseFormat[Any]) -> BaseModel:
+    assert wanted.model is not None  # noqa: S101 - the caller has looked
+    try:
+        return wanted.model.model_validate_json(text)
+    except ValidationError as error:
+        raise _mismatch(wanted, explain(error)) from None
+
+
+def _as_json(text: str, wanted: ResponseFormat[Any]) -> Any:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise _mismatch(wanted, f"it is not JSON ({error}); it may have been cut short") from None
+    errors = islice(_validator(wanted.schema).iter_errors(value), MAX_PROBLEMS_SHOWN)
+    problems = [_problem(error.instance_path, error.message) for error in errors]
+    if problems:
+        raise _mismatch(wanted, "; ".join(problems))
+    return value
+
+
+def _mismatch(wanted: ResponseFormat[Any], reason: str) -> ProtocolError:
+    return ProtocolError(
+        f"The answer does not follow the response format '{wanted.name}': {reason}.",
+        code="response_format_mismatch",
+    )
+
+
+def _from_schema(wrapped: JsonObject, name: str | None) -> ResponseFormat[Any]:
+    schema = _with_object_at_root(object_at(wrapped, "schema"))
+    _validator(schema)
+    given = name or text_at(wrapped, "name")
+    fallback = text_at(schema, "title") or "answer"
+    return ResponseFormat(
+        _checked_name(given, fallback), schema, strict=wrapped.get("strict") is True
+    )
+
+
+def _with_object_at_root(schema: JsonObject) -> JsonObject:
+    """The schema with a reference at its root (pydantic's way with recursive models) followed."""
+    if (reference := text_at(schema, "$ref")) and reference.startswith("#/$defs/"):
+        definitions = object_at(schema, "$defs")
+        root = object_at(definitions, reference.removeprefix("#/$defs/"))
+        schema = {**root, "$defs": definitions}
+    if schema.get("type") != "object":
+        raise _invalid("the schema must be of type 'object'")
+    return schema
+
+
+def _unwrapped(wanted: JsonObject) -> JsonObject:
+    """`schema`, `name` and `strict`, however they were wrapped."""
+    kind = wanted.get("type")
+    if kind == "json_schema":
+        inner = object_at(wanted, "json_schema") or wanted
+        if not object_at(inner, "schema"):
+            raise _invalid("'schema' is missing")
+        return inner
+    if kind in {"text", "json_object"}:
+        raise _invalid(f"'{kind}' describes no object: give a JSON schema")
+    return {"schema": wanted}
+
+
+def _validator(schema: JsonObject) -> Draft202012Validator:
+    """A validator that is safe with a stranger's schema: no retrieval, regexes in linear time."""
+    from jsonschema_rs import Draft202012Validator, RegexOptions
+    from jsonschema_rs import ValidationError as SchemaError
+
+    try:
+        return Draft202012Validator(
+            schema, offline=True, pattern_options=RegexOptions(), mask="the value"
+        )
+    except SchemaError as error:
+        raise _invalid(_problem(error.instance_path, error.message)) from None
+
+
+def _problem(path: Iterable[str | int], message: str) -> str:
+    where = ".".join(map(str, path))
+    return f"{where}: {message}" if where else message
+
+
+def _checked_name(given: str | None, fallback: str) -> str:
+    if given is None:
+        return _NOT_IN_NAMES.sub("_", fallback).strip("_")[:64] or "answer"
+    if not _NAME.match(given):
+        raise _invalid("its name must be 1 to 64 letters, digits, '_' or '-'")
+    return given
+
+
+def _is(part: JsonObject, kind: str) -> bool:
+    return part.get("type") == kind
+
+
+def _invalid(reason: str) -> InvalidRequestError:
+    return InvalidRequestError(
+        f"The response format cannot be used: {reason}.", code="invalid_response_format"
+    )
+
+
+class _NotStrictError(Exception):
+    """The schema allows properties that it does not name."""
+
+
+_NAMED_SCHEMAS = {"properties", "$defs"}
+_SCHEMA_LISTS = {"anyOf", "oneOf", "allOf"}
+_NOT_IN_STRICT = {"default", "discriminator"}
+
+
+def _strict(schema: JsonObject) -> JsonObject:
+    """The schema as strict mode wants it: all properties required, no others, no defaults."""
+    if "$ref" in schema:
+        return {"$ref": schema["$ref"]}
+    made: JsonObject = {}
+    for key, value in schema.items():
+        if key in _NAMED_SCHEMAS:
+            made[key] = {name: _strict(part) for name, part in object_at(schema, key).items()}
+        elif key in _SCHEMA_LISTS:
+            made["anyOf" if key == "oneOf" else key] = [_strict(s) for s in objects_at(schema, key)]
+        elif key == "items":
+            made[key] = _strict(object_at(schema, key))
+        elif key not in _NOT_IN_STRICT:
+            made[key] = value
+    if schema.get("type") == "object":
+        if schema.get("additionalProperties", False) is not False or "properties" not in schema:
+            raise _NotStrictError
+        made |= {"additionalProperties": False, "required": list(schema["properties"])}
+    return made

@@ -1,0 +1,182 @@
+"""Custom tools: Python functions that a model may call.
+
+    @tool
+    async def order_status(order_id: str) -> str:
+        '''Where an order is.
+
+        Args:
+            order_id: Number on the invoice.
+        '''
+
+What the model is told comes from the function itself: its name, its docstring, its type hints.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
+
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
+
+from ..wire_json import JsonObject, object_at
+from .model_tools import FunctionTool
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_NAME = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+
+_NAMEABLE = {inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY}
+
+_Bound = tuple[tuple[Any, ...], dict[str, Any]]
+
+
+class ToolError(Exception):
+    """Raise it in a custom tool to tell the model what went wrong; its text is sent.
+
+    The text of any other exception stays here: the model learns only that the tool failed.
+    """
+
+
+class CustomTool(Generic[_P, _R]):
+    """A function that a model may call; calling it yourself works as before."""
+
+    def __init__(
+        self, function: Callable[_P, _R], *, name: str | None = None, timeout: float | None = None
+    ) -> None:
+        """Describe ``function``.
+
+        Raises:
+            TypeError: if it lacks a docstring or type hints, or JSON cannot say its parameters.
+            ValueError: if the name is none that a model can call.
+        """
+        self.name = name or function.__name__
+        self.timeout = timeout
+        """Seconds that a call may take; None means as configured."""
+        self.is_async = inspect.iscoroutinefunction(function)
+        if not _NAME.match(self.name):
+            raise ValueError(
+                f"{self.name!r} cannot name a tool: use 1 to 64 letters, digits, '_' or '-'."
+            )
+        self._function = function
+        self._arguments = _arguments_of(function)
+        self.description, described = _documentation(function)
+        self.parameters = _schema(self._arguments, described)
+        functools.update_wrapper(self, function)
+
+    def __call__(self, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        """Call the function itself."""
+        return self._function(*args, **kwargs)
+
+    def bind(self, arguments: str) -> Callable[[], _R]:
+        """The call that ``arguments``, JSON text as the model wrote it, ask for.
+
+        Raises:
+            pydantic.ValidationError: if it is not JSON or does not fit the parameters.
+        """
+        args, kwargs = self._arguments.validate_json(arguments.strip() or "{}")
+        return functools.partial(self._function, *args, **kwargs)
+
+    def definition(self) -> JsonObject:
+        """The tool as a request or an agent offers it.
+
+        Not `strict`: that mode has no optional parameters; `bind` checks the arguments anyway.
+        """
+        function = FunctionTool(
+            name=self.name, description=self.description, parameters=self.parameters
+        )
+        return function.to_json()
+
+
+@overload
+def tool(function: Callable[_P, _R], /) -> CustomTool[_P, _R]: ...
+
+
+@overload
+def tool(
+    *, name: str | None = None, timeout: float | None = None
+) -> Callable[[Callable[_P, _R]], CustomTool[_P, _R]]: ...
+
+
+def tool(
+    function: Callable[..., Any] | None = None,
+    /,
+    *,
+    name: str | None = None,
+    timeout: float | None = None,
+) -> Any:
+    """Make a custom tool of a sync or async function.
+
+    Args:
+        function: Has type hints and a docstring. A sync one runs in a thread.
+        name: What the model calls it; default is the function's name.
+        timeout: Seconds that a call may take; default is `FOUNDRY_TOOL_TIMEOUT`.
+
+    Raises:
+        TypeError: if the function cannot be a tool; the text says why.
+    """
+    if function is not None:
+        return CustomTool(function, name=name, timeout=timeout)
+    return functools.partial(CustomTool, name=name, timeout=timeout)
+
+
+class _UntitledSchema(GenerateJsonSchema):
+    """Titles repeat the names and cost tokens."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
+def _arguments_of(function: Callable[..., Any]) -> TypeAdapter[_Bound]:
+    """A validator that turns JSON into the positional and keyword arguments of ``function``."""
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind not in _NAMEABLE:
+            raise TypeError(
+                f"{function.__qualname__} cannot be a tool: a model cannot name the parameter "
+                f"'{parameter}'."
+            )
+        if parameter.annotation is inspect.Parameter.empty:
+            raise TypeError(
+                f"{function.__qualname__} cannot be a tool: its parameter '{parameter.name}' has "
+                "no type hint."
+            )
+
+    @functools.wraps(function)
+    def bound(*args: Any, **kwargs: Any) -> _Bound:
+        return args, kwargs
+
+    try:
+        return TypeAdapter(cast("Any", bound))
+    except (PydanticUserError, NameError) as error:
+        raise TypeError(f"{function.__qualname__} cannot be a tool: {error}") from error
+
+
+def _schema(arguments: TypeAdapter[_Bound], described: dict[str, str]) -> JsonObject:
+    try:
+        schema: JsonObject = arguments.json_schema(schema_generator=_UntitledSchema)
+    except PydanticUserError as error:
+        raise TypeError(f"No JSON schema can say the parameters: {error}") from error
+    properties = object_at(schema, "properties")
+    for name, text in described.items():
+        if name in properties:
+            properties[name].setdefault("description", text)
+    return {**schema, "properties": properties}
+
+
+def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
+    """What the docstring says of the function, and of each parameter."""
+    from docstring_parser import parse
+
+    parsed = parse(inspect.getdoc(function) or "")
+    if not parsed.description:
+        raise TypeError(
+            f"{function.__qualname__} cannot be a tool: it has no docstring to tell the model "
+            "what it does."
+        )
+    described = {p.arg_name: " ".join((p.description or "").split()) for p in parsed.params}
+    return parsed.description, {name: text for name, text in described.items() if text}

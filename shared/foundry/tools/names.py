@@ -1,0 +1,115 @@
+"""Tools by the names that callers use, such as `data_analysis` or `knowledge_retrieval`.
+
+A name stands for a tool of the service, set up from settings. What a name cannot carry, such as
+an MCP server's address, is given as a tool object or in an agent's definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ...config import FoundryAgentServiceConfig
+from ..errors import ConfigurationError, InvalidRequestError
+from .catalogue import TOOL_TYPES
+from .foundry_tools import AzureAISearchTool, SearchIndex, SearchIndexes
+from .model_tools import CodeInterpreterTool, FileSearchTool, ToolModel, WebSearchTool
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """A tool that a name is enough to ask for."""
+
+    description: str
+    types: frozenset[str]
+    """The tools of an agent that the name is satisfied with."""
+    build: Callable[[FoundryAgentServiceConfig], ToolModel]
+
+
+def named_tool(
+    name: str, config: FoundryAgentServiceConfig, *, also_known: Iterable[str] = ()
+) -> ToolModel:
+    """The tool that ``name`` stands for; ``also_known`` are further names to suggest.
+
+    Raises:
+        InvalidRequestError: `unknown_tool`, listing the known names.
+        ConfigurationError: naming the setting that the tool needs.
+    """
+    if named := NAMED_TOOLS.get(name):
+        return named.build(config)
+    known = ", ".join(sorted({*NAMED_TOOLS, *also_known}))
+    if name in TOOL_TYPES:
+        raise InvalidRequestError(
+            f"The tool '{name}' takes more than its name: give it as an object with "
+            f"'type': '{name}', or give it to an agent. Tools known by name are {known}.",
+            code="unknown_tool",
+        )
+    raise InvalidRequestError(
+        f"There is no tool '{name}'. Known tools are {known}.", code="unknown_tool"
+    )
+
+
+def _code_interpreter(_: FoundryAgentServiceConfig) -> ToolModel:
+    return CodeInterpreterTool()
+
+
+def _web_search(_: FoundryAgentServiceConfig) -> ToolModel:
+    return WebSearchTool()
+
+
+def _file_search(config: FoundryAgentServiceConfig) -> ToolModel:
+    stores = [store.strip() for store in config.vector_store_ids.split(",") if store.strip()]
+    if not stores:
+        raise _lacks("file_search", "FOUNDRY_VECTOR_STORE_IDS")
+    return FileSearchTool(vector_store_ids=stores)
+
+
+def _azure_ai_search(config: FoundryAgentServiceConfig) -> ToolModel:
+    settings = {
+        "FOUNDRY_SEARCH_CONNECTION_ID": config.search_connection_id,
+        "FOUNDRY_SEARCH_INDEX": config.search_index,
+    }
+    if missing := [name for name, value in settings.items() if not value]:
+        raise _lacks("azure_ai_search", " and ".join(missing))
+    index = SearchIndex(
+        project_connection_id=config.search_connection_id, index_name=config.search_index
+    )
+    return AzureAISearchTool(azure_ai_search=SearchIndexes(indexes=[index]))
+
+
+def _knowledge_retrieval(config: FoundryAgentServiceConfig) -> ToolModel:
+    """File search where vector stores are set, else Azure AI Search."""
+    if config.vector_store_ids.strip(" ,"):
+        return _file_search(config)
+    if config.search_connection_id or config.search_index:
+        return _azure_ai_search(config)
+    raise _lacks(
+        "knowledge_retrieval",
+        "FOUNDRY_VECTOR_STORE_IDS, or FOUNDRY_SEARCH_CONNECTION_ID and FOUNDRY_SEARCH_INDEX",
+    )
+
+
+def _lacks(name: str, settings: str) -> ConfigurationError:
+    return ConfigurationError(f"The tool '{name}' is not configured: set {settings}.")
+
+
+_CODE = frozenset({"code_interpreter"})
+_FILES = frozenset({"file_search"})
+_INDEX = frozenset({"azure_ai_search"})
+_WEB = frozenset(
+    {"web_search", "web_search_preview", "bing_grounding", "bing_custom_search_preview"}
+)
+
+NAMED_TOOLS: dict[str, NamedTool] = {
+    "data_analysis": NamedTool("Analyse data with code.", _CODE, _code_interpreter),
+    "visualization": NamedTool("Draw charts with code.", _CODE, _code_interpreter),
+    "statistical_modeling": NamedTool("Fit models with code.", _CODE, _code_interpreter),
+    "code_interpreter": NamedTool("Run Python in a sandbox.", _CODE, _code_interpreter),
+    "knowledge_retrieval": NamedTool(
+        "Search in the organisation's documents.", _FILES | _INDEX, _knowledge_retrieval
+    ),
+    "file_search": NamedTool("Search in vector stores.", _FILES, _file_search),
+    "azure_ai_search": NamedTool("Search in an Azure AI Search index.", _INDEX, _azure_ai_search),
+    "web_search": NamedTool("Search the web.", _WEB, _web_search),
+}
+"""Every name and what it stands for."""
