@@ -146,6 +146,9 @@ class FoundryAgentServiceConfig(Settings):
     max_retries: Annotated[int, Env("FOUNDRY_MAX_RETRIES", "3")] = Field(default=3, ge=0, le=10)
     """How often a failed call may be repeated, where repeating it is safe."""
 
+    max_concurrency: Annotated[int, Env("FOUNDRY_MAX_CONCURRENCY", "300")] = Field(default=0, ge=0)
+    """The most requests in flight to the model deployment from one process; 0 for no limit."""
+
     temperature: Annotated[float, Env("FOUNDRY_TEMPERATURE", "0.7")] = Field(
         default=0.7, ge=0, le=1
     )
@@ -159,6 +162,21 @@ class FoundryAgentServiceConfig(Settings):
 
     pool_size: Annotated[int, Env("FOUNDRY_POOL_SIZE", "2000")] = Field(default=2000, ge=1)
     """The most connections to Foundry that one process opens."""
+
+    vector_store_ids: Annotated[str, Env("FOUNDRY_VECTOR_STORE_IDS", "vs_abc,vs_def")] = ""
+    """Vector stores that the tool `file_search` looks in, separated by commas."""
+
+    search_connection_id: Annotated[str, Env("FOUNDRY_SEARCH_CONNECTION_ID")] = ""
+    """Resource id of the project's connection to Azure AI Search, for the tool
+    `azure_ai_search`."""
+
+    search_index: Annotated[str, Env("FOUNDRY_SEARCH_INDEX")] = ""
+    """Index that the tool `azure_ai_search` looks in."""
+
+    tool_timeout: Annotated[float, Env("FOUNDRY_TOOL_TIMEOUT", "30")] = Field(
+        default=30, gt=0, le=600
+    )
+    """Seconds that one call of a custom tool may take, where the tool sets no limit of its own."""
 
 
 class IdentitySettings(Settings):
@@ -277,3 +295,8 @@ class AppSettings(Settings):
     def turn_seconds(self) -> float:
         """How long a turn may take while its caller waits on HTTP."""
         return min(self.foundry.timeout, HTTP_DEADLINE_SECONDS)
+
+    @property
+    def stream_seconds(self) -> float:
+        """How long a streamed turn may take; Azure does not cut an answer that keeps coming."""
+        return self.jobs.turn_timeout

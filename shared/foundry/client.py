@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -12,20 +13,50 @@ import httpx
 from ulid import ULID
 
 from ..config import FoundryAgentServiceConfig, IdentitySettings
+from .content import image_part
 from .errors import FoundryError, NotFoundError
+from .events import TurnCompleted, TurnEvent
 from .models import Backing, FoundryResponse, MessagePage, ThreadInfo, TurnRequest, TurnResult
 from .service import FoundryService
+from .structured import response_format
+from .tools import ApprovalCallback, CustomTool, ToolLike, deny
 from .wire_json import object_at
 
 log = logging.getLogger(__name__)
 
-_OVERRIDES = ("model", "temperature", "max_tokens", "top_p", "metadata")
+_OVERRIDES = (
+    "model",
+    "temperature",
+    "max_tokens",
+    "top_p",
+    "metadata",
+    "images",
+    "files",
+    "response_format",
+)
 
 
 @dataclass(slots=True)
 class _Thread:
     info: ThreadInfo
     backing: Backing
+
+    def sending(self) -> Backing:
+        """What to send on; until an answer comes, Foundry may hold what we do not know of."""
+        settled = self.backing
+        self.backing = replace(settled, look_first=True)
+        return settled
+
+    def answered(self, result: TurnResult) -> None:
+        """Move on to what the next turn continues from."""
+        self.info.message_count += 1
+        self.info.last_accessed = datetime.now(UTC)
+        self.backing = replace(
+            self.backing,
+            last_response_id=result.response_id,
+            last_item_id=result.last_item_id or self.backing.last_item_id,
+            look_first=False,
+        )
 
 
 class FoundryAgentServiceClient:
@@ -42,11 +73,15 @@ class FoundryAgentServiceClient:
         config: FoundryAgentServiceConfig | None = None,
         *,
         identity: IdentitySettings | None = None,
+        tools: Iterable[CustomTool[..., Any]] = (),
+        approve: ApprovalCallback = deny,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.config = config or FoundryAgentServiceConfig.from_env()
         self._threads: dict[str, _Thread] = {}
-        self._service = FoundryService(self.config, identity, http=http)
+        self._service = FoundryService(
+            self.config, identity, tools=tools, approve=approve, http=http
+        )
 
     async def initialize(self) -> None:
         """Check the configuration; no request is sent.
@@ -54,9 +89,9 @@ class FoundryAgentServiceClient:
         Raises:
             ConfigurationError: (a ValueError) naming the setting to mend.
         """
+        self._service.connect()
         if not self.config.agent_id:
             log.warning("Agent ID not configured: messages go to the model %s", self.config.model)
-        self._service.connect()
 
     async def send_message(
         self,
@@ -64,7 +99,7 @@ class FoundryAgentServiceClient:
         thread_id: str | None = None,
         domain: str = "general",
         system_prompt: str | None = None,
-        tools: Sequence[str] | None = None,
+        tools: Sequence[ToolLike] | None = None,
         **overrides: Any,
     ) -> FoundryResponse:
         """Send a message and wait for the answer.
@@ -77,7 +112,9 @@ class FoundryAgentServiceClient:
             domain: Field the answer is about; counted in metrics, told to the model.
             system_prompt: Instructions for the model, in place of the domain's.
             tools: Names of tools the model may use.
-            overrides: `model`, `temperature`, `max_tokens`, `top_p`, `metadata`.
+            overrides: `model`, `temperature`, `max_tokens`, `top_p`, `metadata`; `images` (URLs or
+                bytes); `files` (from `file_part`); `response_format` (a pydantic model or a JSON
+                schema; the answer read as it says is in ``metadata["parsed"]``).
 
         Raises:
             ConfigurationError: if the client cannot work as configured.
@@ -91,13 +128,39 @@ class FoundryAgentServiceClient:
             return self._failure(error, turn, thread_id)
         return _success(result, thread_id)
 
+    async def stream_message(
+        self,
+        message: str,
+        thread_id: str | None = None,
+        domain: str = "general",
+        system_prompt: str | None = None,
+        tools: Sequence[ToolLike] | None = None,
+        **overrides: Any,
+    ) -> AsyncGenerator[TurnEvent]:
+        """Send a message and yield what happens as it happens; `TurnCompleted` comes last.
+
+        Leave early by closing the generator (``contextlib.aclosing``): the connection is closed
+        at once. Arguments are those of `send_message`.
+
+        Raises:
+            FoundryError: if there is no answer; a `StreamInterruptedError` carries what arrived.
+        """
+        turn = _turn(message, domain, system_prompt, tools, overrides)
+        thread = await self._thread(thread_id) if thread_id else None
+        events = self._service.stream(turn, thread.sending() if thread else None)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, TurnCompleted) and thread:
+                    thread.answered(event.result)
+                yield event
+
     async def send_message_or_raise(
         self,
         message: str,
         thread_id: str | None = None,
         domain: str = "general",
         system_prompt: str | None = None,
-        tools: Sequence[str] | None = None,
+        tools: Sequence[ToolLike] | None = None,
         **overrides: Any,
     ) -> FoundryResponse:
         """As `send_message`, but a failure of the service raises its `FoundryError`."""
@@ -184,19 +247,19 @@ class FoundryAgentServiceClient:
         if thread_id is None:
             return await self._service.respond(turn)
         thread = await self._thread(thread_id)
-        result = await self._service.respond(turn, thread.backing)
-        thread.backing = replace(thread.backing, last_response_id=result.response_id)
-        thread.info.message_count += 1
-        thread.info.last_accessed = datetime.now(UTC)
+        result = await self._service.respond(turn, thread.sending())
+        thread.answered(result)
         return result
 
     async def _thread(self, thread_id: str) -> _Thread:
         """A thread, whether this client made it or another one did."""
         if thread_id not in self._threads:
             conversation = await self._service.conversation(thread_id)
-            created_at = datetime.fromtimestamp(conversation["created_at"], UTC)
+            created_at = datetime.fromtimestamp(conversation.get("created_at") or 0, UTC)
             metadata = object_at(conversation, "metadata")
-            self._remember(thread_id, Backing(thread_id), created_at, metadata)
+            last_item_id = await self._service.last_item_id(thread_id)
+            backing = Backing(thread_id, last_item_id=last_item_id)
+            self._remember(thread_id, backing, created_at, metadata)
         return self._threads[thread_id]
 
     def _remember(
@@ -225,14 +288,25 @@ def _turn(
     message: str,
     domain: str,
     system_prompt: str | None,
-    tools: Sequence[str] | None,
+    tools: Sequence[ToolLike] | None,
     overrides: dict[str, Any],
 ) -> TurnRequest:
     if unknown := overrides.keys() - set(_OVERRIDES):
         raise TypeError(
             f"unknown option {', '.join(sorted(unknown))}; known are {', '.join(_OVERRIDES)}"
         )
-    return TurnRequest(message, domain, system_prompt, tuple(tools or ()), **overrides)
+    options = dict(overrides)
+    images = [image_part(image) for image in options.pop("images", None) or ()]
+    wanted = options.pop("response_format", None)
+    return TurnRequest(
+        message,
+        domain,
+        system_prompt,
+        tuple(tools or ()),
+        parts=(*images, *(options.pop("files", None) or ())),
+        response_format=response_format(wanted) if wanted is not None else None,
+        **options,
+    )
 
 
 def _success(result: TurnResult, thread_id: str | None) -> FoundryResponse:
@@ -247,5 +321,7 @@ def _success(result: TurnResult, thread_id: str | None) -> FoundryResponse:
             "response_id": result.response_id,
             "request_id": result.request_id,
             "finish_reason": result.finish_reason,
+            "refusal": result.refusal,
+            "parsed": result.parsed,
         },
     )

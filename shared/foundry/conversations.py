@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 from .endpoint import Endpoint
 from .models import Backing, Message, MessagePage
 from .transport import Call, Reply
-from .wire_json import JsonObject, objects_at
+from .wire_json import JsonObject, objects_at, required_text, text_at
 
 Send = Callable[[Call], Awaitable[Reply]]
 
@@ -27,18 +28,25 @@ class Conversations:
         self._send = send
 
     def _url(self, *path: str) -> str:
-        return "/".join((self._endpoint.openai, *path))
+        return "/".join((self._endpoint.openai, *(quote(part, safe="") for part in path)))
 
     async def create(self, metadata: dict[str, str]) -> Backing:
         """Make an empty thread: a conversation, or a chain that its first response will start."""
         if not self._endpoint.has_conversations:
             return Backing()
         call = Call("POST", self._url("conversations"), {"metadata": metadata})
-        return Backing(conversation_id=str((await self._send(call)).body["id"]))
+        return Backing(conversation_id=required_text((await self._send(call)).body, "id"))
 
     async def get(self, conversation_id: str) -> JsonObject:
         """The conversation object: `id`, `created_at` (unix seconds), `metadata`."""
         return (await self._send(Call("GET", self._url("conversations", conversation_id)))).body
+
+    async def last_item_id(self, conversation_id: str) -> str | None:
+        """The newest item of a conversation; None for an empty one."""
+        url = self._url("conversations", conversation_id, "items")
+        page = (await self._send(Call("GET", url, query={"limit": 1, "order": "desc"}))).body
+        items = objects_at(page, "data")
+        return text_at(items[0], "id") if items else None
 
     async def update(self, conversation_id: str, metadata: dict[str, str]) -> None:
         """Replace the metadata of a conversation."""
@@ -56,7 +64,7 @@ class Conversations:
         """A page of at most ``limit`` messages, newest first."""
         if backing.conversation_id:
             return await self._conversation_page(backing.conversation_id, limit, cursor)
-        return await self._chain_page(cursor or backing.last_response_id, limit)
+        return await self._chain_page(backing.last_response_id, limit, cursor)
 
     async def _conversation_page(
         self, conversation_id: str, limit: int, cursor: str | None
@@ -70,27 +78,35 @@ class Conversations:
         next_cursor = str(items[-1]["id"]) if items and page.get("has_more") else None
         return MessagePage(tuple(_messages(items)), next_cursor)
 
-    async def _chain_page(self, response_id: str | None, limit: int) -> MessagePage:
-        """Walk back from ``response_id``, two messages a response, until the page is full."""
+    async def _chain_page(self, newest: str | None, limit: int, cursor: str | None) -> MessagePage:
+        """Walk back from the newest response, whose messages come in pairs.
+
+        The walk begins at the thread's own newest response even for a later page: a cursor is
+        the caller's word, and must not lead into somebody else's responses.
+        """
         messages: list[Message] = []
+        response_id, collecting = newest, cursor is None
         while response_id and len(messages) < limit:
+            collecting = collecting or response_id == cursor
             url = self._url("responses", response_id)
             response = (await self._send(Call("GET", url))).body
-            newest = {"limit": 1, "order": "desc"}
-            asked = (await self._send(Call("GET", f"{url}/input_items", query=newest))).body
-            messages += _messages(
-                [*reversed(objects_at(response, "output")), *objects_at(asked, "data")]
-            )
-            response_id = response.get("previous_response_id")
+            if collecting:
+                newest_input = {"limit": 1, "order": "desc"}
+                asked = (
+                    await self._send(Call("GET", f"{url}/input_items", query=newest_input))
+                ).body
+                items = [*reversed(objects_at(response, "output")), *objects_at(asked, "data")]
+                messages += _messages(items)
+            response_id = text_at(response, "previous_response_id")
         return MessagePage(tuple(messages), response_id)
 
 
 def _messages(items: list[JsonObject]) -> list[Message]:
     return [
         Message(
-            id=str(item["id"]),
+            id=str(item.get("id")),
             role=str(item.get("role")),
-            content=_text(item),
+            content=item_text(item),
             created_at=_moment(item.get("created_at")),
         )
         for item in items
@@ -98,11 +114,12 @@ def _messages(items: list[JsonObject]) -> list[Message]:
     ]
 
 
-def _text(item: JsonObject) -> str:
+def item_text(item: JsonObject) -> str:
+    """The text of a message item, whether it is kept whole or in parts."""
     if isinstance(item.get("content"), str):
         return item["content"]
     parts = objects_at(item, "content")
-    return "".join(part["text"] for part in parts if part.get("type") in _TEXT_PARTS)
+    return "".join(text_at(part, "text") or "" for part in parts if part.get("type") in _TEXT_PARTS)
 
 
 def _moment(unix_seconds: Any) -> datetime | None:

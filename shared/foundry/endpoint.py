@@ -59,8 +59,11 @@ class Endpoint:
                 "FOUNDRY_AGENT_SERVICE_ENDPOINT to your project endpoint, "
                 "https://<account>.services.ai.azure.com/api/projects/<project>."
             )
-        parts = urlsplit(url)
-        host, path = parts.hostname, parts.path.rstrip("/")
+        try:
+            parts = urlsplit(url)
+            host, path = parts.hostname, parts.path.rstrip("/")
+        except ValueError:
+            raise _unusable("it is not a URL") from None
         if not host or parts.scheme not in {"http", "https"} or parts.query or parts.username:
             raise _unusable("it is not a plain http(s) URL")
         if parts.scheme == "http" and host not in _LOOPBACK:
@@ -100,12 +103,12 @@ class AgentReference:
         if not agent_id:
             return None
         name, _, version = agent_id.partition(":")
-        if _GUID.match(agent_id) or agent_id.startswith("asst_"):
+        if _GUID.match(name) or agent_id.startswith("asst_"):
             raise ConfigurationError(
                 "FOUNDRY_AGENT_ID holds a GUID or a classic asst_ id; the Agent Service addresses "
                 "agents by name. Set it to the agent's name, or name:version."
             )
-        if not _AGENT_NAME.match(name) or (":" in agent_id and not version):
+        if not _AGENT_NAME.match(name) or ":" in version or (":" in agent_id and not version):
             raise ConfigurationError(
                 "FOUNDRY_AGENT_ID must be an agent's name (1-63 letters, digits or hyphens), "
                 "or name:version."

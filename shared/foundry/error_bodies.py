@@ -94,12 +94,15 @@ def error_from_failure(error: Mapping[str, Any] | None, request_id: str | None) 
         body.code.startswith(("invalid", "image", "unsupported")) or body.code == "tool_user_error"
     ):
         kind = InvalidRequestError
-    return kind(
+    failure = kind(
         f"Foundry could not finish the answer ({body.code or 'no code'}): "
         f"{body.message or 'no reason given'}",
         request_id=request_id,
         retry_after=retry_after({}, body.message),
+        may_have_run=True,
     )
+    failure.answer_may_come = False
+    return failure
 
 
 def _classify(status: int, body: ErrorBody) -> tuple[type[FoundryError], str]:
@@ -137,8 +140,9 @@ def _by_family(status: int) -> tuple[type[FoundryError], str]:
 
 def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
     """Seconds to wait that an answer asks for: header in ms, s or as a date, or in prose."""
-    if milliseconds := headers.get("retry-after-ms") or headers.get("x-ms-retry-after-ms"):
-        return _clamped(milliseconds, 1000)
+    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
+        if (seconds := _clamped(headers.get(name, ""), 1000)) is not None:
+            return seconds
     if value := headers.get("retry-after"):
         seconds = _clamped(value, 1)
         return _until(value) if seconds is None else seconds

@@ -11,6 +11,7 @@ FoundryError
 ├── RateLimitedError            the deployment's quota is used up (`retry_after`)
 ├── TimeoutError                no answer within the deadline (also the builtin TimeoutError)
 ├── ServiceUnavailableError     Foundry cannot be reached, or failed inside
+│   └── StreamInterruptedError  a stream broke off; carries what had arrived
 └── ProtocolError               the answer was not one that the protocol allows
 """
 
@@ -29,6 +30,7 @@ __all__ = [
     "ProtocolError",
     "RateLimitedError",
     "ServiceUnavailableError",
+    "StreamInterruptedError",
     "ThreadBusyError",
     "TimeoutError",
 ]
@@ -61,6 +63,8 @@ class FoundryError(Exception):
         """Seconds to wait before trying again, where Foundry said so."""
         self.may_have_run = may_have_run
         """The call may have taken effect although no answer arrived."""
+        self.answer_may_come = may_have_run
+        """An answer may still be in the making; not so where the service said it failed."""
 
 
 class ConfigurationError(FoundryError, ValueError):
@@ -121,6 +125,28 @@ class ServiceUnavailableError(FoundryError):
     """Foundry could not be reached, or failed inside."""
 
     code = "service_unavailable"
+
+
+class StreamInterruptedError(ServiceUnavailableError):
+    """A stream broke off after part of the answer had been delivered."""
+
+    code = "stream_interrupted"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        request_id: str | None,
+        received: str,
+        response_id: str | None,
+        sequence_number: int,
+    ) -> None:
+        super().__init__(message, request_id=request_id, may_have_run=True)
+        self.received = received
+        """The text that had arrived."""
+        self.response_id = response_id
+        self.sequence_number = sequence_number
+        """Of the last event that arrived; a background response can be resumed after it."""
 
 
 class ProtocolError(FoundryError):

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from time import perf_counter
 
 from .models import TurnResult
 
+REMEMBERED_LATENCIES = 10_000
+"""Percentiles are those of the latest so many turns."""
+
 
 class ClientMetrics:
     """Counts turns as they end. Belongs to one event loop, so plain integers are exact."""
 
     def __init__(self) -> None:
+        self.retries = 0
+        """Requests sent again after a failure."""
+        self.reconciliations = 0
+        """Times that Foundry was asked what a lost request had done."""
+        self.rate_limit_waits = 0
+        """Requests kept back because the deployment's quota was used up."""
         self._succeeded = 0
         self._failed = 0
         self._in_flight = 0
         self._latency = 0.0
-        self._tokens = 0
+        self._latencies: deque[float] = deque(maxlen=REMEMBERED_LATENCIES)
+        self._input_tokens = 0
+        self._output_tokens = 0
+        self._total_tokens = 0
 
     @contextmanager
     def turn(self) -> Generator[None]:
-        """Count the turn inside the block, and the time it took."""
+        """Count the turn inside the block, and the time it took; one left early has failed."""
         started = perf_counter()
         self._in_flight += 1
         try:
@@ -33,20 +47,38 @@ class ClientMetrics:
             self._succeeded += 1
         finally:
             self._in_flight -= 1
-            self._latency += perf_counter() - started
+            seconds = perf_counter() - started
+            self._latency += seconds
+            self._latencies.append(seconds)
 
     def used(self, result: TurnResult) -> None:
         """Add the tokens of a finished turn, where the service reported them."""
-        self._tokens += result.usage.get("total_tokens", 0)
+        self._input_tokens += result.usage.get("input_tokens", 0)
+        self._output_tokens += result.usage.get("output_tokens", 0)
+        self._total_tokens += result.usage.get("total_tokens", 0)
 
     def snapshot(self) -> dict[str, int | float]:
-        """The figures since the client was made; latency in seconds."""
+        """The figures since the client was made; latencies in seconds."""
         total = self._succeeded + self._failed
+        ordered = sorted(self._latencies)
         return {
             "total_requests": total,
             "successful_requests": self._succeeded,
             "failed_requests": self._failed,
             "in_flight": self._in_flight,
             "average_latency": self._latency / total if total else 0.0,
-            "total_tokens_used": self._tokens,
+            "p50_latency": _percentile(ordered, 0.50),
+            "p95_latency": _percentile(ordered, 0.95),
+            "p99_latency": _percentile(ordered, 0.99),
+            "total_tokens_used": self._total_tokens,
+            "input_tokens_used": self._input_tokens,
+            "output_tokens_used": self._output_tokens,
+            "retries": self.retries,
+            "reconciliations": self.reconciliations,
+            "rate_limit_waits": self.rate_limit_waits,
         }
+
+
+def _percentile(ordered: list[float], share: float) -> float:
+    """The smallest value that at least ``share`` of all values do not exceed."""
+    return ordered[max(math.ceil(share * len(ordered)) - 1, 0)] if ordered else 0.0

@@ -8,6 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from .structured import ResponseFormat
+from .tools import ToolLike
+from .wire_json import JsonObject
+
 Usage = dict[str, int]
 """Token counts: `input_tokens`, `output_tokens`, `total_tokens`, and `cached_tokens`,
 `reasoning_tokens` where given. What the service did not say is absent, never 0."""
@@ -28,12 +32,15 @@ class TurnRequest:
     message: str
     domain: str = "general"
     system_prompt: str | None = None
-    tools: tuple[str, ...] = ()
+    tools: tuple[ToolLike, ...] = ()
     model: str | None = None
     temperature: float | None = None
     max_tokens: int | None = None
     top_p: float | None = None
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    parts: tuple[JsonObject, ...] = ()
+    """Images and files, as `image_part` and `file_part` make them."""
+    response_format: ResponseFormat[Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,10 @@ class Backing:
 
     conversation_id: str | None = None
     last_response_id: str | None = None
+    last_item_id: str | None = None
+    """The newest item of the conversation that we know of."""
+    look_first: bool = False
+    """Something may stand behind that item: an earlier turn did not end as it should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +66,15 @@ class TurnResult:
     agent_id: str | None = None
     tools_used: tuple[str, ...] = ()
     usage: Usage = field(default_factory=Usage)
-    conversation_id: str | None = None
     last_item_id: str | None = None
     """The newest item of the conversation: where the next look-back starts."""
     request_id: str | None = None
+    refusal: str | None = None
+    """What the model said where it refused to answer; then also the content."""
+    parsed: Any = None
+    """The answer read as its response format says, where one was asked for."""
     latency: float = 0.0
-    """Seconds spent in Foundry."""
+    """Seconds from the first request to the end, tools included."""
 
 
 @dataclass(slots=True)

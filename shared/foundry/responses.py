@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ..config import FoundryAgentServiceConfig
+from .content import user_message
 from .endpoint import AgentReference
-from .error_bodies import error_from_failure
-from .errors import ConfigurationError, ContentFilteredError, InvalidRequestError, ProtocolError
+from .errors import ConfigurationError, ContentFilteredError, InvalidRequestError
 from .models import Backing, FinishReason, TurnRequest, TurnResult, Usage
-from .transport import Reply
+from .structured import read_answer
+from .tools import Toolbox
 from .wire_json import JsonObject, object_at, objects_at, text_at
 
 _T = TypeVar("_T")
 
 _COUNTS = ("input_tokens", "output_tokens", "total_tokens")
 _TOOL_SUFFIX = "_call"
-_UNFINISHED = {"queued", "in_progress"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,7 @@ class RequestBuilder:
 
     config: FoundryAgentServiceConfig
     agent: AgentReference | None
+    toolbox: Toolbox
 
     def build(self, turn: TurnRequest, backing: Backing | None) -> JsonObject:
         """The body of `POST /responses` for one user message.
@@ -38,28 +39,19 @@ class RequestBuilder:
             InvalidRequestError: for an option that is the agent's to decide.
             ConfigurationError: for tools or threads that are switched off.
         """
-        if turn.tools:
-            self._refuse_tools()
+        if turn.tools and not self.config.enable_foundry_tools:
+            raise ConfigurationError(
+                "Tools are switched off. Set FOUNDRY_ENABLE_FOUNDRY_TOOLS=true to allow them."
+            )
         body: JsonObject = {
-            "input": [{"type": "message", "role": "user", "content": turn.message}],
-            "store": backing is not None,
+            "input": [user_message(turn.message, turn.parts)],
+            "store": backing is not None or bool(turn.tools),
         }
         if turn.metadata:
             body["metadata"] = dict(turn.metadata)
         if backing is not None:
             body |= self._thread(backing)
         return body | (self._for_agent(turn) if self.agent else self._for_model(turn))
-
-    def _refuse_tools(self) -> None:
-        if not self.config.enable_foundry_tools:
-            raise ConfigurationError(
-                "Tools are switched off. Set FOUNDRY_ENABLE_FOUNDRY_TOOLS=true to allow them."
-            )
-        raise InvalidRequestError(
-            "This client cannot offer tools to a model. Give them to an agent in Foundry and set "
-            "FOUNDRY_AGENT_ID to its name.",
-            code="tools_not_supported",
-        )
 
     def _thread(self, backing: Backing) -> JsonObject:
         if not self.config.enable_stateful_threads:
@@ -82,6 +74,10 @@ class RequestBuilder:
         }
         if instructions := turn.system_prompt or _instructions_for(turn.domain):
             body["instructions"] = instructions
+        if turn.tools:
+            body["tools"] = self.toolbox.definitions(turn.tools)
+        if turn.response_format:
+            body["text"] = {"format": turn.response_format.to_json()}
         return body
 
     def _for_agent(self, turn: TurnRequest) -> JsonObject:
@@ -91,6 +87,7 @@ class RequestBuilder:
             "model": turn.model,
             "temperature": turn.temperature,
             "top_p": turn.top_p,
+            "response_format": turn.response_format,
         }
         if given := [name for name, value in agents_own.items() if value is not None]:
             raise InvalidRequestError(
@@ -116,37 +113,39 @@ def _instructions_for(domain: str) -> str | None:
     return f"You are a specialized agent for the {domain} domain."
 
 
-def parse_response(reply: Reply, *, latency: float) -> TurnResult:
-    """Read a response object; HTTP 200 alone is not success.
+def parse_response(body: JsonObject, *, request_id: str | None) -> TurnResult:
+    """Read a response object that has ended.
 
     Raises:
-        FoundryError: for a response that failed, was filtered, or is not finished.
+        ContentFilteredError: if a filter stopped the answer.
     """
-    body = reply.body
-    status = body.get("status")
-    if status in {"failed", "cancelled"}:
-        raise error_from_failure(body.get("error"), reply.request_id)
-    if status in _UNFINISHED or not isinstance(body.get("id"), str):
-        raise ProtocolError(
-            f"Foundry returned a response that is not finished (status {status!r}).",
-            request_id=reply.request_id,
-            may_have_run=True,
-        )
     items = objects_at(body, "output")
-    content, refusal = _text(items)
+    answer = read_answer(items)
     return TurnResult(
-        content=content or refusal,
-        finish_reason=_finish_reason(body, reply.request_id),
-        response_id=body["id"],
+        content=answer.text or answer.refusal or "",
+        refusal=answer.refusal,
+        finish_reason=_finish_reason(body, request_id),
+        response_id=str(body.get("id")),
         model=str(body.get("model") or ""),
         agent_id=_agent_id(body),
         tools_used=tuple(dict.fromkeys(_tools(items))),
         usage=parse_usage(object_at(body, "usage")),
-        conversation_id=text_at(object_at(body, "conversation"), "id"),
         last_item_id=text_at(items[-1], "id") if items else None,
-        request_id=reply.request_id,
-        latency=latency,
+        request_id=request_id,
     )
+
+
+def response_text(body: JsonObject) -> str:
+    """The text of a response's answer."""
+    return read_answer(objects_at(body, "output")).text
+
+
+def hosted_tool(item: JsonObject) -> str | None:
+    """The name of the tool that Foundry ran, if the item tells of one."""
+    kind = str(item.get("type"))
+    if kind == "function_call" or not kind.endswith(_TOOL_SUFFIX):
+        return None
+    return str(item.get("name") or kind.removesuffix(_TOOL_SUFFIX))
 
 
 def _finish_reason(body: JsonObject, request_id: str | None) -> FinishReason:
@@ -161,23 +160,12 @@ def _finish_reason(body: JsonObject, request_id: str | None) -> FinishReason:
     return FinishReason.LENGTH
 
 
-def _text(items: list[JsonObject]) -> tuple[str, str]:
-    parts = [
-        part
-        for item in items
-        if item.get("type") == "message"
-        for part in objects_at(item, "content")
-    ]
-    content = "".join(part["text"] for part in parts if part.get("type") == "output_text")
-    refusal = "".join(part["refusal"] for part in parts if part.get("type") == "refusal")
-    return content, refusal
-
-
 def _tools(items: list[JsonObject]) -> Iterator[str]:
     for item in items:
-        kind = str(item.get("type"))
-        if kind.endswith(_TOOL_SUFFIX):
-            yield str(item.get("name") or kind.removesuffix(_TOOL_SUFFIX))
+        if item.get("type") == "function_call":
+            yield str(item.get("name"))
+        elif name := hosted_tool(item):
+            yield name
 
 
 def _agent_id(body: JsonObject) -> str | None:

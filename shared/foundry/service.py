@@ -6,8 +6,11 @@ not configured or not reachable still starts and says so per request.
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
-from time import perf_counter
+from time import monotonic
+from typing import Any
 
 import httpx
 
@@ -18,16 +21,32 @@ from ..identity.credentials import (
     EntraCredential,
     token_credential,
 )
-from .conversations import Conversations
+from ..telemetry.upstream import waiting
+from .agents.checks import check_tools
+from .agents.operations import Agents
+from .conversations import Conversations, Send
 from .endpoint import AgentReference, Endpoint, Surface
+from .engine import Turn
 from .errors import ConfigurationError, FoundryError, NotFoundError
+from .events import TurnCompleted, TurnEvent
+from .exchange import Link
 from .metrics import ClientMetrics
 from .models import Backing, MessagePage, TurnRequest, TurnResult
-from .responses import RequestBuilder, parse_response
+from .reconcile import Reconciler
+from .responses import RequestBuilder
+from .retry import Deadline, Gate, RetryPolicy
+from .structured import Answer, parse_structured
+from .tools import ApprovalCallback, CustomTool, Toolbox, deny, tools_refused
 from .transport import Call, Reply, Transport
 from .wire_json import JsonObject
 
 MANAGEMENT_API_VERSION = "v1"
+
+MAX_STREAM_SECONDS = 1740.0
+"""A stream may go on as long as a Functions invocation, less a minute to end in order."""
+
+AGENT_SECONDS = 300.0
+"""How long an agent's definition is taken as known; versions are rarely changed."""
 
 SHORT_CALL_SECONDS = 30.0
 """For calls that do not wait for a model."""
@@ -39,6 +58,8 @@ class _Connection:
     builder: RequestBuilder
     transport: Transport
     conversations: Conversations
+    link: Link
+    send: Send
 
 
 class FoundryService:
@@ -49,13 +70,28 @@ class FoundryService:
         config: FoundryAgentServiceConfig,
         identity: IdentitySettings | None = None,
         *,
+        tools: Iterable[CustomTool[..., Any]] = (),
+        approve: ApprovalCallback = deny,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        """Take the configuration in; `connect` checks it.
+
+        Args:
+            config: Where Foundry is and how its model should answer.
+            identity: Which Entra identity to sign in with; default is what the environment says.
+            tools: Custom tools that messages may name.
+            approve: Asked before an MCP server's tool is called; denies by default.
+            http: What carries requests, in place of the real thing.
+        """
         self.config = config
+        self._toolbox = Toolbox(tools, config=config)
+        self._approve = approve
         self.metrics = ClientMetrics()
         self._identity = identity
         self._http = http
         self._connected: _Connection | None = None
+        self._agent: JsonObject | None = None
+        self._agent_read_at = 0.0
 
     def connect(self) -> None:
         """Check the configuration and make the connection pool; no request is sent.
@@ -68,15 +104,26 @@ class FoundryService:
 
     def _open(self) -> _Connection:
         endpoint = Endpoint.parse(self.config.endpoint_url)
-        builder = RequestBuilder(self.config, AgentReference.parse(self.config.agent_id))
+        builder = RequestBuilder(
+            self.config, AgentReference.parse(self.config.agent_id), self._toolbox
+        )
         transport = Transport(
             self._credential(endpoint), pool_size=self.config.pool_size, http=self._http
         )
 
         async def send(call: Call) -> Reply:
-            return await transport.send(call, seconds=SHORT_CALL_SECONDS)
+            with waiting():
+                return await transport.send(call, seconds=SHORT_CALL_SECONDS)
 
-        return _Connection(endpoint, builder, transport, Conversations(endpoint, send))
+        link = Link(
+            transport=transport,
+            url=f"{endpoint.openai}/responses",
+            reconciler=Reconciler(endpoint.openai, send),
+            retry=RetryPolicy(self.config.max_retries),
+            gate=Gate(self.metrics, self.config.max_concurrency),
+            metrics=self.metrics,
+        )
+        return _Connection(endpoint, builder, transport, Conversations(endpoint, send), link, send)
 
     def _credential(self, endpoint: Endpoint) -> Credential:
         if self.config.api_key:
@@ -112,15 +159,75 @@ class FoundryService:
         Raises:
             FoundryError: of the kind that tells what to do.
         """
+        limit = seconds or self.config.timeout
+        async with aclosing(self._run(turn, backing, limit, streamed=False)) as events:
+            async for event in events:
+                if isinstance(event, TurnCompleted):
+                    return event.result
+        raise AssertionError("unreachable: a turn completes or raises")
+
+    def stream(
+        self, turn: TurnRequest, backing: Backing | None = None, *, seconds: float | None = None
+    ) -> AsyncGenerator[TurnEvent]:
+        """As `respond`, but tell what happens while it happens; `TurnCompleted` comes last.
+
+        ``seconds`` bounds the whole turn; the configured timeout bounds each silence. Close the
+        generator to leave early: the connection is closed at once.
+        """
+        return self._run(turn, backing, seconds or MAX_STREAM_SECONDS, streamed=True)
+
+    async def _run(
+        self, turn: TurnRequest, backing: Backing | None, seconds: float, *, streamed: bool
+    ) -> AsyncGenerator[TurnEvent]:
         connection = self._connection
         body = connection.builder.build(turn, backing)
-        call = Call("POST", f"{connection.endpoint.openai}/responses", body)
-        with self.metrics.turn():
-            started = perf_counter()
-            reply = await connection.transport.send(call, seconds=seconds or self.config.timeout)
-            result = parse_response(reply, latency=perf_counter() - started)
+        if turn.tools and connection.builder.agent:
+            check_tools(
+                await self._agent_version(), [tool for tool in turn.tools if isinstance(tool, str)]
+            )
+        if streamed:
+            body["stream"] = True
+        run = Turn(
+            link=connection.link,
+            body=body,
+            backing=backing or Backing(),
+            deadline=Deadline(seconds),
+            silence=self.config.timeout,
+            toolbox=self._toolbox,
+            approve=self._approve,
+        )
+        completed: TurnCompleted | None = None
+        with self.metrics.turn(), waiting():
+            try:
+                async with aclosing(run.events()) as events:
+                    async for event in events:
+                        if isinstance(event, TurnCompleted):
+                            completed = self._completed(turn, event.result)
+                        else:
+                            yield event
+            except FoundryError as error:
+                model = turn.model or self.config.agent_id or self.config.model
+                raise tools_refused(error, model) or error from error
+        if completed:
+            yield completed
+
+    def _completed(self, turn: TurnRequest, result: TurnResult) -> TurnCompleted:
         self.metrics.used(result)
-        return replace(result, agent_id=result.agent_id or self.config.agent_id or None)
+        agent_id = result.agent_id or self.config.agent_id or None
+        if turn.response_format is None:
+            return TurnCompleted(replace(result, agent_id=agent_id))
+        parsed = parse_structured(Answer(result.content, result.refusal), turn.response_format)
+        return TurnCompleted(replace(result, agent_id=agent_id, parsed=parsed))
+
+    async def _agent_version(self) -> JsonObject:
+        """The version of the agent in use, asked for once in a while."""
+        connection, now = self._connection, monotonic()
+        if self._agent is None or now - self._agent_read_at > AGENT_SECONDS:
+            assert connection.builder.agent is not None  # noqa: S101 - asked for only with one
+            agents = Agents(connection.endpoint, connection.send)
+            self._agent = await agents.get(connection.builder.agent)
+            self._agent_read_at = now
+        return self._agent
 
     async def create_thread(self, metadata: dict[str, str]) -> Backing:
         """Make what will back a new thread."""
@@ -139,6 +246,10 @@ class FoundryService:
         if not self._connection.endpoint.has_conversations:
             raise NotFoundError(f"This client knows no thread {conversation_id}.")
         return await self._connection.conversations.get(conversation_id)
+
+    async def last_item_id(self, conversation_id: str) -> str | None:
+        """The newest item of a conversation."""
+        return await self._connection.conversations.last_item_id(conversation_id)
 
     async def update_thread(self, backing: Backing, metadata: dict[str, str]) -> None:
         """Replace the metadata that Foundry keeps for a thread, where it keeps any."""
@@ -184,6 +295,7 @@ class FoundryService:
 
     async def aclose(self) -> None:
         """Close all connections."""
+        self._toolbox.close()
         if self._connected is not None:
             await self._connected.transport.aclose()
             self._connected = None

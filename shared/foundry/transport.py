@@ -11,18 +11,25 @@ import builtins
 import json
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import aiohttp
 import httpx
-from azure.core.exceptions import ClientAuthenticationError
+from azure.core.exceptions import AzureError
 from httpx_aiohttp import AiohttpTransport
 
 from ..identity.credentials import Credential
 from .error_bodies import error_from_response
-from .errors import AuthenticationError, ProtocolError, ServiceUnavailableError, TimeoutError
+from .errors import (
+    AuthenticationError,
+    FoundryError,
+    ProtocolError,
+    ServiceUnavailableError,
+    TimeoutError,
+)
 from .wire_json import JsonObject
 
 log = logging.getLogger(__name__)
@@ -31,6 +38,9 @@ CONNECT_TIMEOUT_SECONDS = 15.0
 """5 s, the usual default, is reported too short for Foundry under load."""
 
 KEEPALIVE_SECONDS = 60.0
+
+_BROKEN = (httpx.RequestError, aiohttp.ClientError)
+"""Whatever can go wrong in an exchange; some errors of aiohttp come through untranslated."""
 
 _NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
@@ -43,6 +53,14 @@ class Call:
     url: str
     body: JsonObject | None = None
     query: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A successful answer whose body is still arriving."""
+
+    chunks: AsyncIterator[bytes]
+    request_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +104,60 @@ class Transport:
                 response = await self._request(call, attempt_id)
         except builtins.TimeoutError as error:
             raise TimeoutError(
-                f"Foundry gave no answer within {seconds:g} s. Raise FOUNDRY_TIMEOUT for long "
+                f"Foundry gave no answer within {seconds:.3g} s. Raise FOUNDRY_TIMEOUT for long "
                 "answers, or submit the message as a job.",
                 request_id=attempt_id,
                 may_have_run=True,
             ) from error
-        except httpx.TransportError as error:
+        except _BROKEN as error:
             raise _unreachable(error, attempt_id) from error
         return _reply(response, attempt_id)
 
+    @asynccontextmanager
+    async def stream(self, call: Call, *, silence: float) -> AsyncGenerator[Stream]:
+        """Make one attempt and read its answer as it arrives; leaving the block closes it at once.
+
+        Args:
+            call: What to send.
+            silence: The most seconds between two pieces of the answer, and before the first.
+
+        Raises:
+            FoundryError: here, or inside the block where the stream breaks.
+        """
+        attempt_id = str(uuid.uuid4())
+        try:
+            request = await self._prepare(call, attempt_id)
+            request.extensions["timeout"] = httpx.Timeout(
+                silence, connect=CONNECT_TIMEOUT_SECONDS, pool=None
+            ).as_dict()
+            response = await self._http.send(request, stream=True)
+            try:
+                if response.status_code >= 400:
+                    await response.aread()
+                    raise _refusal(response, attempt_id)
+                yield Stream(response.aiter_raw(), _request_id(response, attempt_id))
+            finally:
+                await response.aclose()
+        except FoundryError:  # ours may be a builtin TimeoutError, too
+            raise
+        except (httpx.ReadTimeout, builtins.TimeoutError) as error:
+            raise TimeoutError(
+                f"Foundry sent nothing for {silence:g} s. Raise FOUNDRY_TIMEOUT for slow models.",
+                request_id=attempt_id,
+                may_have_run=True,
+            ) from error
+        except _BROKEN as error:
+            raise _unreachable(error, attempt_id) from error
+
     async def _request(self, call: Call, attempt_id: str) -> httpx.Response:
+        response = await self._http.send(await self._prepare(call, attempt_id))
+        log.debug("%s %s -> %d (%s)", call.method, call.url, response.status_code, attempt_id)
+        return response
+
+    async def _prepare(self, call: Call, attempt_id: str) -> httpx.Request:
         try:
             headers = dict(await self._credential.headers())
-        except ClientAuthenticationError as error:
+        except AzureError as error:
             raise AuthenticationError(
                 f"No Entra token could be had: {error.message}. Check that the app's managed "
                 "identity exists (AZURE_CLIENT_ID), or sign in with 'az login'."
@@ -108,11 +167,9 @@ class Transport:
         if call.body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode()
-        response = await self._http.request(
+        return self._http.build_request(
             call.method, call.url, content=content, params=call.query or None, headers=headers
         )
-        log.debug("%s %s -> %d (%s)", call.method, call.url, response.status_code, attempt_id)
-        return response
 
     async def aclose(self) -> None:
         """Close all connections and the credential."""
@@ -120,16 +177,24 @@ class Transport:
         await self._credential.aclose()
 
 
-def _reply(response: httpx.Response, attempt_id: str) -> Reply:
-    request_id = (
-        response.headers.get("x-request-id")
-        or response.headers.get("apim-request-id")
-        or attempt_id
+def _request_id(response: httpx.Response, attempt_id: str) -> str:
+    headers = response.headers
+    return headers.get("x-request-id") or headers.get("apim-request-id") or attempt_id
+
+
+def _refusal(response: httpx.Response, attempt_id: str) -> FoundryError:
+    return error_from_response(
+        response.status_code,
+        response.headers,
+        response.content,
+        _request_id(response, attempt_id),
     )
+
+
+def _reply(response: httpx.Response, attempt_id: str) -> Reply:
+    request_id = _request_id(response, attempt_id)
     if response.status_code >= 400:
-        raise error_from_response(
-            response.status_code, response.headers, response.content, request_id
-        )
+        raise _refusal(response, attempt_id)
     if not response.content:
         return Reply({}, request_id)
     try:
@@ -143,11 +208,13 @@ def _reply(response: httpx.Response, attempt_id: str) -> Reply:
             may_have_run=True,
         ) from error
     if not isinstance(body, dict):
-        raise ProtocolError("Foundry's answer is not a JSON object.", request_id=request_id)
+        raise ProtocolError(
+            "Foundry's answer is not a JSON object.", request_id=request_id, may_have_run=True
+        )
     return Reply(cast("JsonObject", body), request_id)
 
 
-def _unreachable(error: httpx.TransportError, attempt_id: str) -> ServiceUnavailableError:
+def _unreachable(error: Exception, attempt_id: str) -> ServiceUnavailableError:
     """A broken exchange; the cause tells whether the request had left before it broke.
 
     The aiohttp transport reports a cut connection as `httpx.ConnectTimeout`, so the class of the

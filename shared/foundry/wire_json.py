@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, TypeAlias, cast
 
+from .errors import ProtocolError
+
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object whose members are not checked yet."""
 
@@ -24,6 +26,17 @@ def objects_at(body: JsonObject, name: str) -> list[JsonObject]:
     if not isinstance(value, list):
         return []
     return [cast("JsonObject", item) for item in cast("list[Any]", value) if isinstance(item, dict)]
+
+
+def required_text(body: JsonObject, name: str) -> str:
+    """The text under ``name``.
+
+    Raises:
+        ProtocolError: if there is none.
+    """
+    if (text := text_at(body, name)) is None:
+        raise ProtocolError(f"Foundry's answer lacks the field '{name}'.", may_have_run=True)
+    return text
 
 
 def text_at(body: JsonObject, name: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, cast
@@ -40,6 +40,7 @@ class ScriptedFoundry:
     responses: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
     _script: list[tuple[str, Scripted]] = field(default_factory=list[tuple[str, Scripted]])
     _ids: count[int] = field(default_factory=lambda: count(1))
+    _questions: count[int] = field(default_factory=lambda: count(1))
 
     @property
     def transport(self) -> httpx.MockTransport:
@@ -57,7 +58,12 @@ class ScriptedFoundry:
     @property
     def messages(self) -> list[str]:
         """The user messages so far, in order."""
-        return [body["input"][0]["content"] for body in self.sent]
+        return [
+            item["content"]
+            for body in self.sent
+            for item in body["input"]
+            if item.get("role") == "user"
+        ]
 
     def then(self, answer: Scripted, path: str = "/responses") -> None:
         """Script the next call whose path ends with ``path``; several are used in order."""
@@ -80,9 +86,36 @@ class ScriptedFoundry:
         self.then(wait)
         return arrived
 
+    def then_lose(self) -> None:
+        """Answer the next message, but cut the connection before the answer arrives."""
+
+        async def lose(request: httpx.Request) -> httpx.Response:
+            await self.answer(request)
+            raise httpx.ReadError("cut")
+
+        self.then(lose)
+
+    def then_hear(self, error: Exception | None = None) -> None:
+        """Take the next message in, but fail before there is an answer to it."""
+
+        async def hear(request: httpx.Request) -> httpx.Response:
+            body = _body(request)
+            self._take_in(body)
+            raise error or httpx.ReadError("cut")
+
+        self.then(hear)
+
+    def then_stream(self, *pieces: bytes, error: Exception | None = None) -> None:
+        """Answer the next message with pieces of a stream, and a broken connection at the end."""
+        self.then(httpx.Response(200, stream=Pieces(pieces, error)))
+
     async def answer(self, request: httpx.Request) -> httpx.Response:
         """Answer by rule; script it to put an ordinary answer before an odd one."""
-        return self._answer(request.method, request.url.path, _body(request))
+        body = _body(request)
+        answer = self._answer(request, body)
+        if answer.is_success and body.get("stream"):
+            return httpx.Response(200, stream=Pieces(map(sse, stream_events(answer.json()))))
+        return answer
 
     async def _handle(self, request: httpx.Request) -> httpx.Response:
         path, body = request.url.path, _body(request)
@@ -95,13 +128,14 @@ class ScriptedFoundry:
                 return await _play(scripted, request)
         return await self.answer(request)
 
-    def _answer(self, method: str, path: str, body: dict[str, Any]) -> httpx.Response:
+    def _answer(self, request: httpx.Request, body: dict[str, Any]) -> httpx.Response:
+        method, path = request.method, request.url.path
         parts = path.split("/openai/v1/", 1)[-1].split("/")
         found = None
         if parts[0] == "responses":
             found = self._on_responses(method, parts[1:], body)
         elif parts[0] == "conversations":
-            found = self._on_conversations(method, parts[1:], body)
+            found = self._on_conversations(method, parts[1:], body, request.url.params)
         elif parts[-1] == "models" or "/agents/" in path or "/deployments/" in path:
             found = {}
         if found is None:
@@ -126,7 +160,7 @@ class ScriptedFoundry:
                 return None
 
     def _on_conversations(
-        self, method: str, path: list[str], body: dict[str, Any]
+        self, method: str, path: list[str], body: dict[str, Any], query: httpx.QueryParams
     ) -> dict[str, Any] | None:
         if method == "POST" and not path:
             name = f"conv_{next(self._ids)}"
@@ -138,7 +172,7 @@ class ScriptedFoundry:
             case "GET", [name]:
                 return conversation(name)
             case "GET", [name, "items"]:
-                return {"data": self.conversations[name][::-1], "has_more": False}
+                return page_of(self.conversations[name], query)
             case "POST", [name]:
                 return conversation(name, body["metadata"])
             case "DELETE", [name]:
@@ -148,17 +182,78 @@ class ScriptedFoundry:
                 return None
 
     def _respond(self, body: dict[str, Any]) -> dict[str, Any]:
+        asked = self._take_in(body)
         number = next(self._ids)
-        asked = {"id": f"msg_q{number}", **body["input"][0]}
-        answer = message_item(f"You said: {asked['content']}", id=f"msg_a{number}")
-        response = response_body(id=f"resp_{number}", output=[answer])
+        response_id = f"resp_{number}"
+        text = f"You said: {_said(asked[-1])}"
+        answer = message_item(text, id=f"msg_a{number}", response_id=response_id)
+        response = response_body(id=response_id, output=[answer])
         response["model"] = body.get("model", "agents-model")
         response["previous_response_id"] = body.get("previous_response_id")
         if name := body.get("conversation"):
             response["conversation"] = {"id": name}
-            self.conversations.setdefault(name, []).extend([asked, answer])
-        self.responses[response["id"]] = {**response, "input": [asked]}
+            self.conversations.setdefault(name, []).append(answer)
+        self.responses[response["id"]] = {**response, "input": asked}
         return response
+
+    def _take_in(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """Keep the input of a request; without any, what stands in the conversation is asked."""
+        asked = [{"id": f"msg_q{next(self._questions)}", **item} for item in body["input"]]
+        if name := body.get("conversation"):
+            items = self.conversations.setdefault(name, [])
+            items.extend(asked)
+            return asked or items[-1:]
+        return asked
+
+
+@dataclass
+class Pieces(httpx.AsyncByteStream):
+    """A body that arrives in pieces, and may break off."""
+
+    pieces: Iterable[bytes]
+    error: Exception | None = None
+    closed: bool = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self.pieces:
+            await asyncio.sleep(0)
+            yield piece
+        if self.error:
+            raise self.error
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+def _said(item: dict[str, Any]) -> str:
+    content: str | list[dict[str, str]] = item["content"] if "content" in item else item["output"]
+    return content if isinstance(content, str) else content[0]["text"]
+
+
+def page_of(items: list[dict[str, Any]], query: httpx.QueryParams) -> dict[str, Any]:
+    """A page of a list, as `order`, `after` and `limit` ask for it."""
+    ordered = items if query.get("order") == "asc" else items[::-1]
+    ids = [item["id"] for item in ordered]
+    start = ids.index(query["after"]) + 1 if "after" in query else 0
+    end = start + int(query.get("limit", "20"))
+    return {"data": ordered[start:end], "has_more": end < len(ordered)}
+
+
+def sse(event: dict[str, Any]) -> bytes:
+    """An event as it stands in a stream."""
+    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+
+
+def stream_events(response: dict[str, Any]) -> list[dict[str, Any]]:
+    """The events of a streamed response, word by word."""
+    started = {**response, "status": "in_progress", "output": list[object]()}
+    words = response["output"][0]["content"][0]["text"].split(" ")
+    events: list[dict[str, Any]] = [{"type": "response.created", "response": started}]
+    for number, word in enumerate(words):
+        delta = word if number == 0 else f" {word}"
+        events.append({"type": "response.output_text.delta", "delta": delta})
+    events.append({"type": f"response.{response['status']}", "response": response})
+    return [{**event, "sequence_number": number} for number, event in enumerate(events)]
 
 
 async def _play(scripted: Scripted, request: httpx.Request) -> httpx.Response:

@@ -57,10 +57,15 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "enable_foundry_tools": True,
         "timeout": 60,
         "max_retries": 3,
+        "max_concurrency": 0,
         "temperature": 0.7,
         "max_tokens": 4096,
         "top_p": 0.9,
         "pool_size": 2000,
+        "vector_store_ids": "",
+        "search_connection_id": "",
+        "search_index": "",
+        "tool_timeout": 30,
     }
     assert AppSettings.from_env({}) == AppSettings()
 

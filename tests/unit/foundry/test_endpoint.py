@@ -77,7 +77,6 @@ def test_a_missing_endpoint_has_the_documented_text() -> None:
     assert "FOUNDRY_AGENT_SERVICE_ENDPOINT" in str(caught.value)
 
 
-@pytest.mark.xfail(strict=True, reason="a bracket without its twin is urllib's ValueError")
 @example("https://[")
 @given(st.text() | st.text(alphabet="htps:/[].@?#019azn").map(lambda rest: f"https://{rest}"))
 def test_any_text_is_an_endpoint_or_a_configuration_error(url: str) -> None:

@@ -1,0 +1,138 @@
+"""Finding out what a call did whose answer never came.
+
+A turn's lease makes us the only writer of a conversation, so whatever stands behind the last item
+we know of is what the lost call left there: nothing, our message, or our message and its answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from .conversations import item_text
+from .errors import NotFoundError
+from .models import Backing
+from .retry import Deadline
+from .transport import Call, Reply
+from .wire_json import JsonObject, objects_at, text_at
+
+Send = Callable[[Call], Awaitable[Reply]]
+
+FIRST_LOOK_SECONDS = 0.2
+MAX_LOOK_SECONDS = 2.0
+PAGE_ITEMS = 100
+
+ANSWERED = {"completed", "incomplete"}
+RUNNING = {"queued", "in_progress"}
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What stands in the conversation behind the last item we knew."""
+
+    items: list[JsonObject] = field(default_factory=list[JsonObject])
+    """All of it, oldest first."""
+    ours: bool = False
+    """The input we sent is there."""
+    answer: list[JsonObject] = field(default_factory=list[JsonObject])
+    """What the model made of our input, as far as it got."""
+
+    @property
+    def last_item_id(self) -> str | None:
+        """The newest item."""
+        return text_at(self.items[-1], "id") if self.items else None
+
+    @property
+    def is_answered(self) -> bool:
+        """Whether the model has finished."""
+        return bool(self.answer) and all(
+            item.get("status", "completed") in ANSWERED for item in self.answer
+        )
+
+    @property
+    def open_calls(self) -> list[str]:
+        """Function calls that nobody has answered; they would block the conversation."""
+        called = [str(i["call_id"]) for i in self.items if i.get("type") == "function_call"]
+        answered = {i.get("call_id") for i in self.items if i.get("type") == _OUTPUT}
+        return [call_id for call_id in called if call_id not in answered]
+
+
+_OUTPUT = "function_call_output"
+
+
+class Reconciler:
+    """Looks up what calls have left in Foundry."""
+
+    def __init__(self, openai_url: str, send: Send) -> None:
+        self._url = openai_url
+        self._send = send
+
+    async def look(self, backing: Backing, sent: list[JsonObject]) -> Landed:
+        """What stands behind ``backing``, and whether it begins with what we ``sent``."""
+        items: list[JsonObject] = []
+        after, more = backing.last_item_id, True
+        while more:
+            query: dict[str, str | int] = {"order": "asc", "limit": PAGE_ITEMS}
+            if after:
+                query["after"] = after
+            url = f"{self._url}/conversations/{backing.conversation_id}/items"
+            page = (await self._send(Call("GET", url, query=query))).body
+            found = objects_at(page, "data")
+            items += found
+            more = bool(found) and page.get("has_more") is True
+            after = text_at(found[-1], "id") if found else None
+        return _compare(items, sent)
+
+    async def settle(self, backing: Backing, sent: list[JsonObject], deadline: Deadline) -> Landed:
+        """As `look`, but wait for an answer that is still being made, until the deadline."""
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            landed = await self.look(backing, sent)
+            if not landed.ours or landed.is_answered or deadline.remaining() <= pause:
+                return landed
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_LOOK_SECONDS)
+
+    async def response(self, response_id: str, deadline: Deadline) -> JsonObject | None:
+        """A stored response once it has ended; None if it is not kept or does not end in time."""
+        pause = FIRST_LOOK_SECONDS
+        while True:
+            try:
+                body = (await self._send(Call("GET", f"{self._url}/responses/{response_id}"))).body
+            except NotFoundError:
+                return None
+            if body.get("status") not in RUNNING:
+                return body
+            if deadline.remaining() <= pause:
+                return None
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, MAX_LOOK_SECONDS)
+
+    async def answer(self, landed: Landed, deadline: Deadline) -> JsonObject:
+        """The response object behind an answer found in a conversation.
+
+        Items name the response they belong to; where that is not kept any more, the items
+        themselves are all there is, and token counts are unknown.
+        """
+        response_id = text_at(landed.answer[-1], "response_id")
+        if response_id and (body := await self.response(response_id, deadline)):
+            return body
+        return {
+            "id": response_id or landed.last_item_id,
+            "status": "completed",
+            "output": landed.answer,
+        }
+
+
+def _compare(items: list[JsonObject], sent: list[JsonObject]) -> Landed:
+    ours = len(sent) > 0 and [_gist(i) for i in items[: len(sent)]] == [_gist(i) for i in sent]
+    return Landed(items, ours, items[len(sent) :] if ours else [])
+
+
+def _gist(item: JsonObject) -> tuple[Any, ...]:
+    """What identifies an input item whatever form the service keeps it in."""
+    if item.get("type") == _OUTPUT:
+        return (_OUTPUT, item.get("call_id"))
+    return (item.get("role"), item_text(item))

@@ -1,0 +1,120 @@
+"""When to try again, and after how long. Nothing below this retries.
+
+A refusal by quota (429) makes every request of the process for that deployment wait, not only the
+one that heard it, because the others would be refused as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from time import monotonic
+
+from .errors import (
+    FoundryError,
+    RateLimitedError,
+    ServiceUnavailableError,
+    ThreadBusyError,
+    TimeoutError,
+)
+from .metrics import ClientMetrics
+
+FIRST_BACKOFF_SECONDS = 0.5
+MAX_BACKOFF_SECONDS = 8.0
+
+_RETRIABLE = (RateLimitedError, ServiceUnavailableError, ThreadBusyError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often to try again, and how long to wait before."""
+
+    max_retries: int
+    random: Callable[[], float] = random.random
+    """Uniform in [0, 1)."""
+
+    def delay(self, error: FoundryError, failures: int) -> float | None:
+        """Seconds to wait after the ``failures``-th failure; None to give up.
+
+        What the service asks for is kept; else the wait is drawn evenly between nothing and a
+        bound that doubles (full jitter), so that many clients do not come back together.
+        """
+        if failures > self.max_retries or not isinstance(error, _RETRIABLE):
+            return None
+        if error.retry_after is not None:
+            return error.retry_after
+        bound = min(FIRST_BACKOFF_SECONDS * 2 ** (failures - 1), MAX_BACKOFF_SECONDS)
+        return self.random() * bound
+
+
+class Deadline:
+    """The moment by which something must be over."""
+
+    def __init__(self, seconds: float) -> None:
+        self._at = monotonic() + seconds
+
+    def remaining(self) -> float:
+        """Seconds left; 0 when it has passed."""
+        return max(self._at - monotonic(), 0.0)
+
+
+@dataclass(slots=True)
+class Gate:
+    """Lets requests to one deployment pass: none while it is paused, few at a time if limited."""
+
+    metrics: ClientMetrics
+    limit: int = 0
+    """The most requests in flight; 0 for no limit."""
+    _open_at: float = 0.0
+    _slots: asyncio.Semaphore | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.limit:
+            self._slots = asyncio.Semaphore(self.limit)
+
+    def pause(self, seconds: float) -> None:
+        """Keep requests back for so long, or longer if a longer pause runs already."""
+        self._open_at = max(self._open_at, monotonic() + seconds)
+
+    @asynccontextmanager
+    async def passing(self, deadline: Deadline) -> AsyncGenerator[None]:
+        """Pass the gate for the time of the block.
+
+        Raises:
+            RateLimitedError: if the gate stays closed, or full, beyond the deadline.
+        """
+        if self._slots is None:
+            await self._wait(deadline)
+            yield
+            return
+        await self._take_slot(self._slots, deadline)
+        try:
+            await self._wait(deadline)
+            yield
+        finally:
+            self._slots.release()
+
+    async def _take_slot(self, slots: asyncio.Semaphore, deadline: Deadline) -> None:
+        try:
+            async with asyncio.timeout(deadline.remaining()):
+                await slots.acquire()
+        except builtins.TimeoutError as error:
+            raise RateLimitedError(
+                f"{self.limit} requests were in flight all the time. Raise "
+                "FOUNDRY_MAX_CONCURRENCY, or send fewer at once."
+            ) from error
+
+    async def _wait(self, deadline: Deadline) -> None:
+        while (pause := self._open_at - monotonic()) > 0:
+            if pause >= deadline.remaining():
+                raise RateLimitedError(
+                    f"The model deployment's quota is used up for another {pause:.0f} s. Wait, "
+                    "or raise the quota of the model deployment.",
+                    retry_after=pause,
+                )
+            self.metrics.rate_limit_waits += 1
+            await asyncio.sleep(pause)
