@@ -14,12 +14,14 @@ from shared.api.border import serve
 from shared.api.routes import RouteTable
 from shared.config import AppSettings
 from shared.jobs.inlet import InletMessage
-from shared.jobs.queue import WakeUp
+from shared.jobs.queue import POISON_SUFFIX
 from shared.services import Services
 
 HttpFunction = Callable[[Request], Awaitable[Response]]
 
 STORAGE = "AzureWebJobsStorage"
+EVERY_MINUTE = "0 * * * * *"
+EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 KEY, OPEN = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
 
 services = Services.connect(AppSettings.from_env())
@@ -80,6 +82,16 @@ async def submit_job(req: Request) -> Response:
     return await serve(services, req, jobs.submit)
 
 
+@route("GET", "jobs")
+async def list_jobs(req: Request) -> Response:
+    return await serve(services, req, jobs.list_)
+
+
+@route("POST", "jobs/{job_id}/cancel")
+async def cancel_job(req: Request) -> Response:
+    return await serve(services, req, jobs.cancel)
+
+
 @route("GET", "jobs/{job_id}")
 async def get_job(req: Request) -> Response:
     return await serve(services, req, jobs.get)
@@ -95,7 +107,7 @@ async def metrics(req: Request) -> Response:
     return await serve(services, req, operations.metrics)
 
 
-@app.route(route="{*path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], auth_level=OPEN)
+@app.route(route="{*path}", methods=EVERY_METHOD, auth_level=OPEN)
 async def unmatched(req: Request) -> Response:
     return await serve(services, req, routes.unmatched)
 
@@ -107,7 +119,17 @@ async def receive_job(msg: func.QueueMessage) -> None:
 
 @app.queue_trigger("msg", services.settings.jobs.lanes_queue, STORAGE)
 async def run_lane(msg: func.QueueMessage) -> None:
-    await services.runner.drain(WakeUp.parse(msg.get_body()))
+    await services.runner.receive(msg.get_body())
+
+
+@app.queue_trigger("msg", services.settings.jobs.lanes_queue + POISON_SUFFIX, STORAGE)
+async def fail_lane(msg: func.QueueMessage) -> None:
+    await services.runner.receive_poison(msg.get_body())
+
+
+@app.timer_trigger("timer", EVERY_MINUTE, run_on_startup=False, use_monitor=False)
+async def sweep_lanes(timer: func.TimerRequest) -> None:
+    await services.sweeper.sweep()
 
 
 async def aclose() -> None:

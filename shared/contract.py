@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
+from .foundry.content import image_part
 from .foundry.models import TurnRequest
+from .foundry.structured import response_format
 from .state.threads import MAX_METADATA_PAIRS
 
 MAX_MESSAGE_CHARS = 1024 * 1024
 MAX_MESSAGES = 50
 """In one job."""
 
+DEFAULT_MAX_ATTEMPTS = 5
+MAX_OWNER_CHARS = 128
+"""Escaped for a table key, an owner may grow threefold; a key holds 512 characters."""
+
+MAX_IMAGES = 10
+
 MAX_TOOLS = 128
 """As many as a Foundry agent may have."""
 
-MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
-MetadataText = Annotated[str, Field(max_length=512)]
+MAX_METADATA_KEY = 64
+MAX_METADATA_TEXT = 512
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY)]
+MetadataText = Annotated[str, Field(max_length=MAX_METADATA_TEXT)]
 Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=MAX_METADATA_PAIRS)]
 MessageText = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS)]
 
@@ -26,7 +37,11 @@ class Body(BaseModel):
     """A request body; a field it does not know is an error, not a surprise."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, protected_namespaces=(), use_attribute_docstrings=True
+        extra="forbid",
+        frozen=True,
+        protected_namespaces=(),
+        strict=True,
+        use_attribute_docstrings=True,
     )
 
 
@@ -54,11 +69,21 @@ class TurnOptions(Body):
     top_p: float | None = Field(default=None, ge=0, le=1)
     """Nucleus sampling."""
 
+    images: list[str] = Field(default=[], max_length=MAX_IMAGES)
+    """Images to look at: https or data URLs of PNG, JPEG or WEBP; the model must take them."""
+
+    response_format: dict[str, Any] | None = None
+    """A JSON schema that the answer must follow, as `{"type": "json_schema", ...}` or bare."""
+
     metadata: Metadata = {}
     """Up to 16 pairs kept with the turn; keys of at most 64, texts of at most 512 characters."""
 
     def turn_request(self, message: str) -> TurnRequest:
-        """The turn that asks ``message`` with these options."""
+        """The turn that asks ``message`` with these options.
+
+        Raises:
+            InvalidRequestError: for an image or response format that cannot be used.
+        """
         return TurnRequest(
             message=message,
             domain=self.domain,
@@ -69,6 +94,8 @@ class TurnOptions(Body):
             max_tokens=self.max_tokens,
             top_p=self.top_p,
             metadata=self.metadata,
+            parts=tuple(image_part(image) for image in self.images),
+            response_format=response_format(self.response_format) if self.response_format else None,
         )
 
 
@@ -113,6 +140,18 @@ class SubmitJob(TurnOptions):
     new_thread: bool = False
     """Start a thread; its id is in the answer. Several messages do so unless told where to go."""
 
+    not_before: AwareDatetime | None = None
+    """Moment before which the job must not run."""
+
+    expires_in: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    """Seconds after which a job that has not begun is not wanted any more."""
+
+    max_attempts: int = Field(default=DEFAULT_MAX_ATTEMPTS, ge=1, le=20)
+    """How often a message is tried when Foundry fails in a way that may pass."""
+
+    stop_lane_on_failure: bool = False
+    """If the job fails, cancel the jobs that wait behind it on the thread."""
+
     @model_validator(mode="after")
     def _is_unambiguous(self) -> Self:
         if (self.message is None) == (self.messages is None):
@@ -130,7 +169,7 @@ class SubmitJob(TurnOptions):
 class QueuedJob(SubmitJob):
     """A message on the inlet queue: a job and on whose behalf it runs."""
 
-    owner: str = Field(min_length=1, max_length=256)
+    owner: str = Field(pattern=rf"^[!-~]{{1,{MAX_OWNER_CHARS}}}$")
     """The tenant and principal, `tid:oid`, that everything the job makes will belong to."""
 
     job_id: str | None = Field(default=None, pattern=r"^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")

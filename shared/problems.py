@@ -77,6 +77,7 @@ _FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
 }
 
 _STATE: dict[type[Exception], tuple[HTTPStatus, str]] = {
+    state.JobEndedError: (HTTPStatus.CONFLICT, "job_ended"),
     state.LaneBusyError: (HTTPStatus.CONFLICT, "thread_busy"),
     state.LeaseLostError: (HTTPStatus.CONFLICT, "lease_lost"),
     state.MetadataFullError: (HTTPStatus.UNPROCESSABLE_ENTITY, "metadata_full"),
@@ -99,7 +100,7 @@ def problem_from(error: Exception) -> Problem:
     """The problem that an error is for the caller."""
     if isinstance(error, ProblemError):
         return error.problem
-    if isinstance(error, foundry.FoundryError):
+    if isinstance(error, foundry.FoundryError) and error.code != INTERNAL_ERROR.code:
         status = next(status for kind, status in _FOUNDRY.items() if isinstance(error, kind))
         return Problem(status, error.code, error.message, error.retry_after)
     if isinstance(error, state.RowMissingError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.data.tables.aio import TableClient
@@ -17,7 +17,9 @@ from .jobs.inlet import Inlet
 from .jobs.queue import AzureQueues, Queues
 from .jobs.runner import Runner
 from .jobs.submission import Submission
+from .jobs.sweeper import Sweeper
 from .state.azure_table import AzureTable
+from .state.clock import StorageClock
 from .state.jobs import Jobs
 from .state.lanes import Clock, Lanes
 from .state.table import Table
@@ -36,17 +38,21 @@ _EMULATOR = (
 )
 """https://learn.microsoft.com/azure/storage/common/storage-use-azurite; the key is public."""
 
+_QUEUE_OPTIONS: dict[str, Any] = {
+    "connection_timeout": 5,
+    "read_timeout": 10,
+    "initial_backoff": 1,
+    "increment_base": 1,
+    "retry_total": 2,
+}
+"""A caller waits for a wake-up to be put; where the queue is down, the sweeper sees to it."""
+
 NO_STORAGE = (
     f"AzureWebJobsStorage is not set: give it a connection string (locally {DEVELOPMENT_STORAGE}),"
     " or set AzureWebJobsStorage__tableServiceUri and AzureWebJobsStorage__queueServiceUri to"
     " sign in with the app's identity"
 )
 NO_IDENTITY = "AZURE_CLIENT_ID leads to no identity: assign a managed identity, or run 'az login'"
-
-
-def utc_now() -> datetime:
-    """The clock of a running app."""
-    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Services:
     submission: Submission
     inlet: Inlet
     runner: Runner
+    sweeper: Sweeper
     clock: Clock
     _table: Table
     _queues: Queues
@@ -73,7 +80,7 @@ class Services:
         table: Table,
         queues: Queues,
         foundry: FoundryService,
-        clock: Clock = utc_now,
+        clock: Clock,
     ) -> Services:
         """Wire the parts together; nothing is sent yet."""
         lanes = Lanes(table, clock)
@@ -88,12 +95,21 @@ class Services:
             record_content=settings.storage.record_content,
         )
         submission = Submission(jobs, threads, queues, clock)
-        runner = Runner(
-            turns, jobs, lanes, queues, clock=clock, turn_seconds=settings.jobs.turn_timeout
-        )
+        runner = Runner(turns, jobs, lanes, queues, clock=clock, settings=settings.jobs)
         inlet = Inlet(submission, table, queues, clock, queue=settings.jobs.inlet_queue)
         return cls(
-            settings, foundry, threads, turns, jobs, submission, inlet, runner, clock, table, queues
+            settings=settings,
+            foundry=foundry,
+            threads=threads,
+            turns=turns,
+            jobs=jobs,
+            submission=submission,
+            inlet=inlet,
+            runner=runner,
+            sweeper=Sweeper(table, jobs, lanes, queues, clock),
+            clock=clock,
+            _table=table,
+            _queues=queues,
         )
 
     @classmethod
@@ -108,18 +124,22 @@ class Services:
         if connection:
             connection = _EMULATOR if connection == DEVELOPMENT_STORAGE else connection
             client = TableClient.from_connection_string(connection, storage.state_table)
-            service = QueueServiceClient.from_connection_string(connection)
+            service = QueueServiceClient.from_connection_string(connection, **_QUEUE_OPTIONS)
         else:
             identity = _storage_identity(settings)
             client = TableClient(
                 storage.table_service_uri, storage.state_table, credential=identity
             )
-            service = QueueServiceClient(storage.queue_service_uri, credential=identity)
+            service = QueueServiceClient(
+                storage.queue_service_uri, credential=identity, **_QUEUE_OPTIONS
+            )
+        clock = StorageClock()
         return cls.build(
             settings,
-            table=AzureTable(client),
+            table=AzureTable(client, clock),
             queues=AzureQueues(service, jobs.lanes_queue),
             foundry=FoundryService(settings.foundry, settings.identity),
+            clock=clock,
         )
 
     async def aclose(self) -> None:

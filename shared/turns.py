@@ -14,26 +14,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 from typing import Any, TypeVar
 
 from .foundry.errors import FoundryError
+from .foundry.events import TurnCompleted, TurnEvent
 from .foundry.models import Backing, TurnRequest, TurnResult
 from .foundry.service import FoundryService
-from .state.errors import RowMissingError
-from .state.keys import Kind, is_id, new_id, newest_first, partition_key
+from .problems import INTERNAL_ERROR
+from .state.errors import RowMissingError, StorageUnavailableError
+from .state.keeper import LeaseKeeper
+from .state.keys import Kind, identifier, is_id, new_id, newest_first, partition_key
 from .state.lanes import Clock, Lanes, Lease, has_waiting
-from .state.table import Change, Table, Value
+from .state.table import Change, Row, Table, Value
 from .state.threads import Thread
 from .state.turns import Inlet, TurnRecord, TurnStatus
 
 log = logging.getLogger(__name__)
 
-LEASE_MARGIN_SECONDS = 15.0
-"""A lease outlives the turn's deadline by this much, so that the commit still finds it."""
+QUIET_SECONDS = 15.0
+"""A stream that has nothing to tell says so this often, so that nobody takes it for dead."""
 
 _T = TypeVar("_T")
 
@@ -59,16 +63,34 @@ class Turn:
     result: TurnResult
 
 
+@dataclass(frozen=True, slots=True)
+class TurnOpened:
+    """The turn has its place and will be sent now."""
+
+    turn_id: str
+    thread_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class StillRunning:
+    """Nothing new; the turn goes on."""
+
+
+Progress = TurnOpened | TurnEvent | StillRunning | Turn
+"""What a streamed turn tells; a `Turn` comes last."""
+
+Tell = Callable[[TurnOpened | TurnEvent], None]
+
 Outcome = TurnResult | FoundryError
 
-AlsoCommit = Callable[[Outcome], Sequence[Change]]
-"""What else to write together with a turn, given how it ended."""
+AlsoCommit = Callable[[Outcome, Row], Sequence[Change]]
+"""What else to write together with a turn, given how it ended and its lane's row by then."""
 
 WakeLane = Callable[[str, str], Awaitable[None]]
 """Tell the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
 
 
-def _nothing_else(_: Outcome) -> Sequence[Change]:
+def _nothing_else(_: Outcome, __: Row) -> Sequence[Change]:
     return ()
 
 
@@ -102,73 +124,135 @@ class Turns:
             RowMissingError: if the owner has no such thread.
             StorageUnavailableError: if the turn could not be recorded.
         """
-        return await self._to_its_end(self._run(command))
+        return await asyncio.shield(self._start(self._run(command, tell=None)))
 
-    async def _run(self, command: TurnCommand) -> Turn:
+    async def stream(self, command: TurnCommand) -> AsyncGenerator[Progress]:
+        """As `run`, but tell what happens while it happens.
+
+        The `Turn` comes when it is committed. Whoever stops listening does not stop the turn.
+        """
+        told: asyncio.Queue[TurnOpened | TurnEvent | None] = asyncio.Queue()
+        task = self._start(self._run(command, tell=told.put_nowait))
+        task.add_done_callback(lambda _: told.put_nowait(None))
+        while True:
+            try:
+                event = await asyncio.wait_for(told.get(), QUIET_SECONDS)
+            except TimeoutError:
+                yield StillRunning()
+                continue
+            if event is None:
+                break
+            yield event
+        yield await task
+
+    async def _run(self, command: TurnCommand, tell: Tell | None) -> Turn:
         turn_id = new_id(Kind.TURN)
+        opened = TurnOpened(turn_id, command.thread_id)
         if command.thread_id is None:
-            return await self._run_alone(turn_id, command)
-        lease = await self.lease_thread(command, turn_id)
-        return await self.run_leased(turn_id, command, lease)
-
-    async def lease_thread(self, command: TurnCommand, turn_id: str) -> Lease:
-        """Become the only one to run a turn on the command's thread."""
-        if command.thread_id is None or not is_id(Kind.THREAD, command.thread_id):
+            return await self._run_alone(opened, command, tell)
+        if not is_id(Kind.THREAD, command.thread_id):
             raise RowMissingError(f"{command.thread_id!r} is not the id of a thread.")
-        return await self._lanes.take(
-            command.owner, newest_first(command.thread_id), turn_id, lease_seconds(command)
-        )
+        row_key = newest_first(command.thread_id)
+        lease = await self._lanes.take(command.owner, row_key, turn_id)
+        return await self.run_leased(command, lease, tell=tell)
 
-    async def _run_alone(self, turn_id: str, command: TurnCommand) -> Turn:
-        outcome, record = await self._send(turn_id, command, None)
+    async def _run_alone(self, opened: TurnOpened, command: TurnCommand, tell: Tell | None) -> Turn:
+        if tell:
+            tell(opened)
+        outcome, record = await self._send(opened, command, None, tell)
         await self._table.write(partition_key(command.owner), [record.insert()])
-        return _answered(turn_id, command, outcome)
+        return _answered(opened, outcome)
 
     async def run_leased(
         self,
-        turn_id: str,
         command: TurnCommand,
         lease: Lease,
         also_commit: AlsoCommit = _nothing_else,
+        tell: Tell | None = None,
     ) -> Turn:
-        """Run a turn on a leased lane and end the lease with its commit."""
-        thread = None
+        """Run the turn that a lease was taken for, and end the lease with its commit."""
+        opened = TurnOpened(lease.holder, command.thread_id)
+        if tell:
+            tell(opened)
+        async with LeaseKeeper(self._lanes, lease) as keeper:
+            outcome, record = await self._send(opened, command, keeper, tell)
+        values: dict[str, Value] = {"last_turn_id": opened.turn_id}
         if command.thread_id is not None:
-            thread = Thread.from_row(command.owner, lease.row)
-        outcome, record = await self._send(turn_id, command, thread)
-        values = _thread_values(thread, outcome, self._clock()) if thread else {}
-        changes = [record.insert(), *also_commit(outcome)]
-        row = await self._lanes.release(lease, {**values, "last_turn_id": turn_id}, changes)
-        if command.thread_id is not None and has_waiting(row):
-            await self._wake_lane(command.owner, command.thread_id)
-        return _answered(turn_id, command, outcome)
+            values |= _thread_values(keeper.lease, outcome, self._clock())
+
+        def changes(lane_row: Row) -> Sequence[Change]:
+            return [record.insert(), *also_commit(outcome, lane_row)]
+
+        row = await self._lanes.release(keeper.lease, values, changes)
+        if command.inlet is not Inlet.JOB and has_waiting(row):
+            await self._wake(command.owner, lease.row.row_key)
+        return _answered(opened, outcome)
+
+    async def _wake(self, owner: str, row_key: str) -> None:
+        """Let workers know of the jobs that waited for this turn; the sweeper knows of them too."""
+        try:
+            await self._wake_lane(owner, identifier(row_key))
+        except StorageUnavailableError as error:
+            log.warning("Jobs wait for the sweeper: %s", error)
 
     async def _send(
-        self, turn_id: str, command: TurnCommand, thread: Thread | None
+        self,
+        opened: TurnOpened,
+        command: TurnCommand,
+        keeper: LeaseKeeper | None,
+        tell: Tell | None,
     ) -> tuple[Outcome, TurnRecord]:
         created_at, started = self._clock(), perf_counter()
         outcome: Outcome
         try:
-            backing = await self._backing(thread) if thread else None
-            outcome = await self._foundry.respond(command.request, backing, seconds=command.seconds)
+            backing = await self._backing(command, keeper) if keeper else None
+            outcome = await self._ask(command, backing, tell)
         except FoundryError as error:
-            log.warning("Turn %s failed: %s (%s)", turn_id, error.code, error.request_id)
+            log.warning("Turn %s failed: %s (%s)", opened.turn_id, error.code, error.request_id)
             outcome = error
-        record = self._record(turn_id, command, outcome, created_at)
+        except Exception:  # the border of a turn: it must be recorded and its lease ended
+            log.exception("Turn %s failed for a reason nobody foresaw", opened.turn_id)
+            outcome = FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)
+        record = self._record(opened, command, outcome, created_at)
         return outcome, replace(record, latency=perf_counter() - started)
 
-    async def _backing(self, thread: Thread) -> Backing:
+    async def _ask(
+        self, command: TurnCommand, backing: Backing | None, tell: Tell | None
+    ) -> TurnResult:
+        if tell is None:
+            return await self._foundry.respond(command.request, backing, seconds=command.seconds)
+        events = self._foundry.stream(command.request, backing, seconds=command.seconds)
+        async with aclosing(events):
+            async for event in events:
+                if isinstance(event, TurnCompleted):
+                    return event.result
+                tell(event)
+        raise AssertionError("unreachable: a turn completes or raises")
+
+    async def _backing(self, command: TurnCommand, keeper: LeaseKeeper) -> Backing | None:
         """Where Foundry keeps the thread; a thread that a job brought has nothing there yet."""
-        if thread.conversation_id or thread.last_response_id:
-            return Backing(thread.conversation_id, thread.last_response_id)
-        return await self._foundry.create_thread(dict(thread.metadata))
+        if command.thread_id is None:
+            return None
+        lease = keeper.lease
+        thread = Thread.from_row(command.owner, lease.row)
+        if thread.conversation_id is None and thread.last_response_id is None:
+            made = await self._foundry.create_thread(dict(thread.metadata))
+            if made.conversation_id:
+                await keeper.note({"conversation_id": made.conversation_id})
+            return made
+        return Backing(
+            conversation_id=thread.conversation_id,
+            last_response_id=thread.last_response_id,
+            last_item_id=thread.last_item_id,
+            look_first=lease.taken_over or thread.unsettled,
+        )
 
     def _record(
-        self, turn_id: str, command: TurnCommand, outcome: Outcome, created_at: datetime
+        self, opened: TurnOpened, command: TurnCommand, outcome: Outcome, created_at: datetime
     ) -> TurnRecord:
         request, config = command.request, self._foundry.config
         record = TurnRecord(
-            turn_id=turn_id,
+            turn_id=opened.turn_id,
             owner=command.owner,
             thread_id=command.thread_id,
             job_id=command.job_id,
@@ -197,11 +281,12 @@ class Turns:
             response_id=outcome.response_id,
         )
 
-    async def _to_its_end(self, turn: Coroutine[Any, Any, _T]) -> _T:
+    def _start(self, turn: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+        """Run a turn in a task of its own, which nobody cancels."""
         task = asyncio.create_task(turn)
         self._running.add(task)
         task.add_done_callback(self._ended)
-        return await asyncio.shield(task)
+        return task
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
@@ -213,26 +298,24 @@ class Turns:
         await asyncio.gather(*self._running, return_exceptions=True)
 
 
-def lease_seconds(command: TurnCommand) -> float:
-    """How long the lease for a turn lasts."""
-    return command.seconds + LEASE_MARGIN_SECONDS
-
-
-def _thread_values(thread: Thread, outcome: Outcome, now: datetime) -> dict[str, Value]:
-    values: dict[str, Value] = {"last_accessed": now}
+def _thread_values(lease: Lease, outcome: Outcome, now: datetime) -> dict[str, Value]:
+    """How a turn changes its thread; after a failure, Foundry may hold what we do not know of."""
+    thread = Thread.from_row(lease.owner, lease.row)
     if isinstance(outcome, FoundryError):
-        return values
-    values["message_count"] = thread.message_count + 1
-    values["total_tokens"] = thread.total_tokens + outcome.usage.get("total_tokens", 0)
-    values["last_response_id"] = outcome.response_id
-    if outcome.conversation_id:
-        values["conversation_id"] = outcome.conversation_id
+        return {"last_accessed": now, "unsettled": True}
+    values: dict[str, Value] = {
+        "last_accessed": now,
+        "unsettled": False,
+        "message_count": thread.message_count + 1,
+        "total_tokens": thread.total_tokens + outcome.usage.get("total_tokens", 0),
+        "last_response_id": outcome.response_id,
+    }
     if outcome.last_item_id:
         values["last_item_id"] = outcome.last_item_id
     return values
 
 
-def _answered(turn_id: str, command: TurnCommand, outcome: Outcome) -> Turn:
+def _answered(opened: TurnOpened, outcome: Outcome) -> Turn:
     if isinstance(outcome, FoundryError):
         raise outcome
-    return Turn(turn_id, command.thread_id, outcome)
+    return Turn(opened.turn_id, opened.thread_id, outcome)

@@ -155,11 +155,11 @@ class FakeTable:
         if action is Action.INSERT:
             if row is not None:
                 raise RowExistsError(f"{key} exists.")
-        elif row is None:
+        elif row is None and action is not Action.UPSERT:
             if action is Action.DELETE and lone:
                 return  # as azure-data-tables does it
             raise RowMissingError(f"{key} is missing.")
-        elif change.etag and change.etag != row.etag:
+        elif row is not None and change.etag and change.etag != row.etag:
             raise RowChangedError(f"{key} was changed.")
         if action is Action.DELETE:
             del rows[key]
@@ -231,7 +231,7 @@ class FakeQueues:
 
     def __init__(self) -> None:
         self.wake_ups: list[SentWakeUp] = []
-        self.rejected: list[tuple[str, str]] = []
+        self.rejected: list[tuple[str, bytes]] = []
         self.available = True
         self.closed = False
 
@@ -239,7 +239,7 @@ class FakeQueues:
         self._reach()
         self.wake_ups.append(SentWakeUp(owner, lane, delay_seconds))
 
-    async def reject(self, queue: str, body: str) -> None:
+    async def reject(self, queue: str, body: bytes) -> None:
         self._reach()
         self.rejected.append((queue, body))
 

@@ -19,6 +19,9 @@ from .principal import Principal
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """A message of 1 MiB characters, escaped, with room for the rest."""
 
+PAGE_SIZE = 20
+MAX_PAGE_SIZE = 100
+
 _SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _Body = TypeVar("_Body", bound=BaseModel)
 

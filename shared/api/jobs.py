@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
-from typing import Any
+from time import monotonic
 
 from ..contract import SubmitJob
 from ..services import Services
-from ..state.jobs import Job
+from ..state.jobs import Job, JobStatus
+from ..state.keys import Kind, is_id
 from .border import Answer
-from .incoming import Incoming
+from .documents import job_document
+from .incoming import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
+
+MAX_WAIT_SECONDS = 200
+"""Below the 230 s after which Azure cuts an answer."""
+
+FIRST_LOOK_SECONDS = 0.1
+MAX_LOOK_SECONDS = 2.0
 
 
 async def submit(services: Services, incoming: Incoming) -> Answer:
@@ -20,23 +29,35 @@ async def submit(services: Services, incoming: Incoming) -> Answer:
     return Answer(job_document(job), HTTPStatus.ACCEPTED, headers)
 
 
+async def list_(services: Services, incoming: Incoming) -> Answer:
+    """A page of the caller's jobs, newest first."""
+    limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+    cursor = incoming.query.get("cursor")
+    if cursor is not None and not is_id(Kind.JOB, cursor):
+        raise invalid_field("cursor", "must be the next_cursor of an earlier page")
+    status = incoming.query.get("status")
+    if status is not None and status not in set(JobStatus):
+        raise invalid_field("status", f"must be one of {', '.join(JobStatus)}")
+    wanted = JobStatus(status) if status else None
+    jobs = await services.jobs.list(incoming.owner, limit=limit, after=cursor, status=wanted)
+    next_cursor = jobs[-1].job_id if len(jobs) == limit else None
+    return Answer({"data": [job_document(job) for job in jobs], "next_cursor": next_cursor})
+
+
 async def get(services: Services, incoming: Incoming) -> Answer:
-    """One job."""
-    return Answer(job_document(await services.jobs.get(incoming.owner, incoming.path["job_id"])))
+    """One job; with `wait`, as soon as it has ended or that many seconds have passed."""
+    seconds = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
+    job_id = incoming.path["job_id"]
+    until, pause = monotonic() + seconds, FIRST_LOOK_SECONDS
+    job = await services.jobs.get(incoming.owner, job_id)
+    while not job.status.is_terminal and (left := until - monotonic()) > 0:
+        await asyncio.sleep(min(pause, left))
+        pause = min(pause * 1.5, MAX_LOOK_SECONDS)
+        job = await services.jobs.get(incoming.owner, job_id)
+    return Answer(job_document(job))
 
 
-def job_document(job: Job) -> dict[str, Any]:
-    """A job as callers see it; `result` is the last message's, `results` has one for each."""
-    return {
-        "job_id": job.job_id,
-        "status": job.status.value,
-        "thread_id": job.thread_id,
-        "progress": {"done": job.messages_done, "total": job.messages_total},
-        "created_at": job.created_at.isoformat(),
-        "started_at": job.started_at.isoformat() if job.started_at else None,
-        "finished_at": job.finished_at.isoformat() if job.finished_at else None,
-        "metadata": dict(job.metadata),
-        "result": job.results[-1] if job.status.is_terminal and job.results else None,
-        "results": list(job.results),
-        "problem": job.problem,
-    }
+async def cancel(services: Services, incoming: Incoming) -> Answer:
+    """Cancel a job; it never runs, or stops before its next message."""
+    job: Job = await services.jobs.cancel(incoming.owner, incoming.path["job_id"])
+    return Answer(job_document(job), HTTPStatus.ACCEPTED)

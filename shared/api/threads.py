@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from datetime import datetime, timedelta
+from datetime import timedelta
 from http import HTTPStatus
-from typing import Any
 
-from ..contract import CreateThread, PatchThread
-from ..foundry.models import Backing, Message
+from ..contract import MAX_METADATA_KEY, MAX_METADATA_TEXT, CreateThread, PatchThread
+from ..foundry.models import Backing
 from ..services import Services
 from ..state.keys import Kind, is_id, new_id
-from ..state.threads import MAX_METADATA_PAIRS, Thread
-from .border import Answer
-from .incoming import Incoming, invalid_field
+from ..state.threads import Thread
+from .border import Answer, Streamed
+from .documents import message_document, thread_document
+from .incoming import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
 from .messages import run_turn
 
-PAGE_SIZE = 20
-MAX_PAGE_SIZE = 100
+MAX_FILTERS = 8
+"""Table Storage takes 15 comparisons in a query, and we need some ourselves."""
+
 _METADATA_FILTER = "metadata."
 
 
@@ -47,18 +47,28 @@ async def list_(services: Services, incoming: Incoming) -> Answer:
     cursor = incoming.query.get("cursor")
     if cursor is not None and not is_id(Kind.THREAD, cursor):
         raise invalid_field("cursor", "must be the next_cursor of an earlier page")
-    metadata = {
-        name.removeprefix(_METADATA_FILTER): text
-        for name, text in incoming.query.items()
-        if name.startswith(_METADATA_FILTER)
-    }
-    if len(metadata) > MAX_METADATA_PAIRS:
-        raise invalid_field(_METADATA_FILTER, f"can filter by {MAX_METADATA_PAIRS} pairs at most")
+    metadata = _metadata_filter(incoming)
     threads = await services.threads.list(
         incoming.owner, limit=limit, after=cursor, metadata=metadata
     )
     next_cursor = threads[-1].thread_id if len(threads) == limit else None
     return Answer({"data": [thread_document(t) for t in threads], "next_cursor": next_cursor})
+
+
+def _metadata_filter(incoming: Incoming) -> dict[str, str]:
+    """The pairs that `metadata.<key>=<text>` in the query ask for."""
+    pairs = {
+        name.removeprefix(_METADATA_FILTER): text
+        for name, text in incoming.query.items()
+        if name.startswith(_METADATA_FILTER)
+    }
+    if len(pairs) > MAX_FILTERS:
+        raise invalid_field("metadata", f"can filter by {MAX_FILTERS} pairs at most")
+    for key, text in pairs.items():
+        if not 0 < len(key) <= MAX_METADATA_KEY or len(text) > MAX_METADATA_TEXT:
+            reason = f"takes keys of 1 to {MAX_METADATA_KEY} and texts of up to {MAX_METADATA_TEXT}"
+            raise invalid_field(f"{_METADATA_FILTER}{key[:200]}", reason)
+    return pairs
 
 
 async def get(services: Services, incoming: Incoming) -> Answer:
@@ -91,36 +101,14 @@ async def list_messages(services: Services, incoming: Incoming) -> Answer:
     page = await services.foundry.messages(
         _backing(thread), limit=limit, cursor=incoming.query.get("cursor")
     )
-    data = [_message_document(message) for message in page.messages]
+    data = [message_document(message) for message in page.messages]
     return Answer({"data": data, "next_cursor": page.next_cursor})
 
 
-async def send_message(services: Services, incoming: Incoming) -> Answer:
+async def send_message(services: Services, incoming: Incoming) -> Answer | Streamed:
     """Answer a message on a thread."""
     return await run_turn(services, incoming, incoming.path["thread_id"])
 
 
 def _backing(thread: Thread) -> Backing:
     return Backing(thread.conversation_id, thread.last_response_id)
-
-
-def thread_document(thread: Thread) -> dict[str, Any]:
-    """A thread as callers see it."""
-    return {
-        "thread_id": thread.thread_id,
-        "agent_id": thread.agent_id,
-        "created_at": _moment(thread.created_at),
-        "last_accessed": _moment(thread.last_accessed),
-        "expires_at": _moment(thread.expires_at),
-        "message_count": thread.message_count,
-        "total_tokens": thread.total_tokens,
-        "metadata": dict(thread.metadata),
-    }
-
-
-def _message_document(message: Message) -> dict[str, Any]:
-    return {**asdict(message), "created_at": _moment(message.created_at)}
-
-
-def _moment(moment: datetime | None) -> str | None:
-    return moment.isoformat() if moment else None

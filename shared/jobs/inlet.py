@@ -16,8 +16,9 @@ from pydantic import ValidationError
 from ulid import ULID
 
 from ..contract import QueuedJob
+from ..foundry.errors import InvalidRequestError
 from ..problems import problem_from
-from ..state.errors import DocumentTooLargeError, RowMissingError
+from ..state.errors import StateError, StorageUnavailableError
 from ..state.keys import Kind
 from ..state.lanes import Clock
 from ..state.rejected import record_rejected
@@ -74,18 +75,19 @@ class Inlet:
         except ValidationError as error:
             reasons = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             await self._reject(message, "; ".join(reasons))
-        except (RowMissingError, DocumentTooLargeError) as error:
+        except StorageUnavailableError:
+            raise
+        except (StateError, InvalidRequestError) as error:
             await self._reject(message, problem_from(error).detail)
 
     async def _reject(self, message: InletMessage, reason: str) -> None:
         log.error("Message %s is not a job and goes to poison: %s", message.message_id, reason)
-        text = message.body.decode(errors="replace")
         await record_rejected(
             self._table,
             queue=self._queue,
             message_id=message.message_id,
-            body=text,
+            body=message.body.decode(errors="replace"),
             reason=reason,
             at=self._clock(),
         )
-        await self._queues.reject(self._queue, text)
+        await self._queues.reject(self._queue, message.body)

@@ -6,6 +6,7 @@ does not depend on the work, and losing, doubling or delaying one does no harm.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import math
@@ -13,7 +14,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
-from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from ..state.errors import StorageUnavailableError
@@ -39,7 +39,7 @@ class WakeUp:
         """Read a message.
 
         Raises:
-            ValueError: if it is not one that `to_text` wrote.
+            ValueError: if it is not one that `to_body` wrote.
         """
         document = json.loads(body)
         try:
@@ -47,9 +47,9 @@ class WakeUp:
         except (KeyError, TypeError) as error:
             raise ValueError("not a wake-up") from error
 
-    def to_text(self) -> str:
-        """The message's text."""
-        return json.dumps({"owner": self.owner, "lane": self.lane})
+    def to_body(self) -> bytes:
+        """The message's body."""
+        return json.dumps({"owner": self.owner, "lane": self.lane}).encode()
 
 
 class Queues(Protocol):
@@ -59,7 +59,7 @@ class Queues(Protocol):
         """Wake a worker for a lane, not before ``delay_seconds`` have passed."""
         ...
 
-    async def reject(self, queue: str, body: str) -> None:
+    async def reject(self, queue: str, body: bytes) -> None:
         """Put a message that cannot be run where operators look: the queue's poison twin."""
         ...
 
@@ -78,14 +78,15 @@ class AzureQueues:
 
     async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
         """See `Queues.wake`."""
-        await self._put(self._lanes_queue, WakeUp(owner, lane).to_text(), math.ceil(delay_seconds))
+        body = WakeUp(owner, lane).to_body()
+        await self._put(self._lanes_queue, body, math.ceil(delay_seconds))
 
-    async def reject(self, queue: str, body: str) -> None:
+    async def reject(self, queue: str, body: bytes) -> None:
         """See `Queues.reject`."""
         await self._put(queue + POISON_SUFFIX, body)
 
-    async def _put(self, queue: str, text: str, delay: int = 0) -> None:
-        client = self._client(queue)
+    async def _put(self, queue: str, body: bytes, delay: int = 0) -> None:
+        client, text = self._client(queue), base64.b64encode(body).decode()
         try:
             try:
                 await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
@@ -100,9 +101,7 @@ class AzureQueues:
 
     def _client(self, queue: str) -> QueueClient:
         if queue not in self._clients:
-            self._clients[queue] = self._service.get_queue_client(
-                queue, message_encode_policy=TextBase64EncodePolicy()
-            )
+            self._clients[queue] = self._service.get_queue_client(queue)
         return self._clients[queue]
 
     async def aclose(self) -> None:

@@ -9,64 +9,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
-from ..contract import TurnOptions
+from ..config import JobSettings
 from ..foundry.errors import FoundryError
-from ..foundry.models import TurnResult
-from ..problems import problem_from
-from ..state.documents import CHUNK_BYTES
-from ..state.errors import LaneBusyError, LeaseLostError, RowChangedError, RowMissingError
-from ..state.jobs import Jobs, JobStatus, WaitingJob, job_change
-from ..state.keys import Kind, is_id, new_id, newest_first
-from ..state.lanes import Clock, Lanes, head_sequence
-from ..state.table import Action, Change, Row
-from ..state.turns import Inlet
-from ..turns import Outcome, TurnCommand, Turns, lease_seconds
+from ..problems import INTERNAL_ERROR
+from ..state.errors import (
+    LaneBusyError,
+    LeaseLostError,
+    RowChangedError,
+    RowMissingError,
+    StorageUnavailableError,
+)
+from ..state.jobs import Jobs, JobStatus
+from ..state.keys import Kind, new_id, newest_first
+from ..state.lanes import Clock, Lanes, has_waiting
+from ..state.table import Change, Row
+from ..turns import Outcome, Turns
 from .queue import Queues, WakeUp
-
-MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
-"""For all answers of a job together; its row can hold 1 MiB."""
+from .steps import End, Run, Step, Wait
 
 log = logging.getLogger(__name__)
 
+STORAGE_PAUSE_SECONDS = 30.0
+"""A lane whose storage does not answer is tried again after this, without using up its tries."""
 
-@dataclass(frozen=True, slots=True)
-class Step:
-    """The next message of the job at the head of a lane."""
-
-    owner: str
-    lane: str
-    lane_row: Row
-    head: WaitingJob
-
-    @property
-    def number(self) -> int:
-        """Counted from 0."""
-        return self.head.messages_done
-
-    @property
-    def is_last(self) -> bool:
-        """Whether the job ends with this message."""
-        return self.number + 1 == len(self.head.work["messages"])
-
-    @property
-    def answer_bytes(self) -> int:
-        """The job's row has room for this much of each answer."""
-        return MAX_ANSWERS_BYTES // len(self.head.work["messages"])
-
-    def command(self, seconds: float) -> TurnCommand:
-        """The turn that this step is."""
-        options = TurnOptions.model_validate(self.head.work["options"])
-        return TurnCommand(
-            owner=self.owner,
-            request=options.turn_request(self.head.work["messages"][self.number]),
-            seconds=seconds,
-            thread_id=self.lane if is_id(Kind.THREAD, self.lane) else None,
-            inlet=Inlet.JOB,
-            job_id=self.head.job_id,
-        )
+MAX_DELAY_SECONDS = 6 * 86_400.0
+"""Queue Storage hides a message for 7 days at most."""
 
 
 class Runner:
@@ -80,105 +48,116 @@ class Runner:
         queues: Queues,
         *,
         clock: Clock,
-        turn_seconds: float,
+        settings: JobSettings,
     ) -> None:
         self._turns = turns
         self._jobs = jobs
         self._lanes = lanes
         self._queues = queues
         self._clock = clock
-        self._turn_seconds = turn_seconds
+        self._turn_seconds = settings.turn_timeout
+        self._queue = settings.lanes_queue
+
+    async def receive(self, body: bytes) -> None:
+        """Take a message of the lanes queue."""
+        try:
+            wake_up = WakeUp.parse(body)
+        except ValueError:
+            log.error("A message on %s is not a wake-up and goes to poison", self._queue)  # noqa: TRY400
+            await self._queues.reject(self._queue, body)
+        else:
+            await self.drain(wake_up)
+
+    async def receive_poison(self, body: bytes) -> None:
+        """Take a wake-up that failed too often: its job ends, and its lane moves on."""
+        try:
+            wake_up = WakeUp.parse(body)
+        except ValueError:
+            log.error("A message that is not a wake-up was thrown away: %r", body[:200])  # noqa: TRY400
+        else:
+            await self.fail_head(wake_up)
 
     async def drain(self, wake_up: WakeUp) -> None:
-        """Run what waits in a lane.
+        """Run what waits in a lane, and see to it that the rest is run later.
 
         A lane that somebody else holds is looked at again when their lease ends: by then they
         have moved on, or died.
+
+        Raises:
+            StorageUnavailableError: if not even a later try could be arranged.
         """
-        while step := await self._next(wake_up):
+        try:
+            pause = await self._drain(wake_up)
+        except LaneBusyError as busy:
+            pause = busy.retry_after
+        except LeaseLostError:
+            log.warning("Lane %s was taken over by another worker", wake_up.lane)
+            return
+        except StorageUnavailableError as error:
+            log.warning("Lane %s has to wait: %s", wake_up.lane, error)
+            pause = STORAGE_PAUSE_SECONDS
+        if pause:
+            await self._queues.wake(wake_up.owner, wake_up.lane, min(pause, MAX_DELAY_SECONDS))
+
+    async def _drain(self, wake_up: WakeUp) -> float:
+        """Run the lane until it is empty (0) or has to wait for some seconds."""
+        look_fresh = True
+        while step := await self._next(wake_up, fresh=look_fresh):
+            look_fresh = False
             try:
-                await self._run(step)
+                match step.decide(self._clock()):
+                    case Run():
+                        await self._run(step)
+                    case Wait(seconds):
+                        return seconds
+                    case End(status, problem):
+                        ending = step.ending(status, problem, step.lane_row, self._clock())
+                        await self._lanes.write_seen(step.owner, step.lane_row, {}, ending)
             except RowChangedError:
                 self._lanes.forget(wake_up.owner, step.lane_row.row_key)
-            except LaneBusyError as busy:
-                await self._queues.wake(wake_up.owner, wake_up.lane, busy.retry_after)
-                return
-            except LeaseLostError:
-                log.warning("Job %s was taken over by another worker", step.head.job_id)
-                return
+        return 0.0
 
-    async def _next(self, wake_up: WakeUp) -> Step | None:
-        """The step to take now, first by what we remember of the lane, then by what it says."""
+    async def _next(self, wake_up: WakeUp, *, fresh: bool) -> Step | None:
+        """The step to take now, first by what we remember of the lane, then by what it says.
+
+        Not ``fresh`` is enough where we ourselves wrote the lane last: whoever writes after us
+        wakes it again.
+        """
         row_key = newest_first(wake_up.lane)
-        for fresh in (False, True):
+        for again in (False, True):
             try:
-                row = await self._lanes.read(wake_up.owner, row_key, fresh=fresh)
+                row = await self._lanes.read(wake_up.owner, row_key, fresh=again)
             except RowMissingError:
                 return None
             if head := await self._jobs.head(wake_up.owner, wake_up.lane, row):
                 return Step(wake_up.owner, wake_up.lane, row, head)
+            if not fresh and not has_waiting(row):
+                return None
         return None
 
     async def _run(self, step: Step) -> None:
         turn_id = new_id(Kind.TURN)
-        command = step.command(self._turn_seconds)
-        starting = job_change(
-            step.head.job_id, status=JobStatus.RUNNING.value, started_at=self._clock()
-        )
         lease = await self._lanes.take_seen(
-            step.owner,
-            step.lane_row,
-            turn_id,
-            lease_seconds(command),
-            [starting] if step.number == 0 else [],
+            step.owner, step.lane_row, turn_id, step.starting(self._clock())
         )
 
-        def also_commit(outcome: Outcome) -> Sequence[Change]:
-            return self._progress(step, turn_id, outcome)
+        def also_commit(outcome: Outcome, lane_row: Row) -> Sequence[Change]:
+            return step.finishing(turn_id, outcome, lane_row, self._clock())
 
         try:
-            await self._turns.run_leased(turn_id, command, lease, also_commit)
+            await self._turns.run_leased(step.command(self._turn_seconds), lease, also_commit)
         except FoundryError as error:
-            log.warning("Job %s failed: %s", step.head.job_id, error.code)
+            log.warning("Job %s: an attempt failed: %s", step.head.job_id, error.code)
 
-    def _progress(self, step: Step, turn_id: str, outcome: Outcome) -> list[Change]:
-        """What a message's end changes: the job's row, its box, and the lane's head."""
-        if isinstance(outcome, FoundryError):
-            problem = problem_from(outcome).to_json(outcome.request_id)
-            return self._end(step, JobStatus.FAILED, problem=problem)
-        done: dict[str, Any] = {
-            "messages_done": step.number + 1,
-            "results": {step.number: result_document(outcome, turn_id, step.answer_bytes)},
-        }
-        if step.is_last:
-            return self._end(step, JobStatus.SUCCEEDED, **done)
-        return [
-            job_change(step.head.job_id, **done),
-            Change(Action.MERGE, step.head.box_key, {"messages_done": step.number + 1}),
-        ]
-
-    def _end(self, step: Step, status: JobStatus, **outcome: Any) -> list[Change]:
-        ended = job_change(
-            step.head.job_id, status=status.value, finished_at=self._clock(), **outcome
-        )
-        next_head = {"job_head": head_sequence(step.lane_row) + 1}
-        return [
-            ended,
-            Change(Action.DELETE, step.head.box_key),
-            Change(Action.MERGE, step.lane_row.row_key, next_head),
-        ]
-
-
-def result_document(result: TurnResult, turn_id: str, most_bytes: int) -> dict[str, Any]:
-    """An answer as the job's row keeps it, cut where it would not fit."""
-    kept = result.content.encode()[:most_bytes].decode(errors="ignore")
-    return {
-        "turn_id": turn_id,
-        "content": kept,
-        "truncated": len(kept) < len(result.content),
-        "finish_reason": result.finish_reason.value,
-        "model": result.model,
-        "agent_id": result.agent_id,
-        "tools_used": list(result.tools_used),
-        "usage": result.usage,
-    }
+    async def fail_head(self, wake_up: WakeUp) -> None:
+        """End the job at the head of a lane that failed too often to be tried again."""
+        while step := await self._next(wake_up, fresh=True):
+            ending = step.ending(JobStatus.FAILED, INTERNAL_ERROR, step.lane_row, self._clock())
+            try:
+                await self._lanes.write_seen(step.owner, step.lane_row, {}, ending)
+            except RowChangedError:
+                self._lanes.forget(wake_up.owner, step.lane_row.row_key)
+                continue
+            log.error("Job %s failed for a reason nobody foresaw", step.head.job_id)
+            break
+        await self._queues.wake(wake_up.owner, wake_up.lane)

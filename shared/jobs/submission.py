@@ -6,16 +6,19 @@ makes it start soon.
 
 from __future__ import annotations
 
-from datetime import datetime
+import logging
+from datetime import timedelta
 from typing import Any
 
-from ..contract import SubmitJob, TurnOptions
-from ..state.errors import RowExistsError
+from ..contract import DEFAULT_MAX_ATTEMPTS, SubmitJob, TurnOptions
+from ..state.errors import RowExistsError, StorageUnavailableError
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
 from ..state.threads import Thread, Threads
 from .queue import Queues
+
+log = logging.getLogger(__name__)
 
 
 class Submission:
@@ -31,40 +34,56 @@ class Submission:
         """Accept a job; once this returns, it will run.
 
         Raises:
+            InvalidRequestError: for an image or response format that cannot be used.
             RowMissingError: if the owner has no such thread.
             DocumentTooLargeError: if the messages do not fit into a row.
-            StorageUnavailableError: if the job could not be kept, or no worker woken.
+            StorageUnavailableError: if the job could not be kept.
         """
-        thread_id = body.thread_id
+        body.turn_request("")  # what cannot be sent is refused now, not when the job runs
+        thread_id, new_thread = body.thread_id, None
         if thread_id is not None:
             await self._threads.get(owner, thread_id)
         elif body.new_thread or len(body.texts) > 1:
-            thread_id = await self._start_thread(owner, body)
+            new_thread = self._new_thread(owner, body)
+            thread_id = new_thread.thread_id
+        now = self._clock()
         job = Job(
             job_id=job_id or new_id(Kind.JOB),
             owner=owner,
             status=JobStatus.QUEUED,
-            created_at=self._clock(),
+            created_at=now,
             thread_id=thread_id,
             messages_total=len(body.texts),
+            not_before=body.not_before,
+            expires_at=now + timedelta(seconds=body.expires_in) if body.expires_in else None,
             metadata=body.metadata,
         )
         try:
-            await self._jobs.submit(job, work_document(body))
+            await self._jobs.submit(job, work_document(body), new_thread)
         except RowExistsError:
             job = await self._jobs.get(owner, job.job_id)
-        await self._queues.wake(owner, job.lane)
+        await self._wake(job)
         return job
 
-    async def _start_thread(self, owner: str, body: SubmitJob) -> str:
-        """Keep a thread that gets its place in Foundry when its first message is sent."""
-        now: datetime = self._clock()
-        thread = Thread(new_id(Kind.THREAD), owner, now, now, metadata=body.metadata)
-        await self._threads.add(thread)
-        return thread.thread_id
+    async def _wake(self, job: Job) -> None:
+        """Make the job start soon; if the queue cannot be reached, the sweeper finds the lane."""
+        try:
+            await self._queues.wake(job.owner, job.lane)
+        except StorageUnavailableError as error:
+            log.warning("Job %s waits for the sweeper: %s", job.job_id, error)
+
+    def _new_thread(self, owner: str, body: SubmitJob) -> Thread:
+        """A thread that gets its place in Foundry when its first message is sent."""
+        now = self._clock()
+        return Thread(new_id(Kind.THREAD), owner, now, now, metadata=body.metadata)
 
 
 def work_document(body: SubmitJob) -> dict[str, Any]:
     """The work of a job as its box row keeps it."""
     options = body.model_dump(include=set(TurnOptions.model_fields), exclude_defaults=True)
-    return {"messages": body.texts, "options": options}
+    document: dict[str, Any] = {"messages": body.texts, "options": options}
+    if body.max_attempts != DEFAULT_MAX_ATTEMPTS:
+        document["max_attempts"] = body.max_attempts
+    if body.stop_lane_on_failure:
+        document["stop_lane_on_failure"] = True
+    return document

@@ -19,9 +19,11 @@ from azure.core.exceptions import (
     HttpResponseError,
     ResourceNotFoundError,
 )
+from azure.core.pipeline import PipelineResponse
 from azure.data.tables import EdmType, EntityProperty, TableEntity, TableErrorCode, UpdateMode
 from azure.data.tables.aio import TableClient
 
+from .clock import StorageClock
 from .errors import (
     RowChangedError,
     RowExistsError,
@@ -41,13 +43,19 @@ PAGE_ROWS = 1000
 class AzureTable:
     """A table of Azure Table Storage, made on first use where it does not exist yet."""
 
-    def __init__(self, client: TableClient) -> None:
+    def __init__(self, client: TableClient, clock: StorageClock) -> None:
         self._client = client
+        self._clock = clock
+
+    def _observe(self, response: PipelineResponse[Any, Any]) -> None:
+        self._clock.observe(response.http_response.headers.get("Date"))
 
     async def get(self, partition: str, row_key: str) -> Row | None:
         """See `Table.get`."""
         try:
-            entity = await self._client.get_entity(partition, row_key, retry_total=READ_RETRIES)
+            entity = await self._client.get_entity(
+                partition, row_key, retry_total=READ_RETRIES, raw_response_hook=self._observe
+            )
         except ResourceNotFoundError:
             return None
         except AzureError as error:
@@ -64,7 +72,10 @@ class AzureTable:
         if where:
             condition += f" and {where}"
         pages = self._client.query_entities(
-            condition, results_per_page=min(limit, PAGE_ROWS), retry_total=READ_RETRIES
+            condition,
+            results_per_page=min(limit, PAGE_ROWS),
+            retry_total=READ_RETRIES,
+            raw_response_hook=self._observe,
         )
         rows: list[Row] = []
         try:
@@ -85,26 +96,33 @@ class AzureTable:
             try:
                 return await self._submit(partition, changes)
             except StorageUnavailableError:
-                if etag := await self._landed(partition, changes[0]):
+                if etag := await self._landed(partition, changes):
                     return etag
                 if attempt == WRITE_ATTEMPTS:
                     raise
             except StateError:
-                if attempt > 1 and (etag := await self._landed(partition, changes[0])):
+                if attempt > 1 and (etag := await self._landed(partition, changes)):
                     return etag
                 raise
             await asyncio.sleep(backoff * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             backoff *= 2
         raise AssertionError("unreachable: the last attempt returns or raises")
 
-    async def _landed(self, partition: str, change: Change) -> str | None:
-        """The ETag of a change's row if the change is in it, else None."""
-        row = await self.get(partition, change.row_key)
-        if row is None or change.action is Action.DELETE:
+    async def _landed(self, partition: str, changes: Sequence[Change]) -> str | None:
+        """The ETag of the first change's row if the changes were made, else None.
+
+        They were made together, so one that only we can have made stands for all: an insert,
+        whose key is new, before a change that writes ids of its own.
+        """
+        witness = next((c for c in changes if c.action is Action.INSERT), changes[0])
+        row = await self.get(partition, witness.row_key)
+        if row is None or witness.action is Action.DELETE:
             return None
-        written = {name: value for name, value in change.values.items() if value is not None}
-        same = all(row.values.get(name) == value for name, value in written.items())
-        return row.etag if same else None
+        written = {name: value for name, value in witness.values.items() if value is not None}
+        if any(row.values.get(name) != value for name, value in written.items()):
+            return None
+        first = row if witness is changes[0] else await self.get(partition, changes[0].row_key)
+        return first.etag if first else None
 
     async def _submit(self, partition: str, changes: Sequence[Change]) -> str:
         try:
@@ -115,21 +133,44 @@ class AzureTable:
         except AzureError as error:
             raise _translate(error) from error
         await self._create()
-        return await self._submit(partition, changes)
+        try:
+            return await self._send(partition, changes)
+        except AzureError as error:
+            raise _translate(error) from error
 
     async def _send(self, partition: str, changes: Sequence[Change]) -> str:
         """One request; a lone change goes without the envelope of a transaction."""
         client = self._client
         if len(changes) > 1:
             operations = [_operation(partition, change) for change in changes]
-            return _etag((await client.submit_transaction(operations, retry_total=0))[0])
+            return _etag(
+                (
+                    await client.submit_transaction(
+                        operations, retry_total=0, raw_response_hook=self._observe
+                    )
+                )[0]
+            )
         _, entity, options = _operation(partition, changes[0])
         if changes[0].action is Action.INSERT:
-            return _etag(await client.create_entity(entity, retry_total=0))
+            return _etag(
+                await client.create_entity(entity, retry_total=0, raw_response_hook=self._observe)
+            )
+        if changes[0].action is Action.UPSERT:
+            hook = self._observe
+            replace = UpdateMode.REPLACE
+            return _etag(
+                await client.upsert_entity(entity, replace, retry_total=0, raw_response_hook=hook)
+            )
         if changes[0].action is Action.DELETE:
-            await client.delete_entity(entity, retry_total=0, **options)
+            await client.delete_entity(
+                entity, retry_total=0, raw_response_hook=self._observe, **options
+            )
             return ""
-        return _etag(await client.update_entity(entity, retry_total=0, **options))
+        return _etag(
+            await client.update_entity(
+                entity, retry_total=0, raw_response_hook=self._observe, **options
+            )
+        )
 
     async def _create(self) -> None:
         try:
@@ -159,6 +200,7 @@ def _operation(partition: str, change: Change) -> tuple[str, dict[str, Any], dic
 
 _OPERATIONS = {
     Action.INSERT: "create",
+    Action.UPSERT: "upsert",
     Action.REPLACE: "update",
     Action.MERGE: "update",
     Action.DELETE: "delete",

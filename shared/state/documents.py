@@ -22,7 +22,8 @@ def document_values(document: Mapping[str, Any], name: str) -> dict[str, Value]:
     Raises:
         DocumentTooLargeError: if it has more than `MAX_DOCUMENT_BYTES`.
     """
-    content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    content = text.encode(errors="replace")  # a model may break a surrogate pair in two
     if len(content) > MAX_DOCUMENT_BYTES:
         raise DocumentTooLargeError(len(content), MAX_DOCUMENT_BYTES)
     chunks = range(0, len(content), CHUNK_BYTES)

@@ -6,6 +6,7 @@ StateError
 ├── RowMissingError          a row to change or read is not there
 ├── DocumentTooLargeError    a document does not fit into a row
 ├── MetadataFullError        a thread would have more metadata than it may
+├── JobEndedError            a job has ended already
 ├── LaneBusyError            somebody else holds the lane's lease (`retry_after`)
 ├── LeaseLostError           our lease ran out and somebody else took over
 └── StorageUnavailableError  the service cannot be reached, refuses us, or is overloaded
@@ -42,6 +43,13 @@ class MetadataFullError(StateError):
 
     def __init__(self, most: int) -> None:
         super().__init__(f"A thread has at most {most} metadata pairs; remove some first.")
+
+
+class JobEndedError(StateError):
+    """A job has ended already."""
+
+    def __init__(self, status: str) -> None:
+        super().__init__(f"The job has ended already; it is {status}.")
 
 
 class LaneBusyError(StateError):

@@ -8,19 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
 from .documents import document_values, read_document
-from .errors import RowChangedError, RowMissingError, StateError
-from .keys import Kind, box_key, identifier, is_id, newest_first, partition_key
+from .errors import JobEndedError, RowChangedError, RowMissingError, StateError
+from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
 from .lanes import Lanes, has_waiting, head_sequence
-from .table import Action, Change, Row, Table, Value
+from .markers import mark_lane
+from .table import Action, Change, Row, Table, Value, equals
+from .threads import Thread
 
 _WORK = "work"
 """Name of the document in a box row."""
+
+MARKED = "lane_marked"
+"""Property of a lane that the sweeper knows of."""
 
 
 class JobStatus(StrEnum):
@@ -30,11 +35,13 @@ class JobStatus(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
 
     @property
     def is_terminal(self) -> bool:
         """Whether the job has ended."""
-        return self in {JobStatus.SUCCEEDED, JobStatus.FAILED}
+        return self not in {JobStatus.QUEUED, JobStatus.RUNNING}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +55,20 @@ class Job:
     thread_id: str | None = None
     messages_total: int = 1
     messages_done: int = 0
+    attempts: int = 0
+    """How often a message of the job has failed."""
+    not_before: datetime | None = None
+    expires_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    cancel_requested: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     results: tuple[dict[str, Any], ...] = ()
     """One document a finished message."""
     problem: dict[str, Any] | None = None
+    """Why the job failed, or its last attempt."""
+    sequence: int = 1
+    """Its place in its lane."""
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Job:
@@ -68,14 +83,19 @@ class Job:
             thread_id=values.get("thread_id"),
             messages_total=values["messages_total"],
             messages_done=values["messages_done"],
+            attempts=values.get("attempts", 0),
+            not_before=values.get("not_before"),
+            expires_at=values.get("expires_at"),
             started_at=values.get("started_at"),
             finished_at=values.get("finished_at"),
+            cancel_requested=values.get("cancel_requested", False),
             metadata=json.loads(values["metadata"]),
             results=tuple(result for result in results if result is not None),
             problem=json.loads(values["problem"]) if "problem" in values else None,
+            sequence=values["sequence"],
         )
 
-    def to_values(self) -> dict[str, Value | None]:
+    def to_values(self, sequence: int) -> dict[str, Value | None]:
         """The properties of a new job's row, a lane's aside."""
         return {
             "status": self.status.value,
@@ -83,7 +103,10 @@ class Job:
             "thread_id": self.thread_id,
             "messages_total": self.messages_total,
             "messages_done": 0,
+            "not_before": self.not_before,
+            "expires_at": self.expires_at,
             "metadata": json.dumps(dict(self.metadata), ensure_ascii=False),
+            "sequence": sequence,
         }
 
     @property
@@ -97,9 +120,38 @@ class WaitingJob:
     """The job at the head of a lane, with the work it brings."""
 
     job_id: str
-    box_key: str
+    box: Row
     work: dict[str, Any]
-    messages_done: int
+
+    @property
+    def messages_done(self) -> int:
+        """How many of its messages are answered."""
+        return int(self.box.values["messages_done"])
+
+    @property
+    def attempts(self) -> int:
+        """How often a message of it has failed."""
+        return int(self.box.values.get("attempts", 0))
+
+    @property
+    def not_before(self) -> datetime | None:
+        """When it may run."""
+        return self.box.values.get("not_before")
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When it is of no use any more, if it has not begun."""
+        return self.box.values.get("expires_at")
+
+    @property
+    def begun(self) -> bool:
+        """Whether a worker has taken it up, even one that died."""
+        return bool(self.box.values.get("begun"))
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it must not go on."""
+        return bool(self.box.values.get("cancelled"))
 
 
 class Jobs:
@@ -122,60 +174,113 @@ class Jobs:
             raise RowMissingError(f"There is no job {job_id}.")
         return Job.from_row(owner, row)
 
-    async def submit(self, job: Job, work: dict[str, Any]) -> None:
+    async def list(
+        self, owner: str, *, limit: int, after: str | None, status: JobStatus | None
+    ) -> list[Job]:
+        """Up to ``limit`` jobs, newest first, that follow ``after`` and have ``status``."""
+        where = equals("status", status.value) if status else ""
+        start = newest_first(after) if after else f"{Kind.JOB}:"
+        end = f"{Kind.JOB}{AFTER_COLON}"
+        rows = await self._table.scan(partition_key(owner), start, end, limit=limit, where=where)
+        return [Job.from_row(owner, row) for row in rows]
+
+    async def submit(
+        self, job: Job, work: dict[str, Any], new_thread: Thread | None = None
+    ) -> None:
         """Keep a job and its place at the end of its lane, in one transaction.
+
+        ``new_thread`` is the job's thread where it does not exist yet.
 
         Raises:
             RowMissingError: if the job's thread does not exist.
+            RowExistsError: if the job was submitted before.
             DocumentTooLargeError: if the work does not fit into a row.
         """
-        if job.thread_id is None:
-            await self._write(job, work, sequence=1, lane_values={"job_head": 1, "job_tail": 1})
+        document = document_values(work, _WORK)
+        if job.thread_id is None or new_thread is not None:
+            await mark_lane(self._table, job.owner, job.lane, job.created_at)
+            await self._start_lane(job, document, new_thread)
             return
         row_key = newest_first(job.thread_id)
         row = await self._lanes.read(job.owner, row_key)
         while True:
+            if not row.values.get(MARKED):
+                await mark_lane(self._table, job.owner, job.lane, job.created_at)
             tail = int(row.values.get("job_tail", 0)) + 1
-            advance = Change(Action.MERGE, row_key, {"job_tail": tail}, row.etag)
+            advance: dict[str, Value] = {"job_tail": tail, MARKED: True}
             try:
-                await self._write(job, work, sequence=tail, thread_change=advance)
+                await self._lanes.write(job.owner, row, advance, _rows(job, document, tail))
             except RowChangedError:
                 row = await self._lanes.read(job.owner, row_key, fresh=True)
             else:
-                self._lanes.forget(job.owner, row_key)
                 return
 
-    async def _write(
-        self,
-        job: Job,
-        work: dict[str, Any],
-        *,
-        sequence: int,
-        lane_values: Mapping[str, Value] | None = None,
-        thread_change: Change | None = None,
+    async def _start_lane(
+        self, job: Job, document: Mapping[str, Value], new_thread: Thread | None
     ) -> None:
-        values = {**job.to_values(), **(lane_values or {})}
-        box = {"job_id": job.job_id, "messages_done": 0, **document_values(work, _WORK)}
-        changes = [
-            Change(Action.INSERT, newest_first(job.job_id), values),
-            Change(Action.INSERT, box_key(job.lane, sequence), box),
-        ]
-        if thread_change:
-            changes.append(thread_change)
-        await self._table.write(partition_key(job.owner), changes)
+        """Keep a job that is the first of its lane, together with the lane."""
+        lane: dict[str, Value | None] = {"job_head": 1, "job_tail": 1, MARKED: True}
+        job_row, box_row = _rows(job, document, 1)
+        if new_thread is None:
+            first = replace(job_row, values={**job_row.values, **lane})
+            changes = [first, box_row]
+        else:
+            thread_values = {**new_thread.to_values(), **lane}
+            first = Change(Action.INSERT, newest_first(new_thread.thread_id), thread_values)
+            changes = [first, job_row, box_row]
+        etag = await self._table.write(partition_key(job.owner), changes)
+        kept = {name: value for name, value in first.values.items() if value is not None}
+        self._lanes.remember(job.owner, Row(first.row_key, etag, kept))
 
     async def head(self, owner: str, lane: str, row: Row) -> WaitingJob | None:
         """The job whose turn it is in a lane, given the lane's row; None if none waits."""
         if not has_waiting(row):
             return None
-        key = box_key(lane, head_sequence(row))
-        box = await self._table.get(partition_key(owner), key)
+        box = await self._table.get(partition_key(owner), box_key(lane, head_sequence(row)))
         if box is None:
             return None
         work = read_document(box.values, _WORK)
         if work is None:
-            raise StateError(f"The box row {key} holds no work.")
-        return WaitingJob(box.values["job_id"], key, work, box.values["messages_done"])
+            raise StateError(f"The box row {box.row_key} holds no work.")
+        return WaitingJob(box.values["job_id"], box, work)
+
+    async def cancel(self, owner: str, job_id: str) -> Job:
+        """Cancel a job: one that waits never runs, one that runs stops where that is possible.
+
+        Raises:
+            RowMissingError: if the owner has no such job.
+            JobEndedError: if it has ended already.
+        """
+        while True:
+            job = await self.get(owner, job_id)
+            if job.status is JobStatus.CANCELLED:
+                return job
+            if job.status.is_terminal:
+                raise JobEndedError(job.status.value)
+            changes = [
+                Change(Action.MERGE, box_key(job.lane, job.sequence), {"cancelled": True}),
+                job_change(job_id, cancel_requested=True),
+            ]
+            try:
+                await self._table.write(partition_key(owner), changes)
+            except RowMissingError:  # it ended in between, and its box row is gone
+                continue
+            return await self.get(owner, job_id)
+
+
+def _rows(job: Job, document: Mapping[str, Value], sequence: int) -> list[Change]:
+    """The job row and the box row of a new job."""
+    box: dict[str, Value | None] = {
+        "job_id": job.job_id,
+        "messages_done": 0,
+        "not_before": job.not_before,
+        "expires_at": job.expires_at,
+        **document,
+    }
+    return [
+        Change(Action.INSERT, newest_first(job.job_id), job.to_values(sequence)),
+        Change(Action.INSERT, box_key(job.lane, sequence), box),
+    ]
 
 
 def job_change(

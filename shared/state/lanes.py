@@ -22,10 +22,26 @@ from .table import Action, Change, Row, Table, Value
 REMEMBERED_ROWS = 10_000
 """About 10 MB; the rows used longest ago are forgotten first."""
 
+LEASE_SECONDS = 60.0
+"""How long a lease lasts; whoever needs longer renews it (`keeper`)."""
+
+UNSETTLED = "unsettled"
+"""Property of a thread whose last turn may have left something in Foundry."""
+
+EXPIRES_AT = "thread_expires_at"
+"""Property of a thread that ends by itself."""
+
 HIDDEN = "hidden"
 """Property of a lane that is being deleted: from now on it counts as missing."""
 
 Clock = Callable[[], datetime]
+
+ChangesFor = Callable[[Row], Sequence[Change]]
+"""What to write together with a lane's row, given the row as it stands before."""
+
+
+def _no_changes(_: Row) -> Sequence[Change]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +52,8 @@ class Lease:
     holder: str
     row: Row
     """The lane's row as our lease left it."""
+    taken_over: bool = False
+    """The holder before us never released: their turn may have left something behind."""
 
     @property
     def fence(self) -> int:
@@ -60,11 +78,17 @@ class Lanes:
         row = None if fresh else self._remembered.get((owner, row_key))
         if row is None:
             row = await self._table.get(partition_key(owner), row_key)
-        if row is None or row.values.get(HIDDEN):
+        if row is None or self._is_gone(row):
             self.forget(owner, row_key)
             raise RowMissingError(f"There is no row {row_key}.")
         self.remember(owner, row)
         return row
+
+    def _is_gone(self, row: Row) -> bool:
+        """Whether a lane counts as missing: being deleted, or expired with no job waiting."""
+        expires_at: datetime | None = row.values.get(EXPIRES_AT)
+        expired = expires_at is not None and expires_at <= self._clock() and not has_waiting(row)
+        return expired or bool(row.values.get(HIDDEN))
 
     def remember(self, owner: str, row: Row) -> None:
         """Keep a row that was just read or written."""
@@ -77,8 +101,8 @@ class Lanes:
         """Drop a row that was changed without its new version becoming known."""
         self._remembered.pop((owner, row_key), None)
 
-    async def take(self, owner: str, row_key: str, holder: str, seconds: float) -> Lease:
-        """Lease a lane for at most ``seconds``.
+    async def take(self, owner: str, row_key: str, holder: str) -> Lease:
+        """Lease a lane for `LEASE_SECONDS`.
 
         Raises:
             LaneBusyError: if somebody else holds it.
@@ -89,12 +113,12 @@ class Lanes:
             row = await self.read(owner, row_key, fresh=True)
         while True:
             try:
-                return await self.take_seen(owner, row, holder, seconds)
+                return await self.take_seen(owner, row, holder)
             except RowChangedError:
                 row = await self.read(owner, row_key, fresh=True)
 
     async def take_seen(
-        self, owner: str, row: Row, holder: str, seconds: float, changes: Sequence[Change] = ()
+        self, owner: str, row: Row, holder: str, changes: Sequence[Change] = ()
     ) -> Lease:
         """Lease a lane if its row still is as seen, together with ``changes``.
 
@@ -106,10 +130,40 @@ class Lanes:
             raise LaneBusyError(busy)
         values: dict[str, Value] = {
             "lease_holder": holder,
-            "lease_until": self._clock() + timedelta(seconds=seconds),
+            "lease_until": self._lease_end(),
             "lease_fence": int(row.values.get("lease_fence", 0)) + 1,
         }
-        return Lease(owner, holder, await self._merge(owner, row, values, changes))
+        taken_over = bool(row.values.get("lease_holder"))
+        return Lease(owner, holder, await self._merge(owner, row, values, changes), taken_over)
+
+    def _lease_end(self) -> datetime:
+        return self._clock() + timedelta(seconds=LEASE_SECONDS)
+
+    async def write(
+        self, owner: str, row: Row, values: Mapping[str, Value], changes: Sequence[Change]
+    ) -> Row:
+        """Write into a lane's row what needs no lease, if it still is as seen.
+
+        Raises:
+            RowChangedError: if the row is not as seen any more.
+        """
+        return await self._merge(owner, row, values, changes)
+
+    async def write_seen(
+        self, owner: str, row: Row, values: Mapping[str, Value], changes: Sequence[Change]
+    ) -> Row:
+        """Write a lane that nobody holds, if its row still is as seen, without leasing it.
+
+        Raises:
+            LaneBusyError: if somebody holds it.
+            RowChangedError: if the row is not as seen any more.
+        """
+        if busy := self.busy_seconds(row):
+            raise LaneBusyError(busy)
+        ended: dict[str, Value] = {**values, "lease_holder": ""}
+        if row.values.get("lease_holder"):  # died at a turn that nobody has looked after yet
+            ended[UNSETTLED] = True
+        return await self._merge(owner, row, ended, changes)
 
     def busy_seconds(self, row: Row) -> float:
         """How long the lane's lease still lasts; 0 where nobody holds it."""
@@ -118,21 +172,37 @@ class Lanes:
         until: datetime = row.values["lease_until"]
         return max((until - self._clock()).total_seconds(), 0.0)
 
-    async def release(
-        self, lease: Lease, values: Mapping[str, Value], changes: Sequence[Change] = ()
-    ) -> Row:
-        """Write ``values`` into the lane's row and end the lease, together with ``changes``.
-
-        The row may have been changed in between by somebody who needs no lease (a new job, new
-        metadata); as long as the lease is still ours, that does not matter.
+    async def renew(self, lease: Lease, values: Mapping[str, Value] | None = None) -> Lease:
+        """Lease the lane for another `LEASE_SECONDS`, and write ``values`` into its row.
 
         Raises:
             LeaseLostError: if somebody else took over; nothing is written.
         """
+        renewed = {**(values or {}), "lease_until": self._lease_end()}
+        return replace(lease, row=await self._write_as_holder(lease, renewed, _no_changes))
+
+    async def release(
+        self, lease: Lease, values: Mapping[str, Value], changes: ChangesFor = _no_changes
+    ) -> Row:
+        """Write ``values`` into the lane's row and end the lease, together with ``changes``.
+
+        Raises:
+            LeaseLostError: if somebody else took over; nothing is written.
+        """
+        return await self._write_as_holder(lease, {**values, "lease_holder": ""}, changes)
+
+    async def _write_as_holder(
+        self, lease: Lease, values: Mapping[str, Value], changes: ChangesFor
+    ) -> Row:
+        """Write while the lease is ours.
+
+        The row may have been changed in between by somebody who needs no lease (a new job, new
+        metadata); as long as the lease is still ours, that does not matter.
+        """
         row = lease.row
         while True:
             try:
-                return await self._merge(lease.owner, row, {**values, "lease_holder": ""}, changes)
+                return await self._merge(lease.owner, row, values, changes(row))
             except RowChangedError:
                 row = await self._still_ours(lease)
 

@@ -19,6 +19,8 @@ class Action(StrEnum):
     """What a change does to its row."""
 
     INSERT = "insert"
+    UPSERT = "upsert"
+    """Insert the row, or replace it whatever its version."""
     REPLACE = "replace"
     MERGE = "merge"
     DELETE = "delete"

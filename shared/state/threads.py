@@ -12,7 +12,7 @@ from typing import Any
 
 from .errors import LaneBusyError, MetadataFullError, RowChangedError, RowMissingError
 from .keys import AFTER_COLON, Kind, identifier, is_id, newest_first, partition_key
-from .lanes import HIDDEN, Clock, Lanes, has_waiting
+from .lanes import EXPIRES_AT, HIDDEN, Clock, Lanes, has_waiting
 from .table import Action, Change, Row, Table, Value, equals
 
 MAX_METADATA_PAIRS = 16
@@ -41,6 +41,8 @@ class Thread:
     """The newest response, which the next one continues where there is no conversation."""
     last_item_id: str | None = None
     """The newest conversation item we know of."""
+    unsettled: bool = False
+    """The last turn failed; Foundry may hold something of it that we do not know of."""
     expires_at: datetime | None = None
 
     @classmethod
@@ -59,7 +61,8 @@ class Thread:
             conversation_id=values.get("conversation_id"),
             last_response_id=values.get("last_response_id"),
             last_item_id=values.get("last_item_id"),
-            expires_at=values.get("expires_at"),
+            unsettled=values.get("unsettled", False),
+            expires_at=values.get(EXPIRES_AT),
         )
 
     def to_values(self) -> dict[str, Value | None]:
@@ -73,7 +76,7 @@ class Thread:
             "conversation_id": self.conversation_id,
             "last_response_id": self.last_response_id,
             "last_item_id": self.last_item_id,
-            "expires_at": self.expires_at,
+            EXPIRES_AT: self.expires_at,
             **_metadata_values(self.metadata),
         }
 
@@ -118,11 +121,7 @@ class Threads:
     async def _row(self, owner: str, thread_id: str) -> Row:
         if not is_id(Kind.THREAD, thread_id):
             raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
-        row = await self._lanes.read(owner, newest_first(thread_id), fresh=True)
-        expires_at: datetime | None = row.values.get("expires_at")
-        if expires_at is not None and expires_at <= self._clock():
-            raise RowMissingError("The thread has expired.")
-        return row
+        return await self._lanes.read(owner, newest_first(thread_id), fresh=True)
 
     async def list(
         self, owner: str, *, limit: int, after: str | None, metadata: Mapping[str, str]
@@ -131,8 +130,21 @@ class Threads:
         where = " and ".join(equals(_property(key), text) for key, text in metadata.items())
         start = newest_first(after) if after else f"{Kind.THREAD}:"
         end = f"{Kind.THREAD}{AFTER_COLON}"
-        rows = await self._table.scan(partition_key(owner), start, end, limit=limit, where=where)
-        return [Thread.from_row(owner, row) for row in rows if not row.values.get(HIDDEN)]
+        threads: list[Thread] = []
+        while len(threads) < limit:
+            wanted = limit - len(threads)
+            rows = await self._table.scan(
+                partition_key(owner), start, end, limit=wanted, where=where
+            )
+            threads += [Thread.from_row(owner, row) for row in rows if self._is_visible(row)]
+            if len(rows) < wanted:
+                break
+            start = rows[-1].row_key
+        return threads
+
+    def _is_visible(self, row: Row) -> bool:
+        expires_at: datetime | None = row.values.get(EXPIRES_AT)
+        return not row.values.get(HIDDEN) and (expires_at is None or expires_at > self._clock())
 
     async def merge_metadata(
         self, owner: str, thread_id: str, pairs: Mapping[str, str | None]

@@ -152,7 +152,7 @@ CASES = {
     "the root": missing("GET", ""),
     "a wrong method": Bad("PUT", "threads", 405, "method_not_allowed", json={}),
     "a method for another route": Bad("DELETE", "messages", 405, "method_not_allowed"),
-    "a GET where only POST is": Bad("GET", "jobs", 405, "method_not_allowed"),
+    "a GET where only POST is": Bad("GET", "messages", 405, "method_not_allowed"),
 }
 
 

@@ -32,7 +32,9 @@ class App:
     foundry: ScriptedFoundry = field(default_factory=ScriptedFoundry)
     settings: AppSettings = field(
         default_factory=lambda: AppSettings(
-            foundry=FoundryAgentServiceConfig(endpoint_url=RESOURCE, api_key="secret")
+            foundry=FoundryAgentServiceConfig(
+                endpoint_url=RESOURCE, api_key="secret", max_retries=0
+            )
         )
     )
     _built: list[Services] = field(default_factory=list[Services])
@@ -99,7 +101,7 @@ def identity(token_endpoint: str) -> Iterator[IdentitySettings]:
 @pytest.fixture
 async def project(identity: IdentitySettings) -> AsyncIterator[tuple[App, Services]]:
     """The app at a project endpoint with an agent: threads are conversations."""
-    config = FoundryAgentServiceConfig(endpoint_url=PROJECT, agent_id="helper:3")
+    config = FoundryAgentServiceConfig(endpoint_url=PROJECT, agent_id="helper:3", max_retries=0)
     app = App(settings=AppSettings(foundry=config))
     yield app, app.services(identity)
     await app.aclose()

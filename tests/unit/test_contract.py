@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
@@ -43,9 +43,14 @@ def test_every_option_reaches_the_turn() -> None:
         "top_p": 0.0,
         "metadata": {"k": "v"},
     }
-    assert set(options) == set(TurnOptions.model_fields)
-    turn = SendMessage.model_validate({**HI, **options}).turn_request("Hi")
-    assert asdict(turn) == {"message": "Hi", **options, "tools": ("a",)}
+    shaped = {"images": ["https://x.example/i.png"], "response_format": {"type": "object"}}
+    assert set(options) | set(shaped) == set(TurnOptions.model_fields)
+    turn = SendMessage.model_validate({**HI, **options, **shaped}).turn_request("Hi")
+    plain = replace(turn, parts=(), response_format=None)
+    assert asdict(plain) == {**asdict(TurnRequest("Hi")), **options, "tools": ("a",)}
+    assert [part["image_url"] for part in turn.parts] == shaped["images"]
+    assert turn.response_format is not None
+    assert turn.response_format.to_json()["schema"]["type"] == "object"
 
 
 @pytest.mark.parametrize(

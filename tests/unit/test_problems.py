@@ -38,6 +38,7 @@ FOUNDRY_PROBLEMS = {
 STATE_PROBLEMS: list[tuple[state.StateError, int, str]] = [
     (state.LaneBusyError(4.2), 409, "thread_busy"),
     (state.LeaseLostError("taken over"), 409, "lease_lost"),
+    (state.JobEndedError("failed"), 409, "job_ended"),
     (state.MetadataFullError(16), 422, "metadata_full"),
     (state.DocumentTooLargeError(9, 8), 413, "too_large"),
     (state.StorageUnavailableError("down"), 503, "storage_unavailable"),
@@ -55,7 +56,8 @@ def classes_of(module: object, root: type[Exception]) -> set[type]:
 
 
 def test_no_error_class_is_left_out() -> None:
-    assert classes_of(foundry, foundry.FoundryError) == set(FOUNDRY_PROBLEMS)
+    known = {*FOUNDRY_PROBLEMS, foundry.StreamInterruptedError}
+    assert classes_of(foundry, foundry.FoundryError) == known
     assert classes_of(state, state.StateError) == {type(error) for error, _, _ in STATE_PROBLEMS}
 
 
@@ -67,6 +69,14 @@ def test_a_foundry_error_becomes_its_problem(
     assert (problem.status, problem.code) == expected
     assert problem.detail == "What to do."
     assert problem.retry_after == 1.5
+
+
+def test_a_broken_stream_is_503() -> None:
+    error = foundry.StreamInterruptedError(
+        "Broken.", request_id="r", received="Hel", response_id="resp_1", sequence_number=3
+    )
+    problem = problem_from(error)
+    assert (problem.status, problem.code) == (503, "stream_interrupted")
 
 
 @pytest.mark.parametrize(("error", "status", "code"), STATE_PROBLEMS)

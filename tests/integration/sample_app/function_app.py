@@ -98,7 +98,7 @@ async def continue_stream(req: Request) -> Response:
 
 @app.route("wait-for-disconnect")
 async def wait_for_disconnect(req: Request) -> Response:
-    while not await req.is_disconnected():  # noqa: ASYNC110 (there is no event for it)
+    while not await req.is_disconnected():
         await asyncio.sleep(0.02)
     disconnected.set()
     return Response()

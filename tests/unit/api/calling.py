@@ -26,7 +26,9 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "threads/{thread_id}/messages", threads.list_messages),
     ("POST", "threads/{thread_id}/messages", threads.send_message),
     ("POST", "jobs", jobs.submit),
+    ("GET", "jobs", jobs.list_),
     ("GET", "jobs/{job_id}", jobs.get),
+    ("POST", "jobs/{job_id}/cancel", jobs.cancel),
     ("GET", "health", operations.health),
     ("GET", "metrics", operations.metrics),
 ]

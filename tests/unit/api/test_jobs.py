@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
 import pytest
 
+from shared.contract import SubmitJob
 from shared.jobs.queue import WakeUp
 from shared.services import Services
 from shared.state.keys import Kind, new_id
@@ -48,11 +51,11 @@ async def test_a_failed_job_carries_its_problem(
     app: App, services: Services, api: httpx.AsyncClient
 ) -> None:
     job = await submit(api, messages=["one", "two"])
-    app.foundry.then_fail(500)
+    app.foundry.then_fail(400, {"code": "content_filter"})
     await run(services, job)
     failed = (await api.get(f"jobs/{job['job_id']}")).json()
     assert failed["status"] == "failed"
-    assert failed["problem"]["code"] == "service_unavailable"
+    assert failed["problem"]["code"] == "content_filter"
     assert failed["result"] is None
     assert failed["thread_id"] == job["thread_id"]
 
@@ -93,3 +96,178 @@ async def test_a_wrong_job_is_refused_and_nothing_is_stored(
 
 async def test_work_too_large_to_keep_is_413(api: httpx.AsyncClient) -> None:
     assert_problem(await api.post("jobs", json={"message": "x" * 800_000}), 413, "too_large")
+
+
+async def test_jobs_are_listed_newest_first_with_a_cursor(api: httpx.AsyncClient) -> None:
+    made = await submit_at_intervals(api, 5)
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    while True:
+        page = (await api.get("jobs", params={"limit": 2, **cursor})).json()
+        seen += [job["job_id"] for job in page["data"]]
+        if page["next_cursor"] is None:
+            break
+        cursor = {"cursor": page["next_cursor"]}
+    assert seen == made[::-1]
+
+
+async def submit_at_intervals(api: httpx.AsyncClient, count: int) -> list[str]:
+    """Jobs whose ids are in order; ids are only so by the millisecond."""
+    made: list[str] = []
+    for _ in range(count):
+        made.append((await submit(api, message="Hi"))["job_id"])
+        await asyncio.sleep(0.002)
+    return made
+
+
+async def test_a_listed_job_is_as_it_is_shown(services: Services, api: httpx.AsyncClient) -> None:
+    job = await submit(api, messages=["one", "two"], metadata={"k": "v"})
+    await run(services, job)
+    (listed,) = (await api.get("jobs")).json()["data"]
+    assert listed == (await api.get(f"jobs/{job['job_id']}")).json()
+
+
+async def test_jobs_are_listed_by_status(services: Services, api: httpx.AsyncClient) -> None:
+    done, queued = await submit(api, message="Hi"), await submit(api, message="Hi")
+    await run(services, done)
+    for status, expected in (("succeeded", [done]), ("queued", [queued]), ("failed", [])):
+        page = (await api.get("jobs", params={"status": status})).json()
+        assert [job["job_id"] for job in page["data"]] == [job["job_id"] for job in expected]
+
+
+async def test_somebody_elses_jobs_are_none_of_mine(
+    services: Services, api: httpx.AsyncClient
+) -> None:
+    theirs = await services.submission.submit("somebody", SubmitJob(message="Hi"))
+    assert (await api.get("jobs")).json() == {"data": [], "next_cursor": None}
+    for answer in (
+        await api.get(f"jobs/{theirs.job_id}"),
+        await api.post(f"jobs/{theirs.job_id}/cancel"),
+    ):
+        assert_problem(answer, 404, "not_found")
+    assert not (await services.jobs.get("somebody", theirs.job_id)).cancel_requested
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"limit": "0"}, "limit"),
+        ({"limit": "101"}, "limit"),
+        ({"cursor": "job_x"}, "cursor"),
+        ({"cursor": new_id(Kind.THREAD)}, "cursor"),
+        ({"status": "done"}, "status"),
+        ({"status": ""}, "status"),
+        ({"status": "QUEUED"}, "status"),
+    ],
+)
+async def test_a_wrong_query_names_the_field(
+    api: httpx.AsyncClient, query: dict[str, str], field: str
+) -> None:
+    document = assert_problem(await api.get("jobs", params=query), 422, "invalid_request")
+    assert document["errors"][0]["field"] == field
+
+
+async def test_a_waiting_job_that_is_cancelled_never_runs(
+    app: App, services: Services, api: httpx.AsyncClient
+) -> None:
+    job = await submit(api, message="Hi")
+    answer = await api.post(f"jobs/{job['job_id']}/cancel")
+    assert answer.status_code == 202
+    assert answer.json()["cancel_requested"] is True
+    await run(services, job)
+    cancelled = (await api.get(f"jobs/{job['job_id']}")).json()
+    assert (cancelled["status"], cancelled["problem"]["code"]) == ("cancelled", "cancelled")
+    assert app.foundry.calls == []
+    again = await api.post(f"jobs/{job['job_id']}/cancel")
+    assert (again.status_code, again.json()["status"]) == (202, "cancelled")
+
+
+async def test_a_job_that_has_ended_cannot_be_cancelled(
+    services: Services, api: httpx.AsyncClient
+) -> None:
+    job = await submit(api, message="Hi")
+    await run(services, job)
+    answer = await api.post(f"jobs/{job['job_id']}/cancel")
+    assert "succeeded" in assert_problem(answer, 409, "job_ended")["detail"]
+    assert (await api.get(f"jobs/{job['job_id']}")).json()["cancel_requested"] is False
+
+
+@pytest.mark.parametrize("job_id", [new_id(Kind.JOB), new_id(Kind.THREAD), "x"])
+async def test_an_unknown_job_cannot_be_cancelled(api: httpx.AsyncClient, job_id: str) -> None:
+    assert_problem(await api.post(f"jobs/{job_id}/cancel"), 404, "not_found")
+
+
+async def test_who_waits_gets_the_end_as_soon_as_it_is_there(
+    services: Services, api: httpx.AsyncClient
+) -> None:
+    job = await submit(api, message="Hi")
+    waiting = asyncio.create_task(api.get(f"jobs/{job['job_id']}", params={"wait": "30"}))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    await run(services, job)
+    answer = await asyncio.wait_for(waiting, 5)
+    assert answer.json()["status"] == "succeeded"
+
+
+async def test_who_waits_in_vain_gets_what_there_is(api: httpx.AsyncClient) -> None:
+    job = await submit(api, message="Hi")
+    answer = await api.get(f"jobs/{job['job_id']}", params={"wait": "1"})
+    assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+
+
+async def test_nobody_waits_for_a_job_that_has_ended(
+    services: Services, api: httpx.AsyncClient
+) -> None:
+    job = await submit(api, message="Hi")
+    await run(services, job)
+    async with asyncio.timeout(5):
+        answer = await api.get(f"jobs/{job['job_id']}", params={"wait": "200"})
+    assert answer.json()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("wait", ["-1", "201", "1.5", "x", ""])
+async def test_a_wrong_wait_is_refused(api: httpx.AsyncClient, wait: str) -> None:
+    job = await submit(api, message="Hi")
+    answer = await api.get(f"jobs/{job['job_id']}", params={"wait": wait})
+    assert assert_problem(answer, 422, "invalid_request")["errors"][0]["field"] == "wait"
+
+
+async def test_a_job_is_accepted_even_if_no_worker_can_be_woken(
+    app: App, services: Services, api: httpx.AsyncClient
+) -> None:
+    app.queues.available = False
+    job = await submit(api, message="Hi")
+    app.queues.available = True
+    assert await services.sweeper.sweep() == 1
+    await run(services, job)
+    assert (await api.get(f"jobs/{job['job_id']}")).json()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"not_before": "2026-03-01T12:00:00"},
+        {"not_before": 5},
+        {"expires_in": 0},
+        {"expires_in": 30 * 86_400 + 1},
+        {"max_attempts": 0},
+        {"max_attempts": 21},
+        {"stop_lane_on_failure": "yes"},
+        {"images": ["http://x.example/i.png"]},
+    ],
+)
+async def test_a_wrong_plan_is_refused_at_once(
+    app: App, api: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
+    answer = await api.post("jobs", json={"message": "Hi", **body})
+    assert answer.status_code in {400, 422}
+    assert app.table.writes == 0
+
+
+async def test_a_plan_is_shown(app: App, api: httpx.AsyncClient) -> None:
+    not_before = "2026-03-02T00:00:00+02:00"
+    job = await submit(api, message="Hi", not_before=not_before, expires_in=60)
+    assert datetime.fromisoformat(job["not_before"]) == datetime.fromisoformat(not_before)
+    assert datetime.fromisoformat(job["expires_at"]) == app.clock() + timedelta(seconds=60)
+    assert (job["attempts"], job["cancel_requested"]) == (0, False)
+    assert (await api.get(f"jobs/{job['job_id']}")).json() == job

@@ -79,7 +79,7 @@ async def test_a_thread_in_use_is_409_with_when_to_come_back(
     await arrived.wait()
     busy = await api.post(path, json={"message": "two"})
     assert_problem(busy, 409, "thread_busy")
-    assert busy.headers["retry-after"] == "75"
+    assert busy.headers["retry-after"] == "60"
     assert_problem(await api.delete(f"threads/{thread_id}"), 409, "thread_busy")
     release.set()
     assert (await first).status_code == 200
@@ -194,7 +194,10 @@ async def test_threads_are_filtered_by_metadata(api: httpx.AsyncClient) -> None:
         ({"limit": "٣"}, "limit"),
         ({"cursor": "thread_x"}, "cursor"),
         ({"cursor": ""}, "cursor"),
-        ({f"metadata.k{n}": "v" for n in range(17)}, "metadata."),
+        ({f"metadata.k{n}": "v" for n in range(9)}, "metadata"),
+        ({"metadata.": "v"}, "metadata."),
+        ({"metadata." + "k" * 65: "v"}, "metadata." + "k" * 64),
+        ({"metadata.k": "v" * 513}, "metadata.k"),
     ],
 )
 async def test_a_wrong_query_names_the_field(
@@ -204,13 +207,11 @@ async def test_a_wrong_query_names_the_field(
     assert document["errors"][0]["field"] == field
 
 
-@pytest.mark.xfail(strict=True, reason="Table Storage takes 15 comparisons, 3 are of keys")
-async def test_sixteen_filters_are_no_server_error(api: httpx.AsyncClient) -> None:
-    query = {f"metadata.k{n}": "v" for n in range(16)}
-    assert (await api.get("threads", params=query)).status_code < 500
+async def test_eight_filters_at_once_can_be_asked_for(api: httpx.AsyncClient) -> None:
+    query = {f"metadata.k{n}": "v" for n in range(8)}
+    assert (await api.get("threads", params=query)).json()["data"] == []
 
 
-@pytest.mark.xfail(strict=True, reason="a hidden row shortens the page, which ends the list")
 async def test_a_thread_on_its_way_out_does_not_end_the_list(
     app: App, services: Services, api: httpx.AsyncClient
 ) -> None:
@@ -220,7 +221,6 @@ async def test_a_thread_on_its_way_out_does_not_end_the_list(
     assert page["next_cursor"] is not None
 
 
-@pytest.mark.xfail(strict=True, reason="see the lists of `state.threads`")
 async def test_an_expired_thread_is_neither_found_nor_listed(
     app: App, api: httpx.AsyncClient
 ) -> None:

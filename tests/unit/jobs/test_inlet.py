@@ -69,7 +69,6 @@ async def test_a_delivery_after_a_lost_answer_makes_no_second_job(
     assert len(jobs(app)) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="each delivery starts a thread before it knows the job")
 async def test_a_batch_delivered_again_makes_no_second_thread(app: App, services: Services) -> None:
     for _ in range(2):
         await services.inlet.receive(message({"owner": OWNER, "messages": ["a", "b"]}))
@@ -114,9 +113,7 @@ async def test_what_cannot_be_a_job_goes_to_poison_with_the_reason(
     app: App, services: Services, body: object, reason: str
 ) -> None:
     await services.inlet.receive(message(body))
-    ((queue, text),) = app.queues.rejected
-    assert queue == "agent-jobs"
-    assert text == message(body).body.decode(errors="replace")
+    assert app.queues.rejected == [("agent-jobs", message(body).body)]
     (row,) = app.table.rows(REJECTED_PARTITION)
     assert reason in row.values["reason"]
     assert row.values["message_id"] == "m-1"
@@ -138,8 +135,7 @@ async def test_a_job_nobody_was_woken_for_is_woken_by_the_next_delivery(
     app: App, services: Services
 ) -> None:
     app.queues.available = False
-    with pytest.raises(StorageUnavailableError):
-        await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+    await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
     app.queues.available = True
     await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
     assert len(jobs(app)) == len(app.queues.wake_ups) == 1
@@ -155,7 +151,6 @@ async def test_any_message_leaves_the_worker_alive(
     assert len(app.queues.rejected) == rejected + 1
 
 
-@pytest.mark.xfail(strict=True, reason="an owner may escape to a key longer than keys may be")
 async def test_an_owner_too_long_for_a_key_goes_to_poison(app: App, services: Services) -> None:
     await services.inlet.receive(message({"owner": "漢" * 256, "message": "Hi"}))
     assert len(app.queues.rejected) == 1

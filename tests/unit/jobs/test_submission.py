@@ -65,7 +65,6 @@ async def test_nobody_is_woken_for_a_job_that_was_not_kept(app: App, services: S
     assert app.queues.wake_ups == []
 
 
-@pytest.mark.xfail(strict=True, reason="the thread is made before the work is measured")
 async def test_work_too_large_leaves_nothing(app: App, services: Services) -> None:
     too_much = body(message=None, messages=["x" * 400_000] * 2)
     with pytest.raises(DocumentTooLargeError):
@@ -73,9 +72,6 @@ async def test_work_too_large_leaves_nothing(app: App, services: Services) -> No
     assert app.table.rows(PARTITION) == []
 
 
-@pytest.mark.xfail(
-    strict=True, raises=RowMissingError, reason="see the places in a lane in `state.jobs`"
-)
 async def test_jobs_submitted_at_the_same_time_are_all_accepted(
     app: App, services: Services
 ) -> None:

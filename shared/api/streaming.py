@@ -1,0 +1,76 @@
+"""A turn as server-sent events.
+
+The events are a closed set: ``turn.started``, ``message.delta``, ``tool.started``,
+``tool.finished``, then exactly one of ``turn.completed`` (the whole result) and ``error`` (a
+problem document). A comment line says now and then that the turn still runs.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator
+from enum import StrEnum
+from typing import Any
+
+from ..foundry.events import MessageDelta, ToolFinished, ToolStarted
+from ..problems import INTERNAL_ERROR, problem_from
+from ..turns import Progress, StillRunning, Turn, TurnOpened
+from .documents import turn_document
+
+log = logging.getLogger(__name__)
+
+_COMMENT = b": the turn still runs\n\n"
+
+
+class EventName(StrEnum):
+    """The names of all events."""
+
+    TURN_STARTED = "turn.started"
+    MESSAGE_DELTA = "message.delta"
+    TOOL_STARTED = "tool.started"
+    TOOL_FINISHED = "tool.finished"
+    TURN_COMPLETED = "turn.completed"
+    ERROR = "error"
+
+
+async def event_stream(
+    first: Progress, rest: AsyncGenerator[Progress], request_id: str
+) -> AsyncIterator[bytes]:
+    """The bytes of a stream whose first event is known already."""
+    try:
+        yield _frame(first)
+        async for event in rest:
+            if frame := _frame(event):
+                yield frame
+    except Exception as error:
+        problem = problem_from(error)
+        if problem is INTERNAL_ERROR:
+            log.exception("Request %s failed while streaming", request_id)
+        yield _encode(EventName.ERROR, problem.to_json(request_id))
+
+
+def _frame(event: Progress) -> bytes:
+    match event:
+        case TurnOpened():
+            ids = {"turn_id": event.turn_id, "thread_id": event.thread_id}
+            return _encode(EventName.TURN_STARTED, ids)
+        case MessageDelta():
+            return _encode(EventName.MESSAGE_DELTA, {"text": event.text})
+        case ToolStarted():
+            tool = {"name": event.name, "call_id": event.call_id}
+            return _encode(EventName.TOOL_STARTED, tool)
+        case ToolFinished():
+            tool = {"name": event.name, "call_id": event.call_id, "succeeded": event.succeeded}
+            return _encode(EventName.TOOL_FINISHED, tool)
+        case Turn():
+            return _encode(EventName.TURN_COMPLETED, turn_document(event))
+        case StillRunning():
+            return _COMMENT
+        case _:  # what else the service tells has no place in the closed set
+            return b""
+
+
+def _encode(name: EventName, data: dict[str, Any]) -> bytes:
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+    return f"event: {name}\ndata: {text}\n\n".encode(errors="replace")

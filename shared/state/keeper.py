@@ -1,0 +1,67 @@
+"""Keeps a lease while its turn runs, however long that takes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from .errors import LeaseLostError, StorageUnavailableError
+from .lanes import LEASE_SECONDS, Lanes, Lease
+from .table import Value
+
+log = logging.getLogger(__name__)
+
+RENEW_SECONDS = LEASE_SECONDS / 3
+"""Two renewals may fail before the lease ends."""
+
+
+class LeaseKeeper:
+    """Renews a lease for the time of an ``async with`` block.
+
+    Should somebody else take over all the same, the block is cancelled and `LeaseLostError`
+    raised: two turns must not run on a thread at once.
+    """
+
+    def __init__(self, lanes: Lanes, lease: Lease) -> None:
+        self.lease = lease
+        self._lanes = lanes
+        self._writing = asyncio.Lock()
+        self._lost: LeaseLostError | None = None
+        self._renewer: asyncio.Task[None] | None = None
+
+    async def note(self, values: Mapping[str, Value]) -> None:
+        """Write ``values`` into the lane's row now, before the turn is over."""
+        async with self._writing:
+            self.lease = await self._lanes.renew(self.lease, values)
+
+    async def __aenter__(self) -> Self:
+        owner = asyncio.current_task()
+        assert owner is not None  # noqa: S101 - a coroutine runs in a task
+        self._renewer = asyncio.create_task(self._renew(owner))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        assert self._renewer is not None  # noqa: S101 - entered before
+        self._renewer.cancel()
+        await asyncio.wait([self._renewer])
+        if self._lost is not None and kind is asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and task.uncancel() == 0:
+                raise self._lost from error
+
+    async def _renew(self, owner: asyncio.Task[object]) -> None:
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self.note({})
+            except StorageUnavailableError as error:
+                log.warning("A lease could not be renewed: %s", error)
+            except LeaseLostError as error:
+                self._lost = error
+                owner.cancel()
+                return

@@ -1,0 +1,51 @@
+"""The clock that all instances share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from shared.state.clock import StorageClock, utc_now
+from tests.fakes import FakeClock
+
+
+def test_until_the_service_was_heard_it_is_this_machines() -> None:
+    local = FakeClock()
+    clock = StorageClock(local)
+    clock.observe(None)
+    assert clock() == local.now
+
+
+@pytest.mark.parametrize("minutes", [-7, 0, 7])
+def test_it_follows_the_service_however_wrong_this_machine_is(minutes: float) -> None:
+    local = FakeClock()
+    clock = StorageClock(local)
+    theirs = local.now + timedelta(minutes=minutes)
+    clock.observe(format_datetime(theirs, usegmt=True))
+    assert clock() == theirs
+    local.advance(90)
+    assert clock() == theirs + timedelta(seconds=90)
+
+
+def test_two_machines_agree() -> None:
+    early, late = FakeClock(), FakeClock()
+    late.advance(300)
+    clocks = [StorageClock(early), StorageClock(late)]
+    for clock in clocks:
+        clock.observe("Sun, 01 Mar 2026 12:01:00 GMT")
+    assert clocks[0]() == clocks[1]() == datetime(2026, 3, 1, 12, 1, tzinfo=UTC)
+
+
+def test_it_does_not_look_at_every_answer() -> None:
+    local = FakeClock()
+    clock = StorageClock(local)
+    clock.observe(format_datetime(local.now + timedelta(seconds=1), usegmt=True))
+    first = clock()
+    clock.observe(format_datetime(local.now + timedelta(seconds=50), usegmt=True))
+    assert clock() == first
+
+
+def test_the_machines_own_time_has_a_zone() -> None:
+    assert utc_now().tzinfo is UTC
