@@ -1,0 +1,404 @@
+// The whole system in one resource group. `azd up` runs this, then deploys the app into it.
+
+targetScope = 'subscription'
+
+// ---- Where -------------------------------------------------------------------------------------
+
+@description('Name of the environment; part of the resource group\'s name and of the token in every other name.')
+@minLength(1)
+@maxLength(32)
+param environmentName string
+
+@description('Region of every resource. It must offer Flex Consumption, and the model if one is deployed.')
+@metadata({
+  azd: {
+    type: 'location'
+  }
+})
+param location string
+
+// ---- The app -----------------------------------------------------------------------------------
+
+@description('App settings that no resource decides: name and text. Names ending in _QUEUE_NAME and _TABLE_NAME become queues and tables. Meanings: docs/settings.md.')
+param settings object
+
+@description('Memory of an instance. 2048 MB brings a whole core, 4096 MB two, 512 MB a quarter.')
+@allowed([
+  512
+  2048
+  4096
+])
+param instanceMemoryMB int = 2048
+
+@description('The most instances of each scale group (HTTP is one, each queue function another). Keep instances times concurrency within the quota of the model.')
+@minValue(1)
+@maxValue(1000)
+param maximumInstanceCount int = 40
+
+@description('Requests that one instance serves at once. The handlers wait for the model, not for the CPU; the platform\'s own default for Python is 1.')
+@minValue(1)
+@maxValue(1000)
+param httpConcurrency int = 100
+
+@description('Instances kept warm for HTTP, so that no caller waits for a cold start. 0 costs nothing at rest.')
+@minValue(0)
+param alwaysReadyHttp int = 1
+
+@description('Instances kept warm for each queue function. Jobs can wait a few seconds, so none by default.')
+@minValue(0)
+param alwaysReadyPerQueue int = 0
+
+@description('Spread instances and storage over availability zones. Each warm group then has at least two instances.')
+param zoneRedundant bool = false
+
+// ---- Foundry -----------------------------------------------------------------------------------
+
+@description('Resource id of a Foundry project to use as it is. Empty: an account, a project and a model deployment are made.')
+param existingProjectId string = ''
+
+@description('Deploy a model into the new account, under the name that FOUNDRY_MODEL has. Off: a deployment of that name is there, or an agent brings its own.')
+param deployModel bool = true
+
+@description('Model to deploy; a fine-tuned one by its full name.')
+param modelName string = 'Llama-3.3-70B-Instruct'
+
+@description('Publisher format of the model, in its exact case: Meta, OpenAI, Mistral AI, ...')
+param modelFormat string = 'Meta'
+
+@description('Version of the model. Empty: the service\'s default version.')
+param modelVersion string = ''
+
+@description('Kind of capacity of the model deployment.')
+param modelSkuName string = 'GlobalStandard'
+
+@description('Capacity of the model deployment, for most models in thousands of tokens a minute. Fine-tuned models need 100 or more.')
+@minValue(1)
+param modelCapacity int = 100
+
+@description('Object id of the Entra agent identity that calls Foundry. Written to the environment by the postprovision hook; empty: the app calls as its managed identity.')
+param agentIdentityPrincipalId string = ''
+
+// ---- Who may call ------------------------------------------------------------------------------
+
+@description('Let App Service authentication refuse every request without a valid Entra token.')
+param entraAuthEnabled bool = false
+
+@description('Client id of the API\'s app registration. Empty: it is made through the Microsoft Graph extension, which takes Application.ReadWrite permission.')
+param entraClientId string = ''
+
+@description('Client ids that may call, separated by commas; the client ids of agent identities go here too. Empty: any client of the tenant that has an app role.')
+param allowedClientIds string = ''
+
+@description('Audiences accepted beside the API\'s own client id, separated by commas.')
+param allowedAudiences string = ''
+
+// ---- Watching ----------------------------------------------------------------------------------
+
+@description('Address that alerts are mailed to. Empty: alerts are only shown in the portal.')
+param alertEmail string = ''
+
+@description('Days that logs are kept. The price of the workspace includes the first 31.')
+@minValue(30)
+@maxValue(730)
+param logRetentionDays int = 30
+
+@description('Gigabytes of logs a day, after which the workspace takes no more; -1 for no limit. Alerts are blind once it is reached.')
+@minValue(-1)
+param dailyLogQuotaGb int = 5
+
+@description('p95 of answer times, in milliseconds, above which an alert is raised.')
+@minValue(1)
+param alertLatencyMilliseconds int = 30000
+
+@description('Age of a message when a worker takes it, in seconds, above which an alert is raised.')
+@minValue(1)
+param alertQueueAgeSeconds int = 300
+
+@description('Share of requests answered with 5xx, in percent, above which an alert is raised.')
+@minValue(1)
+@maxValue(100)
+param alertServerErrorPercent int = 5
+
+// ---- Options -----------------------------------------------------------------------------------
+
+@description('Put the app into a virtual network and take storage and Foundry off the public internet.')
+param vnetEnabled bool = false
+
+@description('Address space of the virtual network, /24 or wider: a /26 for the app and a /27 for private endpoints are cut from it. Avoid ranges of networks it will be peered with.')
+param vnetAddressPrefix string = '10.80.0.0/24'
+
+@description('Put API Management in front, which checks tokens and limits model tokens per caller. Takes effect together with entraAuthEnabled.')
+param gatewayEnabled bool = false
+
+@description('Contact address that API Management asks for.')
+param gatewayPublisherEmail string = 'noreply@example.com'
+
+@description('Tier of API Management; the v2 tiers deploy in minutes.')
+@allowed([
+  'BasicV2'
+  'StandardV2'
+])
+param gatewaySkuName string = 'BasicV2'
+
+@description('Model tokens that one caller may use in a minute through API Management.')
+@minValue(1)
+param gatewayTokensPerMinute int = 20000
+
+// ---- Names -------------------------------------------------------------------------------------
+
+var abbreviations = loadJsonContent('abbreviations.json')
+var token = toLower(uniqueString(subscription().id, environmentName, location))
+var tags = {
+  'azd-env-name': environmentName
+}
+
+var functionAppName = '${abbreviations.functionApp}${token}'
+var storageAccountName = '${abbreviations.storageAccount}${token}'
+var queueNames = map(filter(items(settings), setting => endsWith(setting.key, '_QUEUE_NAME')), setting => setting.value)
+var tableNames = map(filter(items(settings), setting => endsWith(setting.key, '_TABLE_NAME')), setting => setting.value)
+
+// The timer function of function_app.py that runs every few minutes; its silence raises an alert.
+// Empty while the app has no timer, which leaves that alert off.
+var heartbeatFunction = ''
+
+var createFoundry = empty(existingProjectId)
+// Eleven empty parts keep the indexes below valid where there is no id to split.
+var existingProject = split(createFoundry ? ',,,,,,,,,,' : replace(existingProjectId, '/', ','), ',')
+var foundryAccountName = createFoundry ? '${abbreviations.foundryAccount}${token}' : existingProject[8]
+var foundryProjectName = createFoundry ? '${abbreviations.foundryProject}${token}' : existingProject[10]
+var foundrySubscriptionId = createFoundry ? subscription().subscriptionId : existingProject[2]
+var foundryResourceGroupName = createFoundry ? rg.name : existingProject[4]
+
+var createAppRegistration = entraAuthEnabled && empty(entraClientId)
+var useGateway = gatewayEnabled && entraAuthEnabled
+
+// ---- Resources ---------------------------------------------------------------------------------
+
+resource rg 'Microsoft.Resources/resourceGroups@2025-04-01' = {
+  name: '${abbreviations.resourceGroup}${environmentName}'
+  location: location
+  tags: tags
+}
+
+module identity 'modules/identity.bicep' = {
+  scope: rg
+  params: {
+    name: '${abbreviations.managedIdentity}${token}'
+    location: location
+    tags: tags
+  }
+}
+
+module monitoring 'modules/monitoring.bicep' = {
+  scope: rg
+  params: {
+    workspaceName: '${abbreviations.insightsWorkspace}${token}'
+    componentName: '${abbreviations.insightsComponent}${token}'
+    location: location
+    tags: tags
+    retentionDays: logRetentionDays
+    dailyQuotaGb: dailyLogQuotaGb
+  }
+}
+
+module storage 'modules/storage.bicep' = {
+  scope: rg
+  params: {
+    name: storageAccountName
+    location: location
+    tags: tags
+    skuName: zoneRedundant ? 'Standard_ZRS' : 'Standard_LRS'
+    isPublic: !vnetEnabled
+    queueNames: queueNames
+    tableNames: tableNames
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module foundry 'modules/foundry.bicep' = if (createFoundry) {
+  scope: rg
+  params: {
+    accountName: foundryAccountName
+    projectName: foundryProjectName
+    location: location
+    tags: tags
+    isPublic: !vnetEnabled
+    deploymentName: settings.FOUNDRY_MODEL
+    deployModel: deployModel
+    modelName: modelName
+    modelFormat: modelFormat
+    modelVersion: modelVersion
+    modelSkuName: modelSkuName
+    modelCapacity: modelCapacity
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module foundryAccess 'modules/foundry-access.bicep' = {
+  scope: resourceGroup(foundrySubscriptionId, foundryResourceGroupName)
+  params: {
+    accountName: foundryAccountName
+    projectName: foundryProjectName
+    appPrincipalId: identity.outputs.principalId
+    agentIdentityPrincipalId: agentIdentityPrincipalId
+  }
+  dependsOn: [
+    foundry
+  ]
+}
+
+module roles 'modules/roles.bicep' = {
+  scope: rg
+  params: {
+    storageAccountName: storage.outputs.name
+    componentName: monitoring.outputs.componentName
+    principalId: identity.outputs.principalId
+  }
+}
+
+module network 'modules/network.bicep' = if (vnetEnabled) {
+  scope: rg
+  params: {
+    name: '${abbreviations.virtualNetwork}${token}'
+    location: location
+    tags: tags
+    addressPrefix: vnetAddressPrefix
+  }
+}
+
+module privateEndpoints 'modules/private-endpoints.bicep' = if (vnetEnabled) {
+  scope: rg
+  params: {
+    namePrefix: '${abbreviations.privateEndpoint}${token}'
+    location: location
+    tags: tags
+    virtualNetworkId: network!.outputs.id
+    subnetId: network!.outputs.endpointSubnetId
+    storageAccountId: storage.outputs.id
+    foundryAccountId: createFoundry ? foundry!.outputs.accountId : ''
+  }
+}
+
+module functionApp 'modules/function-app.bicep' = {
+  scope: rg
+  params: {
+    name: functionAppName
+    planName: '${abbreviations.functionPlan}${token}'
+    location: location
+    tags: tags
+    identityId: identity.outputs.id
+    packageContainerUri: storage.outputs.packageContainerUri
+    appSettings: union(settings, {
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.outputs.clientId};Authorization=AAD'
+      APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.connectionString
+      AZURE_CLIENT_ID: identity.outputs.clientId
+      AZURE_TENANT_ID: tenant().tenantId
+      AzureWebJobsStorage__blobServiceUri: storage.outputs.blobServiceUri
+      AzureWebJobsStorage__clientId: identity.outputs.clientId
+      AzureWebJobsStorage__credential: 'managedidentity'
+      AzureWebJobsStorage__queueServiceUri: storage.outputs.queueServiceUri
+      AzureWebJobsStorage__tableServiceUri: storage.outputs.tableServiceUri
+      FOUNDRY_AGENT_SERVICE_ENDPOINT: foundryAccess.outputs.projectEndpoint
+    })
+    instanceMemoryMB: instanceMemoryMB
+    maximumInstanceCount: maximumInstanceCount
+    httpConcurrency: httpConcurrency
+    alwaysReadyHttp: alwaysReadyHttp
+    alwaysReadyPerQueue: alwaysReadyPerQueue
+    zoneRedundant: zoneRedundant
+    subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''
+    workspaceId: monitoring.outputs.workspaceId
+  }
+  // The platform reads the package with the identity as soon as the app exists.
+  dependsOn: [
+    roles
+  ]
+}
+
+module appRegistration 'modules/app-registration.bicep' = if (createAppRegistration) {
+  scope: rg
+  params: {
+    name: functionAppName
+  }
+}
+
+module authentication 'modules/authentication.bicep' = if (entraAuthEnabled) {
+  scope: rg
+  params: {
+    functionAppName: functionApp.outputs.name
+    clientId: createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
+    allowedClientIds: filter(split(allowedClientIds, ','), id => !empty(id))
+    allowedAudiences: filter(split(allowedAudiences, ','), audience => !empty(audience))
+  }
+}
+
+module alerts 'modules/alerts.bicep' = {
+  scope: rg
+  params: {
+    actionGroupName: '${abbreviations.insightsActionGroup}${token}'
+    namePrefix: functionAppName
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+    functionAppName: functionAppName
+    email: alertEmail
+    heartbeatFunction: heartbeatFunction
+    latencyMilliseconds: alertLatencyMilliseconds
+    queueAgeSeconds: alertQueueAgeSeconds
+    serverErrorPercent: alertServerErrorPercent
+  }
+}
+
+module workbook 'modules/workbook.bicep' = {
+  scope: rg
+  params: {
+    displayName: 'Agents: usage and cost (${environmentName})'
+    location: location
+    tags: tags
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+module gateway 'modules/gateway.bicep' = if (useGateway) {
+  scope: rg
+  params: {
+    name: '${abbreviations.apiManagement}${token}'
+    location: location
+    tags: tags
+    skuName: gatewaySkuName
+    publisherEmail: gatewayPublisherEmail
+    backendUrl: functionApp.outputs.url
+    audience: createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
+    tokensPerMinute: gatewayTokensPerMinute
+    workspaceId: monitoring.outputs.workspaceId
+  }
+}
+
+// ---- What azd, its hooks and people need to know -----------------------------------------------
+
+@description('Resource group of the environment.')
+output AZURE_RESOURCE_GROUP string = rg.name
+
+@description('Tenant of the subscription.')
+output AZURE_TENANT_ID string = tenant().tenantId
+
+@description('Name of the function app.')
+output FUNCTION_APP_NAME string = functionApp.outputs.name
+
+@description('Address of the function app itself.')
+output FUNCTION_APP_URL string = functionApp.outputs.url
+
+@description('Address under which callers reach the API.')
+output API_URL string = useGateway ? gateway!.outputs.url : '${functionApp.outputs.url}/api'
+
+@description('Endpoint of the Foundry project.')
+output FOUNDRY_PROJECT_ENDPOINT string = foundryAccess.outputs.projectEndpoint
+
+@description('Object id of the app\'s managed identity; the agent identity blueprint trusts it.')
+output MANAGED_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
+
+@description('Client id of the app\'s managed identity.')
+output MANAGED_IDENTITY_CLIENT_ID string = identity.outputs.clientId
+
+@description('Client id for which callers ask tokens; empty where App Service authentication is off.')
+output ENTRA_CLIENT_ID string = entraAuthEnabled ? (createAppRegistration ? appRegistration!.outputs.clientId : entraClientId) : ''

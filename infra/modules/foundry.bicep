@@ -1,0 +1,128 @@
+// A Foundry account, the deployment of one model, and a project. No keys: Entra only.
+
+@description('Name of the account, and its subdomain.')
+@minLength(2)
+@maxLength(64)
+param accountName string
+
+@description('Name of the project.')
+@minLength(2)
+@maxLength(64)
+param projectName string
+
+@description('Region.')
+param location string
+
+@description('Tags.')
+param tags object
+
+@description('Reachable from the internet, by Entra identities only; otherwise through a private endpoint alone.')
+param isPublic bool
+
+@description('Name of the model deployment, by which the app asks for it.')
+param deploymentName string
+
+@description('Whether a model is deployed.')
+param deployModel bool
+
+@description('Model to deploy.')
+param modelName string
+
+@description('Publisher format of the model, in its exact case.')
+param modelFormat string
+
+@description('Version of the model; empty for the service\'s default.')
+param modelVersion string
+
+@description('Kind of capacity.')
+param modelSkuName string
+
+@description('Amount of capacity.')
+param modelCapacity int
+
+@description('Workspace that gets the account\'s logs and metrics.')
+param workspaceId string
+
+resource account 'Microsoft.CognitiveServices/accounts@2025-06-01' = {
+  name: accountName
+  location: location
+  tags: tags
+  kind: 'AIServices'
+  sku: {
+    name: 'S0'
+  }
+  identity: {
+    type: 'SystemAssigned'
+  }
+  properties: {
+    allowProjectManagement: true
+    customSubDomainName: accountName
+    disableLocalAuth: true
+    publicNetworkAccess: isPublic ? 'Enabled' : 'Disabled'
+    networkAcls: {
+      bypass: 'AzureServices'
+      defaultAction: isPublic ? 'Allow' : 'Deny'
+    }
+  }
+}
+
+// Children of one account that are written at once collide, so deployment and project follow each other.
+resource deployment 'Microsoft.CognitiveServices/accounts/deployments@2025-06-01' = if (deployModel) {
+  parent: account
+  name: deploymentName
+  sku: {
+    name: modelSkuName
+    capacity: modelCapacity
+  }
+  properties: {
+    model: union({
+      format: modelFormat
+      name: modelName
+    }, empty(modelVersion) ? {} : { version: modelVersion })
+    versionUpgradeOption: empty(modelVersion) ? 'OnceNewDefaultVersionAvailable' : 'OnceCurrentVersionExpired'
+  }
+}
+
+resource project 'Microsoft.CognitiveServices/accounts/projects@2025-06-01' = {
+  parent: account
+  name: projectName
+  location: location
+  tags: tags
+  identity: {
+    type: 'SystemAssigned'
+  }
+  properties: {}
+  dependsOn: [
+    deployment
+  ]
+}
+
+resource accountLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
+  name: 'requests-and-usage'
+  scope: account
+  properties: {
+    workspaceId: workspaceId
+    logs: [
+      {
+        category: 'Audit'
+        enabled: true
+      }
+      {
+        category: 'RequestResponse'
+        enabled: true
+      }
+    ]
+    metrics: [
+      {
+        category: 'AllMetrics'
+        enabled: true
+      }
+    ]
+  }
+  dependsOn: [
+    project
+  ]
+}
+
+@description('Resource id of the account.')
+output accountId string = account.id

@@ -1,0 +1,102 @@
+// Private addresses for storage and Foundry inside the virtual network, and the names that lead to
+// them. Telemetry stays on the public endpoint of Azure Monitor, which takes Entra tokens only.
+
+@description('Start of each endpoint\'s name.')
+param namePrefix string
+
+@description('Region.')
+param location string
+
+@description('Tags.')
+param tags object
+
+@description('Resource id of the virtual network in which the names resolve.')
+param virtualNetworkId string
+
+@description('Resource id of the subnet that holds the endpoints.')
+param subnetId string
+
+@description('Resource id of the storage account.')
+param storageAccountId string
+
+@description('Resource id of the Foundry account; empty where the project is not of this template and has its own endpoint.')
+param foundryAccountId string
+
+var storageTargets = [for service in ['blob', 'queue', 'table']: {
+  name: service
+  resourceId: storageAccountId
+  groupId: service
+  zones: [
+    'privatelink.${service}.${environment().suffixes.storage}'
+  ]
+}]
+// One account answers under three names.
+var foundryTarget = {
+  name: 'foundry'
+  resourceId: foundryAccountId
+  groupId: 'account'
+  zones: [
+    'privatelink.cognitiveservices.azure.com'
+    'privatelink.openai.azure.com'
+    'privatelink.services.ai.azure.com'
+  ]
+}
+var targets = concat(storageTargets, empty(foundryAccountId) ? [] : [foundryTarget])
+var zoneNames = flatten(map(targets, target => target.zones))
+
+resource zones 'Microsoft.Network/privateDnsZones@2024-06-01' = [for zone in zoneNames: {
+  name: zone
+  location: 'global'
+  tags: tags
+}]
+
+resource links 'Microsoft.Network/privateDnsZones/virtualNetworkLinks@2024-06-01' = [for (zone, index) in zoneNames: {
+  parent: zones[index]
+  name: 'app'
+  location: 'global'
+  tags: tags
+  properties: {
+    registrationEnabled: false
+    virtualNetwork: {
+      id: virtualNetworkId
+    }
+  }
+}]
+
+resource endpoints 'Microsoft.Network/privateEndpoints@2024-07-01' = [for target in targets: {
+  name: '${namePrefix}-${target.name}'
+  location: location
+  tags: tags
+  properties: {
+    subnet: {
+      id: subnetId
+    }
+    privateLinkServiceConnections: [
+      {
+        name: target.name
+        properties: {
+          privateLinkServiceId: target.resourceId
+          groupIds: [
+            target.groupId
+          ]
+        }
+      }
+    ]
+  }
+}]
+
+resource zoneGroups 'Microsoft.Network/privateEndpoints/privateDnsZoneGroups@2024-07-01' = [for (target, index) in targets: {
+  parent: endpoints[index]
+  name: 'default'
+  properties: {
+    privateDnsZoneConfigs: map(target.zones, zone => {
+      name: replace(zone, '.', '-')
+      properties: {
+        privateDnsZoneId: resourceId('Microsoft.Network/privateDnsZones', zone)
+      }
+    })
+  }
+  dependsOn: [
+    zones
+  ]
+}]

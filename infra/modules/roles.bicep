@@ -1,0 +1,62 @@
+// What the app's identity may do, each role with its reason. The storage account serves nothing but
+// this app, so its roles are on the account: the host makes containers and tables of its own there.
+
+@description('Name of the storage account.')
+param storageAccountName string
+
+@description('Name of the Application Insights component.')
+param componentName string
+
+@description('Object id of the app\'s managed identity.')
+param principalId string
+
+var storageRoles = [
+  {
+    // Storage Blob Data Owner; it covers blobs only, in spite of its name.
+    id: 'b7e6dc6d-f1e8-4753-8033-0f276bb0955b'
+    reason: 'The Functions host keeps leases, keys and the deployment package in blobs.'
+  }
+  {
+    // Storage Queue Data Contributor.
+    id: '974c5e8b-45b9-4653-ba55-5f855dd0fb88'
+    reason: 'The host reads the queues and fills their poison twins; the app sends to them.'
+  }
+  {
+    // Storage Table Data Contributor.
+    id: '0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3'
+    reason: 'The app keeps threads, turns and jobs in tables; the host its diagnostic events.'
+  }
+]
+
+// Monitoring Metrics Publisher.
+var publisherRoleId = '3913510d-42f4-4e42-8a64-420c390055eb'
+
+resource storageAccount 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+  name: storageAccountName
+}
+
+resource component 'Microsoft.Insights/components@2020-02-02' existing = {
+  name: componentName
+}
+
+resource appMayUseStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in storageRoles: {
+  name: guid(storageAccount.id, principalId, role.id)
+  scope: storageAccount
+  properties: {
+    description: role.reason
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role.id)
+  }
+}]
+
+resource appMayPublishTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
+  name: guid(component.id, principalId, publisherRoleId)
+  scope: component
+  properties: {
+    description: 'The app and the host send telemetry; keys are off.'
+    principalId: principalId
+    principalType: 'ServicePrincipal'
+    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', publisherRoleId)
+  }
+}

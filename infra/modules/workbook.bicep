@@ -1,0 +1,26 @@
+// A page in the portal that answers who used how much, and what it costs.
+
+@description('Title of the workbook.')
+param displayName string
+
+@description('Region.')
+param location string
+
+@description('Tags.')
+param tags object
+
+@description('Workspace that the workbook reads.')
+param workspaceId string
+
+resource workbook 'Microsoft.Insights/workbooks@2023-06-01' = {
+  name: guid(resourceGroup().id, 'usage-and-cost')
+  location: location
+  tags: tags
+  kind: 'shared'
+  properties: {
+    displayName: displayName
+    category: 'workbook'
+    sourceId: workspaceId
+    serializedData: loadTextContent('workbook.json')
+  }
+}
