@@ -4,10 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format clean distclean
+.PHONY: help run test lint types format infra-check package clean distclean
 
 help: ## list the commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 run: ## run the app with storage and a language model; PORT=7081 chooses another port
 	@$(PYTHON) -m local.bootstrap run
@@ -29,6 +29,13 @@ types: ## check types
 format: ## rewrite the code in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+infra-check: ## check templates, scripts, workflows and the deployment package (`make test` does too)
+	@$(PYTHON) -m local.bootstrap test
+	$(BIN)/pytest tests/infrastructure
+
+package: ## build the deployment package, dist/app.zip
+	@$(PYTHON) -m infra.scripts.package
 
 clean: ## remove all local state: storage, conversations, logs, Azurite
 	rm -rf .local

@@ -1,0 +1,1 @@
+"""Commands around a deployment; each has `--help` and `--dry-run`."""
