@@ -1,0 +1,1 @@
+"""The templates, workflows, scripts and the package, checked without Azure."""

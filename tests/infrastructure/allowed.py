@@ -1,0 +1,87 @@
+"""What the templates may use: API versions, roles and settings, each list complete."""
+
+from __future__ import annotations
+
+API_VERSIONS = {
+    "Microsoft.ApiManagement/service": "2024-05-01",
+    "Microsoft.ApiManagement/service/apis": "2024-05-01",
+    "Microsoft.ApiManagement/service/apis/operations": "2024-05-01",
+    "Microsoft.ApiManagement/service/apis/policies": "2024-05-01",
+    "Microsoft.ApiManagement/service/backends": "2024-05-01",
+    "Microsoft.Authorization/roleAssignments": "2022-04-01",
+    "Microsoft.CognitiveServices/accounts": "2025-06-01",
+    "Microsoft.CognitiveServices/accounts/deployments": "2025-06-01",
+    "Microsoft.CognitiveServices/accounts/projects": "2025-06-01",
+    "Microsoft.Graph/applications": "v1.0",
+    "Microsoft.Graph/servicePrincipals": "v1.0",
+    "Microsoft.Insights/actionGroups": "2023-01-01",
+    "Microsoft.Insights/components": "2020-02-02",
+    # There is no stable version of this type; everybody uses this one.
+    "Microsoft.Insights/diagnosticSettings": "2021-05-01-preview",
+    "Microsoft.Insights/scheduledQueryRules": "2023-12-01",
+    "Microsoft.Insights/workbooks": "2023-06-01",
+    "Microsoft.ManagedIdentity/userAssignedIdentities": "2024-11-30",
+    "Microsoft.Network/privateDnsZones": "2024-06-01",
+    "Microsoft.Network/privateDnsZones/virtualNetworkLinks": "2024-06-01",
+    "Microsoft.Network/privateEndpoints": "2024-07-01",
+    "Microsoft.Network/privateEndpoints/privateDnsZoneGroups": "2024-07-01",
+    "Microsoft.Network/virtualNetworks": "2024-07-01",
+    "Microsoft.OperationalInsights/workspaces": "2025-02-01",
+    "Microsoft.Resources/resourceGroups": "2025-04-01",
+    "Microsoft.Storage/storageAccounts": "2025-01-01",
+    "Microsoft.Storage/storageAccounts/blobServices": "2025-01-01",
+    "Microsoft.Storage/storageAccounts/blobServices/containers": "2025-01-01",
+    "Microsoft.Storage/storageAccounts/managementPolicies": "2025-01-01",
+    "Microsoft.Storage/storageAccounts/queueServices": "2025-01-01",
+    "Microsoft.Storage/storageAccounts/queueServices/queues": "2025-01-01",
+    "Microsoft.Storage/storageAccounts/tableServices": "2025-01-01",
+    "Microsoft.Storage/storageAccounts/tableServices/tables": "2025-01-01",
+    "Microsoft.Web/serverfarms": "2024-11-01",
+    "Microsoft.Web/sites": "2024-11-01",
+    "Microsoft.Web/sites/basicPublishingCredentialsPolicies": "2024-11-01",
+    "Microsoft.Web/sites/config": "2024-11-01",
+}
+
+ROLES = {
+    "b7e6dc6d-f1e8-4753-8033-0f276bb0955b": "Storage Blob Data Owner",
+    "974c5e8b-45b9-4653-ba55-5f855dd0fb88": "Storage Queue Data Contributor",
+    "0a9a7e1f-b9d0-4cc4-a60d-0319b160aaa3": "Storage Table Data Contributor",
+    "3913510d-42f4-4e42-8a64-420c390055eb": "Monitoring Metrics Publisher",
+    "53ca6127-db72-4b80-b1b0-d745d6d5456d": "Foundry User",
+}
+
+FORBIDDEN_ON_FLEX = {
+    "ENABLE_ORYX_BUILD",
+    "FUNCTIONS_EXTENSION_VERSION",
+    "FUNCTIONS_MAX_HTTP_CONCURRENCY",
+    "FUNCTIONS_WORKER_DYNAMIC_CONCURRENCY_ENABLED",
+    "FUNCTIONS_WORKER_PROCESS_COUNT",
+    "FUNCTIONS_WORKER_RUNTIME",
+    "FUNCTIONS_WORKER_RUNTIME_VERSION",
+    "SCM_DO_BUILD_DURING_DEPLOYMENT",
+    "WEBSITE_CONTENTAZUREFILECONNECTIONSTRING",
+    "WEBSITE_CONTENTOVERVNET",
+    "WEBSITE_CONTENTSHARE",
+    "WEBSITE_DNS_SERVER",
+    "WEBSITE_MAX_DYNAMIC_APPLICATION_SCALE_OUT",
+    "WEBSITE_MOUNT_ENABLED",
+    "WEBSITE_RUN_FROM_PACKAGE",
+    "WEBSITE_VNET_ROUTE_ALL",
+}
+"""Settings that Flex Consumption refuses or ignores."""
+
+PLATFORM_SETTINGS = {
+    "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
+    "APPLICATIONINSIGHTS_CONNECTION_STRING",
+    "AzureWebJobsStorage__blobServiceUri",
+    "AzureWebJobsStorage__clientId",
+    "AzureWebJobsStorage__credential",
+}
+"""Settings that the Functions host reads and the app's settings class does not."""
+
+NOT_IN_AZURE = {
+    "AzureWebJobsStorage": "a connection string holds a key; the host signs in instead",
+    "FOUNDRY_AGENT_SERVICE_API_KEY": "a key; the app signs in instead",
+    "IDENTITY_ENDPOINT": "the platform sets it",
+}
+"""Settings of the settings class that a deployment leaves out, and why."""

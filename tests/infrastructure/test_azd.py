@@ -1,0 +1,234 @@
+"""azure.yaml, the workflows and the other files that azd, GitHub and Azure read."""
+
+from __future__ import annotations
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from .project import ROOT, Project
+
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
+AZURE_YAML_KEYS = {"name", "metadata", "requiredVersions", "infra", "services", "hooks"}
+HOOK_KEYS = {"shell", "run", "interactive", "continueOnError"}
+
+
+def _workflow(path: Path) -> dict[str, Any]:
+    document = yaml.safe_load(path.read_text())
+    document["on"] = document.pop(True)  # YAML 1.1 reads the key `on` as true
+    return document
+
+
+def _steps(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [step for job in document["jobs"].values() for step in job["steps"]]
+
+
+def test_azure_yaml_has_only_keys_that_azd_knows() -> None:
+    document = yaml.safe_load((ROOT / "azure.yaml").read_text())
+    assert set(document) <= AZURE_YAML_KEYS
+    assert set(document["services"]["api"]) == {"project", "language", "host"}
+    for hook in document["hooks"].values():
+        for platform in hook.values():
+            assert set(platform) <= HOOK_KEYS
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_are_bounded_and_keep_no_secret(path: Path) -> None:
+    document = _workflow(path)
+    assert "secrets." not in path.read_text()
+    assert document["permissions"]["contents"] == "read"
+    for job in document["jobs"].values():
+        assert job["timeout-minutes"] <= 60
+    for step in _steps(document):
+        assert ("uses" in step) != ("run" in step)
+        if uses := step.get("uses"):
+            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", uses)
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_run_what_is_there(path: Path) -> None:
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for step in _steps(_workflow(path)):
+        command = step.get("run", "")
+        for file in re.findall(r"(?:infra|\.ci)/[\w./-]+|\brequirements\.txt", command):
+            assert (ROOT / file).is_file(), command
+        for target in re.findall(r"\bmake ([\w-]+)", command):
+            assert target in targets, command
+
+
+def test_ci_runs_on_every_python_that_is_supported() -> None:
+    document = _workflow(ROOT / ".github/workflows/ci.yml")
+    assert document["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert "pull_request" in document["on"]
+
+
+def test_deployment_signs_in_with_a_federated_credential() -> None:
+    document = _workflow(ROOT / ".github/workflows/deploy.yml")
+    assert document["permissions"]["id-token"] == "write"
+    steps = _steps(document)
+    assert any("--federated-credential-provider github" in s.get("run", "") for s in steps)
+    (login,) = [s for s in steps if s.get("uses", "").startswith("azure/login")]
+    assert set(login["with"]) == {"client-id", "tenant-id", "subscription-id"}
+
+
+def test_only_the_registration_uses_the_graph_extension() -> None:
+    config = json.loads((ROOT / "infra/bicepconfig.json").read_text())
+    users = [p.name for p in (ROOT / "infra").rglob("*.bicep") if "\nextension " in p.read_text()]
+    assert users == ["app-registration.bicep"]
+    assert list(config["extensions"]) == ["microsoftGraphV1"]
+
+
+def test_every_abbreviation_is_used() -> None:
+    main = (ROOT / "infra/main.bicep").read_text()
+    abbreviations = json.loads((ROOT / "infra/abbreviations.json").read_text())
+    assert [a for a in abbreviations if f"abbreviations.{a}}}" not in main] == []
+
+
+def test_the_workbook_asks_the_workspace() -> None:
+    workbook = json.loads((ROOT / "infra/modules/workbook.json").read_text())
+    queries = [i["content"]["query"] for i in workbook["items"] if i["type"] == 3]
+    assert len(queries) >= 5
+    names = [item["name"] for item in workbook["items"]]
+    assert len(set(names)) == len(names)
+
+
+def test_the_gateway_checks_the_token_before_anything_else() -> None:
+    root = ET.parse(ROOT / "infra/modules/gateway-policy.xml").getroot()  # noqa: S314 (our own file)
+    inbound = root.find("inbound")
+    assert inbound is not None
+    assert [child.tag for child in inbound] == [
+        "base",
+        "validate-azure-ad-token",
+        "rate-limit-by-key",
+        "set-backend-service",
+    ]
+
+
+# ---- what the options do -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def project() -> Project:
+    return Project.load(ROOT)
+
+
+def test_a_private_network_takes_storage_and_foundry_off_the_internet(project: Project) -> None:
+    private = project.deployments["private network"]
+    for type_ in ("Microsoft.Storage/storageAccounts", "Microsoft.CognitiveServices/accounts"):
+        (account,) = private.of_type(type_)
+        assert account.body["properties"]["publicNetworkAccess"] == "Disabled"
+        assert account.body["properties"]["networkAcls"]["defaultAction"] == "Deny"
+    endpoints = private.of_type("Microsoft.Network/privateEndpoints")
+    groups = [
+        e.body["properties"]["privateLinkServiceConnections"][0]["properties"]["groupIds"][0]
+        for e in endpoints
+    ]
+    assert groups == ["blob", "queue", "table", "account"]
+    zones = {z.name for z in private.of_type("Microsoft.Network/privateDnsZones")}
+    assert zones == {
+        "privatelink.blob.core.windows.net",
+        "privatelink.queue.core.windows.net",
+        "privatelink.table.core.windows.net",
+        "privatelink.cognitiveservices.azure.com",
+        "privatelink.openai.azure.com",
+        "privatelink.services.ai.azure.com",
+    }
+    (network,) = private.of_type("Microsoft.Network/virtualNetworks")
+    app, endpoint = network.body["properties"]["subnets"]
+    assert (
+        app["properties"]["delegations"][0]["properties"]["serviceName"]
+        == "Microsoft.App/environments"
+    )
+    assert (app["properties"]["addressPrefix"], endpoint["properties"]["addressPrefix"]) == (
+        "10.80.0.0/26",
+        "10.80.0.64/27",
+    )
+    (site,) = private.of_type("Microsoft.Web/sites")
+    assert "appSubnetId" in site.body["properties"]["virtualNetworkSubnetId"]
+
+
+def test_an_existing_project_is_used_where_it_is(project: Project) -> None:
+    theirs = project.deployments["existing project"]
+    assert theirs.of_type("Microsoft.CognitiveServices/accounts") == []
+    role = theirs.of_type("Microsoft.Authorization/roleAssignments")[0]
+    assert role.body["scope"].path == "their-account/their-project"
+    assert "their-project" in theirs.outputs["FOUNDRY_PROJECT_ENDPOINT"]
+
+
+def test_foundry_children_follow_each_other(project: Project) -> None:
+    ours = project.deployments["nothing chosen"]
+    (deployment,) = ours.of_type("Microsoft.CognitiveServices/accounts/deployments")
+    (made,) = ours.of_type("Microsoft.CognitiveServices/accounts/projects")
+    assert made.body["dependsOn"] == [deployment]
+    assert deployment.body["properties"]["model"] == {
+        "format": "Meta",
+        "name": "Llama-3.3-70B-Instruct",
+    }
+    (tuned,) = project.deployments["fine-tuned model"].of_type(deployment.type)
+    assert tuned.body["properties"]["model"]["version"] == "1"
+    assert project.deployments["no model"].of_type(deployment.type) == []
+
+
+def test_warm_instances_come_in_pairs_over_zones(project: Project) -> None:
+    (site,) = project.deployments["zones, all groups warm"].of_type("Microsoft.Web/sites")
+    ready = site.body["properties"]["functionAppConfig"]["scaleAndConcurrency"]["alwaysReady"]
+    assert ready == [
+        {"name": "http", "instanceCount": 2},
+        {"name": "function:receive_job", "instanceCount": 2},
+        {"name": "function:run_lane", "instanceCount": 2},
+    ]
+
+
+def test_entra_lets_in_only_whom_it_is_told(project: Project) -> None:
+    def policy(scenario: str) -> tuple[list[str], dict[str, Any]]:
+        (config,) = project.deployments[scenario].of_type("Microsoft.Web/sites/config")
+        directory = config.body["properties"]["identityProviders"]["azureActiveDirectory"]
+        validation = directory["validation"]
+        return validation["allowedAudiences"], validation["defaultAuthorizationPolicy"]
+
+    guid = "22222222-0000-0000-0000-000000000000"
+    assert policy("Entra, own registration") == (
+        [guid, "api://agents"],
+        {"allowedApplications": [guid, guid]},
+    )
+    assert policy("Entra, new registration")[1] == {}
+    (registration,) = project.deployments["Entra, new registration"].of_type(
+        "Microsoft.Graph/applications"
+    )
+    assert [role["value"] for role in registration.body["appRoles"]] == [
+        "Agents.Use",
+        "Agents.Admin",
+    ]
+    assert project.deployments["nothing chosen"].of_type("Microsoft.Web/sites/config") == []
+
+
+def test_the_gateway_needs_entra(project: Project) -> None:
+    type_ = "Microsoft.ApiManagement/service"
+    assert project.deployments["gateway without Entra"].of_type(type_) == []
+    deployment = project.deployments["gateway"]
+    assert len(deployment.of_type(type_)) == 1
+    (policy,) = deployment.of_type(f"{type_}/apis/policies")
+    assert not re.search(r"[{][a-z-]+[}]", policy.body["properties"]["value"])
+    assert 'calls="20000"' in policy.body["properties"]["value"]
+
+
+def test_the_agent_identity_may_use_the_project(project: Project) -> None:
+    roles = project.deployments["agent identity"].of_type("Microsoft.Authorization/roleAssignments")
+    usual = project.deployments["nothing chosen"].of_type("Microsoft.Authorization/roleAssignments")
+    assert len(roles) == len(usual) + 1
+
+
+def test_alerts_are_mailed_where_an_address_is_given(project: Project) -> None:
+    def receivers(scenario: str) -> list[dict[str, Any]]:
+        (group,) = project.deployments[scenario].of_type("Microsoft.Insights/actionGroups")
+        return group.body["properties"]["emailReceivers"]
+
+    assert receivers("nothing chosen") == []
+    assert [r["emailAddress"] for r in receivers("everything")] == ["operators@example.com"]
+    rules = project.deployments["everything"].of_type("Microsoft.Insights/scheduledQueryRules")
+    assert len(rules) == 7

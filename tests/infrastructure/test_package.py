@@ -1,0 +1,138 @@
+"""The deployment package: what is in it, and that it runs with nothing beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from infra.scripts.package import build, packaged_files
+from local.processes import Command, Service, answers_http, free_port
+from local.services import Azurite, FoundryEmulator
+
+from .project import ROOT
+
+ENVIRONMENT = ROOT / ".local" / "package-environment"
+HOST_LIBRARIES = ("cronsim",)
+"""What the local host needs and the app does not."""
+
+INSTALL_SECONDS = 400
+MAX_BYTES = 1_000_000
+"""The app is a few hundred kilobytes of source; more means that something slipped in."""
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    output = tmp_path_factory.mktemp("package") / "app.zip"
+    build(output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def python() -> Path:
+    """An environment made from requirements.txt alone, made anew when that file changes."""
+    requirements = ROOT / "requirements.txt"
+    made_of = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
+    python = ENVIRONMENT / "bin" / "python"
+    stamp = ENVIRONMENT / ".made-of"
+    if not stamp.exists() or stamp.read_text() != made_of:
+        venv.create(ENVIRONMENT, clear=True, with_pip=True)
+        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run(  # noqa: S603 (a fixed command)
+            [*pip, "--requirement", str(requirements)], check=True, timeout=INSTALL_SECONDS
+        )
+        stamp.write_text(made_of)
+    return python
+
+
+def test_the_package_is_small_and_has_only_what_runs(package: Path) -> None:
+    with zipfile.ZipFile(package) as opened:
+        names = opened.namelist()
+        size = sum(entry.file_size for entry in opened.infolist())
+    assert names == packaged_files()
+    tops = {name.split("/")[0] for name in names}
+    assert tops == {"function_app.py", "host.json", "requirements.txt", "shared"}
+    assert size < MAX_BYTES
+
+
+def test_the_same_files_make_the_same_package(package: Path, tmp_path: Path) -> None:
+    build(tmp_path / "again.zip")
+    assert (tmp_path / "again.zip").read_bytes() == package.read_bytes()
+
+
+def test_nothing_is_imported_that_is_not_in_the_package(
+    package: Path, python: Path, tmp_path: Path
+) -> None:
+    """Every module imports: what only some settings need is in requirements.txt as well."""
+    app = _unpacked(package, tmp_path)
+    modules = [p.relative_to(app).with_suffix("") for p in app.glob("shared/**/*.py")]
+    names = [".".join(m.parts).removesuffix(".__init__") for m in modules]
+    code = "import importlib\nfor name in " + repr(names) + ": importlib.import_module(name)"
+    done = subprocess.run(  # noqa: S603 (a fixed command)
+        [str(python), "-c", code], cwd=app, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def app_url(
+    package: Path, python: Path, azurite: Azurite, foundry: FoundryEmulator, tmp_path: Path
+) -> Iterator[str]:
+    """The unpacked app on the local host, both in the fresh environment.
+
+    Beside it is put only what the host is made of, so that the checkout's `shared` is out of reach.
+    """
+    app = _unpacked(package, tmp_path)
+    beside = tmp_path / "beside"
+    shutil.copytree(ROOT / "local", beside / "local", ignore=shutil.ignore_patterns("node_modules"))
+    for name in HOST_LIBRARIES:
+        shutil.copytree(Path(importlib.import_module(name).__file__ or "").parent, beside / name)
+    port = free_port()
+    service = Service(
+        Command(
+            "packaged app",
+            [str(python), "-m", "local.host", "--app-dir", str(app), "--port", str(port)],
+            tmp_path / "app.log",
+            lambda: answers_http(port, "/admin/host/status"),
+            {
+                "PYTHONPATH": str(beside),
+                "PYTHON_ENABLE_INIT_INDEXING": "1",
+                "AzureWebJobsStorage": azurite.connection_string,
+                "FOUNDRY_AGENT_SERVICE_ENDPOINT": foundry.project_endpoint,
+                "IDENTITY_ENDPOINT": foundry.token_endpoint,
+                "IDENTITY_HEADER": "local-identity",
+            },
+            tmp_path,
+        )
+    )
+    service.start()
+    try:
+        service.wait_until_ready()
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        service.stop()
+
+
+def test_the_package_answers_from_a_fresh_environment(app_url: str, tmp_path: Path) -> None:
+    with httpx.Client(base_url=app_url, timeout=60) as client:
+        assert client.get("/health").status_code == 200
+        answer = client.post("/messages", json={"message": "Hello"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["success"] is True
+    assert str(ROOT) not in (tmp_path / "app.log").read_text()
+
+
+def _unpacked(package: Path, folder: Path) -> Path:
+    app = folder / "app"
+    with zipfile.ZipFile(package) as opened:
+        opened.extractall(app)
+    return app
