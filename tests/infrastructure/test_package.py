@@ -17,7 +17,7 @@ import pytest
 
 from infra.scripts.package import build, packaged_files
 from local.processes import Command, Service, answers_http, free_port
-from local.services import Azurite, FoundryEmulator
+from local.services import IDENTITY_HEADER, Azurite, FoundryEmulator
 
 from .project import ROOT
 
@@ -109,7 +109,7 @@ def app_url(
                 "AzureWebJobsStorage": azurite.connection_string,
                 "FOUNDRY_AGENT_SERVICE_ENDPOINT": foundry.project_endpoint,
                 "IDENTITY_ENDPOINT": foundry.token_endpoint,
-                "IDENTITY_HEADER": "local-identity",
+                "IDENTITY_HEADER": IDENTITY_HEADER,
             },
             tmp_path,
         )
