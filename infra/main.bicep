@@ -1,5 +1,4 @@
 // The whole system in one resource group. `azd up` runs this, then deploys the app into it.
-
 targetScope = 'subscription'
 
 // ---- Where -------------------------------------------------------------------------------------
@@ -10,11 +9,7 @@ targetScope = 'subscription'
 param environmentName string
 
 @description('Region of every resource. It must offer Flex Consumption, and the model if one is deployed.')
-@metadata({
-  azd: {
-    type: 'location'
-  }
-})
+@metadata({ azd: { type: 'location' } })
 param location string
 
 // ---- The app -----------------------------------------------------------------------------------
