@@ -152,9 +152,8 @@ var storageAccountName = '${abbreviations.storageAccount}${token}'
 var queueNames = map(filter(items(settings), setting => endsWith(setting.key, '_QUEUE_NAME')), setting => setting.value)
 var tableNames = map(filter(items(settings), setting => endsWith(setting.key, '_TABLE_NAME')), setting => setting.value)
 
-// The timer function of function_app.py that runs every few minutes; its silence raises an alert.
-// Empty while the app has no timer, which leaves that alert off.
-var heartbeatFunction = ''
+// The timer function of function_app.py that runs every minute; its silence raises an alert.
+var heartbeatFunction = 'sweep_lanes'
 
 var createFoundry = empty(existingProjectId)
 // Eleven empty parts keep the indexes below valid where there is no id to split.

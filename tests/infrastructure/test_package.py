@@ -69,13 +69,17 @@ def test_the_same_files_make_the_same_package(package: Path, tmp_path: Path) -> 
     assert (tmp_path / "again.zip").read_bytes() == package.read_bytes()
 
 
+AGENTS_COMMAND = {f"shared.foundry.agents.{name}" for name in ("__main__", "files", "yaml_text")}
+
+
 def test_nothing_is_imported_that_is_not_in_the_package(
     package: Path, python: Path, tmp_path: Path
 ) -> None:
-    """Every module imports: what only some settings need is in requirements.txt as well."""
+    """Every module imports but those of the agents command, which reads YAML where it is used."""
     app = _unpacked(package, tmp_path)
     modules = [p.relative_to(app).with_suffix("") for p in app.glob("shared/**/*.py")]
     names = [".".join(m.parts).removesuffix(".__init__") for m in modules]
+    names = [name for name in names if name not in AGENTS_COMMAND]
     code = "import importlib\nfor name in " + repr(names) + ": importlib.import_module(name)"
     done = subprocess.run(  # noqa: S603 (a fixed command)
         [str(python), "-c", code], cwd=app, capture_output=True, text=True, check=False
