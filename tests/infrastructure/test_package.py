@@ -69,7 +69,9 @@ def test_the_same_files_make_the_same_package(package: Path, tmp_path: Path) -> 
     assert (tmp_path / "again.zip").read_bytes() == package.read_bytes()
 
 
-AGENTS_COMMAND = {f"shared.foundry.agents.{name}" for name in ("__main__", "files", "yaml_text")}
+AGENTS_COMMAND = {
+    f"shared.foundry.agents.{name}" for name in ("__main__", "changes", "files", "yaml_text")
+}
 
 
 def test_nothing_is_imported_that_is_not_in_the_package(
