@@ -136,7 +136,8 @@ class Turns:
         task.add_done_callback(lambda _: told.put_nowait(None))
         while True:
             try:
-                event = await asyncio.wait_for(told.get(), QUIET_SECONDS)
+                async with asyncio.timeout(QUIET_SECONDS):
+                    event = await told.get()
             except TimeoutError:
                 yield StillRunning()
                 continue
