@@ -115,11 +115,12 @@ class Exchange:
     async def _recover(self, error: FoundryError, failures: int) -> JsonObject | None:
         """After a failure: the answer if it is there after all, None to send again, or raise."""
         delay = self._link.retry.delay(error, failures)
+        rate_limited = isinstance(error, RateLimitedError)
+        if rate_limited:  # the gate keeps this request waiting, and all the others
+            self._link.gate.pause(delay or error.retry_after or 0.0)
         if delay is not None and delay >= self._deadline.remaining():
             delay = None
-        if delay is not None and isinstance(error, RateLimitedError):
-            self._link.gate.pause(delay)
-        elif delay is not None:
+        if delay is not None and not rate_limited:
             await asyncio.sleep(delay)
         if error.may_have_run:
             try:

@@ -38,5 +38,9 @@ class StorageClock:
         recently = self._observed_at is not None and now - self._observed_at < OBSERVE_EVERY_SECONDS
         if date_header is None or recently:
             return
-        self._offset = parsedate_to_datetime(date_header) - self._local()
+        try:
+            moment = parsedate_to_datetime(date_header)
+        except ValueError:
+            return
+        self._offset = moment.replace(tzinfo=moment.tzinfo or UTC) - self._local()
         self._observed_at = now

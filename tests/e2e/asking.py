@@ -6,7 +6,7 @@ import httpx
 
 from tests.integration.waiting import eventually
 
-TERMINAL = {"succeeded", "failed"}
+TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 
 
 async def say(caller: httpx.AsyncClient, thread_id: str, message: str) -> dict[str, Any]:

@@ -32,7 +32,13 @@ class StorageMeter:
     async def running(self) -> AsyncGenerator["StorageMeter"]:
         """Serve on `port`."""
         routes = [Route("/{path:path}", self._forward, methods=_METHODS)]
-        config = uvicorn.Config(Starlette(routes=routes), port=self.port, log_config=None)
+        config = uvicorn.Config(
+            Starlette(routes=routes),
+            port=self.port,
+            log_config=None,
+            date_header=False,
+            server_header=False,
+        )
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve())
         await eventually(lambda: server.started)

@@ -123,3 +123,24 @@ async def test_an_unknown_job_is_404(caller: httpx.AsyncClient) -> None:
     for job_id in ("job_01HZZZZZZZZZZZZZZZZZZZZZZZ", "nonsense"):
         answer = await caller.get(f"jobs/{job_id}")
         assert (answer.status_code, answer.json()["code"]) == (404, "not_found")
+
+
+async def test_a_job_is_listed_waited_for_and_cancelled(caller: httpx.AsyncClient) -> None:
+    job_id = await submit(caller, message="Hello")
+    done = (await caller.get(f"jobs/{job_id}", params={"wait": "25"})).json()
+    assert done["status"] == "succeeded"
+    refused = await caller.post(f"jobs/{job_id}/cancel")
+    assert (refused.status_code, refused.json()["code"]) == (409, "job_ended")
+    later = await submit(caller, message="Not now", not_before="2099-01-01T00:00:00Z")
+    queued = (await caller.get("jobs", params={"status": "queued"})).json()["data"]
+    assert later in [job["job_id"] for job in queued]
+    assert (await caller.post(f"jobs/{later}/cancel")).status_code == 202
+
+
+async def test_a_failure_that_passes_is_tried_again(
+    caller: httpx.AsyncClient, emulator: EmulatorControl, thread_id: str
+) -> None:
+    await emulator.inject("status", status=503, headers={"Retry-After": "0"}, times=4)
+    done = await ended(caller, await submit(caller, message="Hello", thread_id=thread_id))
+    assert (done["status"], done["attempts"]) == ("succeeded", 1)
+    assert done["result"]["content"] == "You said: Hello"

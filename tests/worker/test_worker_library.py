@@ -21,12 +21,16 @@ FUNCTIONS = {
     "list_thread_messages": "GET threads/{thread_id}/messages",
     "send_thread_message": "POST threads/{thread_id}/messages",
     "submit_job": "POST jobs",
+    "list_jobs": "GET jobs",
     "get_job": "GET jobs/{job_id}",
+    "cancel_job": "POST jobs/{job_id}/cancel",
     "health": "GET health",
     "metrics": "GET metrics",
-    "unmatched": "GET,POST,PUT,PATCH,DELETE {*path}",
+    "unmatched": "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS {*path}",
     "receive_job": f"queue {INLET}",
     "run_lane": f"queue {LANES}",
+    "fail_lane": f"queue {LANES}-poison",
+    "sweep_lanes": "timer 0 * * * * *",
 }
 
 pytestmark = pytest.mark.timeout(400)  # the first run installs the packages
@@ -56,6 +60,8 @@ def test_every_function_is_indexed_with_its_trigger(report: Any) -> None:
 def _address(trigger: Any) -> str:
     if trigger["type"] == "queueTrigger":
         return f"queue {trigger['queueName']}"
+    if trigger["type"] == "timerTrigger":
+        return f"timer {trigger['schedule']}"
     return f"{','.join(trigger['methods'])} {trigger['route']}"
 
 

@@ -196,7 +196,7 @@ async def test_threads_are_filtered_by_metadata(api: httpx.AsyncClient) -> None:
         ({"cursor": ""}, "cursor"),
         ({f"metadata.k{n}": "v" for n in range(9)}, "metadata"),
         ({"metadata.": "v"}, "metadata."),
-        ({"metadata." + "k" * 65: "v"}, "metadata." + "k" * 64),
+        ({"metadata." + "k" * 65: "v"}, "metadata." + "k" * 65),
         ({"metadata.k": "v" * 513}, "metadata.k"),
     ],
 )

@@ -47,5 +47,15 @@ def test_it_does_not_look_at_every_answer() -> None:
     assert clock() == first
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["", "soon", "5", "Sun, 01 Mar 2026 12:00:00 GMT, Sun, 01 Mar 2026 12:00:00 GMT"],
+)
+def test_what_cannot_be_read_does_not_break_the_answer_it_came_with(header: str) -> None:
+    clock = StorageClock(FakeClock())
+    clock.observe(header)
+    assert clock().tzinfo is not None
+
+
 def test_the_machines_own_time_has_a_zone() -> None:
     assert utc_now().tzinfo is UTC
