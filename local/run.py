@@ -30,6 +30,8 @@ SAMPLE_SETTINGS = ROOT / "local.settings.sample.json"
 APP_GRACE_SECONDS = 1
 STOP_SECONDS = 1.5
 DEFAULT_MODEL = "llama-3.3-70b"
+MAX_TOKENS = "256"
+"""A small model on two cores writes some tens of tokens a second, and may not find an end."""
 
 _BACKENDS = {
     "smollm2": "SmolLM2-135M-Instruct on llama.cpp (FOUNDRY_LOCAL_BACKEND chooses another)",
@@ -139,7 +141,11 @@ class LocalRun:
         defaults = {"FUNCTIONS_WORKER_RUNTIME": "python", "PYTHON_ENABLE_INIT_INDEXING": "1"}
         emulated: dict[str, str] = {}
         if self.foundry:
-            defaults |= {"FOUNDRY_MODEL": DEFAULT_MODEL, "FOUNDRY_ENABLE_ENTRA_AGENT_ID": "true"}
+            defaults |= {
+                "FOUNDRY_MODEL": DEFAULT_MODEL,
+                "FOUNDRY_ENABLE_ENTRA_AGENT_ID": "true",
+                "FOUNDRY_MAX_TOKENS": MAX_TOKENS,
+            }
             emulated |= {
                 "FOUNDRY_AGENT_SERVICE_ENDPOINT": self.foundry.project_endpoint,
                 "IDENTITY_ENDPOINT": self.foundry.token_endpoint,
