@@ -33,7 +33,10 @@ def test_an_empty_host_json_means_the_hosts_defaults(tmp_path: Path) -> None:
 def test_the_repositorys_host_json_spreads_the_attempts_of_a_failing_message() -> None:
     settings = read_host_settings(ROOT / "host.json", {})
     assert settings.queues == QueueSettings(
-        visibility_timeout=timedelta(seconds=30), max_polling_interval=timedelta(seconds=2)
+        batch_size=32,
+        new_batch_threshold=16,
+        visibility_timeout=timedelta(seconds=30),
+        max_polling_interval=timedelta(seconds=1),
     )
 
 
