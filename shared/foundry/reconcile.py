@@ -46,9 +46,11 @@ class Landed:
 
     @property
     def is_answered(self) -> bool:
-        """Whether the model has finished."""
-        return bool(self.answer) and all(
-            item.get("status", "completed") in ANSWERED for item in self.answer
+        """Whether the model has finished; what a tool returned is still to be answered."""
+        return (
+            bool(self.answer)
+            and self.answer[-1].get("type") not in _INPUT_TYPES
+            and all(item.get("status", "completed") in ANSWERED for item in self.answer)
         )
 
     @property
@@ -60,6 +62,7 @@ class Landed:
 
 
 _OUTPUT = "function_call_output"
+_INPUT_TYPES = {_OUTPUT, "mcp_approval_response"}
 
 
 class Reconciler:
@@ -70,7 +73,7 @@ class Reconciler:
         self._send = send
 
     async def look(self, backing: Backing, sent: list[JsonObject]) -> Landed:
-        """What stands behind ``backing``, and whether it begins with what we ``sent``."""
+        """What stands behind ``backing``, and whether what we ``sent`` is there."""
         items: list[JsonObject] = []
         after, more = backing.last_item_id, True
         while more:
@@ -127,12 +130,23 @@ class Reconciler:
 
 
 def _compare(items: list[JsonObject], sent: list[JsonObject]) -> Landed:
-    ours = len(sent) > 0 and [_gist(i) for i in items[: len(sent)]] == [_gist(i) for i in sent]
-    return Landed(items, ours, items[len(sent) :] if ours else [])
+    """Find our input, and nothing else said after it.
+
+    An earlier turn that ended badly may have left its message, or an answer that came late,
+    before ours.
+    """
+    size, wanted = len(sent), [_gist(item) for item in sent]
+    for end in range(len(items), size - 1, -1):
+        if [_gist(item) for item in items[end - size : end]] == wanted:
+            return Landed(items, True, items[end:])
+        if items[end - 1].get("role") == "user":
+            break
+    return Landed(items)
 
 
 def _gist(item: JsonObject) -> tuple[Any, ...]:
     """What identifies an input item whatever form the service keeps it in."""
-    if item.get("type") == _OUTPUT:
-        return (_OUTPUT, item.get("call_id"))
-    return (item.get("role"), item_text(item))
+    kind = item.get("type")
+    if kind in _INPUT_TYPES:
+        return (kind, item.get("call_id"), item.get("approval_request_id"))
+    return (item.get("role"), item_text(item)) if item.get("role") else (kind, item.get("id"))
