@@ -33,6 +33,7 @@ _OVERRIDES = (
     "images",
     "files",
     "response_format",
+    "background",
 )
 
 
@@ -114,7 +115,8 @@ class FoundryAgentServiceClient:
             tools: Names of tools the model may use.
             overrides: `model`, `temperature`, `max_tokens`, `top_p`, `metadata`; `images` (URLs or
                 bytes); `files` (from `file_part`); `response_format` (a pydantic model or a JSON
-                schema; the answer read as it says is in ``metadata["parsed"]``).
+                schema; the answer read as it says is in ``metadata["parsed"]``); `background`
+                (a stream that breaks is taken up where it broke, for long answers).
 
         Raises:
             ConfigurationError: if the client cannot work as configured.

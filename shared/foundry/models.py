@@ -41,6 +41,8 @@ class TurnRequest:
     parts: tuple[JsonObject, ...] = ()
     """Images and files, as `image_part` and `file_part` make them."""
     response_format: ResponseFormat[Any] | None = None
+    background: bool = False
+    """Let Foundry go on when the connection breaks, and take the stream up again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,10 @@ class RequestBuilder:
             )
         body: JsonObject = {
             "input": [user_message(turn.message, turn.parts)],
-            "store": backing is not None or bool(turn.tools),
+            "store": backing is not None or bool(turn.tools) or turn.background,
         }
+        if turn.background:
+            body["background"] = True
         if turn.metadata:
             body["metadata"] = dict(turn.metadata)
         if backing is not None:
