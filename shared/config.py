@@ -178,6 +178,10 @@ class FoundryAgentServiceConfig(Settings):
     )
     """Seconds that one call of a custom tool may take, where the tool sets no limit of its own."""
 
+    log_content: Annotated[bool, Env("FOUNDRY_LOG_CONTENT", "true")] = False
+    """Write what is sent to Foundry and what it answers to the log, at level DEBUG. Off: only ids,
+    sizes and decisions."""
+
 
 class IdentitySettings(Settings):
     """Which Entra identity the app signs in with."""

@@ -3,12 +3,14 @@
 A request that may have run is never blindly sent again on a conversation: first we look what it
 left there, and then adopt the answer, wait for it, ask for the answer without sending the message
 again, or send it because nothing arrived. A chain of responses and a message that stands alone
-need no look: a second response there is an orphan that nobody follows.
+need no look: a second response there is an orphan that nobody follows. A background response that
+is streamed needs none either: a broken stream is taken up again behind the last event that came.
 """
 
 from __future__ import annotations
 
 import asyncio
+import builtins
 import json
 import logging
 from collections.abc import AsyncGenerator, Iterator
@@ -23,6 +25,8 @@ from .errors import (
     RateLimitedError,
     ServiceUnavailableError,
     StreamInterruptedError,
+    ThreadBusyError,
+    TimeoutError,
 )
 from .metrics import ClientMetrics
 from .models import Backing
@@ -37,6 +41,9 @@ log = logging.getLogger(__name__)
 
 SETTLE_SHARE = 0.5
 """Of the time that is left, how much may go into waiting for an answer that might be coming."""
+
+LAST_LOOK_SECONDS = 5.0
+"""Beyond the deadline, for seeing whether the answer is there after all."""
 
 TERMINAL = {"response.completed", "response.incomplete"}
 """Events that end a stream and carry the whole response."""
@@ -78,8 +85,11 @@ class Exchange:
         self._backing = backing
         self._deadline = deadline
         self._sent = objects_at(body, "input")
+        self._arrived = False
+        """Our input is known to stand in the conversation, still unanswered."""
         self._delivered = ""
         self._response_id: str | None = None
+        self._response_lives = False
         self._sequence = -1
         self.request_id: str | None = None
         """Foundry's id of the request that was answered."""
@@ -90,14 +100,15 @@ class Exchange:
         Raises:
             FoundryError: if there is no answer.
         """
-        failures, look_first = 0, self._backing.look_first
+        failures = 0
+        unsure = self._backing.look_first and self._backing.conversation_id is not None
         while True:
             try:
-                found = await self._find(answer_may_come=True) if look_first else None
-                look_first = False
+                found = await self._find(answer_may_come=True) if unsure else None
+                unsure = False
                 if found is None:
                     async with (
-                        self._link.gate.passing(self._deadline),
+                        self._link.gate.passing(Deadline(self._patience)),
                         aclosing(self._attempt()) as events,
                     ):
                         async for event in events:
@@ -112,42 +123,72 @@ class Exchange:
                 yield event
             return
 
+    @property
+    def _patience(self) -> float:
+        """Seconds from now that may pass without a word to the caller."""
+        remaining = self._deadline.remaining()
+        return min(remaining, self._silence) if self._body.get("stream") else remaining
+
     async def _recover(self, error: FoundryError, failures: int) -> JsonObject | None:
         """After a failure: the answer if it is there after all, None to send again, or raise."""
         delay = self._link.retry.delay(error, failures)
         rate_limited = isinstance(error, RateLimitedError)
         if rate_limited:  # the gate keeps this request waiting, and all the others
             self._link.gate.pause(delay or error.retry_after or 0.0)
-        if delay is not None and delay >= self._deadline.remaining():
+        if delay is not None and delay >= self._patience:
             delay = None
+        log.debug("Attempt %d: %s (request %s)", failures, error.code, error.request_id)
         if delay is not None and not rate_limited:
+            log.debug("Waiting %.2f s", delay)
             await asyncio.sleep(delay)
-        if error.may_have_run:
-            try:
-                found = await self._find(answer_may_come=error.answer_may_come)
-            except FoundryError as unknown:
-                log.warning("What Foundry did with a lost request is unknown: %s", unknown.code)
-                raise error from unknown
+        resumed = delay is not None and self._resumes
+        if (error.may_have_run or self._response_lives or self._arrived) and not resumed:
+            found = await self._find_lost(error)
             if found is not None:
                 return found
-        if delay is None or self._delivered:
+            if isinstance(error, TimeoutError) and self._backing.conversation_id:
+                # nothing there proves nothing: the request may still wait for its turn
+                delay = delay if self._arrived else None
+        if not resumed and (delay is None or self._delivered):
             raise self._interrupted(error) if self._delivered else error
-        log.debug("Attempt %d failed (%s); trying again", failures, error.code)
+        log.debug("Trying again: %s", "resume" if resumed else "send")
         self._link.metrics.retries += 1
         return None
+
+    async def _find_lost(self, error: FoundryError) -> JsonObject | None:
+        """As `_find`; where Foundry does not say what happened, the failure stands."""
+        try:
+            async with asyncio.timeout(self._deadline.remaining() + LAST_LOOK_SECONDS):
+                busy = isinstance(error, ThreadBusyError)
+                may_come = error.answer_may_come or self._response_lives or busy
+                return await self._find(answer_may_come=may_come)
+        except (FoundryError, builtins.TimeoutError) as unknown:
+            name = type(unknown).__name__
+            log.warning("What Foundry did with a lost request is unknown: %s", name)
+            raise error from unknown
 
     async def _find(self, *, answer_may_come: bool) -> JsonObject | None:
         """The answer to what we sent, if Foundry has it; else the body is made safe to send."""
         self._link.metrics.reconciliations += 1
-        wait = Deadline(self._deadline.remaining() * SETTLE_SHARE if answer_may_come else 0.0)
-        if self._response_id and self._body.get("store", True):
+        patience = min(self._deadline.remaining() * SETTLE_SHARE, self._patience)
+        wait = Deadline(patience if answer_may_come else 0.0)
+        if self._response_id and self._response_lives and self._body.get("store", True):
             body = await self._link.reconciler.response(self._response_id, wait)
             if body is not None and body.get("status") in ANSWERED:
                 return body
+            if body is not None:
+                self._response_lives, wait = False, Deadline(0.0)
         if self._backing.conversation_id is None:
             return None
         landed = await self._link.reconciler.settle(self._backing, self._sent, wait)
-        log.debug("Looked up a lost request: sent=%s answered=%s", landed.ours, landed.is_answered)
+        log.debug(
+            "Looked behind item %s of %s: %d items, sent=%s answered=%s",
+            self._backing.last_item_id,
+            self._backing.conversation_id,
+            len(landed.items),
+            landed.ours,
+            landed.is_answered,
+        )
         if landed.is_answered:
             return await self._link.reconciler.answer(landed, wait)
         self._prepare(landed)
@@ -155,6 +196,7 @@ class Exchange:
 
     def _prepare(self, landed: Landed) -> None:
         """Send next only what the conversation still lacks."""
+        self._arrived = landed.ours
         if landed.ours:
             self._body = {**self._body, "input": []}
             return
@@ -187,13 +229,15 @@ class Exchange:
 
     async def _attempt(self) -> AsyncGenerator[JsonObject]:
         """One request, and the events it yields."""
-        call = Call("POST", self._link.url, self._body)
+        call = self._next_call()
         if not self._body.get("stream"):
             reply = await self._link.transport.send(call, seconds=self._deadline.remaining())
             self.request_id = reply.request_id
             yield self._terminal(f"response.{reply.body.get('status')}", reply.body)
             return
-        async with self._link.transport.stream(call, silence=self._silence) as stream:
+        async with self._link.transport.stream(
+            call, silence=self._silence, seconds=self._deadline.remaining()
+        ) as stream:
             self.request_id = stream.request_id
             parser = SseParser()
             async for chunk in stream.chunks:
@@ -204,6 +248,17 @@ class Exchange:
                     if event["type"] in TERMINAL:
                         return
         raise ServiceUnavailableError(_INTERRUPTED, may_have_run=True, request_id=self.request_id)
+
+    @property
+    def _resumes(self) -> bool:
+        """Whether the response goes on without us and its stream can be taken up again."""
+        return self._response_lives and self._body.get("background") is True
+
+    def _next_call(self) -> Call:
+        if not self._resumes:
+            return Call("POST", self._link.url, self._body)
+        behind: dict[str, str | int] = {"stream": "true", "starting_after": self._sequence}
+        return Call("GET", f"{self._link.url}/{self._response_id}", query=behind)
 
     def _read(self, data: str) -> JsonObject | None:
         """One frame of the stream; None for those that carry no event."""
@@ -221,9 +276,11 @@ class Exchange:
             ) from error
         if kind == "response.created":
             self._response_id = text_at(object_at(event, "response"), "id")
+            self._response_lives = self._response_id is not None
         elif kind == "response.output_text.delta":
             self._delivered += str(event.get("delta", ""))
         elif kind == "error":
+            self._response_lives = False
             raise error_from_failure(event.get("error") or event, self.request_id)
         elif kind in TERMINAL or kind == "response.failed":
             return self._terminal(kind, object_at(event, "response"))
@@ -233,6 +290,7 @@ class Exchange:
         """The terminal event, unless the response it carries has failed."""
         status = response.get("status")
         if status in {"failed", "cancelled"}:
+            self._response_lives = False
             raise error_from_failure(response.get("error"), self.request_id)
         if status not in ANSWERED:
             raise ProtocolError(

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import logging
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import TypeVar
 
 from .errors import (
     FoundryError,
@@ -23,10 +25,14 @@ from .errors import (
 )
 from .metrics import ClientMetrics
 
+log = logging.getLogger(__name__)
+
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 8.0
 
 _RETRIABLE = (RateLimitedError, ServiceUnavailableError, ThreadBusyError, TimeoutError)
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +55,20 @@ class RetryPolicy:
             return error.retry_after
         bound = min(FIRST_BACKOFF_SECONDS * 2 ** (failures - 1), MAX_BACKOFF_SECONDS)
         return self.random() * bound
+
+    async def repeat(self, call: Callable[[float], Awaitable[_T]], deadline: Deadline) -> _T:
+        """Make a call that changes nothing, again where that can help; it is told its seconds."""
+        failures = 0
+        while True:
+            try:
+                return await call(deadline.remaining())
+            except FoundryError as error:
+                failures += 1
+                delay = self.delay(error, failures)
+                if delay is None or delay >= deadline.remaining():
+                    raise
+                log.debug("A call failed (%s); again in %.2f s", error.code, delay)
+                await asyncio.sleep(delay)
 
 
 class Deadline:
@@ -117,4 +137,5 @@ class Gate:
                     retry_after=pause,
                 )
             self.metrics.rate_limit_waits += 1
+            log.debug("Waiting %.2f s for the deployment's quota", pause)
             await asyncio.sleep(pause)

@@ -6,9 +6,10 @@ not configured or not reachable still starts and says so per request.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from time import monotonic
 from typing import Any
 
@@ -48,6 +49,9 @@ MAX_STREAM_SECONDS = 1740.0
 AGENT_SECONDS = 300.0
 """How long an agent's definition is taken as known; versions are rarely changed."""
 
+MAX_DEPLOYMENTS = 256
+"""Quota is kept apart for so many models; callers may name any."""
+
 SHORT_CALL_SECONDS = 30.0
 """For calls that do not wait for a model."""
 
@@ -58,7 +62,8 @@ class _Connection:
     builder: RequestBuilder
     transport: Transport
     conversations: Conversations
-    link: Link
+    link_of: Callable[[str], Link]
+    """How to send to a model deployment; the agent's has no name here."""
     send: Send
 
 
@@ -108,22 +113,35 @@ class FoundryService:
             self.config, AgentReference.parse(self.config.agent_id), self._toolbox
         )
         transport = Transport(
-            self._credential(endpoint), pool_size=self.config.pool_size, http=self._http
+            self._credential(endpoint),
+            pool_size=self.config.pool_size,
+            log_content=self.config.log_content,
+            http=self._http,
         )
+        retry = RetryPolicy(self.config.max_retries)
 
         async def send(call: Call) -> Reply:
+            deadline = Deadline(SHORT_CALL_SECONDS)
             with waiting():
-                return await transport.send(call, seconds=SHORT_CALL_SECONDS)
+                if call.method != "GET":
+                    return await transport.send(call, seconds=deadline.remaining())
+                return await retry.repeat(lambda s: transport.send(call, seconds=s), deadline)
 
-        link = Link(
-            transport=transport,
-            url=f"{endpoint.openai}/responses",
-            reconciler=Reconciler(endpoint.openai, send),
-            retry=RetryPolicy(self.config.max_retries),
-            gate=Gate(self.metrics, self.config.max_concurrency),
-            metrics=self.metrics,
-        )
-        return _Connection(endpoint, builder, transport, Conversations(endpoint, send), link, send)
+        reconciler = Reconciler(endpoint.openai, send)
+
+        @lru_cache(MAX_DEPLOYMENTS)
+        def link_of(_deployment: str) -> Link:
+            return Link(
+                transport=transport,
+                url=f"{endpoint.openai}/responses",
+                reconciler=reconciler,
+                retry=retry,
+                gate=Gate(self.metrics, self.config.max_concurrency),
+                metrics=self.metrics,
+            )
+
+        conversations = Conversations(endpoint, send)
+        return _Connection(endpoint, builder, transport, conversations, link_of, send)
 
     def _credential(self, endpoint: Endpoint) -> Credential:
         if self.config.api_key:
@@ -185,10 +203,10 @@ class FoundryService:
             check_tools(
                 await self._agent_version(), [tool for tool in turn.tools if isinstance(tool, str)]
             )
-        if streamed:
+        if streamed or turn.background:
             body["stream"] = True
         run = Turn(
-            link=connection.link,
+            link=connection.link_of(body.get("model", "")),
             body=body,
             backing=backing or Backing(),
             deadline=Deadline(seconds),

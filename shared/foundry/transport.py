@@ -12,7 +12,7 @@ import json
 import logging
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -82,9 +82,11 @@ class Transport:
         credential: Credential,
         *,
         pool_size: int,
+        log_content: bool = False,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._credential = credential
+        self._log_content = log_content
         limits = httpx.Limits(max_connections=pool_size, keepalive_expiry=KEEPALIVE_SECONDS)
         self._http = httpx.AsyncClient(
             transport=http or AiohttpTransport(limits=limits),
@@ -103,44 +105,49 @@ class Transport:
             async with asyncio.timeout(seconds):
                 response = await self._request(call, attempt_id)
         except builtins.TimeoutError as error:
-            raise TimeoutError(
-                f"Foundry gave no answer within {seconds:.3g} s. Raise FOUNDRY_TIMEOUT for long "
-                "answers, or submit the message as a job.",
-                request_id=attempt_id,
-                may_have_run=True,
-            ) from error
+            raise _too_late(seconds, attempt_id) from error
         except _BROKEN as error:
             raise _unreachable(error, attempt_id) from error
+        self._log_answer(response, attempt_id, response.content)
         return _reply(response, attempt_id)
 
     @asynccontextmanager
-    async def stream(self, call: Call, *, silence: float) -> AsyncGenerator[Stream]:
+    async def stream(self, call: Call, *, silence: float, seconds: float) -> AsyncGenerator[Stream]:
         """Make one attempt and read its answer as it arrives; leaving the block closes it at once.
 
         Args:
             call: What to send.
             silence: The most seconds between two pieces of the answer, and before the first.
+            seconds: How long the whole answer may take.
 
         Raises:
             FoundryError: here, or inside the block where the stream breaks.
         """
         attempt_id = str(uuid.uuid4())
+        ends_at = asyncio.get_running_loop().time() + seconds
         try:
             request = await self._prepare(call, attempt_id)
             request.extensions["timeout"] = httpx.Timeout(
                 silence, connect=CONNECT_TIMEOUT_SECONDS, pool=None
             ).as_dict()
-            response = await self._http.send(request, stream=True)
+            async with asyncio.timeout_at(ends_at):
+                response = await self._http.send(request, stream=True)
             try:
                 if response.status_code >= 400:
-                    await response.aread()
+                    async with asyncio.timeout_at(ends_at):
+                        await response.aread()
+                    self._log_answer(response, attempt_id, response.content)
                     raise _refusal(response, attempt_id)
-                yield Stream(response.aiter_raw(), _request_id(response, attempt_id))
+                self._log_answer(response, attempt_id)
+                async with aclosing(self._chunks(response, attempt_id, ends_at)) as chunks:
+                    yield Stream(chunks, _request_id(response, attempt_id))
             finally:
                 await response.aclose()
         except FoundryError:  # ours may be a builtin TimeoutError, too
             raise
-        except (httpx.ReadTimeout, builtins.TimeoutError) as error:
+        except builtins.TimeoutError as error:
+            raise _too_late(seconds, attempt_id) from error
+        except httpx.ReadTimeout as error:
             raise TimeoutError(
                 f"Foundry sent nothing for {silence:g} s. Raise FOUNDRY_TIMEOUT for slow models.",
                 request_id=attempt_id,
@@ -149,10 +156,36 @@ class Transport:
         except _BROKEN as error:
             raise _unreachable(error, attempt_id) from error
 
+    async def _chunks(
+        self, response: httpx.Response, attempt_id: str, ends_at: float
+    ) -> AsyncGenerator[bytes]:
+        size, chunks = 0, response.aiter_raw()
+        try:
+            while True:
+                async with asyncio.timeout_at(ends_at):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
+                size += len(chunk)
+                if self._log_content:
+                    log.debug("Attempt %s received: %s", attempt_id, chunk)
+                yield chunk
+        finally:
+            log.debug("Attempt %s: the stream ended after %d bytes", attempt_id, size)
+
+    def _log_answer(
+        self, response: httpx.Response, attempt_id: str, content: bytes | None = None
+    ) -> None:
+        if not log.isEnabledFor(logging.DEBUG):
+            return
+        status, request_id = response.status_code, _request_id(response, attempt_id)
+        size = "a stream" if content is None else f"{len(content)} bytes"
+        log.debug("Attempt %s: status %d, %s, request %s", attempt_id, status, size, request_id)
+        if self._log_content and content is not None:
+            log.debug("Attempt %s received: %s", attempt_id, content)
+
     async def _request(self, call: Call, attempt_id: str) -> httpx.Response:
-        response = await self._http.send(await self._prepare(call, attempt_id))
-        log.debug("%s %s -> %d (%s)", call.method, call.url, response.status_code, attempt_id)
-        return response
+        return await self._http.send(await self._prepare(call, attempt_id))
 
     async def _prepare(self, call: Call, attempt_id: str) -> httpx.Request:
         try:
@@ -163,18 +196,34 @@ class Transport:
                 "identity exists (AZURE_CLIENT_ID), or sign in with 'az login'."
             ) from error
         headers["x-ms-client-request-id"] = attempt_id
-        content = None
+        content = b""
         if call.body is not None:
             headers["Content-Type"] = "application/json"
             content = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode()
+        log.debug("Attempt %s: %s %s, %d bytes", attempt_id, call.method, call.url, len(content))
+        if self._log_content:
+            log.debug("Attempt %s sends: %s", attempt_id, content)
         return self._http.build_request(
-            call.method, call.url, content=content, params=call.query or None, headers=headers
+            call.method,
+            call.url,
+            content=content or None,
+            params=call.query or None,
+            headers=headers,
         )
 
     async def aclose(self) -> None:
         """Close all connections and the credential."""
         await self._http.aclose()
         await self._credential.aclose()
+
+
+def _too_late(seconds: float, attempt_id: str) -> TimeoutError:
+    return TimeoutError(
+        f"Foundry gave no complete answer within {seconds:.3g} s. Raise FOUNDRY_TIMEOUT for long "
+        "answers, or submit the message as a job.",
+        request_id=attempt_id,
+        may_have_run=True,
+    )
 
 
 def _request_id(response: httpx.Response, attempt_id: str) -> str:

@@ -66,6 +66,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "search_connection_id": "",
         "search_index": "",
         "tool_timeout": 30,
+        "log_content": False,
     }
     assert AppSettings.from_env({}) == AppSettings()
 

@@ -236,7 +236,7 @@ async def test_a_look_that_fails_ends_the_exchange_without_sending_again(wire: W
 async def test_a_look_may_need_more_than_one_page(wire: Wire) -> None:
     items = wire.foundry.conversations["conv_1"]
     items += [{"id": f"r_{n}", "type": "reasoning"} for n in range(PAGE_ITEMS + 5)]
-    items += [user("Hi") | {"id": "q"}, message_item("never ours", id="a")]
+    items += [user("Ho") | {"id": "q"}, message_item("never ours", id="a")]
     backing = replace(CONVERSATION, look_first=True)
     assert await wire.ask(backing) == "You said: Hi"
     assert wire.looks() == 2
