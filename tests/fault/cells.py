@@ -1,0 +1,134 @@
+"""One cell of the matrix: a trouble, met in one way, at one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from local.processes import free_port
+from shared.foundry.models import Backing, TurnRequest
+
+from .laboratory import JsonObject, Laboratory, Where, answered, new_name, said
+from .troubles import Trouble
+from .turning import ANSWER, Got, Way, take_turn
+
+NEXT_TIMEOUT_SECONDS = 8.0
+"""Of the turn after, which may have to wait for an answer that comes late."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of a cell."""
+
+    cell: str
+    mark: JsonObject
+    got: Got
+    then: Got
+    """The next turn: the same message after a failure, another one after an answer."""
+    wrong: tuple[str, ...]
+    """What should not have been, in words."""
+    duplicated: int = 0
+    lost: bool = False
+    cut_as_complete: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Runs one cell."""
+
+    lab: Laboratory
+    trouble: Trouble
+    way: Way
+    where: Where
+
+    def __str__(self) -> str:
+        return f"{self.trouble.name} x {self.way} x {self.where}"
+
+    async def run(self) -> Report:
+        name = new_name("say")
+        text, mark = self.trouble.message.format(name=name), {"cell": name}
+        backing = await self._begin(name)
+        if self.trouble.fault:
+            await self.lab.arm(mark=mark, **self.trouble.fault)
+        got = await self._turn(TurnRequest(text, metadata=mark), backing)
+        if self.trouble.fault.get("kind") == "hang":
+            await self.lab.until_worked(mark)
+        repeat = got.error is not None
+        next_text = text if repeat else new_name("then")
+        then = await self._next(next_text, backing, got)
+        return await self._judge(Report(str(self), mark, got, then, ()), text, next_text, backing)
+
+    async def _begin(self, name: str) -> Backing | None:
+        """What the turn continues; a chain has one turn already."""
+        if self.where is Where.ALONE:
+            return None
+        service = await self.lab.shared(self.where, NEXT_TIMEOUT_SECONDS)
+        backing = await service.create_thread({})
+        if self.where is Where.CHAIN:
+            earlier = await service.respond(TurnRequest(f"before-{name}"), backing)
+            backing = replace(backing, last_response_id=earlier.response_id)
+        if self.trouble.gone:
+            await self.lab.delete(backing)
+        return backing
+
+    async def _turn(self, turn: TurnRequest, backing: Backing | None) -> Got:
+        timeout = self.trouble.timeout
+        if self.trouble.alone_in_process:
+            settings: dict[str, Any] = {"timeout": timeout}
+            if self.trouble.unreachable:
+                endpoint = self.lab.config(self.where).endpoint_url
+                nobody = f"http://127.0.0.1:{free_port()}"
+                settings["endpoint_url"] = endpoint.replace(self.lab.emulator.url, nobody)
+            async with self.lab.service(self.where, **settings) as service:
+                return await take_turn(service, self.way, turn, backing)
+        return await take_turn(await self.lab.shared(self.where, timeout), self.way, turn, backing)
+
+    async def _next(self, text: str, backing: Backing | None, got: Got) -> Got:
+        """The next turn, by a service that knows only where the thread stood."""
+        if backing is not None and got.result is not None:
+            backing = replace(
+                backing,
+                last_response_id=got.result.response_id,
+                last_item_id=got.result.last_item_id,
+            )
+        elif backing is not None:
+            backing = replace(backing, look_first=True)
+        service = await self.lab.shared(self.where, NEXT_TIMEOUT_SECONDS)
+        return await take_turn(service, self.way, TurnRequest(text), backing)
+
+    async def _judge(
+        self, report: Report, text: str, next_text: str, backing: Backing | None
+    ) -> Report:
+        items: list[JsonObject] = []
+        last = report.then.result or report.got.result
+        if backing and backing.conversation_id:
+            items = await self.lab.items(backing.conversation_id)
+        elif backing and last:
+            items = await self.lab.chain(last.response_id)
+        answers = {report.got.text, report.then.text}
+        delivered = f"You said: {text}" in answers
+        cut = report.got.outcome == ANSWER and report.got.text != f"You said: {text}"
+        return replace(
+            report,
+            wrong=tuple(self._wrong(report, next_text, items)),
+            duplicated=sum(max(said(items, t) - 1, 0) for t in {text, next_text}),
+            lost=not delivered and (answered(items, text) or self._must_come(report)),
+            cut_as_complete=cut,
+        )
+
+    def _must_come(self, report: Report) -> bool:
+        """Whether the message gets an answer sooner or later."""
+        return self.trouble.recovers and report.got.outcome != "length"
+
+    def _wrong(self, report: Report, next_text: str, items: list[JsonObject]) -> list[str]:
+        wrong: list[str] = []
+        expected = self.trouble.expected(self.way, self.where)
+        if report.got.outcome not in expected:
+            wrong.append(f"{report.got.outcome} instead of {expected}: {report.got.error}")
+        if self.way is Way.STREAM and report.got.text not in {None, report.got.streamed}:
+            wrong.append(f"streamed {report.got.streamed!r}, completed {report.got.text!r}")
+        if self.trouble.recovers and report.then.text != f"You said: {next_text}":
+            wrong.append(f"next turn: {report.then.outcome} {report.then.text}")
+        if self.trouble.recovers and self.where is not Where.ALONE and not said(items, next_text):
+            wrong.append("the next turn's message is not in the thread")
+        return wrong

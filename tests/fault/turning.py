@@ -1,0 +1,67 @@
+"""One turn as a caller takes it, and what the caller got."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from dataclasses import dataclass
+from enum import StrEnum
+
+from shared.foundry.errors import FoundryError
+from shared.foundry.events import MessageDelta, TurnCompleted
+from shared.foundry.models import Backing, FinishReason, TurnRequest, TurnResult
+from shared.foundry.service import FoundryService
+
+ANSWER = "answer"
+"""The outcome of a turn that was answered in full."""
+
+
+class Way(StrEnum):
+    """How a caller takes the answer."""
+
+    JSON = "json"
+    STREAM = "stream"
+
+
+@dataclass(frozen=True)
+class Got:
+    """What a caller got: an answer, or an error."""
+
+    result: TurnResult | None = None
+    error: FoundryError | None = None
+    streamed: str = ""
+
+    @property
+    def outcome(self) -> str:
+        """`answer`, or why it was cut short, or the error's code."""
+        if self.error:
+            return self.error.code
+        assert self.result
+        whole = self.result.finish_reason is FinishReason.STOP
+        return ANSWER if whole else str(self.result.finish_reason)
+
+    @property
+    def text(self) -> str | None:
+        return self.result.content if self.result else None
+
+
+async def take_turn(
+    service: FoundryService, way: Way, turn: TurnRequest, backing: Backing | None
+) -> Got:
+    if way is Way.JSON:
+        try:
+            return Got(await service.respond(turn, backing))
+        except FoundryError as error:
+            return Got(error=error)
+    pieces: list[str] = []
+    result: TurnResult | None = None
+    try:
+        async with aclosing(service.stream(turn, backing)) as events:
+            async for event in events:
+                if isinstance(event, MessageDelta):
+                    pieces.append(event.text)
+                elif isinstance(event, TurnCompleted):
+                    result = event.result
+    except FoundryError as error:
+        return Got(error=error, streamed="".join(pieces))
+    assert result, "a stream ended without its last event"
+    return Got(result, streamed="".join(pieces))
