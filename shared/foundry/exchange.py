@@ -150,7 +150,7 @@ class Exchange:
                 # nothing there proves nothing: the request may still wait for its turn
                 delay = delay if self._arrived else None
         if not resumed and (delay is None or self._delivered):
-            raise self._interrupted(error) if self._delivered else error
+            raise self._failure(error)
         log.debug("Trying again: %s", "resume" if resumed else "send")
         self._link.metrics.retries += 1
         return None
@@ -165,7 +165,7 @@ class Exchange:
         except (FoundryError, builtins.TimeoutError) as unknown:
             name = type(unknown).__name__
             log.warning("What Foundry did with a lost request is unknown: %s", name)
-            raise error from unknown
+            raise self._failure(error) from unknown
 
     async def _find(self, *, answer_may_come: bool) -> JsonObject | None:
         """The answer to what we sent, if Foundry has it; else the body is made safe to send."""
@@ -213,12 +213,15 @@ class Exchange:
         """The events that an answer found later still owes the caller."""
         text = response_text(response)
         if not text.startswith(self._delivered):
-            raise self._interrupted(ServiceUnavailableError(_INTERRUPTED))
+            raise self._failure(ServiceUnavailableError(_INTERRUPTED))
         if self._body.get("stream") and (rest := text.removeprefix(self._delivered)):
             yield {"type": "response.output_text.delta", "delta": rest}
         yield {"type": f"response.{response['status']}", "response": response}
 
-    def _interrupted(self, error: FoundryError) -> StreamInterruptedError:
+    def _failure(self, error: FoundryError) -> FoundryError:
+        """What the caller is told: after a part of the answer, that it broke off."""
+        if not self._delivered:
+            return error
         return StreamInterruptedError(
             f"{_INTERRUPTED} {error.message}",
             request_id=error.request_id or self.request_id,
