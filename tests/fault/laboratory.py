@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -16,6 +16,7 @@ from local.services import FoundryEmulator
 from shared.config import FoundryAgentServiceConfig, IdentitySettings
 from shared.foundry.models import Backing
 from shared.foundry.service import FoundryService
+from shared.foundry.tools import CustomTool
 
 JsonObject = dict[str, Any]
 
@@ -59,8 +60,10 @@ class Laboratory:
         return FoundryAgentServiceConfig.model_validate({**at, **settings})
 
     @asynccontextmanager
-    async def service(self, where: Where, **settings: Any) -> AsyncGenerator[FoundryService]:
-        service = FoundryService(self.config(where, **settings), self.identity)
+    async def service(
+        self, where: Where, *, tools: Iterable[CustomTool[..., Any]] = (), **settings: Any
+    ) -> AsyncGenerator[FoundryService]:
+        service = FoundryService(self.config(where, **settings), self.identity, tools=tools)
         try:
             yield service
         finally:
@@ -108,6 +111,13 @@ class Laboratory:
             path, params=query, headers={"Authorization": f"Bearer {TOKEN}"}
         )
         return answer.json()["data"] if answer.status_code == 200 else []
+
+    async def append(self, conversation_id: str, *items: JsonObject) -> None:
+        """Put items into a conversation, as a call would have left them there."""
+        path = f"{self.emulator.project_endpoint}/openai/v1/conversations/{conversation_id}/items"
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        answer = await self.http.post(path, json={"items": items}, headers=headers)
+        assert answer.status_code == 200, answer.text
 
     async def chain(self, response_id: str | None) -> list[JsonObject]:
         """What a chain of responses holds that ends with this one, newest first."""
