@@ -22,7 +22,7 @@ from .events import (
     TurnStarted,
 )
 from .exchange import TERMINAL, Exchange, Link
-from .models import Backing, TurnResult, Usage
+from .models import Backing, TurnResult
 from .responses import hosted_tool, parse_response
 from .retry import Deadline
 from .tools import (
@@ -122,25 +122,22 @@ class _Totals:
 
     def __init__(self) -> None:
         self.response: JsonObject = {}
-        self._request_id: str | None = None
-        self._usages: list[Usage] = []
-        self._tools: list[str] = []
+        self._rounds: list[TurnResult] = []
 
     def add(self, response: JsonObject, request_id: str | None) -> None:
         """Take in the response of a round."""
-        self.response, self._request_id = response, request_id
-        parsed = parse_response(response, request_id=request_id)
-        self._usages.append(parsed.usage)
-        self._tools += parsed.tools_used
+        self.response = response
+        self._rounds.append(parse_response(response, request_id=request_id))
 
     def result(self, latency: float) -> TurnResult:
         """The turn's result; a count that any round left out is unknown for the turn."""
-        first, *others = self._usages
-        known = [name for name in first if all(name in usage for usage in others)]
+        usages = [each.usage for each in self._rounds]
+        known = [name for name in usages[0] if all(name in usage for usage in usages)]
+        tools = [name for each in self._rounds for name in each.tools_used]
         return replace(
-            parse_response(self.response, request_id=self._request_id),
-            usage={name: sum(usage[name] for usage in self._usages) for name in known},
-            tools_used=tuple(dict.fromkeys(self._tools)),
+            self._rounds[-1],
+            usage={name: sum(usage[name] for usage in usages) for name in known},
+            tools_used=tuple(dict.fromkeys(tools)),
             latency=latency,
         )
 
