@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint types format infra-check package clean distclean
+.PHONY: help run test bench lint types format infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -17,6 +17,11 @@ test: ## check style, types and imports, then run the tests; ARGS="tests/unit -k
 	@$(PYTHON) -m local.bootstrap test
 	@$(MAKE) --no-print-directory lint types
 	$(BIN)/pytest $(ARGS)
+
+bench: ## measure the client and the turns beside others; bench/README.md says how to read it
+	@$(PYTHON) -m local.bootstrap test
+	$(BIN)/python -m bench.turns
+	$(BIN)/python -m bench.client
 
 lint: ## check style and the import contract
 	$(BIN)/ruff check .
