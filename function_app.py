@@ -9,22 +9,25 @@ import azurefunctions.extensions.http.fastapi as _  # noqa: F401 - its import tu
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api import jobs, messages, operations, threads
-from shared.api.border import serve
+from shared.api import audit, jobs, messages, operations, threads
+from shared.api.border import serve, serve_anybody
 from shared.api.routes import RouteTable
 from shared.config import AppSettings
 from shared.jobs.inlet import InletMessage
 from shared.jobs.queue import POISON_SUFFIX
 from shared.services import Services
+from shared.telemetry.audit import Action
 
 HttpFunction = Callable[[Request], Awaitable[Response]]
 
 STORAGE = "AzureWebJobsStorage"
 EVERY_MINUTE = "0 * * * * *"
+EVERY_NIGHT = "0 30 3 * * *"
 EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-KEY, OPEN = func.AuthLevel.FUNCTION, func.AuthLevel.ANONYMOUS
+OPEN = func.AuthLevel.ANONYMOUS
 
 services = Services.connect(AppSettings.from_env())
+KEY = func.AuthLevel.FUNCTION if services.settings.access.mode.asks_for_key else OPEN
 routes = RouteTable()
 app = func.FunctionApp(http_auth_level=KEY)
 
@@ -39,77 +42,82 @@ def route(
 
 @route("POST", "messages")
 async def send_message(req: Request) -> Response:
-    return await serve(services, req, messages.send)
+    return await serve(services, req, messages.send, Action.SEND)
 
 
 @route("POST", "threads")
 async def create_thread(req: Request) -> Response:
-    return await serve(services, req, threads.create)
+    return await serve(services, req, threads.create, Action.THREAD_CREATE)
 
 
 @route("GET", "threads")
 async def list_threads(req: Request) -> Response:
-    return await serve(services, req, threads.list_)
+    return await serve(services, req, threads.list_, Action.THREAD_READ)
 
 
 @route("GET", "threads/{thread_id}")
 async def get_thread(req: Request) -> Response:
-    return await serve(services, req, threads.get)
+    return await serve(services, req, threads.get, Action.THREAD_READ)
 
 
 @route("PATCH", "threads/{thread_id}")
 async def patch_thread(req: Request) -> Response:
-    return await serve(services, req, threads.patch)
+    return await serve(services, req, threads.patch, Action.THREAD_CHANGE)
 
 
 @route("DELETE", "threads/{thread_id}")
 async def delete_thread(req: Request) -> Response:
-    return await serve(services, req, threads.delete)
+    return await serve(services, req, threads.delete, Action.THREAD_DELETE)
 
 
 @route("GET", "threads/{thread_id}/messages")
 async def list_thread_messages(req: Request) -> Response:
-    return await serve(services, req, threads.list_messages)
+    return await serve(services, req, threads.list_messages, Action.THREAD_READ)
 
 
 @route("POST", "threads/{thread_id}/messages")
 async def send_thread_message(req: Request) -> Response:
-    return await serve(services, req, threads.send_message)
+    return await serve(services, req, threads.send_message, Action.SEND)
 
 
 @route("POST", "jobs")
 async def submit_job(req: Request) -> Response:
-    return await serve(services, req, jobs.submit)
+    return await serve(services, req, jobs.submit, Action.JOB_SUBMIT)
 
 
 @route("GET", "jobs")
 async def list_jobs(req: Request) -> Response:
-    return await serve(services, req, jobs.list_)
+    return await serve(services, req, jobs.list_, Action.JOB_READ)
 
 
 @route("POST", "jobs/{job_id}/cancel")
 async def cancel_job(req: Request) -> Response:
-    return await serve(services, req, jobs.cancel)
+    return await serve(services, req, jobs.cancel, Action.JOB_CANCEL)
 
 
 @route("GET", "jobs/{job_id}")
 async def get_job(req: Request) -> Response:
-    return await serve(services, req, jobs.get)
+    return await serve(services, req, jobs.get, Action.JOB_READ)
 
 
 @route("GET", "health", OPEN)
 async def health(req: Request) -> Response:
-    return await serve(services, req, operations.health)
+    return await serve_anybody(services, req, operations.health)
 
 
 @route("GET", "metrics")
 async def metrics(req: Request) -> Response:
-    return await serve(services, req, operations.metrics)
+    return await serve(services, req, operations.metrics, Action.FIGURES_READ)
+
+
+@route("GET", "audit")
+async def list_audit_records(req: Request) -> Response:
+    return await serve(services, req, audit.list_, Action.AUDIT_READ)
 
 
 @app.route(route="{*path}", methods=EVERY_METHOD, auth_level=OPEN)
 async def unmatched(req: Request) -> Response:
-    return await serve(services, req, routes.unmatched)
+    return await serve_anybody(services, req, routes.unmatched)
 
 
 @app.queue_trigger("msg", services.settings.jobs.inlet_queue, STORAGE)
@@ -130,6 +138,11 @@ async def fail_lane(msg: func.QueueMessage) -> None:
 @app.timer_trigger("timer", EVERY_MINUTE, run_on_startup=False, use_monitor=False)
 async def sweep_lanes(timer: func.TimerRequest) -> None:
     await services.sweeper.sweep()
+
+
+@app.timer_trigger("timer", EVERY_NIGHT, run_on_startup=False, use_monitor=False)
+async def remove_old_audit_records(timer: func.TimerRequest) -> None:
+    await services.remove_old_audit_records()
 
 
 async def aclose() -> None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
 from .foundry.content import image_part
 from .foundry.models import TurnRequest
@@ -24,11 +32,30 @@ MAX_IMAGES = 10
 MAX_TOOLS = 128
 """As many as a Foundry agent may have."""
 
+MAX_NAME_CHARS = 128
+
 MAX_METADATA_KEY = 64
 MAX_METADATA_TEXT = 512
 
-MetadataKey = Annotated[str, Field(min_length=1, max_length=MAX_METADATA_KEY)]
-MetadataText = Annotated[str, Field(max_length=MAX_METADATA_TEXT)]
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def _is_printable(text: str) -> str:
+    if _CONTROL.search(text):
+        raise ValueError("must not contain control characters")
+    return text
+
+
+def _is_text(text: str) -> str:
+    if _CONTROL_BUT_LAYOUT.search(text):
+        raise ValueError("must not contain control characters but tab and line end")
+    return text
+
+
+Name = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
+MetadataKey = Annotated[Name, Field(max_length=MAX_METADATA_KEY)]
+MetadataText = Annotated[str, Field(max_length=MAX_METADATA_TEXT), AfterValidator(_is_text)]
 Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=MAX_METADATA_PAIRS)]
 MessageText = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS)]
 
@@ -48,16 +75,18 @@ class Body(BaseModel):
 class TurnOptions(Body):
     """How a message should be answered; what is left out is as configured."""
 
-    domain: str = Field(default="general", min_length=1, max_length=64)
+    domain: Name = Field(default="general", max_length=64)
     """Field the message is about; counted in metrics, told to a model called directly."""
 
     system_prompt: str | None = Field(default=None, max_length=256 * 1024)
     """Instructions for a model called directly; an agent has its own."""
 
-    tools: list[str] = Field(default=[], max_length=MAX_TOOLS)
+    tools: list[Annotated[Name, Field(max_length=MAX_NAME_CHARS)]] = Field(
+        default=[], max_length=MAX_TOOLS
+    )
     """Names of tools the model may use."""
 
-    model: str | None = Field(default=None, min_length=1, max_length=128)
+    model: Name | None = Field(default=None, max_length=MAX_NAME_CHARS)
     """Model deployment, in place of the configured one."""
 
     temperature: float | None = Field(default=None, ge=0, le=2)
@@ -134,7 +163,7 @@ class SubmitJob(TurnOptions):
     messages: list[MessageText] | None = Field(default=None, min_length=1, max_length=MAX_MESSAGES)
     """Several messages, sent one after the other on one thread."""
 
-    thread_id: str | None = None
+    thread_id: Annotated[str, Field(max_length=MAX_NAME_CHARS)] | None = None
     """Thread to send on."""
 
     new_thread: bool = False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
@@ -12,7 +14,8 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from .config import AppSettings, SettingsError
 from .foundry.service import FoundryService
-from .identity.credentials import token_credential
+from .identity.errors import CredentialSettingsError
+from .identity.resolution import choose_credential, token_credential
 from .jobs.inlet import Inlet
 from .jobs.queue import AzureQueues, Queues
 from .jobs.runner import Runner
@@ -24,7 +27,11 @@ from .state.jobs import Jobs
 from .state.lanes import Clock, Lanes
 from .state.table import Table
 from .state.threads import Threads
-from .turns import Turns
+from .telemetry.audit import AuditTrail
+from .telemetry.audit_reading import AuditReader
+from .turns import Recording, Turns
+
+log = logging.getLogger(__name__)
 
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 """The storage emulator on its usual ports, as the Functions host understands it."""
@@ -68,6 +75,8 @@ class Services:
     inlet: Inlet
     runner: Runner
     sweeper: Sweeper
+    audit: AuditTrail
+    audit_reader: AuditReader
     clock: Clock
     _table: Table
     _queues: Queues
@@ -78,11 +87,13 @@ class Services:
         settings: AppSettings,
         *,
         table: Table,
+        audit_table: Table,
         queues: Queues,
         foundry: FoundryService,
         clock: Clock,
     ) -> Services:
         """Wire the parts together; nothing is sent yet."""
+        audit = AuditTrail(audit_table, _foundry_identity(settings))
         lanes = Lanes(table, clock)
         threads = Threads(table, lanes, clock)
         jobs = Jobs(table, lanes)
@@ -92,11 +103,18 @@ class Services:
             lanes,
             clock=clock,
             wake_lane=queues.wake,
-            record_content=settings.storage.record_content,
+            recording=Recording(audit, settings.storage.record_content),
         )
-        submission = Submission(jobs, threads, queues, clock)
+        submission = Submission(jobs, threads, queues, clock, audit)
         runner = Runner(turns, jobs, lanes, queues, clock=clock, settings=settings.jobs)
-        inlet = Inlet(submission, table, queues, clock, queue=settings.jobs.inlet_queue)
+        inlet = Inlet(
+            submission,
+            table,
+            queues,
+            clock,
+            queue=settings.jobs.inlet_queue,
+            access=settings.access,
+        )
         return cls(
             settings=settings,
             foundry=foundry,
@@ -107,6 +125,8 @@ class Services:
             inlet=inlet,
             runner=runner,
             sweeper=Sweeper(table, jobs, lanes, queues, clock),
+            audit=audit,
+            audit_reader=AuditReader(audit_table),
             clock=clock,
             _table=table,
             _queues=queues,
@@ -119,25 +139,26 @@ class Services:
         Raises:
             SettingsError: if no storage account is configured.
         """
-        storage, jobs = settings.storage, settings.jobs
+        storage = settings.storage
+        names = (storage.state_table, storage.audit_table)
         connection = storage.connection_string
         if connection:
             connection = _EMULATOR if connection == DEVELOPMENT_STORAGE else connection
-            client = TableClient.from_connection_string(connection, storage.state_table)
+            clients = [TableClient.from_connection_string(connection, name) for name in names]
             service = QueueServiceClient.from_connection_string(connection, **_QUEUE_OPTIONS)
         else:
-            identity = _storage_identity(settings)
-            client = TableClient(
-                storage.table_service_uri, storage.state_table, credential=identity
-            )
+            identity, uri = _storage_identity(settings), storage.table_service_uri
+            clients = [TableClient(uri, name, credential=identity) for name in names]
             service = QueueServiceClient(
                 storage.queue_service_uri, credential=identity, **_QUEUE_OPTIONS
             )
         clock = StorageClock()
+        table, audit_table = (AzureTable(client, clock) for client in clients)
         return cls.build(
             settings,
-            table=AzureTable(client, clock),
-            queues=AzureQueues(service, jobs.lanes_queue),
+            table=table,
+            audit_table=audit_table,
+            queues=AzureQueues(service, settings.jobs.lanes_queue),
             foundry=FoundryService(settings.foundry, settings.identity),
             clock=clock,
         )
@@ -145,7 +166,26 @@ class Services:
     async def aclose(self) -> None:
         """Let running turns end, then close all connections."""
         await self.turns.aclose()
-        await asyncio.gather(self.foundry.aclose(), self._table.aclose(), self._queues.aclose())
+        await asyncio.gather(
+            self.foundry.aclose(), self._table.aclose(), self._queues.aclose(), self.audit.aclose()
+        )
+
+    async def remove_old_audit_records(self) -> None:
+        """Remove what the audit trail has kept for long enough."""
+        days = timedelta(days=self.settings.storage.audit_retention_days)
+        removed = await self.audit_reader.remove_before((self.clock() - days).date())
+        log.info("Removed %d audit records older than %d days", removed, days.days)
+
+
+def _foundry_identity(settings: AppSettings) -> str | None:
+    """Say how Foundry will be called; gives the client id of the Entra identity acted under."""
+    try:
+        choice = choose_credential(settings.foundry, settings.identity)
+    except CredentialSettingsError as error:
+        log.error("Foundry cannot be called: %s", error)  # noqa: TRY400 - the text says it all
+        return None
+    log.info("Foundry will be called with the %s", choice)
+    return choice.client_id
 
 
 def _storage_identity(settings: AppSettings) -> AsyncTokenCredential:

@@ -33,6 +33,7 @@ from .state.lanes import Clock, Lanes, Lease, has_waiting
 from .state.table import Change, Row, Table, Value
 from .state.threads import Thread
 from .state.turns import Inlet, TurnRecord, TurnStatus
+from .telemetry.audit import THE_APP, AuditRecord, AuditTrail, Caller, turn_records
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,16 @@ class TurnCommand:
     thread_id: str | None = None
     inlet: Inlet = Inlet.SYNC
     job_id: str | None = None
+    caller: Caller = THE_APP
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What is kept of turns, the thread's own row aside."""
+
+    audit: AuditTrail
+    content: bool
+    """Whether turn rows hold the text of questions and answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +116,15 @@ class Turns:
         *,
         clock: Clock,
         wake_lane: WakeLane,
-        record_content: bool,
+        recording: Recording,
     ) -> None:
         self._foundry = foundry
         self._table = table
         self._lanes = lanes
         self._clock = clock
         self._wake_lane = wake_lane
-        self._record_content = record_content
+        self._audit = recording.audit
+        self._record_content = recording.content
         self._running: set[asyncio.Task[Any]] = set()
 
     async def run(self, command: TurnCommand) -> Turn:
@@ -161,7 +173,8 @@ class Turns:
         if tell:
             tell(opened)
         outcome, record = await self._send(opened, command, None, tell)
-        await self._table.write(partition_key(command.owner), [record.insert()])
+        write = self._table.write(partition_key(command.owner), [record.insert()])
+        await self._audit.alongside(write, *_audited(command, outcome, record))
         return _answered(opened, outcome)
 
     async def run_leased(
@@ -184,7 +197,8 @@ class Turns:
         def changes(lane_row: Row) -> Sequence[Change]:
             return [record.insert(), *also_commit(outcome, lane_row)]
 
-        row = await self._lanes.release(keeper.lease, values, changes)
+        commit = self._lanes.release(keeper.lease, values, changes)
+        row = await self._audit.alongside(commit, *_audited(command, outcome, record))
         if command.inlet is not Inlet.JOB and has_waiting(row):
             await self._wake(command.owner, lease.row.row_key)
         return _answered(opened, outcome)
@@ -314,6 +328,11 @@ def _thread_values(lease: Lease, outcome: Outcome, now: datetime) -> dict[str, V
     if outcome.last_item_id:
         values["last_item_id"] = outcome.last_item_id
     return values
+
+
+def _audited(command: TurnCommand, outcome: Outcome, record: TurnRecord) -> list[AuditRecord]:
+    calls = outcome.tool_calls if isinstance(outcome, TurnResult) else ()
+    return turn_records(record, command.caller, calls)
 
 
 def _answered(opened: TurnOpened, outcome: Outcome) -> Turn:

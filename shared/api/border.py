@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -20,15 +20,20 @@ from starlette.responses import Response, StreamingResponse
 
 from ..problems import INTERNAL_ERROR, problem_from
 from ..services import Services
+from ..telemetry.audit import Action
 from ..telemetry.upstream import new_stopwatch
 from .incoming import Incoming, request_id_of
-from .principal import function_key_principal
+from .principal import ANYBODY, Access
+from .recording import note
 
 log = logging.getLogger(__name__)
 
 EVENT_STREAM = "text/event-stream"
-_STREAMING = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
-"""Keep proxies from holding events back."""
+_SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
+"""Answers are one caller's own and never a page: nobody may keep them or guess their type."""
+
+_STREAMING = {"X-Accel-Buffering": "no"}
+"""Keeps proxies from holding events back."""
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -40,6 +45,8 @@ class Answer:
     body: dict[str, Any] | None
     status: int = HTTPStatus.OK
     headers: dict[str, str] = field(default_factory=dict[str, str])
+    lines: Sequence[dict[str, Any]] | None = None
+    """In place of a body: JSON documents, one a line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,26 +59,64 @@ class Streamed:
 Handler = Callable[[Services, Incoming], Awaitable[Answer | Streamed]]
 
 
-async def serve(services: Services, request: Request, handler: Handler) -> Response:
-    """Answer a request with what ``handler`` makes of it."""
+OpenHandler = Callable[[Services, Incoming], Awaitable[Answer]]
+
+
+async def serve(
+    services: Services, request: Request, handler: Handler, action: Action | None = None
+) -> Response:
+    """Answer a request with what ``handler`` makes of it, for callers who may.
+
+    The ``action``, where one is named, goes on record; what is streamed is a turn, which puts
+    itself there.
+    """
     started, upstream = perf_counter(), new_stopwatch()
-    request_id = request_id_of(request)
-    incoming = Incoming(request, function_key_principal(), request_id)
+    incoming = Incoming(request, ANYBODY, request_id_of(request))
+    error: Exception | None = None
+    answer: Answer | Streamed
+    try:
+        incoming = replace(incoming, principal=Access(services.settings.access).admit(request))
+        answer = await handler(services, incoming)
+    except Exception as caught:  # noqa: BLE001 - the border: whatever happened, the caller hears
+        error = caught
+        answer = _problem_answer(error, incoming.request_id)
+    if isinstance(answer, Streamed):
+        headers = {**_SAFE_HEADERS, **_STREAMING, "x-request-id": incoming.request_id}
+        return StreamingResponse(answer.chunks, headers=headers, media_type=EVENT_STREAM)
+    seconds = perf_counter() - started
+    if action is not None:
+        note(services, incoming, action, answer, error, seconds)
+    return _response(answer, incoming.request_id, seconds - upstream.seconds)
+
+
+async def serve_anybody(services: Services, request: Request, handler: OpenHandler) -> Response:
+    """Answer a request of whoever sends it; ``handler`` shows nothing that is anybody's."""
+    started = perf_counter()
+    incoming = Incoming(request, ANYBODY, request_id_of(request))
     try:
         answer = await handler(services, incoming)
-    except Exception as error:  # noqa: BLE001 - the border: whatever happened, the caller hears
-        answer = _problem_answer(error, request_id)
-    ours = {"x-request-id": request_id}
-    if isinstance(answer, Streamed):
-        return StreamingResponse(answer.chunks, headers=ours | _STREAMING, media_type=EVENT_STREAM)
-    overhead = perf_counter() - started - upstream.seconds
-    headers = {**answer.headers, **ours, "x-overhead-ms": f"{overhead * 1000:.2f}"}
-    content = None
-    if answer.body is not None:
-        text = json.dumps(answer.body, ensure_ascii=False, separators=(",", ":"))
-        content = text.encode(errors="replace")  # a model may break a surrogate pair in two
+    except Exception as error:  # noqa: BLE001 - the border, as above
+        answer = _problem_answer(error, incoming.request_id)
+    return _response(answer, incoming.request_id, perf_counter() - started)
+
+
+def _response(answer: Answer, request_id: str, overhead: float) -> Response:
+    """The whole answer; ``overhead`` is what we took for it ourselves, in seconds."""
+    headers = {**_SAFE_HEADERS, **answer.headers, "x-request-id": request_id}
+    headers["x-overhead-ms"] = f"{overhead * 1000:.2f}"
+    if answer.lines is not None:
+        content = b"".join(_encoded(line) + b"\n" for line in answer.lines)
+        return Response(content, answer.status, headers, "application/x-ndjson")
+    if answer.body is None:
+        return Response(None, answer.status, headers)
     media_type = "application/json" if answer.status < HTTPStatus.BAD_REQUEST else PROBLEM_JSON
-    return Response(content, answer.status, headers, media_type if content else None)
+    return Response(_encoded(answer.body), answer.status, headers, media_type)
+
+
+def _encoded(document: dict[str, Any]) -> bytes:
+    """As JSON; half a surrogate pair, which UTF-8 cannot hold, becomes a question mark."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace")
 
 
 def _problem_answer(error: Exception, request_id: str) -> Answer:
@@ -81,4 +126,6 @@ def _problem_answer(error: Exception, request_id: str) -> Answer:
     headers: dict[str, str] = {}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(problem.retry_after))
+    if problem.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
     return Answer(problem.to_json(request_id), problem.status, headers)

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from ulid import ULID
 
 from ..problems import FieldError, Problem, ProblemError
+from ..telemetry.audit import Caller
 from .principal import Principal
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -21,6 +22,12 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
+
+MAX_FIELD_ERRORS = 20
+"""A body with a million wrong fields is told of the first few."""
+
+MAX_FIELD_CHARS = 200
+"""Of a field's name in a problem; names of unknown fields come from outside."""
 
 _SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _Body = TypeVar("_Body", bound=BaseModel)
@@ -38,6 +45,11 @@ class Incoming:
     def owner(self) -> str:
         """Whose data the request is about."""
         return self.principal.owner
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks, as records say it."""
+        return self.principal.caller(self.request_id)
 
     @property
     def path(self) -> Mapping[str, str]:
@@ -101,7 +113,7 @@ class Incoming:
 def request_id_of(request: Request) -> str:
     """The caller's request id where it is sane, else a new one."""
     given = request.headers.get("x-request-id", "")
-    return given if _SANE_REQUEST_ID.match(given) else f"req_{ULID()}"
+    return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{ULID()}"
 
 
 def invalid_field(field: str, reason: str) -> ProblemError:
@@ -122,7 +134,7 @@ def _invalid_body(details: list[ErrorDetails]) -> Problem:
         return Problem(
             HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {first['msg']}."
         )
-    errors = tuple(FieldError(_field(detail), detail["msg"]) for detail in details)
+    errors = tuple(FieldError(_field(d), d["msg"]) for d in details[:MAX_FIELD_ERRORS])
     if any(_is_oversized_message(detail) for detail in details):
         return Problem(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -136,7 +148,7 @@ def _invalid_body(details: list[ErrorDetails]) -> Problem:
 
 
 def _field(detail: ErrorDetails) -> str:
-    return ".".join(str(part) for part in detail["loc"]) or "body"
+    return ".".join(str(part) for part in detail["loc"])[:MAX_FIELD_CHARS] or "body"
 
 
 def _is_oversized_message(detail: ErrorDetails) -> bool:

@@ -24,7 +24,7 @@ MAX_LOOK_SECONDS = 2.0
 async def submit(services: Services, incoming: Incoming) -> Answer:
     """Accept a job; the answer says where to look for its end."""
     body = await incoming.body(SubmitJob)
-    job = await services.submission.submit(incoming.owner, body)
+    job = await services.submission.submit(incoming.owner, body, caller=incoming.caller)
     headers = {"Location": f"{incoming.request.url.path}/{job.job_id}"}
     return Answer(job_document(job), HTTPStatus.ACCEPTED, headers)
 

@@ -30,6 +30,7 @@ async def run_turn(
         seconds=settings.stream_seconds if streamed else settings.turn_seconds,
         thread_id=thread_id,
         inlet=Inlet.STREAM if streamed else Inlet.SYNC,
+        caller=incoming.caller,
     )
     if not streamed:
         return Answer(turn_document(await services.turns.run(command)))

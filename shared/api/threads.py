@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from http import HTTPStatus
 
@@ -19,6 +20,7 @@ MAX_FILTERS = 8
 """Table Storage takes 15 comparisons in a query, and we need some ourselves."""
 
 _METADATA_FILTER = "metadata."
+_FOUNDRY_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
 async def create(services: Services, incoming: Incoming) -> Answer:
@@ -98,9 +100,10 @@ async def list_messages(services: Services, incoming: Incoming) -> Answer:
     """A page of a thread's history, newest message first, from Foundry."""
     limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
     thread = await services.threads.get(incoming.owner, incoming.path["thread_id"])
-    page = await services.foundry.messages(
-        _backing(thread), limit=limit, cursor=incoming.query.get("cursor")
-    )
+    cursor = incoming.query.get("cursor")
+    if cursor is not None and not await _is_cursor(services, thread, cursor):
+        raise invalid_field("cursor", "must be the next_cursor of an earlier page")
+    page = await services.foundry.messages(_backing(thread), limit=limit, cursor=cursor)
     data = [message_document(message) for message in page.messages]
     return Answer({"data": data, "next_cursor": page.next_cursor})
 
@@ -108,6 +111,19 @@ async def list_messages(services: Services, incoming: Incoming) -> Answer:
 async def send_message(services: Services, incoming: Incoming) -> Answer | Streamed:
     """Answer a message on a thread."""
     return await run_turn(services, incoming, incoming.path["thread_id"])
+
+
+async def _is_cursor(services: Services, thread: Thread, cursor: str) -> bool:
+    """Whether history may be read on from here.
+
+    Foundry reads a conversation on from its own items only. A chain of responses it reads on from
+    any response, so that must be one of this thread and not of somebody else's.
+    """
+    if not _FOUNDRY_ID.fullmatch(cursor):
+        return False
+    if thread.conversation_id:
+        return True
+    return await services.threads.has_response(thread.owner, thread.thread_id, cursor)
 
 
 def _backing(thread: Thread) -> Backing:

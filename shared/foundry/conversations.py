@@ -28,6 +28,7 @@ class Conversations:
         self._send = send
 
     def _url(self, *path: str) -> str:
+        """An address under this endpoint; an id cannot lead out of its place in the path."""
         return "/".join((self._endpoint.openai, *(quote(part, safe="") for part in path)))
 
     async def create(self, metadata: dict[str, str]) -> Backing:

@@ -133,11 +133,12 @@ class _Totals:
         """The turn's result; a count that any round left out is unknown for the turn."""
         usages = [each.usage for each in self._rounds]
         known = [name for name in usages[0] if all(name in usage for usage in usages)]
-        tools = [name for each in self._rounds for name in each.tools_used]
+        calls = tuple(call for each in self._rounds for call in each.tool_calls)
         return replace(
             self._rounds[-1],
             usage={name: sum(usage[name] for usage in usages) for name in known},
-            tools_used=tuple(dict.fromkeys(tools)),
+            tools_used=tuple(dict.fromkeys(call.tool for call in calls)),
+            tool_calls=calls,
             latency=latency,
         )
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from .structured import ResponseFormat
+from .tool_calls import ToolCall
 from .tools import ToolLike
 from .wire_json import JsonObject
 
@@ -67,6 +68,7 @@ class TurnResult:
     model: str
     agent_id: str | None = None
     tools_used: tuple[str, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage = field(default_factory=Usage)
     last_item_id: str | None = None
     """The newest item of the conversation: where the next look-back starts."""

@@ -5,7 +5,6 @@ https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,13 +14,13 @@ from .endpoint import AgentReference
 from .errors import ConfigurationError, ContentFilteredError, InvalidRequestError
 from .models import Backing, FinishReason, TurnRequest, TurnResult, Usage
 from .structured import read_answer
+from .tool_calls import CALL_SUFFIX, tool_calls
 from .tools import Toolbox
 from .wire_json import JsonObject, object_at, objects_at, text_at
 
 _T = TypeVar("_T")
 
 _COUNTS = ("input_tokens", "output_tokens", "total_tokens")
-_TOOL_SUFFIX = "_call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def parse_response(body: JsonObject, *, request_id: str | None) -> TurnResult:
         ContentFilteredError: if a filter stopped the answer.
     """
     items = objects_at(body, "output")
-    answer = read_answer(items)
+    answer, calls = read_answer(items), tool_calls(items)
     return TurnResult(
         content=answer.text or answer.refusal or "",
         refusal=answer.refusal,
@@ -130,7 +129,8 @@ def parse_response(body: JsonObject, *, request_id: str | None) -> TurnResult:
         response_id=str(body.get("id")),
         model=str(body.get("model") or ""),
         agent_id=_agent_id(body),
-        tools_used=tuple(dict.fromkeys(_tools(items))),
+        tools_used=tuple(dict.fromkeys(call.tool for call in calls)),
+        tool_calls=calls,
         usage=parse_usage(object_at(body, "usage")),
         last_item_id=text_at(items[-1], "id") if items else None,
         request_id=request_id,
@@ -145,9 +145,9 @@ def response_text(body: JsonObject) -> str:
 def hosted_tool(item: JsonObject) -> str | None:
     """The name of the tool that Foundry ran, if the item tells of one."""
     kind = str(item.get("type"))
-    if kind == "function_call" or not kind.endswith(_TOOL_SUFFIX):
+    if kind == "function_call" or not kind.endswith(CALL_SUFFIX):
         return None
-    return str(item.get("name") or kind.removesuffix(_TOOL_SUFFIX))
+    return str(item.get("name") or kind.removesuffix(CALL_SUFFIX))
 
 
 def _finish_reason(body: JsonObject, request_id: str | None) -> FinishReason:
@@ -160,14 +160,6 @@ def _finish_reason(body: JsonObject, request_id: str | None) -> FinishReason:
             request_id=request_id,
         )
     return FinishReason.LENGTH
-
-
-def _tools(items: list[JsonObject]) -> Iterator[str]:
-    for item in items:
-        if item.get("type") == "function_call":
-            yield str(item.get("name"))
-        elif name := hosted_tool(item):
-            yield name
 
 
 def _agent_id(body: JsonObject) -> str | None:

@@ -16,12 +16,9 @@ from typing import Any
 import httpx
 
 from ..config import FoundryAgentServiceConfig, IdentitySettings
-from ..identity.credentials import (
-    ApiKeyCredential,
-    Credential,
-    EntraCredential,
-    token_credential,
-)
+from ..identity.credentials import Credential
+from ..identity.errors import CredentialSettingsError
+from ..identity.resolution import resolve_credential
 from ..telemetry.upstream import waiting
 from .agents.checks import check_tools
 from .agents.operations import Agents
@@ -144,24 +141,16 @@ class FoundryService:
         return _Connection(endpoint, builder, transport, conversations, link_of, send)
 
     def _credential(self, endpoint: Endpoint) -> Credential:
-        if self.config.api_key:
-            if endpoint.surface is Surface.PROJECT:
-                raise ConfigurationError(
-                    "An API key cannot work at a project endpoint, which takes Entra tokens only. "
-                    "Clear FOUNDRY_AGENT_SERVICE_API_KEY to sign in with Entra, or use the "
-                    "resource endpoint https://<account>.services.ai.azure.com/openai/v1."
-                )
-            return ApiKeyCredential(self.config.api_key)
-        tokens = None
-        if self.config.enable_entra_agent_id:
-            tokens = token_credential(self._identity or IdentitySettings.from_env())
-        if tokens is None:
+        if self.config.api_key and endpoint.surface is Surface.PROJECT:
             raise ConfigurationError(
-                "Foundry Agent Service API key not configured: set FOUNDRY_AGENT_SERVICE_API_KEY, "
-                "or set FOUNDRY_ENABLE_ENTRA_AGENT_ID=true and assign a managed identity (in "
-                "Azure) or sign in with 'az login' (on your machine)."
+                "An API key cannot work at a project endpoint, which takes Entra tokens only. "
+                "Clear FOUNDRY_AGENT_SERVICE_API_KEY to sign in with Entra, or use the "
+                "resource endpoint https://<account>.services.ai.azure.com/openai/v1."
             )
-        return EntraCredential(tokens)
+        try:
+            return resolve_credential(self.config, self._identity)
+        except CredentialSettingsError as error:
+            raise ConfigurationError(str(error)) from error
 
     @property
     def _connection(self) -> _Connection:

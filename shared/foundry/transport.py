@@ -21,10 +21,10 @@ from typing import Any, cast
 
 import aiohttp
 import httpx
-from azure.core.exceptions import AzureError
 from httpx_aiohttp import AiohttpTransport
 
-from ..identity.credentials import Credential
+from ..identity.credentials import Credential, claims_challenge
+from ..identity.errors import IdentityError
 from .error_bodies import error_from_response
 from .errors import (
     AuthenticationError,
@@ -33,7 +33,7 @@ from .errors import (
     ServiceUnavailableError,
     TimeoutError,
 )
-from .wire_json import JsonObject
+from .wire_json import JsonObject, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -132,9 +132,8 @@ class Transport:
         attempt_id = str(uuid.uuid4())
         ends_at = asyncio.get_running_loop().time() + seconds
         try:
-            request = await self._prepare(call, attempt_id, silence=silence)
             async with asyncio.timeout_at(ends_at):
-                response = await self._http.handle_async_request(request)
+                response = await self._open(call, attempt_id, silence)
             try:
                 if response.status_code >= 400:
                     async with asyncio.timeout_at(ends_at):
@@ -188,24 +187,38 @@ class Transport:
             log.debug("Attempt %s received: %s", attempt_id, content)
 
     async def _request(self, call: Call, attempt_id: str) -> httpx.Response:
-        request = await self._prepare(call, attempt_id)
-        response = await self._http.handle_async_request(request)
+        response = await self._open(call, attempt_id)
         try:
             await response.aread()
         finally:
             await response.aclose()
         return response
 
+    async def _open(
+        self, call: Call, attempt_id: str, silence: float | None = None
+    ) -> httpx.Response:
+        """Send a call, and once more if its token lacks claims that Foundry asks for.
+
+        The body of the answer is still to be read.
+        """
+        claims = None
+        while True:
+            request = await self._prepare(call, attempt_id, claims, silence)
+            response = await self._http.handle_async_request(request)
+            challenge = claims_challenge(response.headers.get("www-authenticate", ""))
+            if claims is not None or challenge is None:
+                return response
+            claims = challenge
+            await response.aclose()
+
     async def _prepare(
-        self, call: Call, attempt_id: str, *, silence: float | None = None
+        self, call: Call, attempt_id: str, claims: str | None, silence: float | None
     ) -> httpx.Request:
         try:
-            headers = await self._credential.headers() | _HEADERS
-        except AzureError as error:
-            raise AuthenticationError(
-                f"No Entra token could be had: {error.message}. Check that the app's managed "
-                "identity exists (AZURE_CLIENT_ID), or sign in with 'az login'."
-            ) from error
+            headers = dict(await self._credential.headers(claims)) | _HEADERS
+        except IdentityError as error:
+            kind = ServiceUnavailableError if error.transient else AuthenticationError
+            raise kind(error.message) from error
         headers["x-ms-client-request-id"] = attempt_id
         if silence is not None:
             headers["Accept-Encoding"] = "identity"  # an event shall not wait for a block
@@ -261,7 +274,7 @@ def _reply(response: httpx.Response, attempt_id: str) -> Reply:
     if not response.content:
         return Reply({}, request_id)
     try:
-        body: Any = json.loads(response.content)
+        body: Any = parse_json(response.content)
     except ValueError as error:
         raise ProtocolError(
             "Foundry's answer is not JSON. Check that FOUNDRY_AGENT_SERVICE_ENDPOINT leads to "

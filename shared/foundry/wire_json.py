@@ -6,12 +6,25 @@ of an exception far from the cause.
 
 from __future__ import annotations
 
+import json
 from typing import Any, TypeAlias, cast
 
 from .errors import ProtocolError
 
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object whose members are not checked yet."""
+
+
+def parse_json(content: bytes) -> Any:
+    """Read JSON text; half a surrogate pair, which no store and no answer can hold, becomes "?".
+
+    Raises:
+        ValueError: if it is not JSON.
+    """
+    parsed: Any = json.loads(content)
+    if b"\\ud" not in content.lower():  # only an escape can smuggle one in
+        return parsed
+    return json.loads(json.dumps(parsed, ensure_ascii=False).encode(errors="replace"))
 
 
 def object_at(body: JsonObject, name: str) -> JsonObject:

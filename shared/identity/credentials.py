@@ -1,36 +1,40 @@
-"""Outbound credentials: an API key, or tokens of the app's own Entra identity.
-
-Which identity is decided by settings, never by trying one after the other: in Azure the
-configured managed identity, on a developer's machine the signed-in Azure CLI.
-"""
+"""What authenticates requests to Foundry: an API key, or tokens of an Entra identity."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
-import shutil
+import base64
+import binascii
+import re
 import time
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
-from ..config import IdentitySettings
+from azure.core.credentials import AccessTokenInfo
+from azure.core.exceptions import AzureError
+
+from .errors import IdentityError, first_line
+from .token_slot import TokenSlot
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
-log = logging.getLogger(__name__)
-
 FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 """Audience of the Foundry data plane, as `azure-ai-projects` uses it."""
 
-REFRESH_AHEAD_SECONDS = 300
-"""A token is replaced this long before it expires, as azure-identity does."""
+_CLAIMS = re.compile(r'(?:^|[\s,])claims="([^"]+)"', re.IGNORECASE)
 
 
 class Credential(Protocol):
     """Something that authenticates requests to Foundry."""
 
-    async def headers(self) -> dict[str, str]:
-        """The request headers that carry the credential."""
+    async def headers(self, claims: str | None = None) -> dict[str, str]:
+        """The request headers that carry the credential.
+
+        ``claims`` are what Foundry found missing, as `claims_challenge` read them.
+
+        Raises:
+            IdentityError: if there is no credential to be had.
+        """
         ...
 
     async def aclose(self) -> None:
@@ -44,7 +48,7 @@ class ApiKeyCredential:
     def __init__(self, api_key: str) -> None:
         self._headers = {"api-key": api_key}
 
-    async def headers(self) -> dict[str, str]:
+    async def headers(self, claims: str | None = None) -> dict[str, str]:
         """The `api-key` header."""
         return self._headers
 
@@ -55,52 +59,53 @@ class ApiKeyCredential:
 class EntraCredential:
     """Bearer tokens for one scope, fetched once however many requests wait for them."""
 
-    def __init__(self, tokens: AsyncTokenCredential, scope: str = FOUNDRY_SCOPE) -> None:
+    def __init__(
+        self,
+        tokens: AsyncTokenCredential,
+        scope: str = FOUNDRY_SCOPE,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._tokens = tokens
         self._scope = scope
-        self._expires_on = 0
-        self._headers: dict[str, str] = {}
-        self._refresh = asyncio.Lock()
+        self._slot = TokenSlot(self._fetch, clock)
 
-    async def headers(self) -> dict[str, str]:
-        """The `Authorization` header.
+    async def headers(self, claims: str | None = None) -> dict[str, str]:
+        """The `Authorization` header; see `Credential.headers`."""
+        token = await self._slot.get(claims)
+        return {"Authorization": f"Bearer {token.token}"}
 
-        Raises:
-            azure.core.exceptions.ClientAuthenticationError: if no token can be had.
-        """
-        if self._is_fresh():
-            return self._headers
-        async with self._refresh:
-            if not self._is_fresh():
-                await self._fetch()
-        return self._headers
-
-    def _is_fresh(self) -> bool:
-        return self._expires_on - time.time() > REFRESH_AHEAD_SECONDS
-
-    async def _fetch(self) -> None:
-        token = await self._tokens.get_token(self._scope)
-        self._expires_on = token.expires_on
-        self._headers = {"Authorization": f"Bearer {token.token}"}
+    async def _fetch(self, claims: str | None) -> AccessTokenInfo:
+        options: dict[str, Any] = {"claims": claims} if claims else {}
+        try:
+            token = await self._tokens.get_token(self._scope, **options)
+        except IdentityError:
+            raise
+        except AzureError as error:
+            raise IdentityError(
+                f"No Entra token could be had: {first_line(error).rstrip('.')}. Check that the "
+                "app's managed identity exists (AZURE_CLIENT_ID), or sign in with 'az login'."
+            ) from error
+        return AccessTokenInfo(token.token, token.expires_on)
 
     async def aclose(self) -> None:
         """Close the connections of the token source."""
+        await self._slot.aclose()
         await self._tokens.close()
 
 
-def token_credential(settings: IdentitySettings) -> AsyncTokenCredential | None:
-    """The identity that the environment offers, or None where there is none.
+def claims_challenge(www_authenticate: str) -> str | None:
+    """The claims that a 401 asks for: the decoded parameter ``claims``, a JSON text, or None.
 
-    azure-identity is imported here because it costs 0.2 s and not every configuration needs it.
+    https://learn.microsoft.com/entra/identity-platform/claims-challenge
     """
-    if settings.managed_identity_endpoint:
-        from azure.identity.aio import ManagedIdentityCredential
-
-        log.info("Signing in as the managed identity %s", settings.client_id or "of the system")
-        return ManagedIdentityCredential(client_id=settings.client_id or None)
-    if shutil.which("az"):
-        from azure.identity.aio import AzureCliCredential
-
-        log.info("Signing in as the developer known to the Azure CLI")
-        return AzureCliCredential(tenant_id=settings.tenant_id)
-    return None
+    if "insufficient_claims" not in www_authenticate:
+        return None
+    if not (match := _CLAIMS.search(www_authenticate)):
+        return None
+    encoded = match[1].replace("-", "+").replace("_", "/")
+    try:
+        padded = encoded + "=" * (-len(encoded) % 4)
+        return base64.b64decode(padded, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return None

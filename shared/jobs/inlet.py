@@ -15,14 +15,17 @@ from azure.functions import QueueMessage
 from pydantic import ValidationError
 from ulid import ULID
 
+from ..config import AccessSettings
 from ..contract import QueuedJob
 from ..foundry.errors import InvalidRequestError
 from ..problems import problem_from
 from ..state.errors import StateError, StorageUnavailableError
 from ..state.keys import Kind
 from ..state.lanes import Clock
+from ..state.owners import queue_owner
 from ..state.rejected import record_rejected
 from ..state.table import Table
+from ..telemetry.audit import Caller
 from .queue import Queues
 from .submission import Submission
 
@@ -55,13 +58,21 @@ class Inlet:
     """Turns queue messages into jobs."""
 
     def __init__(
-        self, submission: Submission, table: Table, queues: Queues, clock: Clock, *, queue: str
+        self,
+        submission: Submission,
+        table: Table,
+        queues: Queues,
+        clock: Clock,
+        *,
+        queue: str,
+        access: AccessSettings,
     ) -> None:
         self._submission = submission
         self._table = table
         self._queues = queues
         self._clock = clock
         self._queue = queue
+        self._access = access
 
     async def receive(self, message: InletMessage) -> None:
         """Accept the job in a message, or reject the message for good.
@@ -71,7 +82,9 @@ class Inlet:
         """
         try:
             job = QueuedJob.model_validate_json(message.body)
-            await self._submission.submit(job.owner, job, job.job_id or message.job_id)
+            owner = queue_owner(job.owner, self._access)
+            caller = Caller("queue", self._queue, "queue", message.message_id)
+            await self._submission.submit(owner, job, job.job_id or message.job_id, caller)
         except ValidationError as error:
             reasons = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             await self._reject(message, "; ".join(reasons))
@@ -79,6 +92,8 @@ class Inlet:
             raise
         except (StateError, InvalidRequestError) as error:
             await self._reject(message, problem_from(error).detail)
+        except ValueError as error:
+            await self._reject(message, f"owner: {error}")
 
     async def _reject(self, message: InletMessage, reason: str) -> None:
         log.error("Message %s is not a job and goes to poison: %s", message.message_id, reason)

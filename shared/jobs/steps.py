@@ -25,6 +25,7 @@ from ..state.keys import Kind, is_id
 from ..state.lanes import head_sequence
 from ..state.table import Action, Change, Row
 from ..state.turns import Inlet
+from ..telemetry.audit import THE_APP, Caller
 from ..turns import Outcome, TurnCommand
 
 MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
@@ -95,6 +96,7 @@ class Step:
             thread_id=self.lane if is_id(Kind.THREAD, self.lane) else None,
             inlet=Inlet.JOB,
             job_id=self.head.job_id,
+            caller=self._caller,
         )
 
     def decide(self, now: datetime) -> Run | Wait | End:
@@ -139,6 +141,12 @@ class Step:
             job_change(self.head.job_id, **done),
             Change(Action.MERGE, self.head.box.row_key, advance),
         ]
+
+    @property
+    def _caller(self) -> Caller:
+        """Who submitted the job."""
+        caller = self.head.work.get("caller")
+        return Caller.from_json(caller) if caller else THE_APP
 
     @property
     def _max_attempts(self) -> int:

@@ -16,6 +16,7 @@ from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
 from ..state.threads import Thread, Threads
+from ..telemetry.audit import THE_APP, Action, AuditRecord, AuditTrail, Caller, Outcome
 from .queue import Queues
 
 log = logging.getLogger(__name__)
@@ -24,13 +25,18 @@ log = logging.getLogger(__name__)
 class Submission:
     """Accepts jobs."""
 
-    def __init__(self, jobs: Jobs, threads: Threads, queues: Queues, clock: Clock) -> None:
+    def __init__(
+        self, jobs: Jobs, threads: Threads, queues: Queues, clock: Clock, audit: AuditTrail
+    ) -> None:
         self._jobs = jobs
         self._threads = threads
         self._queues = queues
         self._clock = clock
+        self._audit = audit
 
-    async def submit(self, owner: str, body: SubmitJob, job_id: str | None = None) -> Job:
+    async def submit(
+        self, owner: str, body: SubmitJob, job_id: str | None = None, caller: Caller = THE_APP
+    ) -> Job:
         """Accept a job; once this returns, it will run.
 
         Raises:
@@ -59,10 +65,12 @@ class Submission:
             metadata=body.metadata,
         )
         try:
-            await self._jobs.submit(job, work_document(body), new_thread)
+            await self._jobs.submit(job, work_document(body, caller), new_thread)
         except RowExistsError:
             job = await self._jobs.get(owner, job.job_id)
-        await self._wake(job)
+            await self._wake(job)
+        else:
+            await self._audit.alongside(self._wake(job), self._audited(job, caller))
         return job
 
     async def _wake(self, job: Job) -> None:
@@ -72,16 +80,32 @@ class Submission:
         except StorageUnavailableError as error:
             log.warning("Job %s waits for the sweeper: %s", job.job_id, error)
 
+    def _audited(self, job: Job, caller: Caller) -> AuditRecord:
+        return AuditRecord(
+            action=Action.JOB_SUBMIT,
+            outcome=Outcome.SUCCEEDED,
+            at=self._clock(),
+            owner=job.owner,
+            subject=caller.subject,
+            actor=caller.actor,
+            how=caller.how,
+            request_id=caller.request_id,
+            thread_id=job.thread_id,
+            job_id=job.job_id,
+        )
+
     def _new_thread(self, owner: str, body: SubmitJob) -> Thread:
         """A thread that gets its place in Foundry when its first message is sent."""
         now = self._clock()
         return Thread(new_id(Kind.THREAD), owner, now, now, metadata=body.metadata)
 
 
-def work_document(body: SubmitJob) -> dict[str, Any]:
+def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
     """The work of a job as its box row keeps it."""
     options = body.model_dump(include=set(TurnOptions.model_fields), exclude_defaults=True)
     document: dict[str, Any] = {"messages": body.texts, "options": options}
+    if caller != THE_APP:
+        document["caller"] = caller.to_json()
     if body.max_attempts != DEFAULT_MAX_ATTEMPTS:
         document["max_attempts"] = body.max_attempts
     if body.stop_lane_on_failure:

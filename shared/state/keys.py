@@ -50,16 +50,21 @@ def _escape(match: re.Match[str]) -> str:
     return "".join(f"={byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
+def complement(ulid: str) -> str:
+    """A text that sorts the other way round; its own complement is the ULID again."""
+    return ulid.translate(_COMPLEMENT)
+
+
 def newest_first(identifier: str) -> str:
     """Row key of a thread or job, given its id."""
     kind, _, ulid = identifier.partition("_")
-    return f"{kind}:{ulid.translate(_COMPLEMENT)}"
+    return f"{kind}:{complement(ulid)}"
 
 
 def identifier(row_key: str) -> str:
     """The id of a thread or job, given its row key."""
-    kind, _, complement = row_key.partition(":")
-    return f"{kind}_{complement.translate(_COMPLEMENT)}"
+    kind, _, kept = row_key.partition(":")
+    return f"{kind}_{complement(kept)}"
 
 
 def turn_key(thread_id: str | None, turn_id: str) -> str:

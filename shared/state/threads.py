@@ -88,7 +88,7 @@ def _metadata_values(metadata: Mapping[str, str]) -> dict[str, Value | None]:
 
 
 def _property(metadata_key: str) -> str:
-    if _PLAIN_NAME.match(metadata_key):
+    if _PLAIN_NAME.fullmatch(metadata_key):
         return f"m_{metadata_key}"
     return f"mx_{hashlib.sha256(metadata_key.encode()).hexdigest()}"
 
@@ -122,6 +122,18 @@ class Threads:
         if not is_id(Kind.THREAD, thread_id):
             raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
         return await self._lanes.read(owner, newest_first(thread_id), fresh=True)
+
+    async def has_response(self, owner: str, thread_id: str, response_id: str) -> bool:
+        """Whether a response was given on this thread of this owner, and not on another."""
+        turns = f"{Kind.TURN}:{thread_id}"
+        rows = await self._table.scan(
+            partition_key(owner),
+            f"{turns}:",
+            f"{turns}{AFTER_COLON}",
+            limit=1,
+            where=equals("response_id", response_id),
+        )
+        return bool(rows)
 
     async def list(
         self, owner: str, *, limit: int, after: str | None, metadata: Mapping[str, str]

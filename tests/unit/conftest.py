@@ -27,6 +27,7 @@ class App:
     """Every part of the app, built as in production on fakes."""
 
     table: FakeTable = field(default_factory=FakeTable)
+    audit_table: FakeTable = field(default_factory=FakeTable)
     queues: FakeQueues = field(default_factory=FakeQueues)
     clock: FakeClock = field(default_factory=FakeClock)
     foundry: ScriptedFoundry = field(default_factory=ScriptedFoundry)
@@ -43,7 +44,12 @@ class App:
         """One more instance of the app on the same storage and Foundry."""
         service = FoundryService(self.settings.foundry, identity, http=self.foundry.transport)
         built = Services.build(
-            self.settings, table=self.table, queues=self.queues, foundry=service, clock=self.clock
+            self.settings,
+            table=self.table,
+            audit_table=self.audit_table,
+            queues=self.queues,
+            foundry=service,
+            clock=self.clock,
         )
         self._built.append(built)
         return built

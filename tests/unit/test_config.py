@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from shared.config import (
     HTTP_DEADLINE_SECONDS,
+    AccessSettings,
     AppSettings,
     FoundryAgentServiceConfig,
     IdentitySettings,
@@ -23,6 +24,7 @@ from shared.config import (
 GROUPS: list[type[Settings]] = [
     FoundryAgentServiceConfig,
     IdentitySettings,
+    AccessSettings,
     StorageSettings,
     JobSettings,
     MLConfig,

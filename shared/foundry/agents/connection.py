@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from azure.core.exceptions import AzureError
-
 from ...config import FoundryAgentServiceConfig, IdentitySettings
-from ...identity.credentials import EntraCredential, token_credential
+from ...identity.credentials import EntraCredential
+from ...identity.resolution import token_credential
 from ..endpoint import Endpoint
-from ..errors import AuthenticationError, ConfigurationError
+from ..errors import ConfigurationError
 from ..transport import Call, Reply, Transport
 from .operations import Agents
 
@@ -36,10 +35,7 @@ async def open_agents(
     transport = Transport(EntraCredential(tokens), pool_size=config.pool_size)
 
     async def send(call: Call) -> Reply:
-        try:
-            return await transport.send(call, seconds=CALL_SECONDS)
-        except AzureError as error:
-            raise AuthenticationError(f"No Entra token could be had: {error.message}") from error
+        return await transport.send(call, seconds=CALL_SECONDS)
 
     try:
         yield Agents(endpoint, send)

@@ -136,7 +136,7 @@ async def events_of(api: httpx.AsyncClient, path: str, **body: Any) -> list[Even
     answer = await api.post(path, json=body, headers=STREAM)
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert answer.headers["cache-control"] == "no-cache"
+    assert answer.headers["cache-control"] == "no-store"
     assert answer.headers["x-request-id"]
     events = read(answer.content)
     assert sum(name in TERMINAL for name, _ in events) == 1

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
 
 from shared.foundry import errors
 from shared.foundry.transport import Call, Transport
 from shared.identity.credentials import ApiKeyCredential
+from shared.identity.errors import IdentityError
 
 URL = "https://acme.example/openai/v1/responses"
 CALL = Call("POST", URL, {"input": "Grüß dich"})
@@ -152,33 +152,77 @@ class BrokenCredential:
         self.error = error
         self.closed = False
 
-    async def headers(self) -> dict[str, str]:
+    async def headers(self, claims: str | None = None) -> dict[str, str]:
         raise self.error
 
     async def aclose(self) -> None:
         self.closed = True
 
 
-async def test_a_token_that_cannot_be_had_is_an_authentication_error() -> None:
-    credential = BrokenCredential(ClientAuthenticationError("no identity here"))
+@pytest.mark.parametrize(
+    ("transient", "kind"),
+    [(False, errors.AuthenticationError), (True, errors.ServiceUnavailableError)],
+)
+async def test_a_token_that_cannot_be_had_is_one_of_our_errors(
+    transient: bool, kind: type[errors.FoundryError]
+) -> None:
+    credential = BrokenCredential(IdentityError("no identity here", transient=transient))
     transport = Transport(
         credential, pool_size=1, http=httpx.MockTransport(lambda _: httpx.Response(200))
     )
-    with pytest.raises(errors.AuthenticationError, match="no identity here") as caught:
+    with pytest.raises(kind, match="no identity here") as caught:
         await transport.send(CALL, seconds=5)
-    assert "az login" in caught.value.message
     assert not caught.value.may_have_run
     await transport.aclose()
     assert credential.closed
 
 
-async def test_a_token_service_that_is_down_is_one_of_our_errors() -> None:
-    credential = BrokenCredential(ServiceRequestError("the identity endpoint is down"))
-    transport = Transport(
-        credential, pool_size=1, http=httpx.MockTransport(lambda _: httpx.Response(200))
-    )
+async def test_a_claims_challenge_is_met_once_with_a_new_token() -> None:
+    asked: list[str | None] = []
+
+    class Challenged(ApiKeyCredential):
+        async def headers(self, claims: str | None = None) -> dict[str, str]:
+            asked.append(claims)
+            return {"Authorization": f"Bearer {len(asked)}"}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        challenge = 'Bearer error="insufficient_claims", claims="eyJhIjoxfQ=="'
+        if always or request.headers["authorization"] == "Bearer 1":
+            return httpx.Response(401, headers={"www-authenticate": challenge})
+        return httpx.Response(200, json={"ok": True})
+
+    always = False
+    transport = Transport(Challenged(""), pool_size=1, http=httpx.MockTransport(answer))
+    assert (await transport.send(CALL, seconds=5)).body == {"ok": True}
+    assert asked == [None, '{"a":1}']
+    always = True
     with pytest.raises(errors.AuthenticationError):
         await transport.send(CALL, seconds=5)
+    assert asked[2:] == [None, '{"a":1}']
+    with pytest.raises(errors.AuthenticationError):
+        async with transport.stream(CALL, silence=5):
+            pass
+    assert asked[4:] == [None, '{"a":1}']
+    await transport.aclose()
+
+
+async def test_a_stream_begins_after_the_claims_challenge_is_met() -> None:
+    class Challenged(ApiKeyCredential):
+        async def headers(self, claims: str | None = None) -> dict[str, str]:
+            return {"Authorization": f"Bearer {claims}"}
+
+    async def body() -> AsyncGenerator[bytes]:
+        yield b"data: 1\n\n"
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.headers["authorization"] == "Bearer None":
+            challenge = 'Bearer error="insufficient_claims", claims="eyJhIjoxfQ=="'
+            return httpx.Response(401, headers={"www-authenticate": challenge})
+        return httpx.Response(200, content=body())
+
+    transport = Transport(Challenged(""), pool_size=1, http=httpx.MockTransport(answer))
+    async with transport.stream(CALL, silence=5) as stream:
+        assert b"".join([chunk async for chunk in stream.chunks]) == b"data: 1\n\n"
     await transport.aclose()
 
 

@@ -1,0 +1,84 @@
+"""`GET /audit`: what was done in the caller's name, and for admins in anybody's."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from enum import StrEnum
+from typing import TypeVar
+from urllib.parse import urlencode
+
+from ..problems import ProblemError
+from ..services import Services
+from ..telemetry.audit import Action, Outcome
+from ..telemetry.audit_reading import AuditPage, AuditQuery, CursorError
+from .border import Answer
+from .incoming import Incoming, invalid_field
+from .principal import NOT_ADMIN
+
+PAGE_SIZE = 50
+MAX_PAGE_SIZE = 1_000
+DEFAULT_DAYS = 7
+MAX_DAYS = 31
+"""In one query: each day of an owner is a partition, and so a request to the store."""
+
+JSON_LINES = "application/x-ndjson"
+
+_Choice = TypeVar("_Choice", bound=StrEnum)
+
+
+async def list_(services: Services, incoming: Incoming) -> Answer:
+    """A page of records, newest first: as JSON, or as JSON lines for who accepts those."""
+    query = _query(incoming, services.clock().date())
+    limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+    try:
+        page = await services.audit_reader.page(query, limit, incoming.query.get("cursor"))
+    except CursorError:
+        raise invalid_field("cursor", "must be the next_cursor of the page before") from None
+    records = [record.to_json() for record in page.records]
+    if JSON_LINES not in incoming.request.headers.get("accept", ""):
+        return Answer({"data": records, "next_cursor": page.next_cursor})
+    return Answer(None, headers=_link(incoming, page), lines=records)
+
+
+def _query(incoming: Incoming, today: date) -> AuditQuery:
+    last = _day(incoming, "to", today)
+    first = _day(incoming, "from", last - timedelta(days=DEFAULT_DAYS - 1))
+    if not timedelta() <= last - first < timedelta(days=MAX_DAYS):
+        raise invalid_field("from", f"must be at most {MAX_DAYS - 1} days before to, and not after")
+    everybody = incoming.query.get("all_owners") == "true"
+    if everybody and not incoming.principal.is_admin:
+        raise ProblemError(NOT_ADMIN)
+    where = {
+        "action": _choice(incoming, "action", Action),
+        "outcome": _choice(incoming, "outcome", Outcome),
+        "thread_id": incoming.query.get("thread_id"),
+        "job_id": incoming.query.get("job_id"),
+    }
+    given = tuple((name, text) for name, text in where.items() if text is not None)
+    return AuditQuery(None if everybody else incoming.owner, first, last, given)
+
+
+def _day(incoming: Incoming, name: str, default: date) -> date:
+    text = incoming.query.get(name)
+    try:
+        return date.fromisoformat(text) if text else default
+    except ValueError:
+        raise invalid_field(name, "must be a day, YYYY-MM-DD") from None
+
+
+def _choice(incoming: Incoming, name: str, kind: type[_Choice]) -> _Choice | None:
+    text = incoming.query.get(name)
+    if text is None:
+        return None
+    try:
+        return kind(text)
+    except ValueError:
+        raise invalid_field(name, f"must be one of {', '.join(kind)}") from None
+
+
+def _link(incoming: Incoming, page: AuditPage) -> dict[str, str]:
+    """Where the next page is (RFC 8288)."""
+    if page.next_cursor is None:
+        return {}
+    query = urlencode({**incoming.query, "cursor": page.next_cursor})
+    return {"Link": f'<{incoming.request.url.path}?{query}>; rel="next"'}

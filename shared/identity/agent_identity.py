@@ -1,0 +1,173 @@
+"""`AgentIdentityCredential`: tokens of an Entra agent identity.
+
+    leg 0   managed identity                -> assertion
+    leg 1   blueprint, with the assertion   -> T1     (fmi_path names the agent identity)
+    leg 2   agent identity, with T1         -> token for the resource
+
+azure-identity has no such credential, so the two exchanges are form posts of our own.
+https://learn.microsoft.com/entra/agent-id/identity-platform/agent-autonomous-app-oauth-flow
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from azure.core.credentials import AccessToken, AccessTokenInfo, TokenRequestOptions
+
+from ..config import GUID
+from .blueprint import JWT_BEARER, BlueprintProof
+from .errors import CredentialSettingsError, ExchangeError, IdentityError, Leg
+from .token_endpoint import TokenEndpoint
+from .token_slot import TokenSlot
+
+_GUID = re.compile(GUID)
+_DEFAULT = "/.default"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentIdentity:
+    """An agent identity, the blueprint it was made from, and the tenant both are in.
+
+    Raises:
+        CredentialSettingsError: if one of them is not a GUID. An empty agent id would be worse
+            than an error: Entra answers it with a token of the blueprint.
+    """
+
+    tenant_id: str
+    blueprint_id: str
+    agent_id: str
+
+    def __post_init__(self) -> None:
+        named = {
+            "AZURE_TENANT_ID": self.tenant_id,
+            "FOUNDRY_AGENT_BLUEPRINT_CLIENT_ID": self.blueprint_id,
+            "FOUNDRY_AGENT_IDENTITY_CLIENT_ID": self.agent_id,
+        }
+        if wrong := [name for name, text in named.items() if not _GUID.fullmatch(text)]:
+            raise CredentialSettingsError(
+                f"An agent identity needs {', '.join(wrong)}: each must be a GUID "
+                "(docs/identity.md tells where to find it)"
+            )
+
+
+class AgentIdentityCredential:
+    """An asynchronous `TokenCredential` of azure-core that acts as an agent identity.
+
+    Keeps one token per scope and one T1; belongs to one event loop; make one per process.
+    """
+
+    def __init__(
+        self,
+        identity: AgentIdentity,
+        proof: BlueprintProof,
+        endpoint: TokenEndpoint,
+        *,
+        exchange_audience: str = "api://AzureADTokenExchange",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.identity = identity
+        self._proof = proof
+        self._endpoint = endpoint
+        self._exchange_scope = exchange_audience + _DEFAULT
+        self._clock = clock
+        self._t1 = TokenSlot(self._fetch_t1, clock)
+        self._tokens: dict[str, TokenSlot] = {}
+
+    async def get_token_info(
+        self, *scopes: str, options: TokenRequestOptions | None = None
+    ) -> AccessTokenInfo:
+        """A token for one scope, ``<resource>/.default``.
+
+        With ``claims`` among the options, as a resource challenged for them, a new token.
+
+        Raises:
+            IdentityError: if no token could be had, or another tenant's was asked for.
+            ValueError: for anything but one ``/.default`` scope.
+        """
+        given = options or {}
+        tenant_id = given.get("tenant_id")
+        if tenant_id and tenant_id.lower() != self.identity.tenant_id.lower():
+            raise IdentityError(
+                f"An agent identity gets tokens of its own tenant only; {tenant_id} is another one."
+            )
+        return await self._slot(scopes).get(given.get("claims") or None)
+
+    async def get_token(
+        self,
+        *scopes: str,
+        claims: str | None = None,
+        tenant_id: str | None = None,
+        enable_cae: bool = False,
+        **_: Any,
+    ) -> AccessToken:
+        """As `get_token_info`, in the older form."""
+        options: TokenRequestOptions = {"enable_cae": enable_cae}
+        if claims:
+            options["claims"] = claims
+        if tenant_id:
+            options["tenant_id"] = tenant_id
+        info = await self.get_token_info(*scopes, options=options)
+        return AccessToken(info.token, info.expires_on)
+
+    def _slot(self, scopes: tuple[str, ...]) -> TokenSlot:
+        if len(scopes) != 1 or not scopes[0].endswith(_DEFAULT):
+            raise ValueError("an agent identity takes exactly one scope, '<resource>/.default'")
+        (scope,) = scopes
+        if scope not in self._tokens:
+
+            async def fetch(claims: str | None) -> AccessTokenInfo:
+                return await self._fetch(scope, claims)
+
+            self._tokens[scope] = TokenSlot(fetch, self._clock)
+        return self._tokens[scope]
+
+    async def _fetch_t1(self, _: str | None) -> AccessTokenInfo:
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self.identity.blueprint_id,
+            "scope": self._exchange_scope,
+            "fmi_path": self.identity.agent_id,
+            **await self._proof.fields(),
+        }
+        return await self._endpoint.post(Leg.BLUEPRINT, form)
+
+    async def _fetch(self, scope: str, claims: str | None) -> AccessTokenInfo:
+        t1 = await self._t1.get()
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": self.identity.agent_id,
+            "scope": scope,
+            "client_assertion_type": JWT_BEARER,
+            "client_assertion": t1.token,
+        }
+        if claims:
+            form["claims"] = claims
+        try:
+            return await self._endpoint.post(Leg.AGENT, form)
+        except ExchangeError as error:
+            if not error.transient:
+                self._t1.forget()  # it may be T1 that was refused
+            raise
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for slot in [*self._tokens.values(), self._t1]:
+            await slot.aclose()
+        await self._endpoint.aclose()
+        await self._proof.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.close()

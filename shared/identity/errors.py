@@ -1,0 +1,73 @@
+"""What can go wrong on the way to a token, and what to do about it.
+
+CredentialSettingsError   (a ValueError) settings that name no usable credential
+IdentityError             (azure-core's ClientAuthenticationError) no token could be had
+└── ExchangeError         Microsoft Entra refused a leg of the agent identity exchange
+
+Neither carries a form, an assertion or a token.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError
+
+from .aadsts import fix_for
+
+
+class CredentialSettingsError(ValueError):
+    """The settings name no usable credential; the text says which to mend and how."""
+
+
+class Leg(IntEnum):
+    """The steps of the agent identity exchange."""
+
+    ASSERTION = 0
+    """The managed identity vouches for the blueprint."""
+    BLUEPRINT = 1
+    """The blueprint gets the token T1 for its agent identity."""
+    AGENT = 2
+    """The agent identity turns T1 into a token for the resource."""
+
+
+_ACTORS = {Leg.ASSERTION: "managed identity", Leg.BLUEPRINT: "blueprint", Leg.AGENT: "agent"}
+
+
+class IdentityError(ClientAuthenticationError):
+    """No token could be had; the text says why and what to do."""
+
+    def __init__(self, message: str, *, transient: bool = False) -> None:
+        super().__init__(message)
+        self.transient = transient
+        """The same request may succeed later without anybody mending anything."""
+
+
+class ExchangeError(IdentityError):
+    """A leg of the agent identity exchange failed."""
+
+    def __init__(
+        self,
+        leg: Leg,
+        reason: str,
+        *,
+        aadsts: int | None = None,
+        correlation_id: str | None = None,
+        transient: bool = False,
+    ) -> None:
+        text = f"Leg {leg.value} ({_ACTORS[leg]}) of the agent identity exchange failed: {reason}."
+        if fix := fix_for(aadsts):
+            text += f" {fix}"
+        if correlation_id:
+            text += f" Correlation id {correlation_id}."
+        super().__init__(text, transient=transient)
+        self.leg = leg
+        self.aadsts = aadsts
+        """Entra's number for the error, without the letters."""
+        self.correlation_id = correlation_id
+        """What Entra's sign-in logs and Microsoft's support find the request by."""
+
+
+def first_line(error: AzureError) -> str:
+    """What an Azure library says went wrong, without the repetitions below it."""
+    return str(error.message).partition("\n")[0].strip()

@@ -1,0 +1,158 @@
+"""Posts forms to the token endpoint of one Entra tenant and reads what comes back.
+
+https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
+Forms and answers hold credentials: neither is logged, and no error repeats them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlencode
+
+import aiohttp
+import httpx
+from azure.core.credentials import AccessTokenInfo
+from httpx_aiohttp import AiohttpTransport
+from pydantic import BaseModel, Field, ValidationError
+
+from .errors import ExchangeError, Leg
+
+log = logging.getLogger(__name__)
+
+POST_SECONDS = 10.0
+ATTEMPTS = 3
+"""For one form: Entra asks clients to repeat what fails with a 5xx."""
+
+FIRST_BACKOFF_SECONDS = 0.25
+MAX_DESCRIPTION_CHARS = 300
+
+_LONG_RUN = re.compile(r"[A-Za-z0-9_.~+=-]{40,}")
+"""What a token, an assertion or a secret looks like in prose; a GUID is shorter."""
+
+_CODE_IN_PROSE = re.compile(r"AADSTS(\d+)")
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
+
+
+class _TokenAnswer(BaseModel):
+    access_token: str = Field(min_length=1, repr=False)
+    expires_in: int
+    refresh_in: int | None = None
+
+
+class _Refusal(BaseModel):
+    error: str = ""
+    error_description: str = ""
+    error_codes: list[int] = []
+    correlation_id: str | None = None
+
+
+class TokenEndpoint:
+    """The token endpoint of a tenant, ``{authority}/{tenant}/oauth2/v2.0/token``."""
+
+    def __init__(
+        self,
+        authority: str,
+        tenant_id: str,
+        *,
+        http: httpx.AsyncBaseTransport | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.url = f"{authority.rstrip('/')}/{tenant_id}/oauth2/v2.0/token"
+        self._clock = clock
+        self._http = httpx.AsyncClient(transport=http or AiohttpTransport(), timeout=POST_SECONDS)
+
+    async def post(self, leg: Leg, form: Mapping[str, str]) -> AccessTokenInfo:
+        """Send a form and return the token it is answered with.
+
+        Raises:
+            ExchangeError: naming the leg, Entra's code and the fix.
+        """
+        backoff = FIRST_BACKOFF_SECONDS
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._post(leg, form)
+            except ExchangeError as error:
+                if not error.transient or attempt == ATTEMPTS:
+                    raise
+                log.info("Leg %d is tried again: %s", leg.value, error.message)
+            await asyncio.sleep(backoff * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+            backoff *= 2
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def _post(self, leg: Leg, form: Mapping[str, str]) -> AccessTokenInfo:
+        asked_at, request_id = self._clock(), str(uuid.uuid4())
+        headers = {
+            "Accept": "application/json",
+            "Content-Type": "application/x-www-form-urlencoded",
+            "client-request-id": request_id,
+        }
+        content = urlencode(form).encode()
+        try:
+            async with asyncio.timeout(POST_SECONDS):
+                response = await self._http.post(self.url, content=content, headers=headers)
+        except (httpx.RequestError, aiohttp.ClientError, TimeoutError) as error:
+            reason = (
+                f"{httpx.URL(self.url).host} cannot be reached ({type(error).__name__}); check DNS "
+                "and the network rules between this app and Microsoft Entra"
+            )
+            raise ExchangeError(leg, reason, correlation_id=request_id, transient=True) from error
+        if response.status_code != HTTPStatus.OK:
+            raise _refused(leg, response, form, request_id)
+        try:
+            answer = _TokenAnswer.model_validate_json(response.content)
+        except ValidationError:
+            # The cause is left out: it would quote the answer, and so the token.
+            reason = "the answer holds no token; check AZURE_AUTHORITY_HOST"
+            raise ExchangeError(leg, reason, correlation_id=request_id) from None
+        refresh_on = int(asked_at) + answer.refresh_in if answer.refresh_in else None
+        return AccessTokenInfo(
+            answer.access_token, int(asked_at) + answer.expires_in, refresh_on=refresh_on
+        )
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+
+def _refused(
+    leg: Leg, response: httpx.Response, form: Mapping[str, str], request_id: str
+) -> ExchangeError:
+    status = response.status_code
+    try:
+        refusal = _Refusal.model_validate_json(response.content)
+    except ValidationError:
+        refusal = _Refusal()
+    description = _harmless(refusal.error_description, form)
+    named = _CODE_IN_PROSE.search(description)
+    code = next(iter(refusal.error_codes), int(named[1]) if named else None)
+    reason = f"Microsoft Entra answered {status}"
+    if refusal.error:
+        reason += f" {_harmless(refusal.error, form)}"
+    if description:
+        reason += f", {description.rstrip('.')}"
+    elif code:
+        reason += f", AADSTS{code}"
+    return ExchangeError(
+        leg,
+        reason,
+        aadsts=code,
+        correlation_id=refusal.correlation_id or request_id,
+        transient=status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING,
+    )
+
+
+def _harmless(text: str, form: Mapping[str, Any]) -> str:
+    """The first line of a text from outside, without anything that may be a credential."""
+    line = text.partition("Trace ID")[0].strip().partition("\n")[0]
+    for name in ("client_assertion", "client_secret"):
+        if secret := form.get(name):
+            line = line.replace(secret, "...")
+    return _LONG_RUN.sub("...", line)[:MAX_DESCRIPTION_CHARS].strip()
