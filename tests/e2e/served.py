@@ -41,6 +41,7 @@ class Deployment:
     """Connection string, as AzureWebJobsStorage takes it."""
     foundry: FoundryEmulator
     table: str = field(default_factory=lambda: _unique("state"))
+    audit: str = field(default_factory=lambda: _unique("audit"))
     inlet: str = field(default_factory=lambda: _unique("jobs-"))
     lanes: str = field(default_factory=lambda: _unique("lanes-"))
 
@@ -50,6 +51,7 @@ class Deployment:
             "FUNCTIONS_WORKER_RUNTIME": "python",
             "AzureWebJobsStorage": self.storage,
             "STATE_TABLE_NAME": self.table,
+            "AUDIT_TABLE_NAME": self.audit,
             "JOBS_QUEUE_NAME": self.inlet,
             "LANES_QUEUE_NAME": self.lanes,
             "FOUNDRY_AGENT_SERVICE_ENDPOINT": self.foundry.project_endpoint,

@@ -33,8 +33,13 @@ class Metered:
 
     @property
     def counted(self) -> list[str]:
-        """What was sent since."""
-        return list(self.meter.transactions)
+        """What was sent since, the audit trail aside: that has a table of its own."""
+        return [sent for sent in self.meter.transactions if self.deployment.audit not in sent]
+
+    @property
+    def audited(self) -> list[str]:
+        """What was sent to the audit trail since."""
+        return [sent for sent in self.meter.transactions if self.deployment.audit in sent]
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +60,7 @@ async def test_a_turn_without_a_thread_is_one_transaction(metered: Metered) -> N
     metered.start_count()
     (await metered.caller.post("messages", json={"message": "Hi"})).raise_for_status()
     assert len(metered.counted) == 1, metered.counted
+    assert len(metered.audited) == 1, metered.audited
 
 
 async def test_a_turn_on_a_thread_is_two_however_long_the_conversation(metered: Metered) -> None:
@@ -63,6 +69,7 @@ async def test_a_turn_on_a_thread_is_two_however_long_the_conversation(metered: 
         metered.start_count()
         await say(metered.caller, thread_id, "And then?")
         assert len(metered.counted) == 2, metered.counted
+        assert len(metered.audited) == 1, metered.audited
 
 
 @pytest.mark.parametrize("on_a_thread", [False, True])

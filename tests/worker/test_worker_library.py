@@ -26,11 +26,13 @@ FUNCTIONS = {
     "cancel_job": "POST jobs/{job_id}/cancel",
     "health": "GET health",
     "metrics": "GET metrics",
+    "list_audit_records": "GET audit",
     "unmatched": "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS {*path}",
     "receive_job": f"queue {INLET}",
     "run_lane": f"queue {LANES}",
     "fail_lane": f"queue {LANES}-poison",
     "sweep_lanes": "timer 0 * * * * *",
+    "remove_old_audit_records": "timer 0 30 3 * * *",
 }
 
 pytestmark = pytest.mark.timeout(400)  # the first run installs the packages

@@ -1,0 +1,1 @@
+"""Who may see what: ownership, forged callers, secrets and the audit trail."""

@@ -1,0 +1,412 @@
+"""Everybody against every route: what is somebody else's looks exactly like what is not there.
+
+The routes come from the app itself, so that one without a row here fails.
+"""
+
+import json
+import os
+import ssl
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import product
+from typing import Any
+
+import httpx
+import pytest
+from azure.core.exceptions import ResourceExistsError
+from azure.storage.queue.aio import QueueClient
+from ulid import ULID
+
+from local.services import ROOT, Azurite, FoundryEmulator
+from shared.jobs.queue import POISON_SUFFIX
+from tests.e2e.asking import ended, say, submit
+from tests.e2e.served import REJECTED_PARTITION, Deployment
+from tests.integration.waiting import eventually
+
+from .callers import (
+    ACCESS,
+    ADMIN,
+    FOREIGN_TENANT,
+    FUNCTION_KEY,
+    OTHER,
+    OTHER_TENANT,
+    OWNER,
+    OWNER_KEY,
+    PRINCIPAL_HEADER,
+    TENANT,
+    claims_of,
+    document,
+    encoded,
+    known,
+)
+from .serving import serve
+
+TLS = ssl.create_default_context()
+"""Made once: it takes longer than a request, and here all is plain HTTP."""
+
+THREAD, JOB = "thread_id", "job_id"
+MISSING = {THREAD: f"thread_{ULID()}", JOB: f"job_{ULID()}"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """How a route is called, and what about: ``{thread_id}`` stands in the path or the body."""
+
+    about: str | None = None
+    body: dict[str, Any] | None = None
+    open: bool = False
+
+
+SAY = {"message": "Hi"}
+ROWS = {
+    "POST messages": Row(body=SAY),
+    "POST threads": Row(body={}),
+    "GET threads": Row(),
+    "GET threads/{thread_id}": Row(THREAD),
+    "PATCH threads/{thread_id}": Row(THREAD, {"metadata": {"a": "b"}}),
+    "DELETE threads/{thread_id}": Row(THREAD),
+    "GET threads/{thread_id}/messages": Row(THREAD),
+    "POST threads/{thread_id}/messages": Row(THREAD, SAY),
+    "POST jobs": Row(THREAD, {**SAY, "thread_id": "{thread_id}"}),
+    "GET jobs": Row(),
+    "GET jobs/{job_id}": Row(JOB),
+    "POST jobs/{job_id}/cancel": Row(JOB),
+    "GET metrics": Row(),
+    "GET audit": Row(),
+    "GET health": Row(open=True),
+    **{
+        f"{method} {{*path}}": Row(open=True)
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    },
+}
+OTHER_TRIGGERS = {
+    ("queueTrigger", "receive_job"): "test_the_inlet_gives_nobody_a_thread_of_somebody_else",
+    ("queueTrigger", "run_lane"): "test_a_wake_up_for_somebody_elses_lane_does_nothing",
+    ("queueTrigger", "fail_lane"): "test_a_wake_up_for_somebody_elses_lane_does_nothing",
+    ("timerTrigger", "sweep_lanes"): "takes nothing from outside",
+    ("timerTrigger", "remove_old_audit_records"): "takes nothing from outside",
+}
+
+_DESCRIBE = """
+import json, function_app
+from local.host.functions import index_functions
+print(json.dumps([[f.name, dict(f.trigger)] for f in index_functions(function_app)], default=str))
+"""
+
+
+@cache
+def registered(**settings: str) -> list[tuple[str, dict[str, Any]]]:
+    """Every function of the app, with its trigger."""
+    environment = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", **settings}
+    done = subprocess.run(  # noqa: S603 (a fixed command)
+        [sys.executable, "-c", _DESCRIBE],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return [(name, trigger) for name, trigger in json.loads(done.stdout.splitlines()[-1])]
+
+
+def http_functions(**settings: str) -> dict[str, str]:
+    """The key level of every route, by method and template."""
+    return {
+        f"{str(method).rpartition('.')[2]} {trigger['route']}": str(trigger["authLevel"]).lower()
+        for _, trigger in registered(**settings)
+        if str(trigger["type"]).endswith("httpTrigger")
+        for method in trigger["methods"]
+    }
+
+
+def test_every_route_has_a_row() -> None:
+    assert http_functions().keys() == ROWS.keys()
+
+
+def test_every_other_trigger_has_a_test() -> None:
+    triggers = {(str(trigger["type"]), name) for name, trigger in registered()}
+    others = {pair for pair in triggers if pair[0] != "httpTrigger"}
+    assert others == OTHER_TRIGGERS.keys()
+    for (kind, _), test in OTHER_TRIGGERS.items():
+        assert kind == "timerTrigger" or test in globals()
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked"),
+    [("function", "function"), ("both", "function"), ("entra", "anonymous")],
+)
+def test_the_mode_decides_whether_the_host_asks_for_a_key(mode: str, asked: str) -> None:
+    for route, level in http_functions(**ACCESS, AUTH_MODE=mode).items():
+        assert level == ("anonymous" if ROWS[route].open else asked), route
+
+
+FORGED_CLAIMS = claims_of(TENANT, OWNER, "Agents.Use", "Agents.Admin")
+CALLERS: dict[str, dict[str, str]] = {
+    "other user, same tenant": known(TENANT, OTHER),
+    "other tenant": known(OTHER_TENANT, OWNER),
+    "tenant that is not let in": known(FOREIGN_TENANT, OWNER),
+    "key caller": {},
+    "forged: another provider": {PRINCIPAL_HEADER: encoded(document(FORGED_CLAIMS, "google"))},
+    "forged: another issuer": {
+        PRINCIPAL_HEADER: encoded(
+            document(
+                [("iss", "https://evil.example") if c[0] == "iss" else c for c in FORGED_CLAIMS]
+            )
+        )
+    },
+    "forged: not base64": {PRINCIPAL_HEADER: "-_" + known(TENANT, OWNER)[PRINCIPAL_HEADER][2:]},
+    "forged: by name only": {"x-ms-client-principal-id": OWNER, "x-ms-client-principal-name": "o"},
+}
+KEY_HEADER = {"x-functions-key": FUNCTION_KEY}
+REFUSED, MISSED = 401, 404
+SEEN_BY_ENTRA = {"other user, same tenant": MISSED, "other tenant": MISSED}
+MODES: dict[str, tuple[dict[str, str], dict[str, int]]] = {
+    "entra": ({"AUTH_MODE": "entra"}, SEEN_BY_ENTRA),
+    "both": (
+        {"AUTH_MODE": "both"},
+        {**SEEN_BY_ENTRA, "key caller": MISSED, "forged: by name only": MISSED},
+    ),
+    "function": ({"AUTH_MODE": "function"}, dict.fromkeys(CALLERS, MISSED)),
+    "entra, with App Service authentication off": (
+        {"AUTH_MODE": "entra", "WEBSITE_AUTH_ENABLED": "false"},
+        {},
+    ),
+}
+"""Settings of each mode, and who gets a 404 in it; everybody else gets a 401."""
+
+
+@dataclass(frozen=True)
+class Apps:
+    """The app in every mode, on one storage account and one Foundry."""
+
+    deployment: Deployment
+    urls: dict[str, str]
+    thread_id: str = ""
+    job_id: str = ""
+
+    def caller(
+        self, mode: str = "entra", headers: dict[str, str] | None = None
+    ) -> httpx.AsyncClient:
+        """A client with these headers; the request id is fixed, so that answers compare."""
+        given = {"x-request-id": "compared", **(headers or {})}
+        url = f"{self.urls[mode]}/api/"
+        return httpx.AsyncClient(base_url=url, headers=given, timeout=30, verify=TLS)
+
+    def owner(self) -> httpx.AsyncClient:
+        """A client of the owner of the thread and the job."""
+        return self.caller(headers=known(TENANT, OWNER))
+
+    @property
+    def existing(self) -> dict[str, str]:
+        """The owner's ids."""
+        return {THREAD: self.thread_id, JOB: self.job_id}
+
+
+@pytest.fixture(scope="module")
+async def apps(
+    azurite: Azurite, foundry: FoundryEmulator, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Apps]:
+    """The app in every mode, and a thread and a job of the owner's."""
+    deployment = Deployment(azurite.connection_string, foundry)
+    with ExitStack() as running:
+        urls: dict[str, str] = {}
+        for mode, (settings, _) in MODES.items():
+            own = deployment if mode == "entra" else Deployment(azurite.connection_string, foundry)
+            same_data = replace(own, table=deployment.table, audit=deployment.audit)
+            folder = tmp_path_factory.mktemp("mode")
+            host = running.enter_context(serve(same_data, folder, {**ACCESS, **settings}))
+            urls[mode] = host.url
+        apps = Apps(deployment, urls)
+        async with apps.owner() as owner:
+            thread_id = (await owner.post("threads", json={})).json()[THREAD]
+            await say(owner, thread_id, "My secret is 4711.")
+            job_id = await submit(owner, message="Hi")
+            await ended(owner, job_id)
+        yield replace(apps, thread_id=thread_id, job_id=job_id)
+
+
+def filled(template: Any, ids: dict[str, str]) -> Any:
+    """A path or body with ids in place of their names."""
+    text = json.dumps(template)
+    for name, value in ids.items():
+        text = text.replace(f"{{{name}}}", value)
+    return json.loads(text)
+
+
+async def call(client: httpx.AsyncClient, route: str, ids: dict[str, str]) -> httpx.Response:
+    """Call a route about these ids."""
+    method, _, template = route.partition(" ")
+    body = filled(ROWS[route].body, ids)
+    return await client.request(method, filled(template, ids), json=body)
+
+
+def comparable(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
+    """All that an answer says, but for the time."""
+    passing = {"date", "x-overhead-ms"}
+    headers = {name: value for name, value in answer.headers.items() if name not in passing}
+    return answer.status_code, answer.content, headers
+
+
+ABOUT_SOMETHING = [route for route, row in ROWS.items() if row.about]
+GUARDED = [route for route, row in ROWS.items() if not row.open]
+
+
+@pytest.mark.parametrize(("mode", "route"), list(product(MODES, ABOUT_SOMETHING)))
+async def test_somebody_elses_is_like_missing(apps: Apps, mode: str, route: str) -> None:
+    settings, sees = MODES[mode]
+    key = KEY_HEADER if settings["AUTH_MODE"] in {"function", "both"} else {}
+    for name, headers in CALLERS.items():
+        sent = {**(KEY_HEADER if name == "key caller" else key), **headers}
+        async with apps.caller(mode, sent) as client:
+            existing = await call(client, route, apps.existing)
+            missing = await call(client, route, MISSING)
+        assert comparable(existing) == comparable(missing), name
+        assert existing.status_code == sees.get(name, REFUSED), name
+
+
+@pytest.mark.parametrize(("mode", "route"), list(product(MODES, GUARDED)))
+async def test_nobody_is_refused_everywhere(apps: Apps, mode: str, route: str) -> None:
+    for headers in ({}, {"x-functions-key": "a-guess"}):
+        async with apps.caller(mode, headers) as client:
+            existing = await call(client, route, apps.existing)
+            missing = await call(client, route, MISSING)
+        assert existing.status_code == REFUSED
+        assert comparable(existing) == comparable(missing)
+
+
+@pytest.mark.parametrize("route", ABOUT_SOMETHING)
+async def test_the_owner_sees_what_exists_and_404_for_what_does_not(apps: Apps, route: str) -> None:
+    async with apps.owner() as owner:
+        own = (await owner.post("threads", json={})).json()[THREAD]
+        ids = {THREAD: own, JOB: apps.job_id}
+        answer = await call(owner, route, ids)
+        assert answer.is_success or answer.json()["code"] == "job_ended"  # told to its owner only
+        assert (await call(owner, route, MISSING)).status_code == MISSED
+
+
+@pytest.mark.parametrize("route", [route for route in GUARDED if route not in ABOUT_SOMETHING])
+async def test_what_is_about_nothing_shows_nothing_of_others(apps: Apps, route: str) -> None:
+    async with apps.caller(headers=known(OTHER_TENANT, ADMIN)) as stranger:
+        answer = await call(stranger, route, {})
+    assert answer.is_success
+    for theirs in (apps.thread_id, apps.job_id, OWNER, "4711"):
+        assert theirs not in answer.text
+
+
+async def test_an_admin_names_the_owner(apps: Apps) -> None:
+    admin = known(OTHER_TENANT, ADMIN, "Agents.Admin")
+    path = f"threads/{apps.thread_id}"
+    async with apps.caller(headers=admin) as client:
+        assert (await client.get(path)).status_code == MISSED
+        found = await client.get(path, params={"owner": OWNER_KEY.upper()})
+        assert found.json()[THREAD] == apps.thread_id
+        for unusable in ("", "*", "somebody", f"{OWNER_KEY}\n"):
+            answer = await client.get(path, params={"owner": unusable})
+            assert answer.status_code == 422
+    async with apps.owner() as owner:
+        assert (await owner.get(path, params={"owner": OWNER_KEY})).status_code == 403
+
+
+async def test_a_role_is_needed_and_a_scope_does_not_make_an_admin(apps: Apps) -> None:
+    claims = claims_of(TENANT, OTHER)
+    for given, status in (
+        ([], 403),
+        ([("scp", "User.Read")], 403),
+        ([("roles", "agents.use")], 403),
+        ([("scp", "User.Read Agents.Use")], 200),
+        ([("http://schemas.microsoft.com/identity/claims/scope", "Agents.Use")], 200),
+        ([("http://schemas.microsoft.com/ws/2008/06/identity/claims/role", "Agents.Admin")], 200),
+    ):
+        headers = {PRINCIPAL_HEADER: encoded(document([*claims, *given]))}
+        async with apps.caller(headers=headers) as client:
+            assert (await client.get("threads")).status_code == status, given
+    scope = [*claims, ("scp", "Agents.Use Agents.Admin")]
+    async with apps.caller(headers={PRINCIPAL_HEADER: encoded(document(scope))}) as client:
+        assert (await client.get("threads", params={"owner": OWNER_KEY})).status_code == 403
+        assert (await client.get("audit", params={"all_owners": "true"})).status_code == 403
+
+
+async def test_open_routes_say_nothing_to_anybody(apps: Apps) -> None:
+    async with apps.caller() as client:
+        assert (await client.get("health")).json() == {"status": "ok"}
+        assert (await client.get("no/such/route")).status_code == 404
+        assert (await client.put("threads")).status_code == 405
+
+
+async def rejections(apps: Apps) -> list[dict[str, Any]]:
+    return await apps.deployment.rows(REJECTED_PARTITION)
+
+
+@asynccontextmanager
+async def existing_queue(apps: Apps, name: str) -> AsyncGenerator[QueueClient]:
+    """A queue as a producer finds it."""
+    async with apps.deployment.queue(name) as queue:
+        with suppress(ResourceExistsError):
+            await queue.create_queue()
+        yield queue
+
+
+async def test_the_inlet_gives_nobody_a_thread_of_somebody_else(apps: Apps) -> None:
+    stranger = f"{TENANT}:{OTHER}"
+    bodies = [{**SAY, "owner": stranger, "thread_id": t} for t in (apps.thread_id, MISSING[THREAD])]
+    before = len(await rejections(apps))
+    async with existing_queue(apps, apps.deployment.inlet) as inlet:
+        for body in bodies:
+            await inlet.send_message(json.dumps(body))
+
+    async def both() -> list[dict[str, Any]]:
+        notes = (await rejections(apps))[before:]
+        return notes if len(notes) == 2 else []
+
+    notes = await eventually(both)
+    assert len({note["reason"] for note in notes}) == 1
+
+
+async def test_the_inlet_takes_only_owners_whom_entra_could_let_in(apps: Apps) -> None:
+    wrong = ["key", "anonymous", "somebody", f"{FOREIGN_TENANT}:{OWNER}", f"{OWNER_KEY}:x", "$days"]
+    before = len(await rejections(apps))
+    async with existing_queue(apps, apps.deployment.inlet) as inlet:
+        for owner in wrong:
+            await inlet.send_message(json.dumps({**SAY, "owner": owner}))
+        good = f"job_{ULID()}"
+        body = {**SAY, "owner": OWNER_KEY.upper(), "job_id": good}
+        await inlet.send_message(json.dumps(body))
+
+    async def all_of_them() -> list[dict[str, Any]]:
+        notes = (await rejections(apps))[before:]
+        return notes if len(notes) == len(wrong) else []
+
+    notes = await eventually(all_of_them)
+    assert {note["reason"].partition(" ")[0] for note in notes} == {"owner:"}
+    async with apps.owner() as owner:
+
+        async def accepted() -> bool:
+            return (await owner.get(f"jobs/{good}")).is_success
+
+        await eventually(accepted)
+        await ended(owner, good)
+
+
+@pytest.mark.parametrize("suffix", ["", POISON_SUFFIX])
+async def test_a_wake_up_for_somebody_elses_lane_does_nothing(apps: Apps, suffix: str) -> None:
+    stranger, queues = f"{TENANT}:{OTHER}", apps.deployment
+    async with existing_queue(apps, queues.lanes + suffix) as lanes:
+        await lanes.send_message(json.dumps({"owner": stranger, "lane": apps.thread_id}))
+
+    async def is_done() -> bool:
+        return not any([await queues.depth(queues.lanes + each) for each in (suffix, "")])
+
+    await eventually(is_done)
+    prefix = f"turn:{apps.thread_id}"
+    assert await apps.deployment.rows(stranger, kind=prefix) == []
+
+
+async def test_after_all_of_this_the_owners_thread_is_as_it_was(apps: Apps) -> None:
+    async with apps.owner() as owner:
+        thread = (await owner.get(f"threads/{apps.thread_id}")).json()
+    assert (thread["message_count"], thread["metadata"]) == (1, {})
