@@ -165,6 +165,14 @@ var foundryResourceGroupName = createFoundry ? rg.name : existingProject[4]
 
 var createAppRegistration = entraAuthEnabled && empty(entraClientId)
 var useGateway = gatewayEnabled && entraAuthEnabled
+var clientId = createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
+// The app checks once more what App Service authentication has checked.
+var accessSettings = entraAuthEnabled ? {
+  AUTH_AUDIENCES: empty(allowedAudiences) ? clientId : '${clientId},${allowedAudiences}'
+  AUTH_CLIENT_IDS: allowedClientIds
+  AUTH_MODE: 'entra'
+  AUTH_TENANT_IDS: tenant().tenantId
+} : {}
 
 // ---- Resources ---------------------------------------------------------------------------------
 
@@ -282,7 +290,7 @@ module functionApp 'modules/function-app.bicep' = {
     tags: tags
     identityId: identity.outputs.id
     packageContainerUri: storage.outputs.packageContainerUri
-    appSettings: union(settings, {
+    appSettings: union(settings, accessSettings, {
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.outputs.clientId};Authorization=AAD'
       APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.connectionString
       AZURE_CLIENT_ID: identity.outputs.clientId
@@ -320,7 +328,7 @@ module authentication 'modules/authentication.bicep' = if (entraAuthEnabled) {
   scope: rg
   params: {
     functionAppName: functionApp.outputs.name
-    clientId: createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
+    clientId: clientId
     allowedClientIds: filter(split(allowedClientIds, ','), id => !empty(id))
     allowedAudiences: filter(split(allowedAudiences, ','), audience => !empty(audience))
   }
@@ -362,7 +370,7 @@ module gateway 'modules/gateway.bicep' = if (useGateway) {
     skuName: gatewaySkuName
     publisherEmail: gatewayPublisherEmail
     backendUrl: functionApp.outputs.url
-    audience: createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
+    audience: clientId
     tokensPerMinute: gatewayTokensPerMinute
     workspaceId: monitoring.outputs.workspaceId
   }
@@ -395,4 +403,4 @@ output MANAGED_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 output MANAGED_IDENTITY_CLIENT_ID string = identity.outputs.clientId
 
 @description('Client id for which callers ask tokens; empty where App Service authentication is off.')
-output ENTRA_CLIENT_ID string = entraAuthEnabled ? (createAppRegistration ? appRegistration!.outputs.clientId : entraClientId) : ''
+output ENTRA_CLIENT_ID string = entraAuthEnabled ? clientId : ''

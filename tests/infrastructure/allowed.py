@@ -80,8 +80,12 @@ PLATFORM_SETTINGS = {
 """Settings that the Functions host reads and the app's settings class does not."""
 
 NOT_IN_AZURE = {
+    "AUTH_ANONYMOUS_CONFIRMED": "in Azure everybody shows a key or a token",
     "AzureWebJobsStorage": "a connection string holds a key; the host signs in instead",
+    "FOUNDRY_AGENT_BLUEPRINT_CERTIFICATE_PATH": "the managed identity speaks for the blueprint",
+    "FOUNDRY_AGENT_BLUEPRINT_CLIENT_SECRET": "the managed identity speaks for the blueprint",
     "FOUNDRY_AGENT_SERVICE_API_KEY": "a key; the app signs in instead",
     "IDENTITY_ENDPOINT": "the platform sets it",
+    "WEBSITE_AUTH_ENABLED": "the platform sets it",
 }
 """Settings of the settings class that a deployment leaves out, and why."""
