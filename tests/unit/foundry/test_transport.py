@@ -200,7 +200,7 @@ async def test_a_claims_challenge_is_met_once_with_a_new_token() -> None:
         await transport.send(CALL, seconds=5)
     assert asked[2:] == [None, '{"a":1}']
     with pytest.raises(errors.AuthenticationError):
-        async with transport.stream(CALL, silence=5):
+        async with transport.stream(CALL, silence=5, seconds=5):
             pass
     assert asked[4:] == [None, '{"a":1}']
     await transport.aclose()
@@ -221,7 +221,7 @@ async def test_a_stream_begins_after_the_claims_challenge_is_met() -> None:
         return httpx.Response(200, content=body())
 
     transport = Transport(Challenged(""), pool_size=1, http=httpx.MockTransport(answer))
-    async with transport.stream(CALL, silence=5) as stream:
+    async with transport.stream(CALL, silence=5, seconds=5) as stream:
         assert b"".join([chunk async for chunk in stream.chunks]) == b"data: 1\n\n"
     await transport.aclose()
 
