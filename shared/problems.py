@@ -78,6 +78,8 @@ _FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
 
 _STATE: dict[type[Exception], tuple[HTTPStatus, str]] = {
     state.JobEndedError: (HTTPStatus.CONFLICT, "job_ended"),
+    state.KeyInUseError: (HTTPStatus.CONFLICT, "idempotency_in_progress"),
+    state.KeyMismatchError: (HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_mismatch"),
     state.LaneBusyError: (HTTPStatus.CONFLICT, "thread_busy"),
     state.LeaseLostError: (HTTPStatus.CONFLICT, "lease_lost"),
     state.MetadataFullError: (HTTPStatus.UNPROCESSABLE_ENTITY, "metadata_full"),

@@ -23,6 +23,7 @@ from .jobs.submission import Submission
 from .jobs.sweeper import Sweeper
 from .state.azure_table import AzureTable
 from .state.clock import StorageClock
+from .state.idempotency import IdempotencyKeys
 from .state.jobs import Jobs
 from .state.lanes import Clock, Lanes
 from .state.table import Table
@@ -71,6 +72,7 @@ class Services:
     threads: Threads
     turns: Turns
     jobs: Jobs
+    idempotency: IdempotencyKeys
     submission: Submission
     inlet: Inlet
     runner: Runner
@@ -121,6 +123,7 @@ class Services:
             threads=threads,
             turns=turns,
             jobs=jobs,
+            idempotency=IdempotencyKeys(table, clock),
             submission=submission,
             inlet=inlet,
             runner=runner,

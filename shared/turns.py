@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
@@ -27,6 +27,7 @@ from .foundry.models import Backing, TurnRequest, TurnResult
 from .foundry.service import FoundryService
 from .problems import INTERNAL_ERROR
 from .state.errors import RowMissingError, StorageUnavailableError
+from .state.idempotency import Claim
 from .state.keeper import LeaseKeeper
 from .state.keys import Kind, identifier, is_id, new_id, newest_first, partition_key
 from .state.lanes import Clock, Lanes, Lease, has_waiting
@@ -54,6 +55,8 @@ class TurnCommand:
     inlet: Inlet = Inlet.SYNC
     job_id: str | None = None
     caller: Caller = THE_APP
+    claim: Claim | None = None
+    """The idempotency key of the request, held while the turn runs; it names the turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ class Turns:
         self._record_content = recording.content
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def run(self, command: TurnCommand) -> Turn:
+    async def run(self, command: TurnCommand, also_commit: AlsoCommit = _nothing_else) -> Turn:
         """Run one turn to its end, even if the caller is cancelled meanwhile.
 
         Raises:
@@ -136,15 +139,17 @@ class Turns:
             RowMissingError: if the owner has no such thread.
             StorageUnavailableError: if the turn could not be recorded.
         """
-        return await asyncio.shield(self._start(self._run(command, tell=None)))
+        return await asyncio.shield(self._start(self._run(command, also_commit, tell=None)))
 
-    async def stream(self, command: TurnCommand) -> AsyncGenerator[Progress]:
+    async def stream(
+        self, command: TurnCommand, also_commit: AlsoCommit = _nothing_else
+    ) -> AsyncGenerator[Progress]:
         """As `run`, but tell what happens while it happens.
 
         The `Turn` comes when it is committed. Whoever stops listening does not stop the turn.
         """
         told: asyncio.Queue[TurnOpened | TurnEvent | None] = asyncio.Queue()
-        task = self._start(self._run(command, tell=told.put_nowait))
+        task = self._start(self._run(command, also_commit, tell=told.put_nowait))
         task.add_done_callback(lambda _: told.put_nowait(None))
         while True:
             try:
@@ -158,22 +163,35 @@ class Turns:
             yield event
         yield await task
 
-    async def _run(self, command: TurnCommand, tell: Tell | None) -> Turn:
-        turn_id = new_id(Kind.TURN)
-        opened = TurnOpened(turn_id, command.thread_id)
+    async def _run(self, command: TurnCommand, also_commit: AlsoCommit, tell: Tell | None) -> Turn:
+        async with command.claim or nullcontext():
+            return await self._run_claimed(command, also_commit, tell)
+
+    async def _run_claimed(
+        self, command: TurnCommand, also_commit: AlsoCommit, tell: Tell | None
+    ) -> Turn:
+        turn_id = command.claim.id(Kind.TURN) if command.claim else new_id(Kind.TURN)
         if command.thread_id is None:
-            return await self._run_alone(opened, command, tell)
+            opened = TurnOpened(turn_id, None)
+            return await self._run_alone(opened, command, also_commit, tell)
         if not is_id(Kind.THREAD, command.thread_id):
             raise RowMissingError(f"{command.thread_id!r} is not the id of a thread.")
         row_key = newest_first(command.thread_id)
         lease = await self._lanes.take(command.owner, row_key, turn_id)
-        return await self.run_leased(command, lease, tell=tell)
+        return await self.run_leased(command, lease, also_commit, tell)
 
-    async def _run_alone(self, opened: TurnOpened, command: TurnCommand, tell: Tell | None) -> Turn:
+    async def _run_alone(
+        self,
+        opened: TurnOpened,
+        command: TurnCommand,
+        also_commit: AlsoCommit,
+        tell: Tell | None,
+    ) -> Turn:
         if tell:
             tell(opened)
         outcome, record = await self._send(opened, command, None, tell)
-        write = self._table.write(partition_key(command.owner), [record.insert()])
+        changes = [record.insert(), *also_commit(outcome)]
+        write = self._table.write(partition_key(command.owner), changes)
         await self._audit.alongside(write, *_audited(command, outcome, record))
         return _answered(opened, outcome)
 

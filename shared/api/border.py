@@ -54,12 +54,16 @@ class Streamed:
     """An answer that is sent as it comes into being."""
 
     chunks: AsyncIterator[bytes]
+    headers: dict[str, str] = field(default_factory=dict[str, str])
 
 
 Handler = Callable[[Services, Incoming], Awaitable[Answer | Streamed]]
-
-
 OpenHandler = Callable[[Services, Incoming], Awaitable[Answer]]
+
+
+def accepts_events(request: Request) -> bool:
+    """Whether a caller wants to see an answer as it comes into being."""
+    return EVENT_STREAM in request.headers.get("accept", "").lower()
 
 
 async def serve(
@@ -81,7 +85,8 @@ async def serve(
         error = caught
         answer = _problem_answer(error, incoming.request_id)
     if isinstance(answer, Streamed):
-        headers = {**_SAFE_HEADERS, **_STREAMING, "x-request-id": incoming.request_id}
+        ours = {**_SAFE_HEADERS, **_STREAMING, "x-request-id": incoming.request_id}
+        headers = {**answer.headers, **ours}
         return StreamingResponse(answer.chunks, headers=headers, media_type=EVENT_STREAM)
     seconds = perf_counter() - started
     if action is not None:

@@ -8,10 +8,12 @@ from time import monotonic
 
 from ..contract import SubmitJob
 from ..services import Services
+from ..state.idempotency import Claim
 from ..state.jobs import Job, JobStatus
 from ..state.keys import Kind, is_id
-from .border import Answer
+from .border import Answer, Streamed
 from .documents import job_document
+from .idempotency import kept, once
 from .incoming import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
 
 MAX_WAIT_SECONDS = 200
@@ -21,12 +23,26 @@ FIRST_LOOK_SECONDS = 0.1
 MAX_LOOK_SECONDS = 2.0
 
 
-async def submit(services: Services, incoming: Incoming) -> Answer:
+async def submit(services: Services, incoming: Incoming) -> Answer | Streamed:
     """Accept a job; the answer says where to look for its end."""
     body = await incoming.body(SubmitJob)
-    job = await services.submission.submit(incoming.owner, body, caller=incoming.caller)
-    headers = {"Location": f"{incoming.request.url.path}/{job.job_id}"}
-    return Answer(job_document(job), HTTPStatus.ACCEPTED, headers)
+
+    def accepted(job: Job) -> Answer:
+        headers = {"Location": f"{incoming.request.url.path}/{job.job_id}"}
+        return Answer(job_document(job), HTTPStatus.ACCEPTED, headers)
+
+    async def act(claim: Claim | None) -> Answer:
+        job_id = claim.id(Kind.JOB) if claim else None
+        job = await services.submission.submit(
+            incoming.owner,
+            body,
+            job_id,
+            caller=incoming.caller,
+            also=lambda job: kept(claim, accepted(job)),
+        )
+        return accepted(job)
+
+    return await once(services, incoming, body, act)
 
 
 async def list_(services: Services, incoming: Incoming) -> Answer:
@@ -57,7 +73,16 @@ async def get(services: Services, incoming: Incoming) -> Answer:
     return Answer(job_document(job))
 
 
-async def cancel(services: Services, incoming: Incoming) -> Answer:
+async def cancel(services: Services, incoming: Incoming) -> Answer | Streamed:
     """Cancel a job; it never runs, or stops before its next message."""
-    job: Job = await services.jobs.cancel(incoming.owner, incoming.path["job_id"])
-    return Answer(job_document(job), HTTPStatus.ACCEPTED)
+
+    def accepted(job: Job) -> Answer:
+        return Answer(job_document(job), HTTPStatus.ACCEPTED)
+
+    async def act(claim: Claim | None) -> Answer:
+        job = await services.jobs.cancel(
+            incoming.owner, incoming.path["job_id"], lambda job: kept(claim, accepted(job))
+        )
+        return accepted(job)
+
+    return await once(services, incoming, None, act)

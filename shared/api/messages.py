@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..contract import SendMessage
 from ..services import Services
+from ..state.idempotency import Claim
 from ..state.turns import Inlet
 from ..turns import TurnCommand
-from .border import EVENT_STREAM, Answer, Streamed
+from .border import Answer, Streamed, accepts_events
 from .documents import turn_document
+from .idempotency import kept_turn, once
 from .incoming import Incoming
 from .streaming import event_stream
 
@@ -22,7 +26,7 @@ async def run_turn(
 ) -> Answer | Streamed:
     """Run the turn that a request's body asks for, streamed if the caller accepts events."""
     body = await incoming.body(SendMessage)
-    streamed = EVENT_STREAM in incoming.request.headers.get("accept", "").lower()
+    streamed = accepts_events(incoming.request)
     settings = services.settings
     command = TurnCommand(
         owner=incoming.owner,
@@ -32,8 +36,14 @@ async def run_turn(
         inlet=Inlet.STREAM if streamed else Inlet.SYNC,
         caller=incoming.caller,
     )
-    if not streamed:
-        return Answer(turn_document(await services.turns.run(command)))
-    events = services.turns.stream(command)
-    first = await anext(events)
-    return Streamed(event_stream(first, events, incoming.request_id))
+
+    async def act(claim: Claim | None) -> Answer | Streamed:
+        claimed = replace(command, claim=claim)
+        also_commit = kept_turn(claim, thread_id, incoming.request_id)
+        if not streamed:
+            return Answer(turn_document(await services.turns.run(claimed, also_commit)))
+        events = services.turns.stream(claimed, also_commit)
+        first = await anext(events)
+        return Streamed(event_stream(first, events, incoming.request_id))
+
+    return await once(services, incoming, body, act)

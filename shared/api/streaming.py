@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -50,6 +50,13 @@ async def event_stream(
         yield _encode(EventName.ERROR, problem.to_json(request_id))
 
 
+async def replayed_stream(turn: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    """The bytes of a stream that tells of a turn long over, given its document."""
+    ids = {name: turn[name] for name in ("turn_id", "thread_id")}
+    yield _encode(EventName.TURN_STARTED, ids)
+    yield _encode(EventName.TURN_COMPLETED, turn)
+
+
 def _frame(event: Progress) -> bytes:
     match event:
         case TurnOpened():
@@ -71,6 +78,6 @@ def _frame(event: Progress) -> bytes:
             return b""
 
 
-def _encode(name: EventName, data: dict[str, Any]) -> bytes:
+def _encode(name: EventName, data: Mapping[str, Any]) -> bytes:
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
     return f"event: {name}\ndata: {text}\n\n".encode(errors="replace")

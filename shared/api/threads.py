@@ -9,10 +9,12 @@ from http import HTTPStatus
 from ..contract import MAX_METADATA_KEY, MAX_METADATA_TEXT, CreateThread, PatchThread
 from ..foundry.models import Backing
 from ..services import Services
+from ..state.idempotency import Claim
 from ..state.keys import Kind, is_id, new_id
 from ..state.threads import Thread
 from .border import Answer, Streamed
 from .documents import message_document, thread_document
+from .idempotency import kept, once
 from .incoming import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
 from .messages import run_turn
 
@@ -23,14 +25,29 @@ _METADATA_FILTER = "metadata."
 _FOUNDRY_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
-async def create(services: Services, incoming: Incoming) -> Answer:
+async def create(services: Services, incoming: Incoming) -> Answer | Streamed:
     """Start a thread."""
     body = await incoming.body(CreateThread)
+
+    async def act(claim: Claim | None) -> Answer:
+        thread = await _new_thread(services, incoming.owner, body, claim)
+        headers = {"Location": f"{incoming.request.url.path}/{thread.thread_id}"}
+        answer = Answer(thread_document(thread), HTTPStatus.CREATED, headers)
+        await services.threads.add(thread, kept(claim, answer))
+        return answer
+
+    return await once(services, incoming, body, act)
+
+
+async def _new_thread(
+    services: Services, owner: str, body: CreateThread, claim: Claim | None
+) -> Thread:
+    """A thread that has its place in Foundry, but not yet here."""
     backing = await services.foundry.create_thread(body.metadata)
     now = services.clock()
-    thread = Thread(
-        thread_id=new_id(Kind.THREAD),
-        owner=incoming.owner,
+    return Thread(
+        thread_id=claim.id(Kind.THREAD) if claim else new_id(Kind.THREAD),
+        owner=owner,
         created_at=now,
         last_accessed=now,
         agent_id=services.settings.foundry.agent_id or None,
@@ -38,9 +55,6 @@ async def create(services: Services, incoming: Incoming) -> Answer:
         conversation_id=backing.conversation_id,
         expires_at=now + timedelta(seconds=body.expires_in) if body.expires_in else None,
     )
-    await services.threads.add(thread)
-    headers = {"Location": f"{incoming.request.url.path}/{thread.thread_id}"}
-    return Answer(thread_document(thread), HTTPStatus.CREATED, headers)
 
 
 async def list_(services: Services, incoming: Incoming) -> Answer:

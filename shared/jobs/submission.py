@@ -7,6 +7,7 @@ makes it start soon.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..state.errors import RowExistsError, StorageUnavailableError
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
+from ..state.table import Change
 from ..state.threads import Thread, Threads
 from ..telemetry.audit import THE_APP, Action, AuditRecord, AuditTrail, Caller, Outcome
 from .queue import Queues
@@ -35,9 +37,15 @@ class Submission:
         self._audit = audit
 
     async def submit(
-        self, owner: str, body: SubmitJob, job_id: str | None = None, caller: Caller = THE_APP
+        self,
+        owner: str,
+        body: SubmitJob,
+        job_id: str | None = None,
+        *,
+        caller: Caller = THE_APP,
+        also: Callable[[Job], Sequence[Change]] = lambda _: (),
     ) -> Job:
-        """Accept a job; once this returns, it will run.
+        """Accept a job, together with what ``also`` says; once this returns, it will run.
 
         Raises:
             InvalidRequestError: for an image or response format that cannot be used.
@@ -65,7 +73,7 @@ class Submission:
             metadata=body.metadata,
         )
         try:
-            await self._jobs.submit(job, work_document(body, caller), new_thread)
+            await self._jobs.submit(job, work_document(body, caller), new_thread, also(job))
         except RowExistsError:
             job = await self._jobs.get(owner, job.job_id)
             await self._wake(job)

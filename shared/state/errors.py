@@ -7,6 +7,8 @@ StateError
 ├── DocumentTooLargeError    a document does not fit into a row
 ├── MetadataFullError        a thread would have more metadata than it may
 ├── JobEndedError            a job has ended already
+├── KeyInUseError            the request with an idempotency key still runs (`retry_after`)
+├── KeyMismatchError         an idempotency key was used for another request
 ├── LaneBusyError            somebody else holds the lane's lease (`retry_after`)
 ├── LeaseLostError           our lease ran out and somebody else took over
 └── StorageUnavailableError  the service cannot be reached, refuses us, or is overloaded
@@ -50,6 +52,24 @@ class JobEndedError(StateError):
 
     def __init__(self, status: str) -> None:
         super().__init__(f"The job has ended already; it is {status}.")
+
+
+class KeyInUseError(StateError):
+    """The request with an idempotency key still runs."""
+
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("The request with this Idempotency-Key is still being worked on.")
+        self.retry_after = retry_after
+        """Seconds after which to look again."""
+
+
+class KeyMismatchError(StateError):
+    """An idempotency key was used for another request."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This Idempotency-Key was used for another request; give each request a key of its own."
+        )
 
 
 class LaneBusyError(StateError):

@@ -7,7 +7,7 @@ its place in the lane, and goes when the job has ended.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
@@ -185,9 +185,13 @@ class Jobs:
         return [Job.from_row(owner, row) for row in rows]
 
     async def submit(
-        self, job: Job, work: dict[str, Any], new_thread: Thread | None = None
+        self,
+        job: Job,
+        work: dict[str, Any],
+        new_thread: Thread | None = None,
+        also: Sequence[Change] = (),
     ) -> None:
-        """Keep a job and its place at the end of its lane, in one transaction.
+        """Keep a job and its place at the end of its lane, in one transaction with ``also``.
 
         ``new_thread`` is the job's thread where it does not exist yet.
 
@@ -199,7 +203,7 @@ class Jobs:
         document = document_values(work, _WORK)
         if job.thread_id is None or new_thread is not None:
             await mark_lane(self._table, job.owner, job.lane, job.created_at)
-            await self._start_lane(job, document, new_thread)
+            await self._start_lane(job, document, new_thread, also)
             return
         row_key = newest_first(job.thread_id)
         row = await self._lanes.read(job.owner, row_key)
@@ -209,14 +213,19 @@ class Jobs:
             tail = int(row.values.get("job_tail", 0)) + 1
             advance: dict[str, Value] = {"job_tail": tail, MARKED: True}
             try:
-                await self._lanes.write(job.owner, row, advance, _rows(job, document, tail))
+                rows = [*_rows(job, document, tail), *also]
+                await self._lanes.write(job.owner, row, advance, rows)
             except RowChangedError:
                 row = await self._lanes.read(job.owner, row_key, fresh=True)
             else:
                 return
 
     async def _start_lane(
-        self, job: Job, document: Mapping[str, Value], new_thread: Thread | None
+        self,
+        job: Job,
+        document: Mapping[str, Value],
+        new_thread: Thread | None,
+        also: Sequence[Change],
     ) -> None:
         """Keep a job that is the first of its lane, together with the lane."""
         lane: dict[str, Value | None] = {"job_head": 1, "job_tail": 1, MARKED: True}
@@ -228,7 +237,7 @@ class Jobs:
             thread_values = {**new_thread.to_values(), **lane}
             first = Change(Action.INSERT, newest_first(new_thread.thread_id), thread_values)
             changes = [first, job_row, box_row]
-        etag = await self._table.write(partition_key(job.owner), changes)
+        etag = await self._table.write(partition_key(job.owner), [*changes, *also])
         kept = {name: value for name, value in first.values.items() if value is not None}
         self._lanes.remember(job.owner, Row(first.row_key, etag, kept))
 
@@ -244,8 +253,12 @@ class Jobs:
             raise StateError(f"The box row {box.row_key} holds no work.")
         return WaitingJob(box.values["job_id"], box, work)
 
-    async def cancel(self, owner: str, job_id: str) -> Job:
+    async def cancel(
+        self, owner: str, job_id: str, also: Callable[[Job], Sequence[Change]] = lambda _: ()
+    ) -> Job:
         """Cancel a job: one that waits never runs, one that runs stops where that is possible.
+
+        ``also`` gives what else to write with it, told the job as it will be.
 
         Raises:
             RowMissingError: if the owner has no such job.
@@ -257,15 +270,17 @@ class Jobs:
                 return job
             if job.status.is_terminal:
                 raise JobEndedError(job.status.value)
+            cancelled = replace(job, cancel_requested=True)
             changes = [
                 Change(Action.MERGE, box_key(job.lane, job.sequence), {"cancelled": True}),
                 job_change(job_id, cancel_requested=True),
+                *also(cancelled),
             ]
             try:
                 await self._table.write(partition_key(owner), changes)
             except RowMissingError:  # it ended in between, and its box row is gone
                 continue
-            return await self.get(owner, job_id)
+            return cancelled
 
 
 def _rows(job: Job, document: Mapping[str, Value], sequence: int) -> list[Change]:

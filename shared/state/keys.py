@@ -22,6 +22,10 @@ AFTER_COLON = ";"
 """The character that follows the colon: ``kind;`` ends the range of ``kind:...`` rows."""
 
 
+IDEMPOTENCY = "idem"
+OUTBOX = "out"
+
+
 class Kind(StrEnum):
     """What an id names, and how its rows begin."""
 
@@ -75,3 +79,13 @@ def turn_key(thread_id: str | None, turn_id: str) -> str:
 def box_key(lane: str, sequence: int) -> str:
     """Row key of a waiting job's place in its lane."""
     return f"box:{lane}:{sequence:012d}"
+
+
+def key_row(key_hash: str) -> str:
+    """Row key of an idempotency key."""
+    return f"{IDEMPOTENCY}:{key_hash}"
+
+
+def outbox_key(job_id: str) -> str:
+    """Row key of what is to be told about a job that has ended."""
+    return f"{OUTBOX}:{job_id}"

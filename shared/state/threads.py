@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -101,12 +101,16 @@ class Threads:
         self._lanes = lanes
         self._clock = clock
 
-    async def add(self, thread: Thread) -> None:
-        """Keep a new thread."""
+    async def add(self, thread: Thread, also: Sequence[Change] = ()) -> None:
+        """Keep a new thread, together with other changes.
+
+        Raises:
+            RowExistsError: if it was kept before.
+        """
         row_key = newest_first(thread.thread_id)
         values = thread.to_values()
         change = Change(Action.INSERT, row_key, values)
-        etag = await self._table.write(partition_key(thread.owner), [change])
+        etag = await self._table.write(partition_key(thread.owner), [change, *also])
         kept = {name: value for name, value in values.items() if value is not None}
         self._lanes.remember(thread.owner, Row(row_key, etag, kept))
 

@@ -1,0 +1,137 @@
+"""`Idempotency-Key`: a request that is made again has its effect once and gets the first answer.
+
+Answers are kept with what they tell of. Failures are kept where trying again would fail again;
+one that may pass, such as an exhausted quota, leaves the key free for another attempt, and one
+that comes before anything happened, such as a thread in use, leaves no trace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from http import HTTPStatus
+
+from pydantic import BaseModel
+
+from ..foundry.errors import FoundryError
+from ..problems import Problem, problem_from
+from ..services import Services
+from ..state.errors import DocumentTooLargeError, RowExistsError
+from ..state.idempotency import Claim, KeptAnswer
+from ..state.keys import Kind
+from ..state.table import Change
+from ..turns import AlsoCommit, Outcome, Turn
+from .border import Answer, Streamed, accepts_events
+from .documents import turn_document
+from .incoming import Incoming, invalid_field
+from .streaming import replayed_stream
+
+HEADER = "Idempotency-Key"
+REPLAYED = {"Idempotency-Replayed": "true"}
+MAX_KEY_CHARS = 255
+
+_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
+"""Refusals that may be over when the request is made again."""
+
+_NOT_KEPT = Problem(
+    HTTPStatus.CONFLICT,
+    "answer_not_kept",
+    "The request was done before, but its answer was too long to keep. Read it where it is: in the "
+    "messages of its thread.",
+)
+
+Act = Callable[[Claim | None], Awaitable[Answer | Streamed]]
+"""Does what a request asks for; with a claim, it writes `kept` together with the effect."""
+
+
+async def once(
+    services: Services, incoming: Incoming, body: BaseModel | None, act: Act
+) -> Answer | Streamed:
+    """Answer with ``act``, or, where the request was made before, as then.
+
+    Raises:
+        ProblemError: 422, if the key is too long.
+        KeyMismatchError: if the key belongs to another request.
+        KeyInUseError: if the request is being worked on.
+    """
+    key = incoming.request.headers.get(HEADER)
+    if key is None:
+        return await act(None)
+    if not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise invalid_field(HEADER, f"must have 1 to {MAX_KEY_CHARS} characters")
+    fingerprint = _fingerprint(incoming, body)
+    claimed = await services.idempotency.claim(incoming.owner, key, fingerprint)
+    if isinstance(claimed, KeptAnswer):
+        return _replay(claimed, incoming)
+    try:
+        return await _act(act, claimed)
+    except RowExistsError:  # it took us so long that somebody else has done it meanwhile
+        theirs = await services.idempotency.claim(incoming.owner, key, fingerprint)
+        if isinstance(theirs, KeptAnswer):
+            return _replay(theirs, incoming)
+        await theirs.give_up()
+        raise
+
+
+async def _act(act: Act, claim: Claim) -> Answer | Streamed:
+    try:
+        answer = await act(claim)
+    except Exception as error:
+        recorded = claim.is_settled and isinstance(error, FoundryError)
+        if not recorded:
+            await claim.give_up()
+        raise
+    if isinstance(answer, Answer) and not claim.is_settled:
+        await claim.record(_kept_answer(answer))
+    return answer
+
+
+def kept(claim: Claim | None, answer: Answer) -> list[Change]:
+    """The change that keeps an answer, to be written together with what it tells of."""
+    if claim is None:
+        return []
+    try:
+        return [claim.finish(_kept_answer(answer))]
+    except DocumentTooLargeError:
+        return [claim.finish(KeptAnswer(_NOT_KEPT.status, {}, _NOT_KEPT.to_json()))]
+
+
+def kept_turn(claim: Claim | None, thread_id: str | None, request_id: str) -> AlsoCommit:
+    """What keeps the answer of a turn, once it is known."""
+
+    def changes(outcome: Outcome) -> Sequence[Change]:
+        if claim is None:
+            return ()
+        if not isinstance(outcome, FoundryError):
+            turn = Turn(claim.id(Kind.TURN), thread_id, outcome)
+            return kept(claim, Answer(turn_document(turn)))
+        problem = problem_from(outcome)
+        if _may_pass(problem.status):
+            return [claim.reopen()]
+        return kept(claim, Answer(problem.to_json(request_id), problem.status))
+
+    return changes
+
+
+def _may_pass(status: int) -> bool:
+    return status >= HTTPStatus.INTERNAL_SERVER_ERROR or status in _PASSING
+
+
+def _kept_answer(answer: Answer) -> KeptAnswer:
+    return KeptAnswer(answer.status, answer.headers, answer.body or {})
+
+
+def _replay(answer: KeptAnswer, incoming: Incoming) -> Answer | Streamed:
+    succeeded = answer.status < HTTPStatus.BAD_REQUEST
+    if succeeded and "turn_id" in answer.body and accepts_events(incoming.request):
+        return Streamed(replayed_stream(answer.body), REPLAYED)
+    return Answer(dict(answer.body), answer.status, {**answer.headers, **REPLAYED})
+
+
+def _fingerprint(incoming: Incoming, body: BaseModel | None) -> str:
+    """Tells requests apart: two that mean the same have the same one, however they are written."""
+    asked = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
+    request = incoming.request
+    text = json.dumps([request.method, request.url.path, asked], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()

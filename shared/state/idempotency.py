@@ -1,0 +1,228 @@
+"""Idempotency keys: a request that comes again has its effect once and gets the first answer.
+
+A key is a row. It is written before anything happens and names the ids of what the request will
+make; the answer is written in the same transaction as that. So a process that dies leaves either
+both or neither, and two that act on one key, because one was taken for dead, cannot both commit:
+the second finds the row of its turn, thread or job there already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Any, Self
+
+from ulid import ULID
+
+from .documents import document_values, read_document
+from .errors import (
+    KeyInUseError,
+    KeyMismatchError,
+    RowChangedError,
+    RowExistsError,
+    StateError,
+)
+from .keys import Kind, key_row, partition_key
+from .lanes import Clock
+from .table import Action, Change, Row, Table, Value
+
+log = logging.getLogger(__name__)
+
+HOLD_SECONDS = 60.0
+"""How long a request counts as running when nothing is heard of it."""
+
+RENEW_SECONDS = HOLD_SECONDS / 3
+
+LOOK_AGAIN_SECONDS = 2.0
+"""What a caller is told to wait whose key is in use; most requests are over soon."""
+
+ANSWERED = "answered"
+"""Property of a key whose request is over."""
+
+_BODY = "body"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """The answer to the first request with a key."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Mapping[str, Any]
+
+
+class Claim:
+    """The right to do what the request with a key asks for.
+
+    As an ``async with`` block it lasts as long as the block does; outside, `HOLD_SECONDS`.
+    """
+
+    def __init__(self, keys: IdempotencyKeys, owner: str, row: Row, *, is_first: bool) -> None:
+        self._keys = keys
+        self._owner = owner
+        self._row = row
+        self._is_first = is_first
+        self._ended = asyncio.Event()
+        self._renewer: asyncio.Task[None] | None = None
+        self.is_settled = False
+        """What becomes of the key was put into a transaction."""
+
+    def id(self, kind: Kind) -> str:
+        """The id of what the request makes, the same whoever runs it again."""
+        return f"{kind}_{self._row.values['makes']}"
+
+    def finish(self, answer: KeptAnswer) -> Change:
+        """The change that keeps the answer, for the transaction of the request's effect.
+
+        Raises:
+            DocumentTooLargeError: if the answer does not fit into a row.
+        """
+        outcome: dict[str, Value | None] = {
+            ANSWERED: True,
+            "status": answer.status,
+            "headers": json.dumps(dict(answer.headers)),
+            **document_values(answer.body, _BODY),
+        }
+        self.is_settled = True
+        return self._upsert(outcome)
+
+    def reopen(self) -> Change:
+        """The change that lets the request be tried anew at once, after an attempt that failed.
+
+        It belongs into the transaction that records the attempt; the next makes rows of its own.
+        """
+        self.is_settled = True
+        return self._upsert({"makes": str(ULID()), "until": self._keys.now()})
+
+    def _upsert(self, values: Mapping[str, Value | None]) -> Change:
+        """Unconditional: what guards the transaction is the new row it makes under `id`."""
+        kept = {name: self._row.values[name] for name in _FIXED}
+        return Change(Action.UPSERT, self._row.row_key, {**kept, **values})
+
+    async def record(self, answer: KeptAnswer) -> None:
+        """Keep the answer to a request that changed nothing."""
+        await self._keys.write(self._owner, self.finish(answer))
+
+    async def give_up(self) -> None:
+        """Let the request be made again at once, because it failed before it had an effect.
+
+        Where it may have had one after all, a later claim makes the same ids.
+        """
+        row = self._row
+        if self._is_first and not self.is_settled:
+            change = Change(Action.DELETE, row.row_key, etag=row.etag)
+        else:
+            change = Change(Action.MERGE, row.row_key, {"until": self._keys.now()}, row.etag)
+        try:
+            await self._keys.write(self._owner, change)
+        except StateError as error:
+            log.info("An idempotency key stays claimed for a while: %s", error)
+
+    async def __aenter__(self) -> Self:
+        self._renewer = asyncio.create_task(self._renew())
+        return self
+
+    async def __aexit__(
+        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        if self._renewer is not None:
+            await self._renewer
+
+    async def _renew(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._ended.wait(), RENEW_SECONDS)
+            except TimeoutError:
+                self._row = await self._keys.renewed(self._owner, self._row)
+            else:
+                return
+
+
+_FIXED = ("fingerprint", "makes", "created_at")
+"""Properties of a key that stay, except that a new attempt makes new ids."""
+
+
+class IdempotencyKeys:
+    """The keys of all owners."""
+
+    def __init__(self, table: Table, clock: Clock) -> None:
+        self._table = table
+        self.now = clock
+
+    async def claim(self, owner: str, key: str, fingerprint: str) -> Claim | KeptAnswer:
+        """Claim a key for the request with a fingerprint, or get the answer it had.
+
+        Raises:
+            KeyMismatchError: if the key was used for another request.
+            KeyInUseError: if the request is being worked on.
+        """
+        row_key = key_row(hashlib.sha256(key.encode(errors="replace")).hexdigest())
+        values: dict[str, Value] = {
+            "fingerprint": fingerprint,
+            "makes": str(ULID()),
+            "created_at": self.now(),
+            **self._hold(),
+        }
+        insert = Change(Action.INSERT, row_key, values)
+        while True:
+            try:
+                return await self._claimed(owner, insert, values, is_first=True)
+            except RowExistsError:
+                row = await self._table.get(partition_key(owner), row_key)
+            if row is None:  # given up in between
+                continue
+            if row.values["fingerprint"] != fingerprint:
+                raise KeyMismatchError
+            if row.values.get(ANSWERED):
+                return _kept_answer(row)
+            if self.is_running(row.values):
+                raise KeyInUseError(LOOK_AGAIN_SECONDS)
+            hold = self._hold()
+            take_over = Change(Action.MERGE, row_key, hold, row.etag)
+            try:
+                return await self._claimed(owner, take_over, {**row.values, **hold}, is_first=False)
+            except RowChangedError:
+                continue
+
+    def is_running(self, values: Mapping[str, Any]) -> bool:
+        """Whether somebody works on the request of a key's row."""
+        until: datetime = values["until"]
+        return until > self.now()
+
+    def _hold(self) -> dict[str, Value]:
+        """The properties of a claim; the holder makes its write known from anybody else's."""
+        until = self.now() + timedelta(seconds=HOLD_SECONDS)
+        return {"holder": str(ULID()), "until": until}
+
+    async def _claimed(
+        self, owner: str, change: Change, values: Mapping[str, Any], *, is_first: bool
+    ) -> Claim:
+        etag = await self.write(owner, change)
+        return Claim(self, owner, Row(change.row_key, etag, values), is_first=is_first)
+
+    async def renewed(self, owner: str, row: Row) -> Row:
+        """Hold a claimed row for another `HOLD_SECONDS`, as far as that is possible."""
+        hold = self._hold()
+        try:
+            etag = await self.write(owner, Change(Action.MERGE, row.row_key, hold, row.etag))
+        except StateError as error:
+            log.info("An idempotency key could not be held: %s", error)
+            return row
+        return Row(row.row_key, etag, {**row.values, **hold})
+
+    async def write(self, owner: str, change: Change) -> str:
+        """Make one change to an owner's keys."""
+        return await self._table.write(partition_key(owner), [change])
+
+
+def _kept_answer(row: Row) -> KeptAnswer:
+    values = row.values
+    body = read_document(values, _BODY)
+    return KeptAnswer(int(values["status"]), json.loads(values["headers"]), body or {})
