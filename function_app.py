@@ -22,7 +22,8 @@ HttpFunction = Callable[[Request], Awaitable[Response]]
 
 STORAGE = "AzureWebJobsStorage"
 EVERY_MINUTE = "0 * * * * *"
-EVERY_NIGHT = "0 30 3 * * *"
+EVERY_FIVE_MINUTES = "20 */5 * * * *"
+EVERY_HOUR = "40 15 * * * *"
 EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 OPEN = func.AuthLevel.ANONYMOUS
 
@@ -135,14 +136,34 @@ async def fail_lane(msg: func.QueueMessage) -> None:
     await services.runner.receive_poison(msg.get_body())
 
 
+@app.queue_trigger("msg", services.settings.outlets.deliveries_queue, STORAGE)
+async def tell_end(msg: func.QueueMessage) -> None:
+    await services.deliveries.receive(msg.get_body())
+
+
+@app.queue_trigger("msg", services.settings.outlets.deliveries_queue + POISON_SUFFIX, STORAGE)
+async def give_up_telling(msg: func.QueueMessage) -> None:
+    await services.deliveries.receive_poison(msg.get_body())
+
+
 @app.timer_trigger("timer", EVERY_MINUTE, run_on_startup=False, use_monitor=False)
 async def sweep_lanes(timer: func.TimerRequest) -> None:
     await services.sweeper.sweep()
 
 
-@app.timer_trigger("timer", EVERY_NIGHT, run_on_startup=False, use_monitor=False)
-async def remove_old_audit_records(timer: func.TimerRequest) -> None:
-    await services.remove_old_audit_records()
+@app.timer_trigger("timer", EVERY_FIVE_MINUTES, run_on_startup=False, use_monitor=False)
+async def sweep_deliveries(timer: func.TimerRequest) -> None:
+    await services.deliveries.sweep()
+
+
+@app.timer_trigger("timer", EVERY_FIVE_MINUTES, run_on_startup=False, use_monitor=False)
+async def expire_threads(timer: func.TimerRequest) -> None:
+    await services.removal.expire()
+
+
+@app.timer_trigger("timer", EVERY_HOUR, run_on_startup=False, use_monitor=False)
+async def delete_old_records(timer: func.TimerRequest) -> None:
+    await services.delete_old_records()
 
 
 async def aclose() -> None:

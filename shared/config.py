@@ -7,13 +7,21 @@ are reported together: ``AppSettings.from_env()`` either returns a frozen object
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
 
 DEFAULT_MODEL = "llama-3.3-70b"
@@ -45,6 +53,9 @@ QUEUE_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _GUID_OR_NOTHING = rf"^({GUID})?$"
 _GUIDS = rf"^({GUID}(\s*,\s*{GUID})*)?$"
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every secret, as Standard Webhooks has it
+MIN_SECRET_BYTES = 24
 
 _KINDS: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number"}
 
@@ -345,6 +356,71 @@ class JobSettings(Settings):
     """Seconds that one message of a job may take; nobody waits on HTTP, so it may be long."""
 
 
+class OutletSettings(Settings):
+    """Where the end of a job may be told: callbacks and reply queues."""
+
+    callback_hosts: Annotated[str, Env("CALLBACK_HOSTS", "hooks.contoso.com,*.fabrikam.com")] = ""
+    """Hosts that jobs may be called back at, separated by commas; `*.` stands for any name below,
+    `host:port` for a port other than 443. Empty: a job with a `callback_url` is refused."""
+
+    callback_secret: Annotated[str, Env("CALLBACK_SECRET", "whsec_<base64>")] = Field(
+        default="", repr=False
+    )
+    """Secret that callbacks are signed with: `whsec_` and at least 24 bytes in base64. Several,
+    separated by commas, all sign, so that one can be replaced without a gap."""
+
+    callback_timeout: Annotated[float, Env("CALLBACK_TIMEOUT", "10")] = Field(
+        default=10, gt=0, le=60
+    )
+    """Seconds within which a receiver must have taken a callback."""
+
+    reply_queues: Annotated[str, Env("REPLY_QUEUES", "replies,billing-replies")] = ""
+    """Queues of the storage account that jobs may be answered on, separated by commas. Empty: a job
+    with a `reply_queue` is refused."""
+
+    deliveries_queue: Annotated[str, Env("DELIVERIES_QUEUE_NAME", "agent-deliveries")] = Field(
+        default="agent-deliveries", min_length=3, max_length=56, pattern=QUEUE_NAME
+    )
+    """Queue of the app's own, which tells workers that the end of a job is to be told."""
+
+    loopback_callbacks: Annotated[bool, Env("TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1", "false")] = (
+        False
+    )
+    """Lets callbacks go to `http://127.0.0.1`. For tests only: never set it where the app serves
+    others."""
+
+    @field_validator("callback_secret")
+    @classmethod
+    def _can_sign(cls, text: str) -> str:
+        for secret in names_in(text):
+            try:
+                key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+            except ValueError:
+                key = b""
+            if not secret.startswith(SECRET_PREFIX) or len(key) < MIN_SECRET_BYTES:
+                raise ValueError(f"each is {SECRET_PREFIX} and {MIN_SECRET_BYTES} bytes or more")
+        return text
+
+
+class RetentionSettings(Settings):
+    """How long records are kept."""
+
+    turn_days: Annotated[int, Env("RETAIN_TURNS_DAYS", "90")] = Field(default=90, ge=0)
+    """Days that turn rows are kept; 0 keeps them for good."""
+
+    job_days: Annotated[int, Env("RETAIN_JOBS_DAYS", "30")] = Field(default=30, ge=0)
+    """Days that a job is kept after it has ended; 0 keeps jobs for good."""
+
+    delivery_days: Annotated[int, Env("RETAIN_DELIVERIES_DAYS", "7")] = Field(default=7, ge=0)
+    """Days that the record of a callback or reply is kept after its job has ended; 0 keeps it for
+    good."""
+
+
+def names_in(text: str) -> list[str]:
+    """The names in a setting that separates them by commas."""
+    return [name for part in text.split(",") if (name := part.strip())]
+
+
 class MLConfig(Settings):
     """The Agent Operating System's machine-learning settings that concern Foundry."""
 
@@ -404,6 +480,12 @@ class AppSettings(Settings):
 
     jobs: JobSettings = JobSettings()
     """Jobs and their queues."""
+
+    outlets: OutletSettings = OutletSettings()
+    """Callbacks and reply queues."""
+
+    retention: RetentionSettings = RetentionSettings()
+    """How long records are kept."""
 
     @property
     def turn_seconds(self) -> float:

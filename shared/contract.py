@@ -181,6 +181,12 @@ class SubmitJob(TurnOptions):
     stop_lane_on_failure: bool = False
     """If the job fails, cancel the jobs that wait behind it on the thread."""
 
+    callback_url: str | None = Field(default=None, max_length=2048)
+    """https address to call when the job has ended; its host must be among `CALLBACK_HOSTS`."""
+
+    reply_queue: str | None = Field(default=None, max_length=63)
+    """Queue to put the ended job on; it must be among `REPLY_QUEUES`."""
+
     @model_validator(mode="after")
     def _is_unambiguous(self) -> Self:
         if (self.message is None) == (self.messages is None):

@@ -16,11 +16,16 @@ from .config import AppSettings, SettingsError
 from .foundry.service import FoundryService
 from .identity.errors import CredentialSettingsError
 from .identity.resolution import choose_credential, token_credential
+from .jobs.deliveries import Deliveries
 from .jobs.inlet import Inlet
+from .jobs.outlets import Outlets
 from .jobs.queue import AzureQueues, Queues
+from .jobs.removal import Removal
+from .jobs.retention import Retention
 from .jobs.runner import Runner
 from .jobs.submission import Submission
 from .jobs.sweeper import Sweeper
+from .jobs.webhooks import Webhooks
 from .state.azure_table import AzureTable
 from .state.clock import StorageClock
 from .state.idempotency import IdempotencyKeys
@@ -76,12 +81,16 @@ class Services:
     submission: Submission
     inlet: Inlet
     runner: Runner
+    deliveries: Deliveries
     sweeper: Sweeper
     audit: AuditTrail
     audit_reader: AuditReader
+    removal: Removal
+    retention: Retention
     clock: Clock
     _table: Table
     _queues: Queues
+    _webhooks: Webhooks
 
     @classmethod
     def build(
@@ -107,7 +116,9 @@ class Services:
             wake_lane=queues.wake,
             recording=Recording(audit, settings.storage.record_content),
         )
-        submission = Submission(jobs, threads, queues, clock, audit)
+        outlets, webhooks = Outlets(settings.outlets), Webhooks(settings.outlets)
+        submission = Submission(jobs, threads, queues, clock, outlets, audit)
+        deliveries = Deliveries(table, jobs, queues, clock, outlets=outlets, webhooks=webhooks)
         runner = Runner(turns, jobs, lanes, queues, clock=clock, settings=settings.jobs)
         inlet = Inlet(
             submission,
@@ -127,12 +138,16 @@ class Services:
             submission=submission,
             inlet=inlet,
             runner=runner,
+            deliveries=deliveries,
+            removal=Removal(table, threads, foundry, clock),
+            retention=Retention(table, clock, settings.retention),
             sweeper=Sweeper(table, jobs, lanes, queues, clock),
             audit=audit,
             audit_reader=AuditReader(audit_table),
             clock=clock,
             _table=table,
             _queues=queues,
+            _webhooks=webhooks,
         )
 
     @classmethod
@@ -161,7 +176,9 @@ class Services:
             settings,
             table=table,
             audit_table=audit_table,
-            queues=AzureQueues(service, settings.jobs.lanes_queue),
+            queues=AzureQueues(
+                service, settings.jobs.lanes_queue, settings.outlets.deliveries_queue
+            ),
             foundry=FoundryService(settings.foundry, settings.identity),
             clock=clock,
         )
@@ -170,14 +187,20 @@ class Services:
         """Let running turns end, then close all connections."""
         await self.turns.aclose()
         await asyncio.gather(
-            self.foundry.aclose(), self._table.aclose(), self._queues.aclose(), self.audit.aclose()
+            self.foundry.aclose(),
+            self._webhooks.aclose(),
+            self._table.aclose(),
+            self._queues.aclose(),
+            self.audit.aclose(),
         )
 
-    async def remove_old_audit_records(self) -> None:
-        """Remove what the audit trail has kept for long enough."""
+    async def delete_old_records(self) -> None:
+        """Delete what has been kept for long enough."""
+        await self.retention.run()
         days = timedelta(days=self.settings.storage.audit_retention_days)
         removed = await self.audit_reader.remove_before((self.clock() - days).date())
-        log.info("Removed %d audit records older than %d days", removed, days.days)
+        if removed:
+            log.info("Deleted %d audit records older than %d days", removed, days.days)
 
 
 def _foundry_identity(settings: AppSettings) -> str | None:

@@ -104,6 +104,14 @@ WakeLane = Callable[[str, str], Awaitable[None]]
 """Tell the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
 
 
+Keep = Callable[[Outcome], Sequence[Change]]
+"""What keeps the answer to a request, to be written together with its turn."""
+
+
+def _no_answer(_: Outcome) -> Sequence[Change]:
+    return ()
+
+
 def _nothing_else(_: Outcome, __: Row) -> Sequence[Change]:
     return ()
 
@@ -130,7 +138,7 @@ class Turns:
         self._record_content = recording.content
         self._running: set[asyncio.Task[Any]] = set()
 
-    async def run(self, command: TurnCommand, also_commit: AlsoCommit = _nothing_else) -> Turn:
+    async def run(self, command: TurnCommand, keep: Keep = _no_answer) -> Turn:
         """Run one turn to its end, even if the caller is cancelled meanwhile.
 
         Raises:
@@ -139,17 +147,17 @@ class Turns:
             RowMissingError: if the owner has no such thread.
             StorageUnavailableError: if the turn could not be recorded.
         """
-        return await asyncio.shield(self._start(self._run(command, also_commit, tell=None)))
+        return await asyncio.shield(self._start(self._run(command, keep, tell=None)))
 
     async def stream(
-        self, command: TurnCommand, also_commit: AlsoCommit = _nothing_else
+        self, command: TurnCommand, keep: Keep = _no_answer
     ) -> AsyncGenerator[Progress]:
         """As `run`, but tell what happens while it happens.
 
         The `Turn` comes when it is committed. Whoever stops listening does not stop the turn.
         """
         told: asyncio.Queue[TurnOpened | TurnEvent | None] = asyncio.Queue()
-        task = self._start(self._run(command, also_commit, tell=told.put_nowait))
+        task = self._start(self._run(command, keep, tell=told.put_nowait))
         task.add_done_callback(lambda _: told.put_nowait(None))
         while True:
             try:
@@ -163,34 +171,32 @@ class Turns:
             yield event
         yield await task
 
-    async def _run(self, command: TurnCommand, also_commit: AlsoCommit, tell: Tell | None) -> Turn:
+    async def _run(self, command: TurnCommand, keep: Keep, tell: Tell | None) -> Turn:
         async with command.claim or nullcontext():
-            return await self._run_claimed(command, also_commit, tell)
+            return await self._run_claimed(command, keep, tell)
 
-    async def _run_claimed(
-        self, command: TurnCommand, also_commit: AlsoCommit, tell: Tell | None
-    ) -> Turn:
+    async def _run_claimed(self, command: TurnCommand, keep: Keep, tell: Tell | None) -> Turn:
         turn_id = command.claim.id(Kind.TURN) if command.claim else new_id(Kind.TURN)
         if command.thread_id is None:
             opened = TurnOpened(turn_id, None)
-            return await self._run_alone(opened, command, also_commit, tell)
+            return await self._run_alone(opened, command, keep, tell)
         if not is_id(Kind.THREAD, command.thread_id):
             raise RowMissingError(f"{command.thread_id!r} is not the id of a thread.")
         row_key = newest_first(command.thread_id)
         lease = await self._lanes.take(command.owner, row_key, turn_id)
-        return await self.run_leased(command, lease, also_commit, tell)
+        return await self.run_leased(command, lease, lambda outcome, _: keep(outcome), tell)
 
     async def _run_alone(
         self,
         opened: TurnOpened,
         command: TurnCommand,
-        also_commit: AlsoCommit,
+        keep: Keep,
         tell: Tell | None,
     ) -> Turn:
         if tell:
             tell(opened)
         outcome, record = await self._send(opened, command, None, tell)
-        changes = [record.insert(), *also_commit(outcome)]
+        changes = [record.insert(), *keep(outcome)]
         write = self._table.write(partition_key(command.owner), changes)
         await self._audit.alongside(write, *_audited(command, outcome, record))
         return _answered(opened, outcome)

@@ -1,4 +1,4 @@
-"""What callers see of a turn, a thread and a job."""
+"""What callers see of a turn, a thread and a message."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from ..foundry.models import Message
-from ..state.jobs import Job
 from ..state.threads import Thread
 from ..turns import Turn
 
@@ -52,24 +51,3 @@ def message_document(message: Message) -> dict[str, Any]:
 
 def _moment(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None
-
-
-def job_document(job: Job) -> dict[str, Any]:
-    """A job as callers see it; `result` is the last message's, `results` has one for each."""
-    return {
-        "job_id": job.job_id,
-        "status": job.status.value,
-        "thread_id": job.thread_id,
-        "attempts": job.attempts,
-        "not_before": _moment(job.not_before),
-        "expires_at": _moment(job.expires_at),
-        "cancel_requested": job.cancel_requested,
-        "progress": {"done": job.messages_done, "total": job.messages_total},
-        "created_at": job.created_at.isoformat(),
-        "started_at": job.started_at.isoformat() if job.started_at else None,
-        "finished_at": job.finished_at.isoformat() if job.finished_at else None,
-        "metadata": dict(job.metadata),
-        "result": job.results[-1] if job.status.is_terminal and job.results else None,
-        "results": list(job.results),
-        "problem": job.problem,
-    }

@@ -21,7 +21,7 @@ from ..state.errors import DocumentTooLargeError, RowExistsError
 from ..state.idempotency import Claim, KeptAnswer
 from ..state.keys import Kind
 from ..state.table import Change
-from ..turns import AlsoCommit, Outcome, Turn
+from ..turns import Keep, Outcome, Turn
 from .border import Answer, Streamed, accepts_events
 from .documents import turn_document
 from .incoming import Incoming, invalid_field
@@ -97,7 +97,7 @@ def kept(claim: Claim | None, answer: Answer) -> list[Change]:
         return [claim.finish(KeptAnswer(_NOT_KEPT.status, {}, _NOT_KEPT.to_json()))]
 
 
-def kept_turn(claim: Claim | None, thread_id: str | None, request_id: str) -> AlsoCommit:
+def kept_turn(claim: Claim | None, thread_id: str | None, request_id: str) -> Keep:
     """What keeps the answer of a turn, once it is known."""
 
     def changes(outcome: Outcome) -> Sequence[Change]:

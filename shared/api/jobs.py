@@ -7,12 +7,12 @@ from http import HTTPStatus
 from time import monotonic
 
 from ..contract import SubmitJob
+from ..jobs.documents import job_document
 from ..services import Services
 from ..state.idempotency import Claim
 from ..state.jobs import Job, JobStatus
 from ..state.keys import Kind, is_id
 from .border import Answer, Streamed
-from .documents import job_document
 from .idempotency import kept, once
 from .incoming import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
 

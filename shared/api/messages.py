@@ -39,10 +39,10 @@ async def run_turn(
 
     async def act(claim: Claim | None) -> Answer | Streamed:
         claimed = replace(command, claim=claim)
-        also_commit = kept_turn(claim, thread_id, incoming.request_id)
+        keep = kept_turn(claim, thread_id, incoming.request_id)
         if not streamed:
-            return Answer(turn_document(await services.turns.run(claimed, also_commit)))
-        events = services.turns.stream(claimed, also_commit)
+            return Answer(turn_document(await services.turns.run(claimed, keep)))
+        events = services.turns.stream(claimed, keep)
         first = await anext(events)
         return Streamed(event_stream(first, events, incoming.request_id))
 

@@ -104,9 +104,7 @@ async def patch(services: Services, incoming: Incoming) -> Answer:
 
 async def delete(services: Services, incoming: Incoming) -> Answer:
     """Delete a thread, in Foundry first; one already gone there still goes here."""
-    thread = await services.threads.start_removal(incoming.owner, incoming.path["thread_id"])
-    await services.foundry.delete_thread(_backing(thread))
-    await services.threads.finish_removal(thread)
+    await services.removal.remove(incoming.owner, incoming.path["thread_id"])
     return Answer(None, HTTPStatus.NO_CONTENT)
 
 

@@ -18,7 +18,7 @@ from ulid import ULID
 from ..config import AccessSettings
 from ..contract import QueuedJob
 from ..foundry.errors import InvalidRequestError
-from ..problems import problem_from
+from ..problems import ProblemError, problem_from
 from ..state.errors import StateError, StorageUnavailableError
 from ..state.keys import Kind
 from ..state.lanes import Clock
@@ -90,7 +90,7 @@ class Inlet:
             await self._reject(message, "; ".join(reasons))
         except StorageUnavailableError:
             raise
-        except (StateError, InvalidRequestError) as error:
+        except (StateError, InvalidRequestError, ProblemError) as error:
             await self._reject(message, problem_from(error).detail)
         except ValueError as error:
             await self._reject(message, f"owner: {error}")

@@ -1,4 +1,4 @@
-"""The app's two queues: the inlet, where jobs come in, and the lanes queue that wakes workers.
+"""The app's queues: the inlet, where jobs come in, and those that wake workers.
 
 Messages are base64, as the Functions host expects them. A wake-up only names a lane, so its size
 does not depend on the work, and losing, doubling or delaying one does no harm.
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 
 POISON_SUFFIX = "-poison"
 """Where the Functions host puts messages that failed too often."""
+
+MAX_MESSAGE_BYTES = 48 * 1024
+"""A queue message holds 64 KiB, of which base64 takes a quarter."""
 
 FOREVER = -1
 """Time to live of a message that must not vanish."""
@@ -52,6 +55,31 @@ class WakeUp:
         return json.dumps({"owner": self.owner, "lane": self.lane}).encode()
 
 
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Says that the end of a job of an owner is to be told."""
+
+    owner: str
+    job_id: str
+
+    @classmethod
+    def parse(cls, body: bytes) -> Notice:
+        """Read a message.
+
+        Raises:
+            ValueError: if it is not one that `to_body` wrote.
+        """
+        document = json.loads(body)
+        try:
+            return cls(str(document["owner"]), str(document["job_id"]))
+        except (KeyError, TypeError) as error:
+            raise ValueError("not a notice") from error
+
+    def to_body(self) -> bytes:
+        """The message's body."""
+        return json.dumps({"owner": self.owner, "job_id": self.job_id}).encode()
+
+
 class Queues(Protocol):
     """What jobs need of Queue Storage."""
 
@@ -63,6 +91,14 @@ class Queues(Protocol):
         """Put a message that cannot be run where operators look: the queue's poison twin."""
         ...
 
+    async def notify(self, notice: Notice, delay_seconds: float = 0) -> None:
+        """Have the end of a job told, not before ``delay_seconds`` have passed."""
+        ...
+
+    async def reply(self, queue: str, body: bytes) -> None:
+        """Put the end of a job on a queue; at most `MAX_MESSAGE_BYTES`."""
+        ...
+
     async def aclose(self) -> None:
         """Close all connections."""
         ...
@@ -71,9 +107,12 @@ class Queues(Protocol):
 class AzureQueues:
     """The queues of a storage account, made on first use where they do not exist yet."""
 
-    def __init__(self, service: QueueServiceClient, lanes_queue: str) -> None:
+    def __init__(
+        self, service: QueueServiceClient, lanes_queue: str, deliveries_queue: str
+    ) -> None:
         self._service = service
         self._lanes_queue = lanes_queue
+        self._deliveries_queue = deliveries_queue
         self._clients: dict[str, QueueClient] = {}
 
     async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
@@ -84,6 +123,14 @@ class AzureQueues:
     async def reject(self, queue: str, body: bytes) -> None:
         """See `Queues.reject`."""
         await self._put(queue + POISON_SUFFIX, body)
+
+    async def notify(self, notice: Notice, delay_seconds: float = 0) -> None:
+        """See `Queues.notify`."""
+        await self._put(self._deliveries_queue, notice.to_body(), math.ceil(delay_seconds))
+
+    async def reply(self, queue: str, body: bytes) -> None:
+        """See `Queues.reply`."""
+        await self._put(queue, body)
 
     async def _put(self, queue: str, body: bytes, delay: int = 0) -> None:
         client, text = self._client(queue), base64.b64encode(body).decode()

@@ -25,7 +25,7 @@ from ..state.keys import Kind, new_id, newest_first
 from ..state.lanes import Clock, Lanes, has_waiting
 from ..state.table import Change, Row
 from ..turns import Outcome, Turns
-from .queue import Queues, WakeUp
+from .queue import Notice, Queues, WakeUp
 from .steps import End, Run, Step, Wait
 
 log = logging.getLogger(__name__)
@@ -113,6 +113,7 @@ class Runner:
                     case End(status, problem):
                         ending = step.ending(status, problem, step.lane_row, self._clock())
                         await self._lanes.write_seen(step.owner, step.lane_row, {}, ending)
+                        await self._tell(step, ending)
             except RowChangedError:
                 self._lanes.forget(wake_up.owner, step.lane_row.row_key)
         return 0.0
@@ -141,13 +142,26 @@ class Runner:
             step.owner, step.lane_row, turn_id, step.starting(self._clock())
         )
 
+        committed: list[Change] = []
+
         def also_commit(outcome: Outcome, lane_row: Row) -> Sequence[Change]:
-            return step.finishing(turn_id, outcome, lane_row, self._clock())
+            committed[:] = step.finishing(turn_id, outcome, lane_row, self._clock())
+            return committed
 
         try:
             await self._turns.run_leased(step.command(self._turn_seconds), lease, also_commit)
         except FoundryError as error:
             log.warning("Job %s: an attempt failed: %s", step.head.job_id, error.code)
+        await self._tell(step, committed)
+
+    async def _tell(self, step: Step, committed: Sequence[Change]) -> None:
+        """Have the job's end told, if it ended and somebody wants to know."""
+        if not step.is_told_by(committed):
+            return
+        try:
+            await self._queues.notify(Notice(step.owner, step.head.job_id))
+        except StorageUnavailableError as error:
+            log.warning("The end of job %s is told later: %s", step.head.job_id, error)
 
     async def fail_head(self, wake_up: WakeUp) -> None:
         """End the job at the head of a lane that failed too often to be tried again."""
@@ -159,5 +173,6 @@ class Runner:
                 self._lanes.forget(wake_up.owner, step.lane_row.row_key)
                 continue
             log.error("Job %s failed for a reason nobody foresaw", step.head.job_id)
+            await self._tell(step, ending)
             break
         await self._queues.wake(wake_up.owner, wake_up.lane)

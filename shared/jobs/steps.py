@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -21,8 +22,9 @@ from ..foundry.models import TurnResult
 from ..problems import Problem, problem_from
 from ..state.documents import CHUNK_BYTES
 from ..state.jobs import JobStatus, WaitingJob, job_change
-from ..state.keys import Kind, is_id
+from ..state.keys import Kind, is_id, outbox_key
 from ..state.lanes import head_sequence
+from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Action, Change, Row
 from ..state.turns import Inlet
 from ..telemetry.audit import THE_APP, Caller
@@ -179,11 +181,21 @@ class Step:
 
     def _end(self, status: JobStatus, now: datetime, **outcome: Any) -> list[Change]:
         next_head = {"job_head": head_sequence(self.lane_row) + 1}
+        ended: dict[str, Any] = {"status": status.value, "finished_at": now, **outcome}
+        told: list[Change] = []
+        if outlets := self.head.work.get("outlets"):
+            ended["delivery"] = DeliveryStatus.PENDING.value
+            told.append(outbox_insert(self.head.job_id, outlets, now))
         return [
-            job_change(self.head.job_id, status=status.value, finished_at=now, **outcome),
+            job_change(self.head.job_id, **ended),
             Change(Action.DELETE, self.head.box.row_key),
             Change(Action.MERGE, self.lane_row.row_key, next_head),
+            *told,
         ]
+
+    def is_told_by(self, changes: Sequence[Change]) -> bool:
+        """Whether changes that the step made have the job's end told."""
+        return any(change.row_key == outbox_key(self.head.job_id) for change in changes)
 
 
 _CANCELLED = Problem(409, "cancelled", "The job was cancelled before it was done.")

@@ -7,7 +7,7 @@ makes it start soon.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -19,21 +19,31 @@ from ..state.lanes import Clock
 from ..state.table import Change
 from ..state.threads import Thread, Threads
 from ..telemetry.audit import THE_APP, Action, AuditRecord, AuditTrail, Caller, Outcome
+from .outlets import Outlets
 from .queue import Queues
 
 log = logging.getLogger(__name__)
+
+_NO_OUTLETS: Mapping[str, str] = {}
 
 
 class Submission:
     """Accepts jobs."""
 
     def __init__(
-        self, jobs: Jobs, threads: Threads, queues: Queues, clock: Clock, audit: AuditTrail
+        self,
+        jobs: Jobs,
+        threads: Threads,
+        queues: Queues,
+        clock: Clock,
+        outlets: Outlets,
+        audit: AuditTrail,
     ) -> None:
         self._jobs = jobs
         self._threads = threads
         self._queues = queues
         self._clock = clock
+        self._outlets = outlets
         self._audit = audit
 
     async def submit(
@@ -49,11 +59,13 @@ class Submission:
 
         Raises:
             InvalidRequestError: for an image or response format that cannot be used.
+            ProblemError: for a callback or reply queue that is not allowed.
             RowMissingError: if the owner has no such thread.
             DocumentTooLargeError: if the messages do not fit into a row.
             StorageUnavailableError: if the job could not be kept.
         """
         body.turn_request("")  # what cannot be sent is refused now, not when the job runs
+        outlets = self._outlets.asked(body)
         thread_id, new_thread = body.thread_id, None
         if thread_id is not None:
             await self._threads.get(owner, thread_id)
@@ -72,8 +84,11 @@ class Submission:
             expires_at=now + timedelta(seconds=body.expires_in) if body.expires_in else None,
             metadata=body.metadata,
         )
+        if outlets:
+            await self._jobs.promise_delivery(job)
+        work = work_document(body, caller, outlets)
         try:
-            await self._jobs.submit(job, work_document(body, caller), new_thread, also(job))
+            await self._jobs.submit(job, work, new_thread, also(job))
         except RowExistsError:
             job = await self._jobs.get(owner, job.job_id)
             await self._wake(job)
@@ -108,8 +123,10 @@ class Submission:
         return Thread(new_id(Kind.THREAD), owner, now, now, metadata=body.metadata)
 
 
-def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
-    """The work of a job as its box row keeps it."""
+def work_document(
+    body: SubmitJob, caller: Caller = THE_APP, outlets: Mapping[str, str] = _NO_OUTLETS
+) -> dict[str, Any]:
+    """The work of a job, for whom, and where its end is told, as its box row keeps it."""
     options = body.model_dump(include=set(TurnOptions.model_fields), exclude_defaults=True)
     document: dict[str, Any] = {"messages": body.texts, "options": options}
     if caller != THE_APP:
@@ -118,4 +135,6 @@ def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
         document["max_attempts"] = body.max_attempts
     if body.stop_lane_on_failure:
         document["stop_lane_on_failure"] = True
+    if outlets:
+        document["outlets"] = dict(outlets)
     return document

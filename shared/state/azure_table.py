@@ -71,16 +71,36 @@ class AzureTable:
         )
         if where:
             condition += f" and {where}"
+        return [row for _, row in await self._query(condition, limit)]
+
+    async def walk(
+        self, after: tuple[str, str], *, limit: int, select: Sequence[str]
+    ) -> list[tuple[str, Row]]:
+        """See `Table.walk`; one query within the partition and one for those behind it."""
+        partition, row_key = after
+        within = f"{equals('PartitionKey', partition)} and RowKey gt '{row_key}'"
+        names = ["PartitionKey", "RowKey", *select]
+        rows = await self._query(within, limit, names)
+        if len(rows) < limit:
+            behind = f"PartitionKey gt '{partition}'"
+            rows += await self._query(behind, limit - len(rows), names)
+        return rows
+
+    async def _query(
+        self, condition: str, limit: int, select: list[str] | None = None
+    ) -> list[tuple[str, Row]]:
         pages = self._client.query_entities(
             condition,
             results_per_page=min(limit, PAGE_ROWS),
+            select=select,
             retry_total=READ_RETRIES,
             raw_response_hook=self._observe,
         )
-        rows: list[Row] = []
+        rows: list[tuple[str, Row]] = []
         try:
             async for entity in pages:
-                rows.append(_row(entity))
+                keys = cast("dict[str, Any]", entity)
+                rows.append((str(keys["PartitionKey"]), _row(entity)))
                 if len(rows) == limit:
                     break
         except ResourceNotFoundError:

@@ -17,7 +17,7 @@ from .documents import document_values, read_document
 from .errors import JobEndedError, RowChangedError, RowMissingError, StateError
 from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
 from .lanes import Lanes, has_waiting, head_sequence
-from .markers import mark_lane
+from .markers import mark_delivery, mark_lane
 from .table import Action, Change, Row, Table, Value, equals
 from .threads import Thread
 
@@ -69,6 +69,8 @@ class Job:
     """Why the job failed, or its last attempt."""
     sequence: int = 1
     """Its place in its lane."""
+    delivery: str | None = None
+    """Whether its end was told to whom it concerns: pending, delivered or failed."""
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Job:
@@ -93,6 +95,7 @@ class Job:
             results=tuple(result for result in results if result is not None),
             problem=json.loads(values["problem"]) if "problem" in values else None,
             sequence=values["sequence"],
+            delivery=values.get("delivery"),
         )
 
     def to_values(self, sequence: int) -> dict[str, Value | None]:
@@ -183,6 +186,10 @@ class Jobs:
         end = f"{Kind.JOB}{AFTER_COLON}"
         rows = await self._table.scan(partition_key(owner), start, end, limit=limit, where=where)
         return [Job.from_row(owner, row) for row in rows]
+
+    async def promise_delivery(self, job: Job) -> None:
+        """Make sure that the end of a job will be told; to be called before `submit`."""
+        await mark_delivery(self._table, job.owner, job.job_id, job.created_at)
 
     async def submit(
         self,

@@ -1,14 +1,16 @@
-"""Markers: which lanes may have work, for the sweeper to find without reading every row.
+"""Markers: what timers have to look at, to be found without reading every row.
 
 A lane is marked before its first job is written and unmarked when the sweeper finds it empty, so
-a lane with work is always marked; one without may be.
+a lane with work is always marked; one without may be. In the same way a job is marked whose end
+somebody wants to be told, and a thread that ends by itself.
 """
 
 from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from enum import StrEnum
 
 from .keys import partition_key
 from .table import Action, Change, Row, Table, Value
@@ -20,12 +22,21 @@ MAX_MARKERS = 10_000
 """Of one partition in one sweep."""
 
 
+class Register(StrEnum):
+    """What markers are about."""
+
+    LANES = "lanes"
+    DELIVERIES = "deliveries"
+    EXPIRIES = "expiries"
+
+
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A lane that may have work."""
+    """A lane that may have work, or a job or thread to look at."""
 
     owner: str
     lane: str
+    """The id of the lane, job or thread."""
     marked_at: datetime
     partition: str
     row: Row
@@ -33,15 +44,53 @@ class Marker:
 
 async def mark_lane(table: Table, owner: str, lane: str, at: datetime) -> None:
     """Make the sweeper look at a lane from now on."""
-    values: dict[str, Value] = {"owner": owner, "lane": lane, "marked_at": at}
-    change = Change(Action.UPSERT, _row_key(owner, lane), values)
-    await table.write(_partition(lane), [change])
+    await _mark(table, Register.LANES, owner, lane, at)
+
+
+async def mark_delivery(table: Table, owner: str, job_id: str, at: datetime) -> None:
+    """Make sure that the end of a job will be told."""
+    await _mark(table, Register.DELIVERIES, owner, job_id, at)
+
+
+async def unmark_delivery(table: Table, owner: str, job_id: str) -> None:
+    """Forget a job whose end was told; a job is never marked for a second time."""
+    change = Change(Action.DELETE, _row_key(owner, job_id))
+    await table.write(_partition(Register.DELIVERIES, job_id), [change])
+
+
+async def mark_expiry(table: Table, owner: str, thread_id: str, at: datetime) -> None:
+    """Have a thread deleted after a moment."""
+    await _mark(table, Register.EXPIRIES, owner, thread_id, at, prefix=f"{_moment(at)}|")
+
+
+async def _mark(
+    table: Table, register: Register, owner: str, subject: str, at: datetime, *, prefix: str = ""
+) -> None:
+    values: dict[str, Value] = {"owner": owner, "lane": subject, "marked_at": at}
+    change = Change(Action.UPSERT, prefix + _row_key(owner, subject), values)
+    await table.write(_partition(register, subject), [change])
 
 
 async def marked_lanes(table: Table, number: int) -> list[Marker]:
     """The marked lanes of partition ``number``."""
-    partition = f"$lanes-{number}"
-    rows = await table.scan(partition, "!", "~", limit=MAX_MARKERS)
+    return await _marked(table, Register.LANES, number)
+
+
+async def marked_deliveries(table: Table, number: int) -> list[Marker]:
+    """The jobs of partition ``number`` whose end is to be told."""
+    return await _marked(table, Register.DELIVERIES, number)
+
+
+async def expired_threads(table: Table, number: int, now: datetime, limit: int) -> list[Marker]:
+    """Up to ``limit`` threads of partition ``number`` that have expired, oldest first."""
+    return await _marked(table, Register.EXPIRIES, number, before=_moment(now), limit=limit)
+
+
+async def _marked(
+    table: Table, register: Register, number: int, before: str = "~", limit: int = MAX_MARKERS
+) -> list[Marker]:
+    partition = _numbered(register, number)
+    rows = await table.scan(partition, "!", before, limit=limit)
     return [
         Marker(row.values["owner"], row.values["lane"], row.values["marked_at"], partition, row)
         for row in rows
@@ -49,7 +98,7 @@ async def marked_lanes(table: Table, number: int) -> list[Marker]:
 
 
 async def unmark(table: Table, marker: Marker) -> None:
-    """Remove a marker, unless the lane was marked anew meanwhile.
+    """Remove a marker, unless its subject was marked anew meanwhile.
 
     Raises:
         RowChangedError: if it was.
@@ -58,9 +107,18 @@ async def unmark(table: Table, marker: Marker) -> None:
     await table.write(marker.partition, [change])
 
 
-def _partition(lane: str) -> str:
-    return f"$lanes-{zlib.crc32(lane.encode()) % MARKER_PARTITIONS}"
+def _partition(register: Register, subject: str) -> str:
+    return _numbered(register, zlib.crc32(subject.encode()) % MARKER_PARTITIONS)
 
 
-def _row_key(owner: str, lane: str) -> str:
-    return f"{partition_key(owner)}|{lane}"
+def _numbered(register: Register, number: int) -> str:
+    return f"${register}-{number}"
+
+
+def _row_key(owner: str, subject: str) -> str:
+    return f"{partition_key(owner)}|{subject}"
+
+
+def _moment(at: datetime) -> str:
+    """A moment as keys hold it, in the order of time."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

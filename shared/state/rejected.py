@@ -11,6 +11,9 @@ from .table import Action, Change, Table
 REJECTED_PARTITION = "$rejected"
 """No owner's partition: a dollar sign in an owner's key is escaped."""
 
+REJECTED = "rejected"
+"""How the keys of its rows begin."""
+
 EXCERPT_CHARS = 1_000
 
 
@@ -25,5 +28,5 @@ async def record_rejected(
         "reason": reason,
         "rejected_at": at,
     }
-    change = Change(Action.INSERT, f"rejected:{ULID()}", values)
+    change = Change(Action.INSERT, f"{REJECTED}:{ULID()}", values)
     await table.write(REJECTED_PARTITION, [change])

@@ -62,6 +62,16 @@ class Table(Protocol):
         """
         ...
 
+    async def walk(
+        self, after: tuple[str, str], *, limit: int, select: Sequence[str]
+    ) -> list[tuple[str, Row]]:
+        """Up to ``limit`` rows of any partition behind a place, each with its partition.
+
+        Fewer mean that the end is reached. A place is a partition and a row key; rows come in the
+        order of both, with the properties in ``select`` only.
+        """
+        ...
+
     async def write(self, partition: str, changes: Sequence[Change]) -> str:
         """Apply all changes or none; returns the new ETag of the first change's row.
 

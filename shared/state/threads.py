@@ -13,6 +13,7 @@ from typing import Any
 from .errors import LaneBusyError, MetadataFullError, RowChangedError, RowMissingError
 from .keys import AFTER_COLON, Kind, identifier, is_id, newest_first, partition_key
 from .lanes import EXPIRES_AT, HIDDEN, Clock, Lanes, has_waiting
+from .markers import mark_expiry
 from .table import Action, Change, Row, Table, Value, equals
 
 MAX_METADATA_PAIRS = 16
@@ -107,6 +108,8 @@ class Threads:
         Raises:
             RowExistsError: if it was kept before.
         """
+        if thread.expires_at is not None:
+            await mark_expiry(self._table, thread.owner, thread.thread_id, thread.expires_at)
         row_key = newest_first(thread.thread_id)
         values = thread.to_values()
         change = Change(Action.INSERT, row_key, values)

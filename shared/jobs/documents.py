@@ -1,0 +1,45 @@
+"""What callers see of a job, over HTTP and where its end is told."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from ..state.jobs import Job
+
+
+def job_document(job: Job) -> dict[str, Any]:
+    """A job as callers see it; `result` is the last message's, `results` has one for each."""
+    return {
+        "job_id": job.job_id,
+        "status": job.status.value,
+        "thread_id": job.thread_id,
+        "attempts": job.attempts,
+        "not_before": _moment(job.not_before),
+        "expires_at": _moment(job.expires_at),
+        "cancel_requested": job.cancel_requested,
+        "progress": {"done": job.messages_done, "total": job.messages_total},
+        "created_at": _moment(job.created_at),
+        "started_at": _moment(job.started_at),
+        "finished_at": _moment(job.finished_at),
+        "metadata": dict(job.metadata),
+        "result": job.results[-1] if job.status.is_terminal and job.results else None,
+        "results": list(job.results),
+        "problem": job.problem,
+        "delivery": job.delivery,
+    }
+
+
+def ended_document(job: Job) -> dict[str, Any]:
+    """The end of a job, as callbacks and replies tell it; the same at every attempt."""
+    document = job_document(job)
+    del document["delivery"]
+    return {
+        "type": f"job.{job.status.value}",
+        "timestamp": _moment(job.finished_at),
+        "data": document,
+    }
+
+
+def _moment(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

@@ -1,0 +1,157 @@
+"""The outbox: what is to be told about jobs that have ended, and how far that is.
+
+A row is written in the transaction that ends its job. So a job that ended without having been told
+about cannot exist, and what died with a process is found by the job's marker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from .jobs import job_change
+from .keys import outbox_key, partition_key
+from .lanes import Clock
+from .table import Action, Change, Row, Table, Value
+
+ATTEMPT_SECONDS = 90.0
+"""How long an attempt counts as being made when nothing is heard of it."""
+
+EARLY_SECONDS = 2.0
+"""A notice may come this much before its time; queues count whole seconds."""
+
+
+class DeliveryStatus(StrEnum):
+    """Where the telling of a job's end stands."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """The end of a job, to be told by callback, by reply queue or both."""
+
+    owner: str
+    job_id: str
+    row: Row
+
+    @property
+    def callback_url(self) -> str | None:
+        """Where to call."""
+        return self._values.get("callback_url")
+
+    @property
+    def reply_queue(self) -> str | None:
+        """Where to put a message."""
+        return self._values.get("reply_queue")
+
+    @property
+    def replied(self) -> bool:
+        """Whether the message was put."""
+        return bool(self._values.get("replied"))
+
+    @property
+    def attempts(self) -> int:
+        """How often it was tried."""
+        return int(self._values["attempts"])
+
+    @property
+    def next_at(self) -> datetime:
+        """When to try next."""
+        return self._values["next_at"]
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still to be told."""
+        return self._values["status"] == DeliveryStatus.PENDING
+
+    @property
+    def _values(self) -> Mapping[str, Any]:
+        return self.row.values
+
+
+def outbox_insert(job_id: str, outlets: Mapping[str, str], now: datetime) -> Change:
+    """The change that has the end of a job told, for the transaction that ends it."""
+    values: dict[str, Value | None] = {
+        **outlets,
+        "attempts": 0,
+        "status": DeliveryStatus.PENDING.value,
+        "next_at": now,
+        "created_at": now,
+    }
+    return Change(Action.INSERT, outbox_key(job_id), values)
+
+
+class Outbox:
+    """The deliveries of all owners."""
+
+    def __init__(self, table: Table, clock: Clock) -> None:
+        self._table = table
+        self._clock = clock
+
+    async def get(self, owner: str, job_id: str) -> Delivery | None:
+        """The delivery of a job's end, if it has ended and somebody is to be told."""
+        row = await self._table.get(partition_key(owner), outbox_key(job_id))
+        return Delivery(owner, job_id, row) if row else None
+
+    def is_due(self, delivery: Delivery) -> bool:
+        """Whether to try now."""
+        early = timedelta(seconds=EARLY_SECONDS)
+        return delivery.is_pending and delivery.next_at - early <= self._clock()
+
+    async def begin(self, delivery: Delivery) -> Delivery:
+        """Count an attempt before it is made; nobody else makes one for `ATTEMPT_SECONDS`.
+
+        Raises:
+            RowChangedError: if somebody else has begun.
+        """
+        values: dict[str, Value] = {
+            "attempts": delivery.attempts + 1,
+            "next_at": self._clock() + timedelta(seconds=ATTEMPT_SECONDS),
+        }
+        row = delivery.row
+        change = Change(Action.MERGE, row.row_key, values, row.etag)
+        etag = await self._table.write(partition_key(delivery.owner), [change])
+        begun = Row(row.row_key, etag, {**row.values, **values})
+        return Delivery(delivery.owner, delivery.job_id, begun)
+
+    async def postpone(
+        self, delivery: Delivery, seconds: float, error: str, *, replied: bool
+    ) -> None:
+        """Try again later."""
+        values: dict[str, Value] = {
+            "next_at": self._clock() + timedelta(seconds=seconds),
+            "last_error": error,
+            "replied": replied,
+        }
+        change = Change(Action.MERGE, delivery.row.row_key, values, delivery.row.etag)
+        await self._table.write(partition_key(delivery.owner), [change])
+
+    async def finish(
+        self, delivery: Delivery, status: DeliveryStatus, error: str | None = None
+    ) -> None:
+        """End a delivery, and let the job say how.
+
+        Raises:
+            RowMissingError: if the job is gone.
+        """
+        values: dict[str, Value | None] = {
+            "status": status.value,
+            "finished_at": self._clock(),
+            "last_error": error,
+        }
+        changes = [
+            Change(Action.MERGE, delivery.row.row_key, values, delivery.row.etag),
+            job_change(delivery.job_id, delivery=status.value),
+        ]
+        await self._table.write(partition_key(delivery.owner), changes)
+
+    async def drop(self, delivery: Delivery) -> None:
+        """Forget a delivery whose job is gone."""
+        change = Change(Action.DELETE, delivery.row.row_key, etag=delivery.row.etag)
+        await self._table.write(partition_key(delivery.owner), [change])
