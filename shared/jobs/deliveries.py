@@ -28,6 +28,7 @@ from ..state.table import Table
 from .documents import ended_document
 from .outlets import Outlets
 from .queue import MAX_MESSAGE_BYTES, Notice, Queues
+from .sweeper import MARK_GRACE
 from .webhooks import Callback, CallbackError, Webhooks
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,6 @@ MAX_PAUSE_SECONDS = 50_400.0
 BUSY_PAUSE_SECONDS = 5.0
 STORAGE_PAUSE_SECONDS = ATTEMPT_SECONDS
 """By then, an attempt that was counted but not made is due again."""
-
-SETTLING_SECONDS = 600.0
-"""A job is marked before it is written; a marker without a job is believed after this."""
 
 OVERDUE_SECONDS = 60.0
 """A delivery whose time passed this long ago lost its notice."""
@@ -204,7 +202,7 @@ class Deliveries:
         try:
             job = await self._jobs.get(marker.owner, marker.lane)
         except RowMissingError:
-            is_over = marker.marked_at + timedelta(seconds=SETTLING_SECONDS) < self._clock()
+            is_over = self._clock() - marker.marked_at >= MARK_GRACE
         else:
             is_over = job.delivery is None and job.status.is_terminal
         if is_over:
