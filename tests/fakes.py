@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from shared.jobs.queue import Notice
 from shared.state.errors import (
     RowChangedError,
     RowExistsError,
@@ -113,6 +114,19 @@ class FakeTable:
             and all(row.values.get(name) == text for name, text in conditions)
         ]
         return matching[:limit]
+
+    async def walk(
+        self, after: tuple[str, str], *, limit: int, select: Sequence[str]
+    ) -> list[tuple[str, Row]]:
+        self.reads += 1
+        await self._reach()
+        found = [
+            (partition, replace(row, values={n: v for n, v in row.values.items() if n in select}))
+            for partition in sorted(self.partitions)
+            for row in self.rows(partition)
+            if (partition, row.row_key) > after
+        ]
+        return found[:limit]
 
     async def write(self, partition: str, changes: Sequence[Change]) -> str:
         if self._before_writes:
@@ -232,6 +246,8 @@ class FakeQueues:
     def __init__(self) -> None:
         self.wake_ups: list[SentWakeUp] = []
         self.rejected: list[tuple[str, bytes]] = []
+        self.notices: list[tuple[Notice, float]] = []
+        self.replies: list[tuple[str, bytes]] = []
         self.available = True
         self.closed = False
 
@@ -242,6 +258,14 @@ class FakeQueues:
     async def reject(self, queue: str, body: bytes) -> None:
         self._reach()
         self.rejected.append((queue, body))
+
+    async def notify(self, notice: Notice, delay_seconds: float = 0) -> None:
+        self._reach()
+        self.notices.append((notice, delay_seconds))
+
+    async def reply(self, queue: str, body: bytes) -> None:
+        self._reach()
+        self.replies.append((queue, body))
 
     async def aclose(self) -> None:
         self.closed = True

@@ -16,6 +16,8 @@ from shared.config import (
     IdentitySettings,
     JobSettings,
     MLConfig,
+    OutletSettings,
+    RetentionSettings,
     Settings,
     SettingsError,
     StorageSettings,
@@ -27,6 +29,8 @@ GROUPS: list[type[Settings]] = [
     AccessSettings,
     StorageSettings,
     JobSettings,
+    OutletSettings,
+    RetentionSettings,
     MLConfig,
 ]
 SECRET = "s3cr3t-value"

@@ -36,6 +36,8 @@ FOUNDRY_PROBLEMS = {
 }
 
 STATE_PROBLEMS: list[tuple[state.StateError, int, str]] = [
+    (state.KeyInUseError(2.0), 409, "idempotency_in_progress"),
+    (state.KeyMismatchError(), 422, "idempotency_mismatch"),
     (state.LaneBusyError(4.2), 409, "thread_busy"),
     (state.LeaseLostError("taken over"), 409, "lease_lost"),
     (state.JobEndedError("failed"), 409, "job_ended"),

@@ -76,7 +76,7 @@ def service() -> StubQueueService:
 
 @pytest.fixture
 def queues(service: StubQueueService) -> AzureQueues:
-    return AzureQueues(cast("QueueServiceClient", service), "lanes")
+    return AzureQueues(cast("QueueServiceClient", service), "lanes", "deliveries")
 
 
 async def test_a_wake_up_is_put_in_base64_with_its_delay(
