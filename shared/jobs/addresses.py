@@ -7,6 +7,7 @@ leads into the app's own network.
 
 from __future__ import annotations
 
+import errno
 import socket
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from typing import Any
@@ -26,7 +27,7 @@ class ForbiddenAddressError(OSError):
     """A callback would have gone to an address that is not on the public internet."""
 
     def __init__(self, address: str) -> None:
-        super().__init__(f"{address} is not an address of the public internet")
+        super().__init__(errno.EACCES, f"{address} is not an address of the public internet")
 
 
 def is_public(address: str) -> bool:

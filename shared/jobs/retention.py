@@ -52,18 +52,28 @@ READ = (
 class Retention:
     """Deletes what is old."""
 
-    def __init__(self, table: Table, clock: Clock, settings: RetentionSettings) -> None:
+    def __init__(
+        self,
+        table: Table,
+        clock: Clock,
+        settings: RetentionSettings,
+        *,
+        page_rows: int = PAGE_ROWS,
+        max_pages: int = MAX_PAGES,
+    ) -> None:
         self._table = table
         self._clock = clock
         self._settings = settings
+        self._page_rows = page_rows
+        self._max_pages = max_pages
 
     async def run(self) -> int:
         """Go on where the last run stopped; returns how many rows were deleted."""
         position, deleted = await self._position(), 0
-        for _ in range(MAX_PAGES):
-            page = await self._table.walk(position, limit=PAGE_ROWS, select=READ)
+        for _ in range(self._max_pages):
+            page = await self._table.walk(position, limit=self._page_rows, select=READ)
             deleted += await self._delete(page)
-            if len(page) < PAGE_ROWS:
+            if len(page) < self._page_rows:
                 position = START
                 break
             partition, row = page[-1]
