@@ -1,0 +1,112 @@
+"""Threads that end by themselves."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from shared.jobs.queue import WakeUp
+from shared.jobs.removal import BUSY_SECONDS, REFUSED_SECONDS
+from shared.services import Services
+from shared.state.errors import RowMissingError, StorageUnavailableError
+from tests.unit.api.calling import caller
+from tests.unit.conftest import App
+
+KEY_OWNER = "key"
+HOUR = 3_600
+
+
+def markers(app: App) -> int:
+    partitions = [name for name in app.table.partitions if name.startswith("$expiries")]
+    return sum(len(app.table.rows(partition)) for partition in partitions)
+
+
+async def start(services: Services, expires_in: int | None = HOUR) -> str:
+    async with caller(services) as api:
+        body = {"expires_in": expires_in} if expires_in else {}
+        return (await api.post("threads", json=body)).json()["thread_id"]
+
+
+async def test_a_thread_goes_when_its_time_is_over_here_and_in_foundry(
+    project: tuple[App, Services],
+) -> None:
+    app, services = project
+    expiring, lasting = await start(services), await start(services, None)
+    app.clock.advance(HOUR - 1)
+    assert await services.removal.expire() == 0
+    app.clock.advance(2)
+    assert await services.removal.expire() == 1
+    assert len(app.table.rows(KEY_OWNER, "thread:")) == 1
+    assert len(app.foundry.conversations) == 1
+    assert (await services.threads.get(KEY_OWNER, lasting)).thread_id == lasting
+    with pytest.raises(RowMissingError):
+        await services.threads.get(KEY_OWNER, expiring)
+    assert markers(app) == 0
+
+
+async def test_looking_for_expired_threads_reads_none_that_live(app: App) -> None:
+    services = app.services()
+    for _ in range(50):
+        await start(services)
+    app.table.reset_counts()
+    assert await services.removal.expire() == 0
+    assert app.table.transactions == 16
+
+
+@pytest.mark.parametrize("dies_at", range(1, 4))
+async def test_a_death_half_way_leaves_nothing_behind(
+    project: tuple[App, Services], dies_at: int
+) -> None:
+    """Writes of one removal: hide, delete, forget the marker."""
+    app, services = project
+    await start(services)
+    app.clock.advance(HOUR + 1)
+    for _ in range(dies_at - 1):
+        app.table.before_next_write(_let_through)
+    app.table.fail_next_write()
+    with pytest.raises(StorageUnavailableError):
+        await services.removal.expire()
+    await app.services().removal.expire()
+    assert app.table.rows(KEY_OWNER, "thread:") == []
+    assert app.foundry.conversations == {}
+    assert markers(app) == 0
+
+
+async def _let_through() -> None:
+    """Do nothing before a write."""
+
+
+async def test_jobs_that_wait_for_a_thread_are_run_first(app: App, services: Services) -> None:
+    thread_id = await start(services)
+    async with caller(services) as api:
+        job = (await api.post("jobs", json={"message": "Hi", "thread_id": thread_id})).json()
+    app.clock.advance(HOUR + 1)
+    assert await services.removal.expire() == 0
+    assert markers(app) == 1
+    await services.runner.drain(WakeUp(KEY_OWNER, thread_id))
+    assert (await services.jobs.get(KEY_OWNER, job["job_id"])).status == "succeeded"
+    app.clock.advance(BUSY_SECONDS + 1)
+    assert await services.removal.expire() == 1
+    assert markers(app) == 0
+
+
+async def test_a_thread_that_foundry_keeps_is_tried_again_later(
+    project: tuple[App, Services],
+) -> None:
+    app, services = project
+    await start(services)
+    app.clock.advance(HOUR + 1)
+    app.foundry.then(httpx.Response(403, json={"error": {"message": "no"}}), "/conv_1")
+    assert await services.removal.expire() == 0
+    assert await services.removal.expire() == 0
+    app.clock.advance(REFUSED_SECONDS + 1)
+    assert await services.removal.expire() == 1
+    assert app.foundry.conversations == {}
+
+
+async def test_a_thread_that_its_owner_deleted_is_forgotten(app: App, services: Services) -> None:
+    thread_id = await start(services)
+    await services.removal.remove(KEY_OWNER, thread_id)
+    app.clock.advance(HOUR + 1)
+    assert await services.removal.expire() == 0
+    assert markers(app) == 0
