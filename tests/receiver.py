@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from tests.integration.waiting import eventually
@@ -25,6 +25,7 @@ class Receiver:
 
     port: int = 0
     connections: int = 0
+    open: int = 0
     received: list[Received] = field(default_factory=list[Received])
     answers: list[str] = field(default_factory=list[str])
     """Status line and headers of the next answers, such as ``500 Oops``; used in order."""
@@ -42,12 +43,16 @@ class Receiver:
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        self.open += 1
         try:
             await self._answer(reader, writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass  # the caller has hung up
         finally:
             writer.close()
+            with suppress(ConnectionError):
+                await writer.wait_closed()
+            self.open -= 1
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -74,3 +79,4 @@ async def receiver() -> AsyncGenerator[Receiver]:
         made.port = server.sockets[0].getsockname()[1]
         yield made
         made.gate.set()
+        await eventually(lambda: made.open == 0)
