@@ -328,11 +328,6 @@ class StorageSettings(Settings):
     )
     """Table of the audit trail."""
 
-    audit_retention_days: Annotated[int, Env("AUDIT_RETENTION_DAYS", "365")] = Field(
-        default=365, ge=1, le=3650
-    )
-    """Days after which audit records are removed."""
-
     record_content: Annotated[bool, Env("RECORD_CONTENT", "true")] = True
     """Keep the text of questions and answers in turn rows. Off: only figures and ids are kept."""
 
@@ -414,6 +409,9 @@ class RetentionSettings(Settings):
     delivery_days: Annotated[int, Env("RETAIN_DELIVERIES_DAYS", "7")] = Field(default=7, ge=0)
     """Days that the record of a callback or reply is kept after its job has ended; 0 keeps it for
     good."""
+
+    audit_days: Annotated[int, Env("RETAIN_AUDIT_DAYS", "365")] = Field(default=365, ge=0, le=3650)
+    """Days that audit records are kept; 0 keeps them for good."""
 
 
 def names_in(text: str) -> list[str]:

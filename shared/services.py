@@ -197,10 +197,8 @@ class Services:
     async def delete_old_records(self) -> None:
         """Delete what has been kept for long enough."""
         await self.retention.run()
-        days = timedelta(days=self.settings.storage.audit_retention_days)
-        removed = await self.audit_reader.remove_before((self.clock() - days).date())
-        if removed:
-            log.info("Deleted %d audit records older than %d days", removed, days.days)
+        if days := self.settings.retention.audit_days:
+            await self.audit_reader.remove_before((self.clock() - timedelta(days=days)).date())
 
 
 def _foundry_identity(settings: AppSettings) -> str | None:

@@ -50,6 +50,7 @@ param workspaceId string
 var queueFunctions = [
   'receive_job'
   'run_lane'
+  'tell_end'
 ]
 var wantedReady = concat([
   {

@@ -84,7 +84,8 @@ class Inlet:
             job = QueuedJob.model_validate_json(message.body)
             owner = queue_owner(job.owner, self._access)
             caller = Caller("queue", self._queue, "queue", message.message_id)
-            await self._submission.submit(owner, job, job.job_id or message.job_id, caller)
+            job_id = job.job_id or message.job_id
+            await self._submission.submit(owner, job, job_id, caller=caller)
         except ValidationError as error:
             reasons = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             await self._reject(message, "; ".join(reasons))

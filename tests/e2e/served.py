@@ -44,6 +44,7 @@ class Deployment:
     audit: str = field(default_factory=lambda: _unique("audit"))
     inlet: str = field(default_factory=lambda: _unique("jobs-"))
     lanes: str = field(default_factory=lambda: _unique("lanes-"))
+    deliveries: str = field(default_factory=lambda: _unique("deliveries-"))
 
     def environment(self, **overrides: str) -> dict[str, str]:
         """What the app is told."""
@@ -54,6 +55,7 @@ class Deployment:
             "AUDIT_TABLE_NAME": self.audit,
             "JOBS_QUEUE_NAME": self.inlet,
             "LANES_QUEUE_NAME": self.lanes,
+            "DELIVERIES_QUEUE_NAME": self.deliveries,
             "FOUNDRY_AGENT_SERVICE_ENDPOINT": self.foundry.project_endpoint,
             "FOUNDRY_AGENT_SERVICE_API_KEY": "",
             "FOUNDRY_AGENT_ID": "",

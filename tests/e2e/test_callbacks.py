@@ -35,7 +35,6 @@ def telling(
         "CALLBACK_HOSTS": "localhost",
         "CALLBACK_TIMEOUT": "2",
         "REPLY_QUEUES": REPLIES,
-        "DELIVERIES_QUEUE_NAME": f"deliveries-{uuid.uuid4().hex[:12]}",
         "TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1": "true",
     }
     with own.serve(tmp_path_factory.mktemp("telling"), **settings) as host:
@@ -161,7 +160,6 @@ async def test_the_end_is_still_to_be_told_when_the_process_was_killed(
     settings = {
         "CALLBACK_SECRET": SECRET,
         "TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1": "true",
-        "DELIVERIES_QUEUE_NAME": f"deliveries-{uuid.uuid4().hex[:12]}",
     }
     with own.serve(tmp_path, **settings) as host:
         async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:

@@ -96,7 +96,7 @@ class Laboratory:
     async def until_worked(self, mark: JsonObject) -> None:
         """Wait until the emulator has finished what hung."""
         async with asyncio.timeout(WAIT_SECONDS):
-            while await self._hangs(mark):  # noqa: ASYNC110 - another process
+            while await self._hangs(mark):
                 await asyncio.sleep(0.1)
 
     async def _hangs(self, mark: JsonObject) -> bool:

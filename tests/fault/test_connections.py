@@ -128,7 +128,7 @@ async def test_a_caller_who_is_cancelled_leaves_no_connection(lab: Laboratory) -
         service = client_of(url)
         turn = asyncio.create_task(service.respond(TurnRequest("hi")))
         async with asyncio.timeout(5):
-            while not relay.open:  # noqa: ASYNC110 - the client opens it when it likes
+            while not relay.open:
                 await asyncio.sleep(0.01)
         turn.cancel()
         with pytest.raises(asyncio.CancelledError):

@@ -86,6 +86,7 @@ NOT_IN_AZURE = {
     "FOUNDRY_AGENT_BLUEPRINT_CLIENT_SECRET": "the managed identity speaks for the blueprint",
     "FOUNDRY_AGENT_SERVICE_API_KEY": "a key; the app signs in instead",
     "IDENTITY_ENDPOINT": "the platform sets it",
+    "TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1": "for tests only",
     "WEBSITE_AUTH_ENABLED": "the platform sets it",
 }
 """Settings of the settings class that a deployment leaves out, and why."""

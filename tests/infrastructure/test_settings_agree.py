@@ -28,6 +28,9 @@ from .triggers import read_triggers
 HEARTBEAT = timedelta(minutes=5)
 """The alert looks at 15 minutes, so a timer that may be its heartbeat runs at least this often."""
 
+QUEUES_OF_OTHERS = {"REPLY_QUEUES"}
+"""Settings that name queues which those who read them make."""
+
 PARAMETERS = "infra/main.parameters.json, under parameters.settings"
 
 
@@ -117,7 +120,7 @@ def test_host_json_is_overridden_nowhere(project: Project) -> None:
 
 async def test_the_app_encodes_messages_as_host_json_says(azurite: Azurite) -> None:
     async with QueueServiceClient.from_connection_string(azurite.connection_string) as service:
-        await AzureQueues(service, "encoded-lanes").wake("an-owner", "a-lane")
+        await AzureQueues(service, "encoded-lanes", "encoded-deliveries").wake("an-owner", "a-lane")
         (message,) = await service.get_queue_client("encoded-lanes").peek_messages()
     assert WakeUp.parse(base64.b64decode(message.content)) == WakeUp("an-owner", "a-lane")
     queues = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]
@@ -127,7 +130,7 @@ async def test_the_app_encodes_messages_as_host_json_says(azurite: Azurite) -> N
 def test_settings_that_name_queues_and_tables_are_recognised() -> None:
     """The template makes a queue or table of each setting by the end of its name."""
     for name, (_, default) in _fields().items():
-        if "QUEUE" in name.upper() and "URI" not in name.upper():
+        if "QUEUE" in name.upper() and "URI" not in name.upper() and name not in QUEUES_OF_OTHERS:
             assert name.endswith("_QUEUE_NAME"), f"{name}: call it ..._QUEUE_NAME"
         if "TABLE" in name.upper() and "URI" not in name.upper():
             assert name.endswith("_TABLE_NAME"), f"{name}: call it ..._TABLE_NAME"

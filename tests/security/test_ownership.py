@@ -88,7 +88,11 @@ OTHER_TRIGGERS = {
     ("queueTrigger", "run_lane"): "test_a_wake_up_for_somebody_elses_lane_does_nothing",
     ("queueTrigger", "fail_lane"): "test_a_wake_up_for_somebody_elses_lane_does_nothing",
     ("timerTrigger", "sweep_lanes"): "takes nothing from outside",
-    ("timerTrigger", "remove_old_audit_records"): "takes nothing from outside",
+    ("queueTrigger", "tell_end"): "test_a_notice_of_somebody_elses_job_tells_nothing",
+    ("queueTrigger", "give_up_telling"): "test_a_notice_of_somebody_elses_job_tells_nothing",
+    ("timerTrigger", "sweep_deliveries"): "takes nothing from outside",
+    ("timerTrigger", "expire_threads"): "takes nothing from outside",
+    ("timerTrigger", "delete_old_records"): "takes nothing from outside",
 }
 
 _DESCRIBE = """
@@ -404,6 +408,19 @@ async def test_a_wake_up_for_somebody_elses_lane_does_nothing(apps: Apps, suffix
     await eventually(is_done)
     prefix = f"turn:{apps.thread_id}"
     assert await apps.deployment.rows(stranger, kind=prefix) == []
+
+
+@pytest.mark.parametrize("suffix", ["", POISON_SUFFIX])
+async def test_a_notice_of_somebody_elses_job_tells_nothing(apps: Apps, suffix: str) -> None:
+    stranger, queues = f"{TENANT}:{OTHER}", apps.deployment
+    async with existing_queue(apps, queues.deliveries + suffix) as deliveries:
+        await deliveries.send_message(json.dumps({"owner": stranger, "job_id": apps.job_id}))
+
+    async def is_done() -> bool:
+        return not any([await queues.depth(queues.deliveries + each) for each in (suffix, "")])
+
+    await eventually(is_done)
+    assert await apps.deployment.rows(stranger, kind="out") == []
 
 
 async def test_after_all_of_this_the_owners_thread_is_as_it_was(apps: Apps) -> None:

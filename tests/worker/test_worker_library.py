@@ -10,7 +10,7 @@ from tests.e2e.served import Deployment
 
 from .interpreter import VERSION, find_python, run, with_requirements
 
-INLET, LANES = "worker-jobs", "worker-lanes"
+INLET, LANES, DELIVERIES = "worker-jobs", "worker-lanes", "worker-deliveries"
 FUNCTIONS = {
     "send_message": "POST messages",
     "create_thread": "POST threads",
@@ -32,7 +32,11 @@ FUNCTIONS = {
     "run_lane": f"queue {LANES}",
     "fail_lane": f"queue {LANES}-poison",
     "sweep_lanes": "timer 0 * * * * *",
-    "remove_old_audit_records": "timer 0 30 3 * * *",
+    "tell_end": f"queue {DELIVERIES}",
+    "give_up_telling": f"queue {DELIVERIES}-poison",
+    "sweep_deliveries": "timer 20 */5 * * * *",
+    "expire_threads": "timer 20 */5 * * * *",
+    "delete_old_records": "timer 40 15 * * * *",
 }
 
 pytestmark = pytest.mark.timeout(400)  # the first run installs the packages
@@ -44,7 +48,8 @@ def report(azurite: Azurite, foundry: FoundryEmulator) -> Any:
     python = find_python()
     if python is None:
         pytest.skip(f"there is no Python {VERSION} on PATH or among pyenv's versions")
-    deployment = Deployment(azurite.connection_string, foundry, inlet=INLET, lanes=LANES)
+    queues = {"inlet": INLET, "lanes": LANES, "deliveries": DELIVERIES}
+    deployment = Deployment(azurite.connection_string, foundry, **queues)
     environment = {"PATH": "", **deployment.environment()}
     driver = (with_requirements(python), "-m", "tests.worker.driver", ROOT)
     done = run(*driver, environment=environment)

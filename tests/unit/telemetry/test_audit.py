@@ -297,10 +297,10 @@ async def test_the_app_keeps_records_for_as_long_as_the_setting_says(
     app: App, services: Services
 ) -> None:
     now = app.clock()
-    days = app.settings.storage.audit_retention_days
+    days = app.settings.retention.audit_days
     await services.audit.append(record(now - timedelta(days=days)))
     await services.audit.append(record(now - timedelta(days=days + 1)))
-    await services.remove_old_audit_records()
+    await services.delete_old_records()
     kept = [partition for partition in app.audit_table.partitions if rows_in(app, partition)]
     assert [partition for partition in kept if partition != DAYS_PARTITION] == [
         f"{partition_key(OWNER)}!{(now - timedelta(days=days)).date()}"
