@@ -26,7 +26,7 @@ from .foundry.events import TurnCompleted, TurnEvent
 from .foundry.models import Backing, TurnRequest, TurnResult
 from .foundry.service import FoundryService
 from .problems import INTERNAL_ERROR
-from .state.errors import RowMissingError, StorageUnavailableError
+from .state.errors import RowMissingError, StateError, StorageUnavailableError
 from .state.idempotency import Claim
 from .state.keeper import LeaseKeeper
 from .state.keys import Kind, identifier, is_id, new_id, newest_first, partition_key
@@ -249,6 +249,8 @@ class Turns:
         except FoundryError as error:
             log.warning("Turn %s failed: %s (%s)", opened.turn_id, error.code, error.request_id)
             outcome = error
+        except StateError:  # nothing can be recorded; the turn is taken up again when the lease ends
+            raise
         except Exception:  # the border of a turn: it must be recorded and its lease ended
             log.exception("Turn %s failed for a reason nobody foresaw", opened.turn_id)
             outcome = FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)

@@ -1,0 +1,123 @@
+"""A death or an outage at every single step of a job's way, and nothing is lost or repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import pytest
+
+from shared.config import IdentitySettings
+
+from .fuse import Fuse, Moment
+from .world import PROJECT, RESOURCE, World, running_world
+
+Story = Callable[[World], Awaitable[None]]
+
+
+async def one_message(world: World) -> None:
+    await world.submit("one", thread_id=await world.add_thread())
+
+
+async def a_batch(world: World) -> None:
+    await world.submit("one", "two", "three")
+
+
+async def without_a_thread(world: World) -> None:
+    await world.submit("alone")
+
+
+async def two_jobs_in_a_row(world: World) -> None:
+    thread_id = await world.add_thread()
+    await world.submit("one", thread_id=thread_id)
+    await world.submit("two", "three", thread_id=thread_id)
+
+
+async def a_failure_in_between(world: World) -> None:
+    thread_id = await world.add_thread()
+    await world.submit("one", thread_id=thread_id)
+    await world.submit("[[content_filter]]", thread_id=thread_id)
+    await world.submit("two", thread_id=thread_id)
+
+
+async def a_caller_between_jobs(world: World) -> None:
+    thread_id = await world.add_thread()
+    await world.say(thread_id, "one")
+    await world.submit("two", thread_id=thread_id)
+    await world.settle()
+    await world.say(thread_id, "three")
+
+
+async def a_cancelled_job(world: World) -> None:
+    thread_id = await world.add_thread()
+    await world.submit("one", thread_id=thread_id)
+    cancelled = await world.submit("never", thread_id=thread_id)
+    await world.submit("two", thread_id=thread_id)
+    await world.cancel(cancelled)
+
+
+STORIES: dict[str, tuple[Story, list[str], list[str]]] = {
+    "one message": (one_message, ["one"], ["succeeded"]),
+    "a batch": (a_batch, ["one", "two", "three"], ["succeeded"]),
+    "without a thread": (without_a_thread, [], ["succeeded"]),
+    "two jobs": (two_jobs_in_a_row, ["one", "two", "three"], ["succeeded"] * 2),
+    "a failure": (a_failure_in_between, ["one", "two"], ["succeeded", "failed", "succeeded"]),
+    "a caller": (a_caller_between_jobs, ["one", "two", "three"], ["succeeded"]),
+    "cancelled": (a_cancelled_job, ["one", "two"], ["succeeded", "cancelled", "succeeded"]),
+}
+"""What happens, what the conversation must hold in the end, and how the jobs must have ended."""
+
+
+@dataclass(frozen=True)
+class Disaster:
+    """What goes wrong, and where Foundry is."""
+
+    moment: Moment
+    outage: bool
+    endpoint: str
+
+
+DISASTERS = {
+    "death before": Disaster(Moment.BEFORE, False, PROJECT),
+    "death half-way": Disaster(Moment.HALF_WAY, False, PROJECT),
+    "death after": Disaster(Moment.AFTER, False, PROJECT),
+    "outage before": Disaster(Moment.BEFORE, True, PROJECT),
+    "outage after": Disaster(Moment.AFTER, True, PROJECT),
+    "death before, in a chain": Disaster(Moment.BEFORE, False, RESOURCE),
+    "death after, in a chain": Disaster(Moment.AFTER, False, RESOURCE),
+}
+
+
+@pytest.mark.parametrize("disaster", DISASTERS.values(), ids=DISASTERS.keys())
+@pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
+async def test_at_every_step(
+    identity: IdentitySettings,
+    story: tuple[Story, list[str], list[str]],
+    disaster: Disaster,
+) -> None:
+    tell, said, ended = story
+    step = 0
+    struck = True
+    while struck:
+        step += 1
+        fuse = Fuse(step, disaster.moment, disaster.outage)
+        async with running_world(identity, fuse, disaster.endpoint) as world:
+            await tell(world)
+            await world.settle()
+            struck = fuse.blown
+            check(world, said, ended, f"step {step}: {fuse.calls[-1]}")
+            await world.deliver_what_was_hidden()
+            check(world, said, ended, f"step {step}, delivered again: {fuse.calls[-1]}")
+    assert step > 5
+
+
+def check(world: World, said: list[str], ended: list[str], where: str) -> None:
+    """The five zeros."""
+    jobs = sorted(world.job_rows(), key=lambda row: row["sequence"])
+    assert [job["status"] for job in jobs] == ended, where
+    assert world.boxes() == 0, where
+    for thread_id in world.threads():
+        assert world.said(thread_id) == said, where
+        assert world.answered(thread_id) == said, where
+    if world.endpoint == PROJECT:
+        assert list(world.said_anywhere().values()) == [1] * len(said), where

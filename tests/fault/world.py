@@ -1,0 +1,311 @@
+"""Everything outside the app in one process: storage, queues, time and Foundry's emulator.
+
+The world stays while processes of the app come and go on it. Its queues deliver as the Functions
+host does: a message whose worker died shows again after ten minutes, and one that failed five
+times goes to the poison queue.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import httpx
+
+from local.foundry.app import create_app
+from local.foundry.settings import EmulatorSettings
+from local.foundry.store import Store
+from local.model.scripted import ScriptedModel
+from shared.config import AppSettings, FoundryAgentServiceConfig, IdentitySettings
+from shared.contract import SubmitJob
+from shared.foundry.errors import FoundryError
+from shared.foundry.models import TurnRequest
+from shared.foundry.service import FoundryService
+from shared.jobs.queue import WakeUp
+from shared.services import Services
+from shared.state.errors import LaneBusyError, LeaseLostError, StorageUnavailableError
+from shared.state.jobs import Job
+from shared.state.keys import Kind, is_id, new_id, newest_first
+from shared.state.lanes import LEASE_SECONDS, Lanes
+from shared.state.threads import Thread, Threads
+from shared.turns import TurnCommand
+from tests.fakes import FakeClock, FakeTable
+
+from .fuse import Fuse, FusedQueues, FusedTable, FusedTransport, SimulatedCrash
+
+OWNER = "tenant:principal"
+PROJECT = "https://emulator.services.ai.azure.com/api/projects/local"
+RESOURCE = "https://emulator.services.ai.azure.com/openai/v1"
+
+HIDDEN_SECONDS = 600
+"""How long a message stays hidden whose worker died."""
+
+VISIBILITY_SECONDS = 30
+MAX_SWEEPS = 3
+"""Whatever happened once, so many sweeps must find it."""
+
+MAX_DEQUEUE_COUNT = 5
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Delivery:
+    """A wake-up on its queue."""
+
+    body: bytes
+    visible_at: datetime
+    dequeue_count: int = 0
+
+
+@dataclass
+class MemoryQueues:
+    """The lanes queue and the poison queues."""
+
+    clock: FakeClock
+    waiting: list[Delivery] = field(default_factory=list[Delivery])
+    poisoned: list[bytes] = field(default_factory=list[bytes])
+    rejected: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    poisoned_in_all: int = 0
+
+    async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
+        visible_at = self.clock() + timedelta(seconds=delay_seconds)
+        self.waiting.append(Delivery(WakeUp(owner, lane).to_body(), visible_at))
+
+    async def reject(self, queue: str, body: bytes) -> None:
+        self.rejected.append((queue, body))
+
+    async def aclose(self) -> None:
+        return
+
+    def take(self) -> Delivery | None:
+        """The next message, hidden from now on; time passes until it is visible."""
+        if not self.waiting:
+            return None
+        delivery = min(self.waiting, key=lambda waiting: waiting.visible_at)
+        wait = (delivery.visible_at - self.clock()).total_seconds()
+        self.clock.advance(max(wait, 0))
+        delivery.visible_at = self.clock() + timedelta(seconds=HIDDEN_SECONDS)
+        delivery.dequeue_count += 1
+        return delivery
+
+    def refuse(self, delivery: Delivery) -> None:
+        """The function raised: the message comes again, or goes to poison."""
+        if delivery.dequeue_count < MAX_DEQUEUE_COUNT:
+            delivery.visible_at = self.clock() + timedelta(seconds=VISIBILITY_SECONDS)
+            return
+        self.waiting.remove(delivery)
+        self.poisoned.append(delivery.body)
+        self.poisoned_in_all += 1
+
+
+@dataclass
+class World:
+    """State that outlives processes, and what an outside observer can see of it."""
+
+    emulator: httpx.AsyncBaseTransport
+    store: Store
+    identity: IdentitySettings
+    fuse: Fuse
+    endpoint: str
+    clock: FakeClock = field(default_factory=FakeClock)
+    table: FakeTable = field(default_factory=FakeTable)
+    settings: AppSettings = field(init=False)
+    queues: MemoryQueues = field(init=False)
+    services: Services = field(init=False)
+    _started: list[Services] = field(default_factory=list[Services])
+
+    def __post_init__(self) -> None:
+        key = "local-key" if self.endpoint == RESOURCE else ""
+        config = FoundryAgentServiceConfig(
+            endpoint_url=self.endpoint, api_key=key, max_retries=0
+        )
+        self.settings = AppSettings(foundry=config)
+        self.queues = MemoryQueues(self.clock)
+        self.start_process()
+
+    def start_process(self, fuse: Fuse | None = None) -> None:
+        """Begin anew with nothing remembered."""
+        fuse = fuse or self.fuse
+        http = FusedTransport(self.emulator, fuse)
+        self.services = Services.build(
+            self.settings,
+            table=FusedTable(self.table, fuse),
+            queues=FusedQueues(self.queues, fuse),
+            foundry=FoundryService(self.settings.foundry, self.identity, http=http),
+            clock=self.clock,
+        )
+        self._started.append(self.services)
+
+    async def surviving(self, act: Callable[[], Awaitable[_T]]) -> _T:
+        """Do something; should the process die of it, start another one and do it again."""
+        try:
+            return await act()
+        except SimulatedCrash:
+            self.start_process(Fuse())
+            self.clock.advance(LEASE_SECONDS + 1)
+            return await act()
+
+    async def add_thread(self) -> str:
+        """A thread that stands before the story begins."""
+        now, thread_id = self.clock(), new_id(Kind.THREAD)
+        threads = Threads(self.table, Lanes(self.table, self.clock), self.clock)
+        await threads.add(Thread(thread_id, OWNER, now, now))
+        return thread_id
+
+    async def submit(self, *messages: str, **fields: Any) -> str:
+        """Submit a job as a producer does that puts its message again until it is taken."""
+        job_id = new_id(Kind.JOB)
+        body = SubmitJob(messages=list(messages), **fields)
+
+        async def put() -> Job:
+            return await self.services.submission.submit(OWNER, body, job_id)
+
+        await self.surviving(lambda: _until_taken(put, self.clock))
+        return job_id
+
+    async def say(self, thread_id: str, message: str) -> None:
+        """Send a message as a caller does who tries again unless it was answered."""
+        command = TurnCommand(OWNER, TurnRequest(message), 60, thread_id)
+
+        async def send() -> None:
+            if message not in self.answered(thread_id):
+                await self.services.turns.run(command)
+
+        await self.surviving(lambda: _until_taken(send, self.clock))
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel a job as a caller does who asks again unless it was answered."""
+
+        async def ask() -> None:
+            await self.services.jobs.cancel(OWNER, job_id)
+
+        await self.surviving(lambda: _until_taken(ask, self.clock))
+
+    async def work(self) -> None:
+        """Deliver messages until none is left that a living worker could take."""
+        while delivery := self._next_delivery():
+            try:
+                await self.services.runner.receive(delivery.body)
+            except SimulatedCrash:
+                raise
+            except Exception:  # noqa: BLE001 - the host's border: the message comes again
+                self.queues.refuse(delivery)
+            else:
+                self.queues.waiting.remove(delivery)
+            await self._work_on_poison()
+
+    def _next_delivery(self) -> Delivery | None:
+        """The next message that is not hidden by a worker, dead or alive."""
+        hidden = self.clock() + timedelta(seconds=HIDDEN_SECONDS)
+        if all(waiting.visible_at >= hidden for waiting in self.queues.waiting):
+            return None
+        return self.queues.take()
+
+    async def _work_on_poison(self) -> None:
+        while self.queues.poisoned:
+            await self.services.runner.receive_poison(self.queues.poisoned[0])
+            del self.queues.poisoned[0]
+
+    async def settle(self) -> None:
+        """Let leases end, sweep and work until everything must be over."""
+        await self.surviving(self.work)
+        for _ in range(MAX_SWEEPS):
+            self.clock.advance(LEASE_SECONDS + 1)
+            await self.surviving(lambda: _until_taken(self.services.sweeper.sweep, self.clock))
+            await self.surviving(self.work)
+            if not self.boxes():
+                return
+
+    async def deliver_what_was_hidden(self) -> None:
+        """Ten minutes later, the messages of dead workers come again."""
+        self.clock.advance(HIDDEN_SECONDS + 1)
+        await self.work()
+
+    def job_rows(self) -> list[dict[str, Any]]:
+        """The rows of all jobs."""
+        return [dict(row.values) for row in self.table.rows(OWNER, "job:")]
+
+    def boxes(self) -> int:
+        """How many jobs wait."""
+        return len(self.table.rows(OWNER, "box:"))
+
+    def answered(self, thread_id: str) -> list[str]:
+        """The messages of a thread whose turns were recorded as answered, in order."""
+        rows = self.table.rows(OWNER, f"turn:{thread_id}:")
+        return [row.values["question"] for row in rows if row.values["status"] == "succeeded"]
+
+    def said(self, thread_id: str) -> list[str]:
+        """The user's messages as Foundry keeps them for a thread, in order."""
+        row = self.table.partitions[OWNER][newest_first(thread_id)]
+        if self.endpoint == PROJECT:
+            items = self.store.all("items", conversation_id=row.values["conversation_id"])
+            return [text for item in items if (text := _user_text(item["body"]))]
+        return self._said_in_chain(row.values.get("last_response_id"))
+
+    def _said_in_chain(self, response_id: str | None) -> list[str]:
+        said: list[str] = []
+        while response_id:
+            response = self.store.find("responses", id=response_id)
+            assert response is not None
+            said[:0] = [text for item in response["input"] if (text := _user_text(item))]
+            response_id = response["previous_response_id"]
+        return said
+
+    def said_anywhere(self) -> Counter[str]:
+        """How often each message stands in any conversation."""
+        items = self.store.all("items")
+        return Counter(text for item in items if (text := _user_text(item["body"])))
+
+    def threads(self) -> list[str]:
+        """The ids of all threads."""
+        lanes = (job.get("thread_id") for job in self.job_rows())
+        return sorted({lane for lane in lanes if lane and is_id(Kind.THREAD, lane)})
+
+    async def aclose(self) -> None:
+        """Close what every process had open."""
+        for services in self._started:
+            await services.foundry.aclose()
+
+
+def _user_text(item: dict[str, Any]) -> str | None:
+    if item.get("role") != "user":
+        return None
+    content = item["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+async def _until_taken(put: Callable[[], Awaitable[_T]], clock: FakeClock) -> _T:
+    """What any caller does: wait and try again while the service says it is not available."""
+    while True:
+        try:
+            return await put()
+        except LaneBusyError as busy:
+            clock.advance(busy.retry_after)
+        except (StorageUnavailableError, LeaseLostError, FoundryError):
+            clock.advance(LEASE_SECONDS + 1)
+
+
+@asynccontextmanager
+async def running_world(
+    identity: IdentitySettings, fuse: Fuse | None = None, endpoint: str = PROJECT
+) -> AsyncGenerator[World]:
+    """A world with an empty table and an emulator of its own."""
+    settings = EmulatorSettings(tokens=frozenset({"a-token"}))
+    app = create_app(settings, ScriptedModel())
+    async with app.router.lifespan_context(app):
+        world = World(
+            httpx.ASGITransport(app), app.state.service.store, identity, fuse or Fuse(), endpoint
+        )
+        yield world
+        await world.aclose()
+
+
+def problem_code(row: dict[str, Any]) -> str:
+    """The code of the problem that a job ended with."""
+    return json.loads(row["problem"])["code"]
