@@ -1,0 +1,68 @@
+"""Puts the planned jobs in: most as `POST /jobs` does it, some on the public queue."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import deque
+
+from azure.storage.queue import TextBase64EncodePolicy
+from azure.storage.queue.aio import QueueClient
+
+from shared.contract import SubmitJob
+from shared.services import Services
+
+from .plan import Lane, PlannedJob
+
+PRODUCERS = 8
+MOST_INLET_COPIES = 3
+
+
+class Producer:
+    """Submits every lane's jobs in their order, and all lanes' side by side."""
+
+    def __init__(self, services: Services, inlet: QueueClient, seed: int) -> None:
+        self._services = services
+        self._inlet = inlet
+        self._chance = random.Random(seed)  # noqa: S311 - not for secrets
+
+    @staticmethod
+    def inlet_client(connection_string: str, queue: str) -> QueueClient:
+        """A client of the public queue as producers have it."""
+        return QueueClient.from_connection_string(
+            connection_string, queue, message_encode_policy=TextBase64EncodePolicy()
+        )
+
+    async def produce(self, lanes: list[Lane]) -> None:
+        """Put in all jobs."""
+        for lane in lanes:
+            if lane.thread is not None:
+                await self._services.threads.add(lane.thread)
+        waiting = deque((lane, deque(lane.jobs)) for lane in lanes if lane.jobs)
+        await asyncio.gather(*(self._take_turns(waiting) for _ in range(PRODUCERS)))
+
+    async def _take_turns(self, waiting: deque[tuple[Lane, deque[PlannedJob]]]) -> None:
+        """One job of one lane, then one of the next; a lane is in one producer's hands at a time."""
+        while waiting:
+            lane, jobs = waiting.popleft()
+            await self._put(lane, jobs.popleft())
+            if jobs:
+                waiting.append((lane, jobs))
+
+    async def _put(self, lane: Lane, job: PlannedJob) -> None:
+        thread_id = lane.thread.thread_id if lane.thread else None
+        if not lane.by_inlet:
+            body = SubmitJob(messages=job.messages, thread_id=thread_id)
+            if lane.thread is None:
+                body = SubmitJob(message=job.messages[0])
+            await self._services.submission.submit(lane.owner, body, job.job_id)
+            return
+        message = {
+            "owner": lane.owner,
+            "job_id": job.job_id,
+            "thread_id": thread_id,
+            "messages": job.messages,
+        }
+        for _ in range(self._chance.randint(1, MOST_INLET_COPIES)):
+            await self._inlet.send_message(json.dumps(message))
