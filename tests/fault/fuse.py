@@ -52,9 +52,7 @@ class Fuse:
     def blown(self) -> bool:
         return 0 < self.number <= len(self.calls)
 
-    async def passing(
-        self, name: str, call: Callable[[], Awaitable[_T]], failure: Exception
-    ) -> _T:
+    async def passing(self, name: str, call: Callable[[], Awaitable[_T]], failure: Exception) -> _T:
         """Make a call, unless the process is dead; it fails with ``failure`` in an outage."""
         if self.blown and not self.outage:
             raise SimulatedCrash

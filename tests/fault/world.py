@@ -122,9 +122,7 @@ class World:
 
     def __post_init__(self) -> None:
         key = "local-key" if self.endpoint == RESOURCE else ""
-        config = FoundryAgentServiceConfig(
-            endpoint_url=self.endpoint, api_key=key, max_retries=0
-        )
+        config = FoundryAgentServiceConfig(endpoint_url=self.endpoint, api_key=key, max_retries=0)
         self.settings = AppSettings(foundry=config)
         self.queues = MemoryQueues(self.clock)
         self.start_process()

@@ -1,0 +1,167 @@
+"""Processes of the app that make their calls to the world outside only when told to.
+
+Between any two calls of one process, others may do theirs, time may pass, or the process may die.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import httpx
+
+from shared.config import AppSettings
+from shared.jobs.queue import Queues
+from shared.services import Services
+from shared.state.lanes import Clock
+from shared.state.table import Change, Row, Table
+
+from .fuse import SimulatedCrash
+from .mini_foundry import SignedInFoundry
+
+_T = TypeVar("_T")
+
+SETTLING_STEPS = 30
+"""Turns of the event loop after which a process has come to its next call."""
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What processes share."""
+
+    settings: AppSettings
+    table: Table
+    queues: Queues
+    foundry: httpx.AsyncBaseTransport
+    clock: Clock
+    may_send: Callable[[str], bool]
+    """Whether the holder of a lease may still send a message; see `Process.send`."""
+
+
+class Process:
+    """One process: its parts, its tasks, and the calls that they wait to make."""
+
+    def __init__(self, outside: Outside) -> None:
+        self._outside = outside
+        self._waiting: list[asyncio.Future[None]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._holders: dict[asyncio.Task[Any] | None, str] = {}
+        self._dead = False
+        self.services = Services.build(
+            outside.settings,
+            table=_StepwiseTable(self, outside.table),
+            queues=_StepwiseQueues(self, outside.queues),
+            foundry=SignedInFoundry(outside.settings.foundry, _StepwiseTransport(self)),
+            clock=outside.clock,
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has nothing to do."""
+        return all(task.done() for task in self._tasks)
+
+    def begin(self, work: Coroutine[Any, Any, Any]) -> None:
+        """Let it do something beside what it does already."""
+        self._tasks.append(asyncio.ensure_future(work))
+
+    async def step(self, choice: int = 0) -> None:
+        """Let it make one of the calls it waits to make."""
+        await self._settle()
+        if self._waiting:
+            self._waiting.pop(choice % len(self._waiting)).set_result(None)
+            await self._settle()
+
+    async def finish(self) -> None:
+        """Let it make all its calls."""
+        while not self.is_idle:
+            await self.step()
+
+    async def crash(self) -> None:
+        """Kill it."""
+        self._dead = True
+        while self._waiting:
+            self._waiting.pop().set_result(None)
+            await self._settle()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.services.foundry.aclose()
+
+    async def _settle(self) -> None:
+        for _ in range(SETTLING_STEPS):
+            await asyncio.sleep(0)
+
+    async def passing(self, call: Callable[[], Awaitable[_T]]) -> _T:
+        """Make a call when told to, unless dead by then."""
+        if not self._dead:
+            told = asyncio.get_running_loop().create_future()
+            self._waiting.append(told)
+            await told
+        if self._dead:
+            raise SimulatedCrash
+        return await call()
+
+    def note_lease(self, changes: Sequence[Change]) -> None:
+        """Remember for which lease the running task works."""
+        for change in changes:
+            if holder := change.values.get("lease_holder"):
+                self._holders[asyncio.current_task()] = str(holder)
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Make a call to Foundry.
+
+        No lease can stop a message that was held up on its way for longer than the lease lasts:
+        the one thing that is not promised. The message is lost here, with its process.
+        """
+        if request.url.path.endswith("/responses"):
+            holder = self._holders[asyncio.current_task()]
+            if not self._outside.may_send(holder):
+                self._dead = True
+                raise SimulatedCrash
+        return await self._outside.foundry.handle_async_request(request)
+
+
+@dataclass(frozen=True)
+class _StepwiseTable:
+    process: Process
+    table: Table
+
+    async def get(self, partition: str, row_key: str) -> Row | None:
+        return await self.process.passing(lambda: self.table.get(partition, row_key))
+
+    async def scan(
+        self, partition: str, after: str, before: str, *, limit: int, where: str = ""
+    ) -> list[Row]:
+        return await self.process.passing(
+            lambda: self.table.scan(partition, after, before, limit=limit, where=where)
+        )
+
+    async def write(self, partition: str, changes: Sequence[Change]) -> str:
+        self.process.note_lease(changes)
+        return await self.process.passing(lambda: self.table.write(partition, changes))
+
+    async def aclose(self) -> None:
+        await self.table.aclose()
+
+
+@dataclass(frozen=True)
+class _StepwiseQueues:
+    process: Process
+    queues: Queues
+
+    async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
+        await self.process.passing(lambda: self.queues.wake(owner, lane, delay_seconds))
+
+    async def reject(self, queue: str, body: bytes) -> None:
+        await self.process.passing(lambda: self.queues.reject(queue, body))
+
+    async def aclose(self) -> None:
+        await self.queues.aclose()
+
+
+@dataclass
+class _StepwiseTransport(httpx.AsyncBaseTransport):
+    process: Process = field(repr=False)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self.process.passing(lambda: self.process.send(request))
