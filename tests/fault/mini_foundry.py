@@ -45,6 +45,11 @@ class MiniFoundry(httpx.AsyncBaseTransport):
         self._responses: dict[str, JsonObject] = {}
         self._ids = count(1)
 
+    @property
+    def answers(self) -> int:
+        """How many messages were answered."""
+        return len(self._responses)
+
     def said(self, conversation_id: str) -> list[str]:
         """The user's messages of a conversation, in order."""
         items = self.conversations[conversation_id]

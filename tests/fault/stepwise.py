@@ -23,7 +23,7 @@ from .mini_foundry import SignedInFoundry
 
 _T = TypeVar("_T")
 
-SETTLING_STEPS = 30
+SETTLING_STEPS = 10
 """Turns of the event loop after which a process has come to its next call."""
 
 
@@ -48,7 +48,7 @@ class Process:
         self._waiting: list[asyncio.Future[None]] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._holders: dict[asyncio.Task[Any] | None, str] = {}
-        self._dead = False
+        self.is_dead = False
         self.services = Services.build(
             outside.settings,
             table=_StepwiseTable(self, outside.table),
@@ -73,14 +73,9 @@ class Process:
             self._waiting.pop(choice % len(self._waiting)).set_result(None)
             await self._settle()
 
-    async def finish(self) -> None:
-        """Let it make all its calls."""
-        while not self.is_idle:
-            await self.step()
-
     async def crash(self) -> None:
         """Kill it."""
-        self._dead = True
+        self.is_dead = True
         while self._waiting:
             self._waiting.pop().set_result(None)
             await self._settle()
@@ -93,11 +88,11 @@ class Process:
 
     async def passing(self, call: Callable[[], Awaitable[_T]]) -> _T:
         """Make a call when told to, unless dead by then."""
-        if not self._dead:
+        if not self.is_dead:
             told = asyncio.get_running_loop().create_future()
             self._waiting.append(told)
             await told
-        if self._dead:
+        if self.is_dead:
             raise SimulatedCrash
         return await call()
 
@@ -116,7 +111,7 @@ class Process:
         if request.url.path.endswith("/responses"):
             holder = self._holders[asyncio.current_task()]
             if not self._outside.may_send(holder):
-                self._dead = True
+                self.is_dead = True
                 raise SimulatedCrash
         return await self._outside.foundry.handle_async_request(request)
 

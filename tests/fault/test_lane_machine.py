@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -101,6 +100,11 @@ class LaneMachine(RuleBasedStateMachine):
             for row in self._table.rows(OWNER)
         )
 
+    def _step(self, process: int, choice: int = 0) -> None:
+        self._run(self._processes[process].step(choice))
+        if self._processes[process].is_dead:
+            self.crash(process)
+
     def _begin(self, process: int, work: Coroutine[Any, Any, Any]) -> None:
         async def begin() -> None:
             self._processes[process].begin(work)
@@ -142,11 +146,12 @@ class LaneMachine(RuleBasedStateMachine):
 
         self._begin(process, send())
 
-    @precondition(lambda self: self._visible())
     @rule(process=processes, choice=st.integers(0, 5))
     def deliver(self, process: int, choice: int) -> None:
         """A worker gets a wake-up; dies it, the message is not seen again."""
         visible = self._visible()
+        if not visible:
+            return
         delivery = visible[choice % len(visible)]
         self._queues.waiting.remove(delivery)
         runner = self._processes[process].services.runner
@@ -156,9 +161,10 @@ class LaneMachine(RuleBasedStateMachine):
         now: datetime = self._clock()
         return [waiting for waiting in self._queues.waiting if waiting.visible_at <= now]
 
-    @precondition(lambda self: self._accepted)
     @rule(process=processes, choice=st.integers(0, 20))
     def cancel(self, process: int, choice: int) -> None:
+        if not self._accepted:
+            return
         job_id = self._accepted[choice % len(self._accepted)]
         jobs = self._processes[process].services.jobs
 
@@ -174,10 +180,22 @@ class LaneMachine(RuleBasedStateMachine):
     def sweep(self, process: int) -> None:
         self._begin(process, self._processes[process].services.sweeper.sweep())
 
-    @rule(process=processes, choices=st.lists(st.integers(0, 7), min_size=1, max_size=12))
+    @rule(process=processes, choices=st.lists(st.integers(0, 7), min_size=1, max_size=8))
     def step(self, process: int, choices: list[int]) -> None:
         for choice in choices:
-            self._run(self._processes[process].step(choice))
+            self._step(process, choice)
+
+    @rule(process=processes)
+    def step_until_sent(self, process: int) -> None:
+        """Go on to where the message is in the conversation and nothing is committed yet."""
+        before = self._foundry.answers
+        while self._foundry.answers == before and not self._processes[process].is_idle:
+            self._step(process)
+
+    @rule(process=processes)
+    def finish(self, process: int) -> None:
+        while not self._processes[process].is_idle:
+            self._step(process)
 
     @rule(process=processes)
     def crash(self, process: int) -> None:
@@ -191,13 +209,13 @@ class LaneMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Once nobody dies any more, everything comes to its end."""
         try:
-            for process in self._processes:
-                self._run(process.finish())
+            for number in range(PROCESSES):
+                self.finish(number)
             for _ in range(SWEEPS):
                 self._work()
                 self._clock.advance(LEASE_SECONDS + 1)
                 self._begin(0, self._processes[0].services.sweeper.sweep())
-                self._run(self._processes[0].finish())
+                self.finish(0)
             self._work()
             self._check()
         finally:
@@ -210,7 +228,7 @@ class LaneMachine(RuleBasedStateMachine):
             self._queues.waiting.remove(delivery)
             runner = self._processes[0].services.runner
             self._begin(0, runner.drain(WakeUp.parse(delivery.body)))
-            self._run(self._processes[0].finish())
+            self.finish(0)
 
     def _check(self) -> None:
         rows = self._table.partitions[OWNER]
