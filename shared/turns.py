@@ -249,7 +249,7 @@ class Turns:
         except FoundryError as error:
             log.warning("Turn %s failed: %s (%s)", opened.turn_id, error.code, error.request_id)
             outcome = error
-        except StateError:  # nothing can be recorded; the turn is taken up again when the lease ends
+        except StateError:  # nothing can be recorded; whoever leases the lane next looks after it
             raise
         except Exception:  # the border of a turn: it must be recorded and its lease ended
             log.exception("Turn %s failed for a reason nobody foresaw", opened.turn_id)

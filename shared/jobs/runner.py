@@ -22,7 +22,7 @@ from ..state.errors import (
 )
 from ..state.jobs import Jobs, JobStatus
 from ..state.keys import Kind, new_id, newest_first
-from ..state.lanes import Clock, Lanes, has_waiting
+from ..state.lanes import UNSETTLED, Clock, Lanes, has_waiting, head_sequence
 from ..state.table import Change, Row
 from ..turns import Outcome, Turns
 from .queue import Notice, Queues, WakeUp
@@ -35,6 +35,14 @@ STORAGE_PAUSE_SECONDS = 30.0
 
 MAX_DELAY_SECONDS = 6 * 86_400.0
 """Queue Storage hides a message for 7 days at most."""
+
+
+class UnrunnableError(Exception):
+    """A step of a job fails in a way that nobody foresaw; the cause tells how."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__(f"Job {step.head.job_id} cannot be run.")
+        self.step = step
 
 
 class Runner:
@@ -69,13 +77,13 @@ class Runner:
             await self.drain(wake_up)
 
     async def receive_poison(self, body: bytes) -> None:
-        """Take a wake-up that failed too often: its job ends, and its lane moves on."""
+        """Take a wake-up that failed too often: the job that fails it ends, its lane moves on."""
         try:
             wake_up = WakeUp.parse(body)
         except ValueError:
             log.error("A message that is not a wake-up was thrown away: %r", body[:200])  # noqa: TRY400
         else:
-            await self.fail_head(wake_up)
+            await self._drain_past_failures(wake_up)
 
     async def drain(self, wake_up: WakeUp) -> None:
         """Run what waits in a lane, and see to it that the rest is run later.
@@ -85,6 +93,7 @@ class Runner:
 
         Raises:
             StorageUnavailableError: if not even a later try could be arranged.
+            UnrunnableError: if a job fails in a way that nobody foresaw; the queue tries again.
         """
         try:
             pause = await self._drain(wake_up)
@@ -116,6 +125,10 @@ class Runner:
                         await self._tell(step, ending)
             except RowChangedError:
                 self._lanes.forget(wake_up.owner, step.lane_row.row_key)
+            except (LaneBusyError, LeaseLostError, StorageUnavailableError):
+                raise
+            except Exception as error:  # the border of a job: whoever ends it must know which
+                raise UnrunnableError(step) from error
         return 0.0
 
     async def _next(self, wake_up: WakeUp, *, fresh: bool) -> Step | None:
@@ -138,6 +151,7 @@ class Runner:
 
     async def _run(self, step: Step) -> None:
         turn_id = new_id(Kind.TURN)
+        command = step.command(self._turn_seconds)
         lease = await self._lanes.take_seen(
             step.owner, step.lane_row, turn_id, step.starting(self._clock())
         )
@@ -149,9 +163,14 @@ class Runner:
             return committed
 
         try:
-            await self._turns.run_leased(step.command(self._turn_seconds), lease, also_commit)
+            await self._turns.run_leased(command, lease, also_commit)
         except FoundryError as error:
             log.warning("Job %s: an attempt failed: %s", step.head.job_id, error.code)
+        except (LeaseLostError, StorageUnavailableError):
+            raise
+        except Exception:  # a lease left behind would keep the queue from counting its tries
+            await self._lanes.release(lease, {UNSETTLED: True})
+            raise
         await self._tell(step, committed)
 
     async def _tell(self, step: Step, committed: Sequence[Change]) -> None:
@@ -163,16 +182,28 @@ class Runner:
         except StorageUnavailableError as error:
             log.warning("The end of job %s is told later: %s", step.head.job_id, error)
 
-    async def fail_head(self, wake_up: WakeUp) -> None:
-        """End the job at the head of a lane that failed too often to be tried again."""
-        while step := await self._next(wake_up, fresh=True):
-            ending = step.ending(JobStatus.FAILED, INTERNAL_ERROR, step.lane_row, self._clock())
+    async def _drain_past_failures(self, wake_up: WakeUp) -> None:
+        """Run what waits in a lane, and end each job that still fails as nobody foresaw.
+
+        The job that failed the wake-up may have ended since, or storage was away and no job is to
+        blame, so the lane is run once more; only a job that fails again is ended.
+        """
+        while True:
             try:
-                await self._lanes.write_seen(step.owner, step.lane_row, {}, ending)
+                return await self.drain(wake_up)
+            except UnrunnableError as error:
+                log.exception("Job %s is ended", error.step.head.job_id)
+                await self._fail(error.step)
+
+    async def _fail(self, step: Step) -> None:
+        """End the job of a step, unless somebody else has moved its lane on."""
+        key = step.lane_row.row_key
+        row = await self._lanes.read(step.owner, key, fresh=True)
+        if head_sequence(row) == head_sequence(step.lane_row):
+            ending = step.ending(JobStatus.FAILED, INTERNAL_ERROR, row, self._clock())
+            try:
+                await self._lanes.write_seen(step.owner, row, {}, ending)
             except RowChangedError:
-                self._lanes.forget(wake_up.owner, step.lane_row.row_key)
-                continue
-            log.error("Job %s failed for a reason nobody foresaw", step.head.job_id)
-            await self._tell(step, ending)
-            break
-        await self._queues.wake(wake_up.owner, wake_up.lane)
+                log.debug("Lane %s was changed in between and is looked at again", step.lane)
+            else:
+                await self._tell(step, ending)

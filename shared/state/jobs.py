@@ -7,6 +7,7 @@ its place in the lane, and goes when the job has ended.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -14,12 +15,14 @@ from enum import StrEnum
 from typing import Any
 
 from .documents import document_values, read_document
-from .errors import JobEndedError, RowChangedError, RowMissingError, StateError
+from .errors import JobEndedError, RowChangedError, RowMissingError
 from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
 from .lanes import Lanes, has_waiting, head_sequence
 from .markers import mark_delivery, mark_lane
 from .table import Action, Change, Row, Table, Value, equals
 from .threads import Thread
+
+log = logging.getLogger(__name__)
 
 _WORK = "work"
 """Name of the document in a box row."""
@@ -255,10 +258,7 @@ class Jobs:
         box = await self._table.get(partition_key(owner), box_key(lane, head_sequence(row)))
         if box is None:
             return None
-        work = read_document(box.values, _WORK)
-        if work is None:
-            raise StateError(f"The box row {box.row_key} holds no work.")
-        return WaitingJob(box.values["job_id"], box, work)
+        return WaitingJob(box.values["job_id"], box, _read_work(box))
 
     async def cancel(
         self, owner: str, job_id: str, also: Callable[[Job], Sequence[Change]] = lambda _: ()
@@ -288,6 +288,15 @@ class Jobs:
             except RowMissingError:  # it ended in between, and its box row is gone
                 continue
             return cancelled
+
+
+def _read_work(box: Row) -> dict[str, Any]:
+    """What a box row brings; nothing if it cannot be read, so that the job can be ended."""
+    try:
+        return read_document(box.values, _WORK) or {}
+    except ValueError:
+        log.exception("The work in %s cannot be read", box.row_key)
+        return {}
 
 
 def _rows(job: Job, document: Mapping[str, Value], sequence: int) -> list[Change]:

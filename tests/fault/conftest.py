@@ -1,4 +1,4 @@
-"""A laboratory on the emulator, and the managed identities that open its project."""
+"""A laboratory on the emulator, and the managed identity that opens its project."""
 
 from __future__ import annotations
 
@@ -9,11 +9,7 @@ import pytest
 
 from local.services import IDENTITY_HEADER, FoundryEmulator
 
-from tests.unit.conftest import identity, token_endpoint
-
 from .laboratory import Laboratory
-
-__all__ = ["identity", "token_endpoint"]
 
 
 @pytest.fixture(scope="session", autouse=True)

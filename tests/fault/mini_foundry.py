@@ -79,8 +79,8 @@ class MiniFoundry(httpx.AsyncBaseTransport):
     def _respond(self, body: JsonObject) -> JsonObject:
         response_id = f"resp_{next(self._ids)}"
         asked = [{**item, "id": f"msg_{next(self._ids)}"} for item in body["input"]]
-        text = {"type": "output_text", "text": "Yes.", "annotations": []}
-        answer = {
+        text: JsonObject = {"type": "output_text", "text": "Yes.", "annotations": []}
+        answer: JsonObject = {
             "type": "message",
             "role": "assistant",
             "id": f"msg_{next(self._ids)}",
@@ -89,7 +89,7 @@ class MiniFoundry(httpx.AsyncBaseTransport):
         }
         if conversation_id := body.get("conversation"):
             self.conversations[conversation_id] += [*asked, answer]
-        response = {
+        response: JsonObject = {
             "id": response_id,
             "status": "completed",
             "model": body["model"],

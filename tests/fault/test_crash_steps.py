@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared.config import IdentitySettings
-
 from .fuse import Fuse, Moment
 from .world import PROJECT, RESOURCE, World, running_world
 
@@ -91,7 +89,6 @@ DISASTERS = {
 @pytest.mark.parametrize("disaster", DISASTERS.values(), ids=DISASTERS.keys())
 @pytest.mark.parametrize("story", STORIES.values(), ids=STORIES.keys())
 async def test_at_every_step(
-    identity: IdentitySettings,
     story: tuple[Story, list[str], list[str]],
     disaster: Disaster,
 ) -> None:
@@ -101,7 +98,7 @@ async def test_at_every_step(
     while struck:
         step += 1
         fuse = Fuse(step, disaster.moment, disaster.outage)
-        async with running_world(identity, fuse, disaster.endpoint) as world:
+        async with running_world(fuse, disaster.endpoint) as world:
             await tell(world)
             await world.settle()
             struck = fuse.blown

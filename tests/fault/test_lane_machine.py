@@ -11,9 +11,10 @@ import os
 import random
 from collections.abc import Coroutine
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -40,14 +41,27 @@ from .world import OWNER, PROJECT, Delivery, MemoryQueues
 
 EXAMPLES = int(os.environ.get("LANE_MACHINE_EXAMPLES", "150"))
 SEED = int(os.environ.get("TORTURE_SEED") or random.randrange(2**32))  # noqa: S311
+SHRINK = bool(os.environ.get("LANE_MACHINE_SHRINK"))
+"""Look for a shorter story of a failure, which takes minutes."""
 
-PROCESSES = 3
+PROCESSES = 2
 THREADS = 2
 STEPS = 50
 SWEEPS = 4
 
 processes = st.integers(0, PROCESSES - 1)
 threads = st.integers(0, THREADS - 1)
+
+
+class Pace(StrEnum):
+    """How far a process gets before something else happens."""
+
+    NOT_YET = "not yet"
+    UNTIL_SENT = "until sent"
+    TO_THE_END = "to the end"
+
+
+paces = st.sampled_from(Pace)
 
 
 class LaneMachine(RuleBasedStateMachine):
@@ -105,15 +119,16 @@ class LaneMachine(RuleBasedStateMachine):
         if self._processes[process].is_dead:
             self.crash(process)
 
-    def _begin(self, process: int, work: Coroutine[Any, Any, Any]) -> None:
+    def _begin(self, process: int, work: Coroutine[Any, Any, Any], pace: Pace) -> None:
         async def begin() -> None:
             self._processes[process].begin(work)
             await asyncio.sleep(0)
 
         self._run(begin())
+        self.go_on(process, pace)
 
-    @rule(process=processes, thread=st.none() | threads, messages=st.integers(1, 2))
-    def submit(self, process: int, thread: int | None, messages: int) -> None:
+    @rule(process=processes, thread=st.none() | threads, messages=st.integers(1, 2), pace=paces)
+    def submit(self, process: int, thread: int | None, messages: int, pace: Pace) -> None:
         job_id = new_id(Kind.JOB)
         texts = [f"{len(self._messages)}.{number}" for number in range(messages)]
         self._messages[job_id] = texts
@@ -129,10 +144,10 @@ class LaneMachine(RuleBasedStateMachine):
             await services.submission.submit(OWNER, body, job_id)
             self._accepted.append(job_id)
 
-        self._begin(process, put())
+        self._begin(process, put(), pace)
 
-    @rule(process=processes, thread=threads)
-    def say(self, process: int, thread: int) -> None:
+    @rule(process=processes, thread=threads, pace=paces)
+    def say(self, process: int, thread: int, pace: Pace) -> None:
         """A caller sends a message and does not ask again."""
         self._told += 1
         command = TurnCommand(OWNER, TurnRequest(f"told {self._told}"), 60, self._threads[thread])
@@ -144,10 +159,10 @@ class LaneMachine(RuleBasedStateMachine):
             except StateError:
                 return
 
-        self._begin(process, send())
+        self._begin(process, send(), pace)
 
-    @rule(process=processes, choice=st.integers(0, 5))
-    def deliver(self, process: int, choice: int) -> None:
+    @rule(process=processes, choice=st.integers(0, 5), pace=paces)
+    def deliver(self, process: int, choice: int, pace: Pace) -> None:
         """A worker gets a wake-up; dies it, the message is not seen again."""
         visible = self._visible()
         if not visible:
@@ -155,14 +170,14 @@ class LaneMachine(RuleBasedStateMachine):
         delivery = visible[choice % len(visible)]
         self._queues.waiting.remove(delivery)
         runner = self._processes[process].services.runner
-        self._begin(process, runner.drain(WakeUp.parse(delivery.body)))
+        self._begin(process, runner.drain(WakeUp.parse(delivery.body)), pace)
 
     def _visible(self) -> list[Delivery]:
         now: datetime = self._clock()
         return [waiting for waiting in self._queues.waiting if waiting.visible_at <= now]
 
-    @rule(process=processes, choice=st.integers(0, 20))
-    def cancel(self, process: int, choice: int) -> None:
+    @rule(process=processes, choice=st.integers(0, 20), pace=paces)
+    def cancel(self, process: int, choice: int, pace: Pace) -> None:
         if not self._accepted:
             return
         job_id = self._accepted[choice % len(self._accepted)]
@@ -174,27 +189,24 @@ class LaneMachine(RuleBasedStateMachine):
             except StateError:
                 return
 
-        self._begin(process, ask())
+        self._begin(process, ask(), pace)
 
-    @rule(process=processes)
-    def sweep(self, process: int) -> None:
-        self._begin(process, self._processes[process].services.sweeper.sweep())
+    @rule(process=processes, pace=paces)
+    def sweep(self, process: int, pace: Pace) -> None:
+        self._begin(process, self._processes[process].services.sweeper.sweep(), pace)
 
     @rule(process=processes, choices=st.lists(st.integers(0, 7), min_size=1, max_size=8))
     def step(self, process: int, choices: list[int]) -> None:
         for choice in choices:
             self._step(process, choice)
 
-    @rule(process=processes)
-    def step_until_sent(self, process: int) -> None:
-        """Go on to where the message is in the conversation and nothing is committed yet."""
+    @rule(process=processes, pace=paces)
+    def go_on(self, process: int, pace: Pace) -> None:
+        """Let a process go on to its end, or to where a message is sent and nothing committed."""
         before = self._foundry.answers
-        while self._foundry.answers == before and not self._processes[process].is_idle:
-            self._step(process)
-
-    @rule(process=processes)
-    def finish(self, process: int) -> None:
-        while not self._processes[process].is_idle:
+        while pace is not Pace.NOT_YET and not self._processes[process].is_idle:
+            if pace is Pace.UNTIL_SENT and self._foundry.answers > before:
+                return
             self._step(process)
 
     @rule(process=processes)
@@ -210,12 +222,11 @@ class LaneMachine(RuleBasedStateMachine):
         """Once nobody dies any more, everything comes to its end."""
         try:
             for number in range(PROCESSES):
-                self.finish(number)
+                self.go_on(number, Pace.TO_THE_END)
             for _ in range(SWEEPS):
                 self._work()
                 self._clock.advance(LEASE_SECONDS + 1)
-                self._begin(0, self._processes[0].services.sweeper.sweep())
-                self.finish(0)
+                self._begin(0, self._processes[0].services.sweeper.sweep(), Pace.TO_THE_END)
             self._work()
             self._check()
         finally:
@@ -227,8 +238,7 @@ class LaneMachine(RuleBasedStateMachine):
         while delivery := self._queues.take():
             self._queues.waiting.remove(delivery)
             runner = self._processes[0].services.runner
-            self._begin(0, runner.drain(WakeUp.parse(delivery.body)))
-            self.finish(0)
+            self._begin(0, runner.drain(WakeUp.parse(delivery.body)), Pace.TO_THE_END)
 
     def _check(self) -> None:
         rows = self._table.partitions[OWNER]
@@ -266,6 +276,7 @@ def test_lanes_in_any_order_of_events() -> None:
             stateful_step_count=STEPS,
             deadline=None,
             database=None,
-            suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate, Phase.shrink] if SHRINK else [Phase.generate],
+            suppress_health_check=[HealthCheck.too_slow],
         ),
     )

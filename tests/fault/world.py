@@ -21,11 +21,10 @@ from local.foundry.app import create_app
 from local.foundry.settings import EmulatorSettings
 from local.foundry.store import Store
 from local.model.scripted import ScriptedModel
-from shared.config import AppSettings, FoundryAgentServiceConfig, IdentitySettings
+from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.contract import SubmitJob
 from shared.foundry.errors import FoundryError
 from shared.foundry.models import TurnRequest
-from shared.foundry.service import FoundryService
 from shared.jobs.queue import WakeUp
 from shared.services import Services
 from shared.state.errors import LaneBusyError, LeaseLostError, StorageUnavailableError
@@ -37,6 +36,7 @@ from shared.turns import TurnCommand
 from tests.fakes import FakeClock, FakeTable
 
 from .fuse import Fuse, FusedQueues, FusedTable, FusedTransport, SimulatedCrash
+from .mini_foundry import SignedInFoundry
 
 OWNER = "tenant:principal"
 PROJECT = "https://emulator.services.ai.azure.com/api/projects/local"
@@ -110,7 +110,6 @@ class World:
 
     emulator: httpx.AsyncBaseTransport
     store: Store
-    identity: IdentitySettings
     fuse: Fuse
     endpoint: str
     clock: FakeClock = field(default_factory=FakeClock)
@@ -135,7 +134,7 @@ class World:
             self.settings,
             table=FusedTable(self.table, fuse),
             queues=FusedQueues(self.queues, fuse),
-            foundry=FoundryService(self.settings.foundry, self.identity, http=http),
+            foundry=SignedInFoundry(self.settings.foundry, http),
             clock=self.clock,
         )
         self._started.append(self.services)
@@ -290,16 +289,11 @@ async def _until_taken(put: Callable[[], Awaitable[_T]], clock: FakeClock) -> _T
 
 
 @asynccontextmanager
-async def running_world(
-    identity: IdentitySettings, fuse: Fuse | None = None, endpoint: str = PROJECT
-) -> AsyncGenerator[World]:
+async def running_world(fuse: Fuse | None = None, endpoint: str = PROJECT) -> AsyncGenerator[World]:
     """A world with an empty table and an emulator of its own."""
-    settings = EmulatorSettings(tokens=frozenset({"a-token"}))
-    app = create_app(settings, ScriptedModel())
+    app = create_app(EmulatorSettings(), ScriptedModel())
     async with app.router.lifespan_context(app):
-        world = World(
-            httpx.ASGITransport(app), app.state.service.store, identity, fuse or Fuse(), endpoint
-        )
+        world = World(httpx.ASGITransport(app), app.state.service.store, fuse or Fuse(), endpoint)
         yield world
         await world.aclose()
 

@@ -75,9 +75,7 @@ def _replaying(messages: list[Message], receive: Receive) -> Receive:
 def main() -> None:
     """Serve on the port that the command line names."""
     app = Watch(create_app(from_environment("local", None)))
-    uvicorn.run(
-        app, port=int(sys.argv[1]), http=CuttableProtocol, ws="none", log_level="warning"
-    )
+    uvicorn.run(app, port=int(sys.argv[1]), http=CuttableProtocol, ws="none", log_level="warning")
 
 
 if __name__ == "__main__":
