@@ -16,8 +16,9 @@ from shared.jobs.runner import MAX_DELAY_SECONDS, STORAGE_PAUSE_SECONDS
 from shared.services import Services
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
-from shared.state.keys import Kind, new_id, partition_key
+from shared.state.keys import Kind, box_key, new_id, partition_key
 from shared.state.lanes import LEASE_SECONDS
+from shared.state.table import Action, Change
 from shared.state.threads import Thread
 from shared.turns import TurnCommand
 from tests.fakes import SentWakeUp
@@ -511,31 +512,37 @@ async def test_a_message_of_the_queue_runs_its_lane(app: App, services: Services
 async def test_a_poisonous_head_ends_and_the_lane_moves_on(app: App, services: Services) -> None:
     thread_id = await add_thread(app, services)
     jobs = [await submit(services, f"{n}", thread_id=thread_id) for n in range(2)]
-    app.queues.wake_ups.clear()
+    await spoil(app, jobs[0])
     await services.runner.receive_poison(WakeUp(OWNER, thread_id).to_body())
     poisonous = await state(services, jobs[0])
     assert poisonous.status is JobStatus.FAILED
     assert poisonous.problem is not None
     assert poisonous.problem["code"] == "internal_error"
-    assert app.queues.wake_ups == [SentWakeUp(OWNER, thread_id)]
-    await drain(services, jobs[1])
     assert (await state(services, jobs[1])).status is JobStatus.SUCCEEDED
     assert app.foundry.messages == ["1"]
+
+
+async def spoil(app: App, job: Job) -> None:
+    """Make the work of a waiting job unreadable."""
+    change = Change(Action.MERGE, box_key(job.lane, job.sequence), {"work_0": b"{"})
+    await app.table.write(PARTITION, [change])
 
 
 async def test_a_head_that_moves_meanwhile_is_found_again(app: App, services: Services) -> None:
     thread_id = await add_thread(app, services)
     jobs = [await submit(services, f"{n}", thread_id=thread_id) for n in range(2)]
+    await spoil(app, jobs[0])
     app.table.before_next_write(lambda: submit(app.services(), "2", thread_id=thread_id))
-    await services.runner.fail_head(WakeUp(OWNER, thread_id))
+    await services.runner.receive_poison(WakeUp(OWNER, thread_id).to_body())
     statuses = [(await state(services, job)).status for job in jobs]
-    assert statuses == [JobStatus.FAILED, JobStatus.QUEUED]
+    assert statuses == [JobStatus.FAILED, JobStatus.SUCCEEDED]
+    assert app.foundry.messages == ["1", "2"]
 
 
 async def test_poison_for_an_empty_lane_is_harmless(app: App, services: Services) -> None:
     job = await submit(services, "Hi")
     await drain(services, job)
-    await services.runner.fail_head(WakeUp(OWNER, job.lane))
+    await services.runner.receive_poison(WakeUp(OWNER, job.lane).to_body())
     assert (await state(services, job)).status is JobStatus.SUCCEEDED
 
 
@@ -583,7 +590,8 @@ async def test_a_job_that_ends_after_its_worker_died_leaves_the_thread_unsettled
     if ending == "cancelled":
         await other.jobs.cancel(OWNER, job.job_id)
     if ending == "failed":
-        await other.runner.fail_head(WakeUp(OWNER, thread_id))
+        await spoil(app, job)
+        await other.runner.receive_poison(WakeUp(OWNER, thread_id).to_body())
     await drain(other, job)
     if (await state(services, job)).status is not JobStatus.SUCCEEDED:
         assert (await services.threads.get(OWNER, thread_id)).unsettled
