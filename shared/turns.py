@@ -57,6 +57,8 @@ class TurnCommand:
     caller: Caller = THE_APP
     claim: Claim | None = None
     """The idempotency key of the request, held while the turn runs; it names the turn."""
+    sent_after: str | None = None
+    """The message may have been sent before: then it stands behind this item ("": any item)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,12 +283,16 @@ class Turns:
             if made.conversation_id:
                 await keeper.note({"conversation_id": made.conversation_id})
             return made
-        return Backing(
+        backing = Backing(
             conversation_id=thread.conversation_id,
             last_response_id=thread.last_response_id,
             last_item_id=thread.last_item_id,
             look_first=lease.taken_over or thread.unsettled,
         )
+        if command.sent_after is None:
+            return backing
+        last_item_id = command.sent_after or None
+        return replace(backing, last_item_id=last_item_id, look_first=True, sent_before=True)
 
     def _record(
         self, opened: TurnOpened, command: TurnCommand, outcome: Outcome, created_at: datetime

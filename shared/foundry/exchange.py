@@ -85,6 +85,8 @@ class Exchange:
         self._backing = backing
         self._deadline = deadline
         self._sent = objects_at(body, "input")
+        self._may_be_there = backing.sent_before
+        """Our input was sent, so it counts as ours even where others have said more since."""
         self._arrived = False
         """Our input is known to stand in the conversation, still unanswered."""
         self._delivered = ""
@@ -181,6 +183,8 @@ class Exchange:
         if self._backing.conversation_id is None:
             return None
         landed = await self._link.reconciler.settle(self._backing, self._sent, wait)
+        if landed.passed and not self._may_be_there:  # somebody said the same before
+            landed = Landed(landed.items)
         log.debug(
             "Looked behind item %s of %s: %d items, sent=%s answered=%s",
             self._backing.last_item_id,
@@ -233,6 +237,7 @@ class Exchange:
     async def _attempt(self) -> AsyncGenerator[JsonObject]:
         """One request, and the events it yields."""
         call = self._next_call()
+        self._may_be_there = True
         if not self._body.get("stream"):
             reply = await self._link.transport.send(call, seconds=self._deadline.remaining())
             self.request_id = reply.request_id

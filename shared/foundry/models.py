@@ -56,6 +56,8 @@ class Backing:
     """The newest item of the conversation that we know of."""
     look_first: bool = False
     """Something may stand behind that item: an earlier turn did not end as it should."""
+    sent_before: bool = False
+    """The message itself may stand there, and what others said since behind it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """Finding out what a call did whose answer never came.
 
 A turn's lease makes us the only writer of a conversation, so whatever stands behind the last item
-we know of is what the lost call left there: nothing, our message, or our message and its answer.
+we know of is what lost calls left there: nothing, our message, or our message and its answer; and
+before and behind those, what other turns left that were lost as well.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from .conversations import item_text
@@ -38,6 +40,8 @@ class Landed:
     """The input we sent is there."""
     answer: list[JsonObject] = field(default_factory=list[JsonObject])
     """What the model made of our input, as far as it got."""
+    passed: bool = False
+    """Other input stands behind ours: an answer that is not there will not come any more."""
 
     @property
     def last_item_id(self) -> str | None:
@@ -73,7 +77,7 @@ class Reconciler:
         self._send = send
 
     async def look(self, backing: Backing, sent: list[JsonObject]) -> Landed:
-        """What stands behind ``backing``, and whether what we ``sent`` is there."""
+        """What stands behind ``backing``, and whether what we ``sent`` is among it."""
         items: list[JsonObject] = []
         after, more = backing.last_item_id, True
         while more:
@@ -93,7 +97,8 @@ class Reconciler:
         pause = FIRST_LOOK_SECONDS
         while True:
             landed = await self.look(backing, sent)
-            if not landed.ours or landed.is_answered or deadline.remaining() <= pause:
+            hopeless = not landed.ours or landed.passed
+            if hopeless or landed.is_answered or deadline.remaining() <= pause:
                 return landed
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_LOOK_SECONDS)
@@ -130,18 +135,18 @@ class Reconciler:
 
 
 def _compare(items: list[JsonObject], sent: list[JsonObject]) -> Landed:
-    """Find our input, and nothing else said after it.
-
-    An earlier turn that ended badly may have left its message, or an answer that came late,
-    before ours.
-    """
-    size, wanted = len(sent), [_gist(item) for item in sent]
-    for end in range(len(items), size - 1, -1):
-        if [_gist(item) for item in items[end - size : end]] == wanted:
-            return Landed(items, True, items[end:])
-        if items[end - 1].get("role") == "user":
-            break
+    """Find the newest place where ``sent`` stands; its answer ends where the next input begins."""
+    found, wanted = [_gist(i) for i in items], [_gist(i) for i in sent]
+    for start in range(len(items) - len(sent), -1, -1):
+        end = start + len(sent)
+        if wanted and found[start:end] == wanted:
+            answer = list(takewhile(_is_output, items[end:]))
+            return Landed(items, True, answer, passed=end + len(answer) < len(items))
     return Landed(items)
+
+
+def _is_output(item: JsonObject) -> bool:
+    return item.get("role") != "user" and item.get("type") != _OUTPUT
 
 
 def _gist(item: JsonObject) -> tuple[Any, ...]:

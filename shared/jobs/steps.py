@@ -99,7 +99,18 @@ class Step:
             inlet=Inlet.JOB,
             job_id=self.head.job_id,
             caller=self._caller,
+            sent_after=self._sent_after,
         )
+
+    @property
+    def _sent_after(self) -> str | None:
+        """Where the conversation ended when the message was tried first; None if it never was.
+
+        The thread's own last item does not tell: others may have had turns since.
+        """
+        if self.head.box.values.get("tried_number") != self.number:
+            return None
+        return str(self.head.box.values["sent_after"])
 
     def decide(self, now: datetime) -> Run | Wait | End:
         """What to do with the job now."""
@@ -116,7 +127,11 @@ class Step:
 
     def starting(self, now: datetime) -> list[Change]:
         """What beginning the step changes; fails if the job was cancelled since it was read."""
-        guard = Change(Action.MERGE, self.head.box.row_key, {"begun": True}, self.head.box.etag)
+        begun: dict[str, Any] = {"begun": True}
+        if self._sent_after is None:
+            sent_after = self.lane_row.values.get("last_item_id", "")
+            begun |= {"tried_number": self.number, "sent_after": sent_after}
+        guard = Change(Action.MERGE, self.head.box.row_key, begun, self.head.box.etag)
         if self.number or self.head.attempts:
             return [guard]
         started = job_change(self.head.job_id, status=JobStatus.RUNNING.value, started_at=now)

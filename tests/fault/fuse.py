@@ -45,6 +45,8 @@ class Fuse:
     moment: Moment = Moment.BEFORE
     outage: bool = False
     """The call fails, as if storage or Foundry were away; else the whole process dies."""
+    only: str = ""
+    """Count only calls of this name."""
     calls: list[str] = field(default_factory=list[str])
     """What passed, in order."""
 
@@ -56,6 +58,8 @@ class Fuse:
         """Make a call, unless the process is dead; it fails with ``failure`` in an outage."""
         if self.blown and not self.outage:
             raise SimulatedCrash
+        if self.only and name != self.only:
+            return await call()
         self.calls.append(name)
         if len(self.calls) != self.number:
             return await call()
