@@ -1,10 +1,14 @@
 # The commands of this repository. `make` alone lists them.
 
 PYTHON ?= python3
+ifndef SEED
+SEED := $(shell date +%s)
+endif
 BIN := .venv/bin
+TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint types format infra-check package clean distclean
+.PHONY: help run test torture bench lint types format infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -17,6 +21,13 @@ test: ## check style, types and imports, then run the tests; ARGS="tests/unit -k
 	@$(PYTHON) -m local.bootstrap test
 	@$(MAKE) --no-print-directory lint types
 	$(BIN)/pytest $(ARGS)
+
+torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--jobs 500" sizes it
+	@$(PYTHON) -m local.bootstrap test
+	$(BIN)/python -m tests.torture --seed $(SEED) $(ARGS)
+	$(BIN)/python -m tests.torture.latency
+	TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 POISON_JOBS=5000 MALFORMED_MESSAGES=10000 \
+		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
 
 bench: ## measure the client and the turns beside others; bench/README.md says how to read it
 	@$(PYTHON) -m local.bootstrap test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -23,8 +24,12 @@ MAX_MESSAGE_CHARS = 1024 * 1024
 MAX_MESSAGES = 50
 """In one job."""
 
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""Moments that Table Storage can hold, in any time zone."""
+
 DEFAULT_MAX_ATTEMPTS = 5
-MAX_OWNER_CHARS = 128
+OWNER = r"^[!-~]{1,128}$"
 """Escaped for a table key, an owner may grow threefold; a key holds 512 characters."""
 
 MAX_IMAGES = 10
@@ -169,7 +174,7 @@ class SubmitJob(TurnOptions):
     new_thread: bool = False
     """Start a thread; its id is in the answer. Several messages do so unless told where to go."""
 
-    not_before: AwareDatetime | None = None
+    not_before: AwareDatetime | None = Field(default=None, ge=EARLIEST, le=LATEST)
     """Moment before which the job must not run."""
 
     expires_in: int | None = Field(default=None, ge=1, le=30 * 86_400)
@@ -204,7 +209,7 @@ class SubmitJob(TurnOptions):
 class QueuedJob(SubmitJob):
     """A message on the inlet queue: a job and on whose behalf it runs."""
 
-    owner: str = Field(pattern=rf"^[!-~]{{1,{MAX_OWNER_CHARS}}}$")
+    owner: str = Field(pattern=OWNER)
     """The tenant and principal, `tid:oid`, that everything the job makes will belong to."""
 
     job_id: str | None = Field(default=None, pattern=r"^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")

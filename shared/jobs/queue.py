@@ -10,13 +10,17 @@ import base64
 import json
 import logging
 import math
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
+from ..contract import OWNER
 from ..state.errors import StorageUnavailableError
+from ..state.keys import Kind, is_id
 
 log = logging.getLogger(__name__)
 
@@ -44,11 +48,7 @@ class WakeUp:
         Raises:
             ValueError: if it is not one that `to_body` wrote.
         """
-        document = json.loads(body)
-        try:
-            return cls(str(document["owner"]), str(document["lane"]))
-        except (KeyError, TypeError) as error:
-            raise ValueError("not a wake-up") from error
+        return cls(*_read(body, "lane", (Kind.THREAD, Kind.JOB)))
 
     def to_body(self) -> bytes:
         """The message's body."""
@@ -69,15 +69,28 @@ class Notice:
         Raises:
             ValueError: if it is not one that `to_body` wrote.
         """
-        document = json.loads(body)
-        try:
-            return cls(str(document["owner"]), str(document["job_id"]))
-        except (KeyError, TypeError) as error:
-            raise ValueError("not a notice") from error
+        return cls(*_read(body, "job_id", (Kind.JOB,)))
 
     def to_body(self) -> bytes:
         """The message's body."""
         return json.dumps({"owner": self.owner, "job_id": self.job_id}).encode()
+
+
+def _read(body: bytes, subject: str, kinds: Sequence[Kind]) -> tuple[str, str]:
+    """The owner, and the id of one of some kinds, that a message names.
+
+    Anybody who may write to a queue can put anything there, so nothing is taken for granted.
+    """
+    try:
+        document = json.loads(body)
+        owner, named = document["owner"], document[subject]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise ValueError(f"does not name an owner and a {subject}") from error
+    if not isinstance(owner, str) or not re.fullmatch(OWNER, owner):
+        raise ValueError("the owner cannot be one")
+    if not isinstance(named, str) or not any(is_id(kind, named) for kind in kinds):
+        raise ValueError(f"the {subject} is no id of {' or '.join(kinds)}")
+    return owner, named
 
 
 class Queues(Protocol):

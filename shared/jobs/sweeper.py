@@ -13,6 +13,7 @@ from ..state.lanes import Clock, Lanes, has_waiting
 from ..state.markers import MARKER_PARTITIONS, Marker, marked_lanes, unmark
 from ..state.table import Table
 from .queue import Queues
+from .steps import Step, Wait
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +67,9 @@ class Sweeper:
     async def _wake(self, marker: Marker) -> bool:
         row = await self._lanes.read(marker.owner, newest_first(marker.lane))
         head = await self._jobs.head(marker.owner, marker.lane, row)
-        not_yet = head and head.not_before and head.not_before > self._clock()
-        if head is None or not_yet or self._lanes.busy_seconds(row):
+        if head is None or self._lanes.busy_seconds(row):
+            return False
+        if isinstance(Step(marker.owner, marker.lane, row, head).decide(self._clock()), Wait):
             return False
         await self._queues.wake(marker.owner, marker.lane)
         return True

@@ -15,6 +15,8 @@ REJECTED = "rejected"
 """How the keys of its rows begin."""
 
 EXCERPT_CHARS = 1_000
+REASON_CHARS = 4_000
+"""A body with many wrong fields has a long list of reasons; a text property holds 32,000."""
 
 
 async def record_rejected(
@@ -25,7 +27,7 @@ async def record_rejected(
         "queue": queue,
         "message_id": message_id,
         "excerpt": body[:EXCERPT_CHARS],
-        "reason": reason,
+        "reason": reason[:REASON_CHARS],
         "rejected_at": at,
     }
     change = Change(Action.INSERT, f"{REJECTED}:{ULID()}", values)

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import httpx
 
-from shared.jobs.queue import Queues
+from shared.jobs.queue import Notice, Queues
 from shared.state.errors import StorageUnavailableError
 from shared.state.table import Change, Row, Table
 
@@ -90,6 +90,11 @@ class FusedTable:
             "scan", lambda: self.table.scan(partition, after, before, limit=limit, where=where)
         )
 
+    async def walk(
+        self, after: tuple[str, str], *, limit: int, select: Sequence[str]
+    ) -> list[tuple[str, Row]]:
+        return await self._pass("walk", lambda: self.table.walk(after, limit=limit, select=select))
+
     async def write(self, partition: str, changes: Sequence[Change]) -> str:
         return await self._pass("write", lambda: self.table.write(partition, changes))
 
@@ -112,6 +117,12 @@ class FusedQueues:
 
     async def reject(self, queue: str, body: bytes) -> None:
         await self._pass("reject", lambda: self.queues.reject(queue, body))
+
+    async def notify(self, notice: Notice, delay_seconds: float = 0) -> None:
+        await self._pass("notify", lambda: self.queues.notify(notice, delay_seconds))
+
+    async def reply(self, queue: str, body: bytes) -> None:
+        await self._pass("reply", lambda: self.queues.reply(queue, body))
 
     async def _pass(self, name: str, call: Callable[[], Awaitable[None]]) -> None:
         await self.fuse.passing(name, call, StorageUnavailableError("an outage"))

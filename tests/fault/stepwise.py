@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import httpx
 
 from shared.config import AppSettings
-from shared.jobs.queue import Queues
+from shared.jobs.queue import Notice, Queues
 from shared.services import Services
 from shared.state.lanes import Clock
 from shared.state.table import Change, Row, Table
@@ -33,6 +33,8 @@ class Outside:
 
     settings: AppSettings
     table: Table
+    audit_table: Table
+    """Records who did what; nothing depends on when, so writing there is no step."""
     queues: Queues
     foundry: httpx.AsyncBaseTransport
     clock: Clock
@@ -52,6 +54,7 @@ class Process:
         self.services = Services.build(
             outside.settings,
             table=_StepwiseTable(self, outside.table),
+            audit_table=outside.audit_table,
             queues=_StepwiseQueues(self, outside.queues),
             foundry=SignedInFoundry(outside.settings.foundry, _StepwiseTransport(self)),
             clock=outside.clock,
@@ -131,6 +134,13 @@ class _StepwiseTable:
             lambda: self.table.scan(partition, after, before, limit=limit, where=where)
         )
 
+    async def walk(
+        self, after: tuple[str, str], *, limit: int, select: Sequence[str]
+    ) -> list[tuple[str, Row]]:
+        return await self.process.passing(
+            lambda: self.table.walk(after, limit=limit, select=select)
+        )
+
     async def write(self, partition: str, changes: Sequence[Change]) -> str:
         self.process.note_lease(changes)
         return await self.process.passing(lambda: self.table.write(partition, changes))
@@ -149,6 +159,12 @@ class _StepwiseQueues:
 
     async def reject(self, queue: str, body: bytes) -> None:
         await self.process.passing(lambda: self.queues.reject(queue, body))
+
+    async def notify(self, notice: Notice, delay_seconds: float = 0) -> None:
+        await self.process.passing(lambda: self.queues.notify(notice, delay_seconds))
+
+    async def reply(self, queue: str, body: bytes) -> None:
+        await self.process.passing(lambda: self.queues.reply(queue, body))
 
     async def aclose(self) -> None:
         await self.queues.aclose()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import pytest
 
 from .fuse import Fuse, Moment
-from .world import PROJECT, RESOURCE, World, running_world
+from .world import PROJECT, REPLIES, RESOURCE, World, running_world
 
 Story = Callable[[World], Awaitable[None]]
 
@@ -54,6 +55,10 @@ async def a_cancelled_job(world: World) -> None:
     await world.cancel(cancelled)
 
 
+async def an_answer_on_a_queue(world: World) -> None:
+    await world.submit("one", thread_id=await world.add_thread(), reply_queue=REPLIES)
+
+
 STORIES: dict[str, tuple[Story, list[str], list[str]]] = {
     "one message": (one_message, ["one"], ["succeeded"]),
     "a batch": (a_batch, ["one", "two", "three"], ["succeeded"]),
@@ -61,6 +66,7 @@ STORIES: dict[str, tuple[Story, list[str], list[str]]] = {
     "two jobs": (two_jobs_in_a_row, ["one", "two", "three"], ["succeeded"] * 2),
     "a failure": (a_failure_in_between, ["one", "two"], ["succeeded", "failed", "succeeded"]),
     "a caller": (a_caller_between_jobs, ["one", "two", "three"], ["succeeded"]),
+    "a reply": (an_answer_on_a_queue, ["one"], ["succeeded"]),
     "cancelled": (a_cancelled_job, ["one", "two"], ["succeeded", "cancelled", "succeeded"]),
 }
 """What happens, what the conversation must hold in the end, and how the jobs must have ended."""
@@ -109,10 +115,13 @@ async def test_at_every_step(
 
 
 def check(world: World, said: list[str], ended: list[str], where: str) -> None:
-    """The five zeros."""
+    """The five zeros, and no end of a job that was not told."""
     jobs = sorted(world.job_rows(), key=lambda row: row["sequence"])
     assert [job["status"] for job in jobs] == ended, where
     assert world.boxes() == 0, where
+    assert world.untold() == 0, where
+    told = {json.loads(reply)["data"]["job_id"] for reply in world.queues.replies}
+    assert len(told) == sum("delivery" in job for job in jobs), where
     for thread_id in world.threads():
         assert world.said(thread_id) == said, where
         assert world.answered(thread_id) == said, where

@@ -26,13 +26,12 @@ from hypothesis.stateful import (
 from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.contract import SubmitJob
 from shared.foundry.models import TurnRequest
-from shared.jobs.queue import WakeUp
 from shared.state.errors import StateError
 from shared.state.keys import Kind, new_id, newest_first
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.threads import Thread, Threads
 from shared.turns import TurnCommand
-from tests.fakes import FakeClock
+from tests.fakes import FakeClock, FakeTable
 
 from .guarded_table import GuardedTable
 from .mini_foundry import MiniFoundry
@@ -88,6 +87,7 @@ class LaneMachine(RuleBasedStateMachine):
         self._outside = Outside(
             AppSettings(foundry=config),
             self._table,
+            FakeTable(),
             self._queues,
             self._foundry,
             self._clock,
@@ -170,7 +170,7 @@ class LaneMachine(RuleBasedStateMachine):
         delivery = visible[choice % len(visible)]
         self._queues.waiting.remove(delivery)
         runner = self._processes[process].services.runner
-        self._begin(process, runner.drain(WakeUp.parse(delivery.body)), pace)
+        self._begin(process, runner.receive(delivery.body), pace)
 
     def _visible(self) -> list[Delivery]:
         now: datetime = self._clock()
@@ -238,7 +238,7 @@ class LaneMachine(RuleBasedStateMachine):
         while delivery := self._queues.take():
             self._queues.waiting.remove(delivery)
             runner = self._processes[0].services.runner
-            self._begin(0, runner.drain(WakeUp.parse(delivery.body)), Pace.TO_THE_END)
+            self._begin(0, runner.receive(delivery.body), Pace.TO_THE_END)
 
     def _check(self) -> None:
         rows = self._table.partitions[OWNER]

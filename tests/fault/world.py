@@ -21,16 +21,17 @@ from local.foundry.app import create_app
 from local.foundry.settings import EmulatorSettings
 from local.foundry.store import Store
 from local.model.scripted import ScriptedModel
-from shared.config import AppSettings, FoundryAgentServiceConfig
+from shared.config import AppSettings, FoundryAgentServiceConfig, OutletSettings
 from shared.contract import SubmitJob
 from shared.foundry.errors import FoundryError
 from shared.foundry.models import TurnRequest
-from shared.jobs.queue import WakeUp
+from shared.jobs.queue import Notice, WakeUp
 from shared.services import Services
 from shared.state.errors import LaneBusyError, LeaseLostError, StorageUnavailableError
 from shared.state.jobs import Job
 from shared.state.keys import Kind, is_id, new_id, newest_first
 from shared.state.lanes import LEASE_SECONDS, Lanes
+from shared.state.outbox import DeliveryStatus
 from shared.state.threads import Thread, Threads
 from shared.turns import TurnCommand
 from tests.fakes import FakeClock, FakeTable
@@ -41,6 +42,9 @@ from .mini_foundry import SignedInFoundry
 OWNER = "tenant:principal"
 PROJECT = "https://emulator.services.ai.azure.com/api/projects/local"
 RESOURCE = "https://emulator.services.ai.azure.com/openai/v1"
+
+REPLIES = "replies"
+"""The queue that jobs may be answered on."""
 
 HIDDEN_SECONDS = 600
 """How long a message stays hidden whose worker died."""
@@ -56,29 +60,44 @@ _T = TypeVar("_T")
 
 @dataclass
 class Delivery:
-    """A wake-up on its queue."""
+    """A wake-up or a notice on its queue."""
 
-    body: bytes
+    message: WakeUp | Notice
     visible_at: datetime
     dequeue_count: int = 0
+
+    @property
+    def body(self) -> bytes:
+        return self.message.to_body()
 
 
 @dataclass
 class MemoryQueues:
-    """The lanes queue and the poison queues."""
+    """The app's queues and the poison queues."""
 
     clock: FakeClock
     waiting: list[Delivery] = field(default_factory=list[Delivery])
-    poisoned: list[bytes] = field(default_factory=list[bytes])
+    poisoned: list[Delivery] = field(default_factory=list[Delivery])
     rejected: list[tuple[str, bytes]] = field(default_factory=list[tuple[str, bytes]])
+    replies: list[bytes] = field(default_factory=list[bytes])
     poisoned_in_all: int = 0
 
     async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
+        self._put(WakeUp(owner, lane), delay_seconds)
+
+    async def notify(self, notice: Notice, delay_seconds: float = 0) -> None:
+        self._put(notice, delay_seconds)
+
+    def _put(self, message: WakeUp | Notice, delay_seconds: float) -> None:
         visible_at = self.clock() + timedelta(seconds=delay_seconds)
-        self.waiting.append(Delivery(WakeUp(owner, lane).to_body(), visible_at))
+        self.waiting.append(Delivery(message, visible_at))
 
     async def reject(self, queue: str, body: bytes) -> None:
         self.rejected.append((queue, body))
+
+    async def reply(self, queue: str, body: bytes) -> None:
+        assert queue == REPLIES
+        self.replies.append(body)
 
     async def aclose(self) -> None:
         return
@@ -100,7 +119,7 @@ class MemoryQueues:
             delivery.visible_at = self.clock() + timedelta(seconds=VISIBILITY_SECONDS)
             return
         self.waiting.remove(delivery)
-        self.poisoned.append(delivery.body)
+        self.poisoned.append(delivery)
         self.poisoned_in_all += 1
 
 
@@ -114,6 +133,7 @@ class World:
     endpoint: str
     clock: FakeClock = field(default_factory=FakeClock)
     table: FakeTable = field(default_factory=FakeTable)
+    audit_table: FakeTable = field(default_factory=FakeTable)
     settings: AppSettings = field(init=False)
     queues: MemoryQueues = field(init=False)
     services: Services = field(init=False)
@@ -122,7 +142,8 @@ class World:
     def __post_init__(self) -> None:
         key = "local-key" if self.endpoint == RESOURCE else ""
         config = FoundryAgentServiceConfig(endpoint_url=self.endpoint, api_key=key, max_retries=0)
-        self.settings = AppSettings(foundry=config)
+        outlets = OutletSettings(reply_queues=REPLIES)
+        self.settings = AppSettings(foundry=config, outlets=outlets)
         self.queues = MemoryQueues(self.clock)
         self.start_process()
 
@@ -133,6 +154,7 @@ class World:
         self.services = Services.build(
             self.settings,
             table=FusedTable(self.table, fuse),
+            audit_table=FusedTable(self.audit_table, fuse),
             queues=FusedQueues(self.queues, fuse),
             foundry=SignedInFoundry(self.settings.foundry, http),
             clock=self.clock,
@@ -184,11 +206,11 @@ class World:
 
         await self.surviving(lambda: _until_taken(ask, self.clock))
 
-    async def work(self) -> None:
-        """Deliver messages until none is left that a living worker could take."""
-        while delivery := self._next_delivery():
+    async def work(self, within: float = HIDDEN_SECONDS) -> None:
+        """Deliver the messages that show within some seconds; those of the dead take longest."""
+        while delivery := self._next_delivery(within):
             try:
-                await self.services.runner.receive(delivery.body)
+                await self._receive(delivery)
             except SimulatedCrash:
                 raise
             except Exception:  # noqa: BLE001 - the host's border: the message comes again
@@ -197,16 +219,21 @@ class World:
                 self.queues.waiting.remove(delivery)
             await self._work_on_poison()
 
-    def _next_delivery(self) -> Delivery | None:
-        """The next message that is not hidden by a worker, dead or alive."""
-        hidden = self.clock() + timedelta(seconds=HIDDEN_SECONDS)
-        if all(waiting.visible_at >= hidden for waiting in self.queues.waiting):
+    def _next_delivery(self, within: float) -> Delivery | None:
+        """The next message that shows in less than so many seconds."""
+        limit = self.clock() + timedelta(seconds=within)
+        if all(waiting.visible_at >= limit for waiting in self.queues.waiting):
             return None
         return self.queues.take()
 
+    async def _receive(self, delivery: Delivery) -> None:
+        services = self.services
+        is_notice = isinstance(delivery.message, Notice)
+        await (services.deliveries if is_notice else services.runner).receive(delivery.body)
+
     async def _work_on_poison(self) -> None:
         while self.queues.poisoned:
-            await self.services.runner.receive_poison(self.queues.poisoned[0])
+            await self.services.runner.receive_poison(self.queues.poisoned[0].body)
             del self.queues.poisoned[0]
 
     async def settle(self) -> None:
@@ -214,10 +241,14 @@ class World:
         await self.surviving(self.work)
         for _ in range(MAX_SWEEPS):
             self.clock.advance(LEASE_SECONDS + 1)
-            await self.surviving(lambda: _until_taken(self.services.sweeper.sweep, self.clock))
+            await self.surviving(lambda: _until_taken(self._sweep, self.clock))
             await self.surviving(self.work)
-            if not self.boxes():
+            if not self.boxes() and not self.untold():
                 return
+
+    async def _sweep(self) -> None:
+        await self.services.sweeper.sweep()
+        await self.services.deliveries.sweep()
 
     async def deliver_what_was_hidden(self) -> None:
         """Ten minutes later, the messages of dead workers come again."""
@@ -231,6 +262,10 @@ class World:
     def boxes(self) -> int:
         """How many jobs wait."""
         return len(self.table.rows(OWNER, "box:"))
+
+    def untold(self) -> int:
+        """How many jobs have ended without its being told to whom it concerns."""
+        return sum(row.get("delivery") == DeliveryStatus.PENDING for row in self.job_rows())
 
     def answered(self, thread_id: str) -> list[str]:
         """The messages of a thread whose turns were recorded as answered, in order."""
@@ -267,7 +302,7 @@ class World:
     async def aclose(self) -> None:
         """Close what every process had open."""
         for services in self._started:
-            await services.foundry.aclose()
+            await services.aclose()
 
 
 def _user_text(item: dict[str, Any]) -> str | None:

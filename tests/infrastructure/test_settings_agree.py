@@ -18,6 +18,7 @@ from local.services import Azurite
 from shared.config import AppSettings, Env
 from shared.foundry.errors import AuthenticationError, RateLimitedError
 from shared.jobs.queue import AzureQueues, WakeUp
+from shared.state.keys import Kind, new_id
 
 from .allowed import NOT_IN_AZURE, PLATFORM_SETTINGS
 from .bicep import Source
@@ -119,10 +120,11 @@ def test_host_json_is_overridden_nowhere(project: Project) -> None:
 
 
 async def test_the_app_encodes_messages_as_host_json_says(azurite: Azurite) -> None:
+    lane = new_id(Kind.THREAD)
     async with QueueServiceClient.from_connection_string(azurite.connection_string) as service:
-        await AzureQueues(service, "encoded-lanes", "encoded-deliveries").wake("an-owner", "a-lane")
+        await AzureQueues(service, "encoded-lanes", "encoded-deliveries").wake("an-owner", lane)
         (message,) = await service.get_queue_client("encoded-lanes").peek_messages()
-    assert WakeUp.parse(base64.b64decode(message.content)) == WakeUp("an-owner", "a-lane")
+    assert WakeUp.parse(base64.b64decode(message.content)) == WakeUp("an-owner", lane)
     queues = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]
     assert queues["messageEncoding"] == "base64"
 

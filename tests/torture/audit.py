@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import httpx
+from azure.data.tables import EntityProperty
 from azure.data.tables.aio import TableClient
 
 from shared.state.keys import identifier
 
-from .plan import Lane
+from .plan import Lane, PlannedJob
 
 JsonObject = dict[str, Any]
+
+Rows = Callable[[str, str], Awaitable[list[JsonObject]]]
+"""The rows of an owner whose key begins with a kind: ``await rows(owner, "job")``."""
 
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 PAGE_ITEMS = 100
@@ -43,22 +47,30 @@ class Findings:
         return not any(count for name, count in asdict(self).items() if name != "failed")
 
 
-@dataclass(frozen=True)
-class Conversations:
-    """The user messages in all conversations of the emulator."""
+def table_rows(table: TableClient) -> Rows:
+    """The rows of the app's table."""
 
-    said: dict[str, list[str]]
+    async def rows(owner: str, kind: str) -> list[JsonObject]:
+        condition = f"PartitionKey eq '{owner}' and RowKey ge '{kind}:' and RowKey lt '{kind};'"
+        return [_plain(dict(row)) async for row in table.query_entities(condition)]
 
-    @classmethod
-    async def read(cls, foundry: httpx.AsyncClient) -> Conversations:
-        """Read them over the wire."""
-        said: dict[str, list[str]] = {}
-        async for conversation in _pages(foundry, "conversations"):
-            path = f"conversations/{conversation['id']}/items"
-            items = [item async for item in _pages(foundry, path)]
-            users = [item for item in items if item.get("role") == "user"]
-            said[conversation["id"]] = [item["content"][0]["text"] for item in users]
-        return cls(said)
+    return rows
+
+
+def _plain(row: JsonObject) -> JsonObject:
+    """A row with whole numbers as Python has them."""
+    return {k: v.value if isinstance(v, EntityProperty) else v for k, v in row.items()}
+
+
+async def read_conversations(foundry: httpx.AsyncClient) -> dict[str, list[str]]:
+    """The user's messages of every conversation, in order, read over the wire."""
+    said: dict[str, list[str]] = {}
+    async for conversation in _pages(foundry, "conversations"):
+        path = f"conversations/{conversation['id']}/items"
+        items = [item async for item in _pages(foundry, path)]
+        users = [item for item in items if item.get("role") == "user"]
+        said[conversation["id"]] = [item["content"][0]["text"] for item in users]
+    return said
 
 
 async def _pages(foundry: httpx.AsyncClient, path: str) -> AsyncGenerator[JsonObject]:
@@ -75,31 +87,36 @@ async def _pages(foundry: httpx.AsyncClient, path: str) -> AsyncGenerator[JsonOb
 class Audit:
     """Goes through all lanes of a run."""
 
-    def __init__(self, table: TableClient) -> None:
-        self._table = table
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
 
     async def count_open(self, lanes: list[Lane]) -> int:
         """How many jobs have not ended, or are not there yet."""
         left = 0
         for lane in lanes:
             rows = await self._rows(lane.owner, "job")
-            ended = sum(row["status"] in TERMINAL for row in rows)
-            left += len(lane.jobs) - ended
+            left += len(lane.jobs) - sum(row["status"] in TERMINAL for row in rows)
         return left
 
-    async def inspect(self, lanes: list[Lane], conversations: Conversations) -> Findings:
-        """All findings but those that only a watch over the requests can make."""
+    async def inspect(self, lanes: list[Lane], said: dict[str, list[str]]) -> Findings:
+        """All findings but those that only a watch over the requests can make.
+
+        ``said`` is what `read_conversations` gives.
+        """
         findings = Findings()
-        everywhere = Counter(text for said in conversations.said.values() for text in said)
+        everywhere = Counter(text for texts in said.values() for text in texts)
         findings.duplicated += sum(count - 1 for count in everywhere.values())
         for lane in lanes:
-            jobs = {row["job_id"]: row for row in await self._jobs(lane.owner)}
+            rows = await self._rows(lane.owner, "job")
+            jobs = {identifier(row["RowKey"]): row for row in rows}
             findings.lost += sum(job.job_id not in jobs for job in lane.jobs)
-            findings.not_terminal += sum(row["status"] not in TERMINAL for row in jobs.values())
-            findings.failed += sum(row["status"] == "failed" for row in jobs.values())
+            findings.not_terminal += sum(row["status"] not in TERMINAL for row in rows)
+            findings.failed += sum(row["status"] == "failed" for row in rows)
             await self._inspect_turns(lane, jobs, findings)
-            if lane.thread is not None and lane.jobs:
-                await self._inspect_thread(lane, jobs, conversations, findings)
+            if lane.thread is not None and jobs:
+                (thread,) = await self._rows(lane.owner, "thread")
+                texts = said.get(thread.get("conversation_id", ""), [])
+                _inspect_thread(lane, jobs, texts, findings)
         return findings
 
     async def _inspect_turns(
@@ -108,44 +125,25 @@ class Audit:
         """Every message of a succeeded job has one turn that was answered."""
         rows = await self._rows(lane.owner, "turn")
         answered = Counter(row["question"] for row in rows if row["status"] == "succeeded")
-        for job in lane.jobs:
-            if jobs.get(job.job_id, {}).get("status") == "succeeded":
-                findings.lost += sum(answered[text] == 0 for text in job.messages)
+        for job in _succeeded(lane.jobs, jobs):
+            findings.lost += sum(answered[text] == 0 for text in job.messages)
         findings.duplicated += sum(count - 1 for count in answered.values())
 
-    async def _inspect_thread(
-        self,
-        lane: Lane,
-        jobs: dict[str, JsonObject],
-        conversations: Conversations,
-        findings: Findings,
-    ) -> None:
-        """What stands in the conversation is what the jobs brought, in their order."""
-        (thread,) = await self._rows(lane.owner, "thread")
-        said = conversations.said.get(thread.get("conversation_id", ""), [])
-        accepted = [job for job in lane.jobs if job.job_id in jobs]
-        submitted = [job.job_id for job in accepted]
-        accepted.sort(key=lambda job: int(jobs[job.job_id]["sequence"].value))
-        if not lane.by_inlet and [job.job_id for job in accepted] != submitted:
-            findings.out_of_order += 1
-        must = [
-            text
-            for job in accepted
-            if jobs[job.job_id]["status"] == "succeeded"
-            for text in job.messages
-        ]
-        findings.lost += len(set(must) - set(said))
-        order = {text: place for place, text in enumerate(m for j in accepted for m in j.messages)}
-        places = [order[text] for text in dict.fromkeys(said)]
-        findings.out_of_order += places != sorted(places)
 
-    async def _jobs(self, owner: str) -> list[JsonObject]:
-        """The jobs of an owner, with their ids as callers know them."""
-        rows = await self._rows(owner, "job")
-        for row in rows:
-            row["job_id"] = identifier(row["RowKey"])
-        return rows
+def _succeeded(planned: list[PlannedJob], jobs: dict[str, JsonObject]) -> list[PlannedJob]:
+    return [job for job in planned if jobs.get(job.job_id, {}).get("status") == "succeeded"]
 
-    async def _rows(self, owner: str, kind: str) -> list[JsonObject]:
-        condition = f"PartitionKey eq '{owner}' and RowKey ge '{kind}:' and RowKey lt '{kind};'"
-        return [dict(row) async for row in self._table.query_entities(condition)]
+
+def _inspect_thread(
+    lane: Lane, jobs: dict[str, JsonObject], said: list[str], findings: Findings
+) -> None:
+    """What stands in the conversation is what the jobs brought, in their order."""
+    submitted = [job for job in lane.jobs if job.job_id in jobs]
+    accepted = sorted(submitted, key=lambda job: jobs[job.job_id]["sequence"])
+    if not lane.by_inlet and accepted != submitted:
+        findings.out_of_order += 1
+    for job in _succeeded(accepted, jobs):
+        findings.lost += len(set(job.messages) - set(said))
+    brought = [text for job in accepted for text in job.messages]
+    places = [brought.index(text) for text in dict.fromkeys(said) if text in brought]
+    findings.out_of_order += places != sorted(places)

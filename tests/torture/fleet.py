@@ -25,7 +25,7 @@ POLL_SECONDS = 0.2
 class WatchedFoundry(Service):
     """The emulator of `watched_foundry` in a process of its own."""
 
-    def __init__(self, log_dir: Path) -> None:
+    def __init__(self, log_dir: Path, token_seconds: float) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.project_endpoint = self.url + PROJECT_PATH
@@ -38,7 +38,7 @@ class WatchedFoundry(Service):
                 {
                     "FOUNDRY_LOCAL_IDENTITY_HEADER": IDENTITY_HEADER,
                     "FOUNDRY_LOCAL_BACKEND": "scripted",
-                    "FOUNDRY_LOCAL_TOKEN_DELAY": "0.01",
+                    "FOUNDRY_LOCAL_TOKEN_DELAY": str(token_seconds),
                 },
                 ROOT,
             )

@@ -11,7 +11,7 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from shared.config import AppSettings
 from shared.foundry.service import FoundryService
-from shared.jobs.queue import AzureQueues, Queues
+from shared.jobs.queue import AzureQueues, Notice, Queues
 from shared.services import Services
 from shared.state.azure_table import AzureTable
 from shared.state.clock import StorageClock, utc_now
@@ -44,6 +44,12 @@ class RepeatingQueues:
     async def reject(self, queue: str, body: bytes) -> None:
         await self.queues.reject(queue, body)
 
+    async def notify(self, notice: Notice, delay_seconds: float = 0) -> None:
+        await self.queues.notify(notice, delay_seconds)
+
+    async def reply(self, queue: str, body: bytes) -> None:
+        await self.queues.reply(queue, body)
+
     async def aclose(self) -> None:
         await self.queues.aclose()
 
@@ -56,13 +62,17 @@ def connect(settings: AppSettings, disturbance: Disturbance) -> Services:
         return utc_now() + timedelta(seconds=disturbance.skew)
 
     clock = StorageClock(local=wrong_time)
-    table = TableClient.from_connection_string(storage.connection_string, storage.state_table)
+    tables = [
+        AzureTable(TableClient.from_connection_string(storage.connection_string, name), clock)
+        for name in (storage.state_table, storage.audit_table)
+    ]
     service = QueueServiceClient.from_connection_string(storage.connection_string)
-    queues = AzureQueues(service, settings.jobs.lanes_queue)
+    queues = AzureQueues(service, settings.jobs.lanes_queue, settings.outlets.deliveries_queue)
     chance = random.Random(disturbance.seed)  # noqa: S311 - not for secrets
     return Services.build(
         settings,
-        table=AzureTable(table, clock),
+        table=tables[0],
+        audit_table=tables[1],
         queues=RepeatingQueues(queues, disturbance.copies, chance),
         foundry=FoundryService(settings.foundry, settings.identity),
         clock=clock,

@@ -43,7 +43,7 @@ class Producer:
         await asyncio.gather(*(self._take_turns(waiting) for _ in range(PRODUCERS)))
 
     async def _take_turns(self, waiting: deque[tuple[Lane, deque[PlannedJob]]]) -> None:
-        """One job of one lane, then one of the next; a lane is in one producer's hands at a time."""
+        """One job of one lane, then one of the next; no two producers have the same lane."""
         while waiting:
             lane, jobs = waiting.popleft()
             await self._put(lane, jobs.popleft())

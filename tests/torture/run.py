@@ -17,13 +17,14 @@ from azure.storage.queue.aio import QueueServiceClient
 from local.services import IDENTITY_HEADER, azurite
 from shared.config import AppSettings, JobSettings, StorageSettings
 
-from .audit import Audit, Conversations, Findings
+from .audit import Audit, Findings, read_conversations, table_rows
 from .fleet import Fleet, WatchedFoundry, running
 from .instance import Disturbance, connect
 from .plan import Lane, Options, plan
 from .producer import Producer
 
 TABLE = "torture"
+AUDIT = "tortureaudit"
 INLET = "torture-jobs"
 LANES = "torture-lanes"
 LOOK_SECONDS = 1.0
@@ -82,7 +83,9 @@ class Site:
     def settings(self) -> AppSettings:
         """The settings of the instance that submits."""
         return AppSettings(
-            storage=StorageSettings(connection_string=self.storage, state_table=TABLE),
+            storage=StorageSettings(
+                connection_string=self.storage, state_table=TABLE, audit_table=AUDIT
+            ),
             jobs=JobSettings(inlet_queue=INLET, lanes_queue=LANES),
         )
 
@@ -93,6 +96,7 @@ class Site:
             "FUNCTIONS_WORKER_RUNTIME": "python",
             "AzureWebJobsStorage": self.storage,
             "STATE_TABLE_NAME": TABLE,
+            "AUDIT_TABLE_NAME": AUDIT,
             "JOBS_QUEUE_NAME": INLET,
             "LANES_QUEUE_NAME": LANES,
             "FOUNDRY_AGENT_SERVICE_ENDPOINT": self.foundry.project_endpoint,
@@ -104,9 +108,9 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path) -> Generator[Site]:
-    """Storage and Foundry for one run."""
-    foundry = WatchedFoundry(folder)
+def site(folder: Path, token_seconds: float = 0.01) -> Generator[Site]:
+    """Storage and Foundry for one run; the model takes ``token_seconds`` for each word."""
+    foundry = WatchedFoundry(folder, token_seconds)
     with azurite(folder / "azurite", folder) as storage, running(foundry):
         yield Site(storage.connection_string, foundry, folder)
 
@@ -114,13 +118,13 @@ def site(folder: Path) -> Generator[Site]:
 def torture(options: Options, folder: Path) -> Report:
     """Run once, with all files in ``folder``."""
     with site(folder) as where:
-        asyncio.run(_make_storage(where.storage))
+        asyncio.run(make_storage(where.storage))
         fleet = Fleet.of(options, where.environment, folder)
         with fleet.running():
             return asyncio.run(_Run(options, where, fleet).to_its_end())
 
 
-async def _make_storage(connection_string: str) -> None:
+async def make_storage(connection_string: str) -> None:
     """Make the table and the queues, which a young app would be making for the first minute."""
     async with TableClient.from_connection_string(connection_string, TABLE) as table:
         await table.create_table()
@@ -145,7 +149,7 @@ class _Run:
                 self._produce(), self._fleet.torment(self._options.kills, self._progress)
             )
             async with TableClient.from_connection_string(self._site.storage, TABLE) as table:
-                audit = Audit(table)
+                audit = Audit(table_rows(table))
                 await self._wait(audit, started + self._options.deadline)
                 seconds = time.monotonic() - started
                 return await self._report(audit, seconds)
@@ -183,8 +187,8 @@ class _Run:
         project = f"{self._site.foundry.project_endpoint}/openai/v1/"
         token = {"Authorization": "Bearer local-token"}
         async with httpx.AsyncClient(base_url=project, headers=token, timeout=60) as foundry:
-            conversations = await Conversations.read(foundry)
-        findings = await audit.inspect(self._lanes, conversations)
+            said = await read_conversations(foundry)
+        findings = await audit.inspect(self._lanes, said)
         watched = await self._watch()
         findings.two_at_once = watched["two_at_once"]
         return Report(

@@ -23,6 +23,8 @@ from shared.state.outbox import ATTEMPT_SECONDS
 from tests.receiver import Receiver, receiver
 from tests.unit.conftest import OWNER, App
 
+from .spoiling import spoil
+
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
 DAY = 86_400
 
@@ -122,6 +124,7 @@ async def test_a_poisoned_job_is_told_as_well(
     app: App, services: Services, there: Receiver
 ) -> None:
     job = await submit(services, callback_url=there.url)
+    await spoil(app, job)
     await services.runner.receive_poison(WakeUp(OWNER, job.lane).to_body())
     await services.deliveries.deliver(app.queues.notices.pop()[0])
     assert json.loads(there.received[0].body)["type"] == "job.failed"

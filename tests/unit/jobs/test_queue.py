@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
@@ -12,22 +13,50 @@ from azure.storage.queue.aio import QueueServiceClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.jobs.queue import FOREVER, AzureQueues, WakeUp
+from shared.contract import OWNER
+from shared.jobs.queue import FOREVER, AzureQueues, Notice, WakeUp
 from shared.state.errors import StorageUnavailableError
+from shared.state.keys import Kind, new_id
+
+OWNERS = st.from_regex(OWNER, fullmatch=True)
+JOB, THREAD = new_id(Kind.JOB), new_id(Kind.THREAD)
 
 
-@given(st.text(), st.text())
+@given(OWNERS, st.sampled_from([JOB, THREAD]))
 def test_a_wake_up_comes_back_as_it_was(owner: str, lane: str) -> None:
     wake_up = WakeUp(owner, lane)
     assert WakeUp.parse(wake_up.to_body()) == wake_up
 
 
+@given(OWNERS)
+def test_a_notice_comes_back_as_it_was(owner: str) -> None:
+    notice = Notice(owner, JOB)
+    assert Notice.parse(notice.to_body()) == notice
+
+
+def naming(owner: Any = "o", subject: Any = JOB) -> bytes:
+    """A message of either kind."""
+    return json.dumps({"owner": owner, "lane": subject, "job_id": subject}).encode()
+
+
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'"x"', b"5", b"null", b'{"owner":"o"}', b"\xff"]
+    "body",
+    [
+        *(b"", b"{", b"[]", b'"x"', b"5", b"null", b'{"owner":"o"}', b"\xff"),
+        b"[" * 100_000,
+        *(naming(owner=owner) for owner in ("", "x" * 129, "ö", "a b", "o\n", 5, None, ["o"])),
+        *(naming(subject=odd) for odd in ("", "lane", "job_1", f"turn_{JOB[4:]}", 5, None, [JOB])),
+    ],
 )
-def test_anything_else_is_refused(body: bytes) -> None:
+@pytest.mark.parametrize("kind", [WakeUp, Notice])
+def test_anything_else_is_refused(kind: type[WakeUp | Notice], body: bytes) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - json has words of its own for each
-        WakeUp.parse(body)
+        kind.parse(body)
+
+
+def test_a_thread_has_no_end_to_tell() -> None:
+    with pytest.raises(ValueError, match="job"):
+        Notice.parse(naming(subject=THREAD))
 
 
 class StubQueue:
@@ -82,10 +111,10 @@ def queues(service: StubQueueService) -> AzureQueues:
 async def test_a_wake_up_is_put_in_base64_with_its_delay(
     service: StubQueueService, queues: AzureQueues
 ) -> None:
-    await queues.wake("o", "l")
-    await queues.wake("o", "l", 1.2)
+    await queues.wake("o", THREAD)
+    await queues.wake("o", THREAD, 1.2)
     (text, delay, lifetime), (_, later, _) = service.queues["lanes"].sent
-    assert WakeUp.parse(base64.b64decode(text)) == WakeUp("o", "l")
+    assert WakeUp.parse(base64.b64decode(text)) == WakeUp("o", THREAD)
     assert (delay, later, lifetime) == (0, math.ceil(1.2), FOREVER)
 
 

@@ -16,15 +16,15 @@ from shared.jobs.runner import MAX_DELAY_SECONDS, STORAGE_PAUSE_SECONDS
 from shared.services import Services
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
-from shared.state.keys import Kind, box_key, new_id, partition_key
+from shared.state.keys import Kind, new_id, partition_key
 from shared.state.lanes import LEASE_SECONDS
-from shared.state.table import Action, Change
 from shared.state.threads import Thread
 from shared.turns import TurnCommand
 from tests.fakes import SentWakeUp
 
 from ..conftest import OWNER, App
 from ..scripted_foundry import message_item, response_body
+from .spoiling import spoil
 
 PARTITION = partition_key(OWNER)
 MAX_TRANSACTIONS = 6
@@ -520,12 +520,6 @@ async def test_a_poisonous_head_ends_and_the_lane_moves_on(app: App, services: S
     assert poisonous.problem["code"] == "internal_error"
     assert (await state(services, jobs[1])).status is JobStatus.SUCCEEDED
     assert app.foundry.messages == ["1"]
-
-
-async def spoil(app: App, job: Job) -> None:
-    """Make the work of a waiting job unreadable."""
-    change = Change(Action.MERGE, box_key(job.lane, job.sequence), {"work_0": b"{"})
-    await app.table.write(PARTITION, [change])
 
 
 async def test_a_head_that_moves_meanwhile_is_found_again(app: App, services: Services) -> None:
