@@ -5,6 +5,7 @@ https://learn.microsoft.com/azure/ai-foundry/agents/concepts/runtime-components
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +17,8 @@ from .transport import Call, Reply
 from .wire_json import JsonObject, objects_at, required_text, text_at
 
 Send = Callable[[Call], Awaitable[Reply]]
+
+_CHAIN_CURSOR = re.compile(r"(?P<response>[^:]+)(?::(?P<shown>[0-9]{1,4}))?")
 
 _TEXT_PARTS = {"input_text", "output_text", "text"}
 
@@ -80,26 +83,39 @@ class Conversations:
         return MessagePage(tuple(_messages(items)), next_cursor)
 
     async def _chain_page(self, newest: str | None, limit: int, cursor: str | None) -> MessagePage:
-        """Walk back from the newest response, whose messages come in pairs.
+        """Walk back from the newest response, each of which has a question and its answer.
 
         The walk begins at the thread's own newest response even for a later page: a cursor is
         the caller's word, and must not lead into somebody else's responses.
         """
+        start, shown = _read_cursor(cursor) if cursor else (newest, 0)
         messages: list[Message] = []
-        response_id, collecting = newest, cursor is None
+        response_id, reached = newest, False
         while response_id and len(messages) < limit:
-            collecting = collecting or response_id == cursor
-            url = self._url("responses", response_id)
-            response = (await self._send(Call("GET", url))).body
-            if collecting:
-                newest_input = {"limit": 1, "order": "desc"}
-                asked = (
-                    await self._send(Call("GET", f"{url}/input_items", query=newest_input))
-                ).body
-                items = [*reversed(objects_at(response, "output")), *objects_at(asked, "data")]
-                messages += _messages(items)
+            reached = reached or response_id == start
+            response = (await self._send(Call("GET", self._url("responses", response_id)))).body
+            if reached:
+                found = await self._exchanged(response_id, response)
+                messages += found[shown:]
+                if len(messages) > limit:
+                    shown = len(found) - (len(messages) - limit)
+                    return MessagePage(tuple(messages[:limit]), f"{response_id}:{shown}")
+                shown = 0
             response_id = text_at(response, "previous_response_id")
         return MessagePage(tuple(messages), response_id)
+
+    async def _exchanged(self, response_id: str, response: JsonObject) -> list[Message]:
+        """The messages of one response, newest first: its answer, and what was asked."""
+        url = self._url("responses", response_id, "input_items")
+        newest_input: dict[str, str | int] = {"limit": 1, "order": "desc"}
+        asked = (await self._send(Call("GET", url, query=newest_input))).body
+        return _messages([*reversed(objects_at(response, "output")), *objects_at(asked, "data")])
+
+
+def _read_cursor(cursor: str) -> tuple[str, int]:
+    """The response at which a page begins, and how many of its messages were shown before."""
+    read = _CHAIN_CURSOR.fullmatch(cursor)
+    return (read["response"], int(read["shown"] or 0)) if read else ("", 0)
 
 
 def _messages(items: list[JsonObject]) -> list[Message]:

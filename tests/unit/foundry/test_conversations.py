@@ -105,10 +105,23 @@ async def test_a_chains_pages_join_without_gap_or_overlap(services: Services) ->
     assert rest.next_cursor is None
 
 
-@pytest.mark.xfail(strict=True, reason="a chain's page is filled by whole responses")
-async def test_a_chains_page_is_never_longer_than_asked(services: Services) -> None:
-    backing = await chained(services.foundry, "one")
-    assert len((await services.foundry.messages(backing, limit=1)).messages) == 1
+@pytest.mark.parametrize("limit", [1, 2, 3, 5])
+async def test_a_chains_page_is_never_longer_than_asked(services: Services, limit: int) -> None:
+    backing = await chained(services.foundry, "one", "two", "three")
+    page = await services.foundry.messages(backing, limit=limit)
+    pages = [page]
+    while page.next_cursor:
+        page = await services.foundry.messages(backing, limit=limit, cursor=page.next_cursor)
+        pages.append(page)
+    assert {len(each.messages) for each in pages[:-1]} == {limit}
+    assert [message.content for each in pages for message in each.messages] == [
+        "You said: three",
+        "three",
+        "You said: two",
+        "two",
+        "You said: one",
+        "one",
+    ]
 
 
 async def test_a_chain_that_has_not_begun_is_empty(app: App, services: Services) -> None:
@@ -149,7 +162,7 @@ async def test_a_cursor_cannot_lead_out_of_the_chain(app: App, services: Service
     backing = await chained(services.foundry, "mine")
     others = await chained(services.foundry, "somebody else's")
     calls = len(app.foundry.calls)
-    for cursor in (others.last_response_id, "x/../../models?y="):
+    for cursor in (others.last_response_id, "x/../../models?y=", "resp_9:x", ":1"):
         page = await services.foundry.messages(backing, cursor=cursor)
         assert (page.messages, page.next_cursor) == ((), None)
     asked = {call.path.rpartition("/")[2] for call in app.foundry.calls[calls:]}
