@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from .answer_reader import TERMINAL
 from .errors import ProtocolError
 from .events import (
     MessageDelta,
@@ -21,7 +22,7 @@ from .events import (
     TurnEvent,
     TurnStarted,
 )
-from .exchange import TERMINAL, Exchange, Link
+from .exchange import Exchange, Link
 from .models import Backing, TurnResult
 from .responses import hosted_tool, parse_response
 from .retry import Deadline

@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import json
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import cast
 
-from .error_bodies import error_from_failure
+from .answer_reader import TERMINAL, AnswerReader
 from .errors import (
     FoundryError,
-    ProtocolError,
     RateLimitedError,
     ServiceUnavailableError,
     StreamInterruptedError,
@@ -35,7 +32,7 @@ from .responses import response_text
 from .retry import Deadline, Gate, RetryPolicy
 from .sse import SseParser
 from .transport import Call, Transport
-from .wire_json import JsonObject, object_at, objects_at, text_at
+from .wire_json import JsonObject, objects_at
 
 log = logging.getLogger(__name__)
 
@@ -45,18 +42,16 @@ SETTLE_SHARE = 0.5
 LAST_LOOK_SECONDS = 5.0
 """Beyond the deadline, for seeing whether the answer is there after all."""
 
-TERMINAL = {"response.completed", "response.incomplete"}
-"""Events that end a stream and carry the whole response."""
-
 ABANDONED_CALL = "The tool did not run: the turn that asked for it was interrupted."
 """Answers a function call that nobody will answer any more; unanswered, it blocks the thread."""
 
 _INTERRUPTED = "The stream from Foundry broke off before the answer was complete."
+_NOT_TOLD = "Foundry did not tell in time what stands in the conversation; try again."
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What an exchange works with; one for all exchanges of a service."""
+    """What an exchange works with; one for all exchanges with a model deployment."""
 
     transport: Transport
     url: str
@@ -80,21 +75,27 @@ class Exchange:
         silence: float,
     ) -> None:
         self._link = link
-        self._silence = silence
         self._body = body
         self._backing = backing
         self._deadline = deadline
+        self._silence = silence
         self._sent = objects_at(body, "input")
-        self._may_be_there = backing.sent_before
-        """Our input was sent, so it counts as ours even where others have said more since."""
-        self._arrived = False
+        self._streams = body.get("stream") is True
+        self._answer = AnswerReader()
+        self._failures = 0
+        self._lost: FoundryError | None = None
+        """How the latest attempt failed."""
+        self._unsure = backing.look_first and backing.conversation_id is not None
+        """Foundry must be asked what is there before anything is sent."""
+        self._landed = False
         """Our input is known to stand in the conversation, still unanswered."""
-        self._delivered = ""
-        self._response_id: str | None = None
-        self._response_lives = False
-        self._sequence = -1
-        self.request_id: str | None = None
+        self._over = False
+        """Nothing may be sent any more; only an answer that is there already can help."""
+
+    @property
+    def request_id(self) -> str | None:
         """Foundry's id of the request that was answered."""
+        return self._answer.request_id
 
     async def events(self) -> AsyncGenerator[JsonObject]:
         """The events up to the terminal one; a body without `stream` gives that one only.
@@ -102,88 +103,139 @@ class Exchange:
         Raises:
             FoundryError: if there is no answer.
         """
-        failures = 0
-        unsure = self._backing.look_first and self._backing.conversation_id is not None
         while True:
+            if self._unsure and (found := await self._look_back()) is not None:
+                for event in self._adopt(found):
+                    yield event
+                return
+            if self._lost and self._over:
+                raise self._failure(self._lost)
             try:
-                found = await self._find(answer_may_come=True) if unsure else None
-                unsure = False
-                if found is None:
-                    async with (
-                        self._link.gate.passing(Deadline(self._patience)),
-                        aclosing(self._attempt()) as events,
-                    ):
-                        async for event in events:
-                            yield event
-                    return
+                async with (
+                    self._link.gate.passing(Deadline(self._patience)),
+                    aclosing(self._attempt()) as events,
+                ):
+                    async for event in events:
+                        yield event
             except FoundryError as error:
-                failures += 1
-                found = await self._recover(error, failures)
-                if found is None:
-                    continue
-            for event in self._adopt(found):
-                yield event
+                await self._take_in(error)
+            else:
+                return
+
+    async def _attempt(self) -> AsyncGenerator[JsonObject]:
+        """One request, and the events it yields."""
+        if self._failures:
+            log.debug("Trying again: %s", "resume" if self._resumes else "send")
+            self._link.metrics.retries += 1
+        call, seconds = self._next_call(), self._deadline.remaining()
+        if not self._streams:
+            reply = await self._link.transport.send(call, seconds=seconds)
+            self._answer.request_id = reply.request_id
+            yield self._answer.end(reply.body)
             return
+        opened = self._link.transport.stream(call, silence=self._silence, seconds=seconds)
+        async with opened as stream:
+            self._answer.request_id = stream.request_id
+            parser = SseParser()
+            async for chunk in stream.chunks:
+                for data in parser.feed(chunk):
+                    if (event := self._answer.read(data)) is None:
+                        continue
+                    yield event
+                    if event["type"] in TERMINAL:
+                        return
+        raise ServiceUnavailableError(_INTERRUPTED, may_have_run=True, request_id=self.request_id)
+
+    @property
+    def _resumes(self) -> bool:
+        """Whether the response goes on without us and its stream can be taken up again."""
+        return self._answer.running and self._body.get("background") is True
+
+    def _next_call(self) -> Call:
+        if not self._resumes:
+            return Call("POST", self._link.url, self._body)
+        behind: dict[str, str | int] = {
+            "stream": "true",
+            "starting_after": self._answer.sequence_number,
+        }
+        return Call("GET", f"{self._link.url}/{self._answer.response_id}", query=behind)
+
+    async def _take_in(self, error: FoundryError) -> None:
+        """Decide what a failed attempt means for the next step, and wait before that."""
+        self._failures += 1
+        self._lost = error
+        delay = self._link.retry.delay(error, self._failures)
+        log.debug("Attempt %d: %s (request %s)", self._failures, error.code, error.request_id)
+        rate_limited = isinstance(error, RateLimitedError)
+        if rate_limited:  # the gate keeps this request waiting, and all the others
+            self._link.gate.pause(delay or error.retry_after or 0.0)
+        self._over = delay is None or delay >= self._patience
+        if delay and not self._over and not rate_limited:
+            log.debug("Waiting %.2f s", delay)
+            await asyncio.sleep(delay)
+        if self._resumes and not self._over:
+            return
+        in_doubt = error.may_have_run or self._answer.running or self._landed
+        self._unsure = in_doubt and bool(self._backing.conversation_id or self._stored_response)
+        self._over = self._over or bool(self._answer.delivered)
 
     @property
     def _patience(self) -> float:
         """Seconds from now that may pass without a word to the caller."""
         remaining = self._deadline.remaining()
-        return min(remaining, self._silence) if self._body.get("stream") else remaining
+        return min(remaining, self._silence) if self._streams else remaining
 
-    async def _recover(self, error: FoundryError, failures: int) -> JsonObject | None:
-        """After a failure: the answer if it is there after all, None to send again, or raise."""
-        delay = self._link.retry.delay(error, failures)
-        rate_limited = isinstance(error, RateLimitedError)
-        if rate_limited:  # the gate keeps this request waiting, and all the others
-            self._link.gate.pause(delay or error.retry_after or 0.0)
-        if delay is not None and delay >= self._patience:
-            delay = None
-        log.debug("Attempt %d: %s (request %s)", failures, error.code, error.request_id)
-        if delay is not None and not rate_limited:
-            log.debug("Waiting %.2f s", delay)
-            await asyncio.sleep(delay)
-        resumed = delay is not None and self._resumes
-        if (error.may_have_run or self._response_lives or self._arrived) and not resumed:
-            found = await self._find_lost(error)
-            if found is not None:
-                return found
-            if isinstance(error, TimeoutError) and self._backing.conversation_id:
-                # nothing there proves nothing: the request may still wait for its turn
-                delay = delay if self._arrived else None
-        if not resumed and (delay is None or self._delivered):
-            raise self._failure(error)
-        log.debug("Trying again: %s", "resume" if resumed else "send")
-        self._link.metrics.retries += 1
-        return None
+    def _failure(self, error: FoundryError) -> FoundryError:
+        """What the caller is told: after a part of the answer, that it broke off."""
+        answer = self._answer
+        if not answer.delivered:
+            return error
+        return StreamInterruptedError(
+            f"{_INTERRUPTED} {error.message}",
+            request_id=error.request_id or answer.request_id,
+            received=answer.delivered,
+            response_id=answer.response_id,
+            sequence_number=answer.sequence_number,
+        )
 
-    async def _find_lost(self, error: FoundryError) -> JsonObject | None:
-        """As `_find`; where Foundry does not say what happened, the failure stands."""
-        try:
-            async with asyncio.timeout(self._deadline.remaining() + LAST_LOOK_SECONDS):
-                busy = isinstance(error, ThreadBusyError)
-                may_come = error.answer_may_come or self._response_lives or busy
-                return await self._find(answer_may_come=may_come)
-        except (FoundryError, builtins.TimeoutError) as unknown:
-            name = type(unknown).__name__
-            log.warning("What Foundry did with a lost request is unknown: %s", name)
-            raise self._failure(error) from unknown
+    async def _look_back(self) -> JsonObject | None:
+        """The answer to what was sent before, if Foundry has it; else the body is safe to send.
 
-    async def _find(self, *, answer_may_come: bool) -> JsonObject | None:
-        """The answer to what we sent, if Foundry has it; else the body is made safe to send."""
+        Raises:
+            FoundryError: where Foundry does not say what became of it, because then nothing can
+                be sent without the risk of saying it twice.
+        """
         self._link.metrics.reconciliations += 1
+        limit = Deadline(self._deadline.remaining() + (LAST_LOOK_SECONDS if self._lost else 0.0))
+        try:
+            async with asyncio.timeout(limit.remaining()):
+                found = await self._link.retry.repeat(lambda _: self._find(), limit)
+        except (FoundryError, builtins.TimeoutError) as unknown:
+            log.warning("What stands in Foundry cannot be seen: %s", type(unknown).__name__)
+            if self._lost is None and isinstance(unknown, FoundryError):
+                raise
+            raise self._failure(self._lost or TimeoutError(_NOT_TOLD)) from unknown
+        self._unsure = False
+        if isinstance(self._lost, TimeoutError) and self._backing.conversation_id:
+            # nothing there proves nothing: the request may still wait for its turn
+            self._over = self._over or not self._landed
+        return found
+
+    async def _find(self) -> JsonObject | None:
+        """One look, as `_look_back`; an answer that may come is waited for."""
         patience = min(self._deadline.remaining() * SETTLE_SHARE, self._patience)
-        wait = Deadline(patience if answer_may_come else 0.0)
-        if self._response_id and self._response_lives and self._body.get("store", True):
-            body = await self._link.reconciler.response(self._response_id, wait)
+        wait = Deadline(patience if self._answer_may_come else 0.0)
+        if self._stored_response:
+            body = await self._link.reconciler.response(self._stored_response, wait)
             if body is not None and body.get("status") in ANSWERED:
                 return body
             if body is not None:
-                self._response_lives, wait = False, Deadline(0.0)
+                self._answer.running, wait = False, Deadline(0.0)
         if self._backing.conversation_id is None:
             return None
         landed = await self._link.reconciler.settle(self._backing, self._sent, wait)
-        if landed.passed and not self._may_be_there:  # somebody said the same before
+        was_sent = self._lost is not None or self._backing.sent_before
+        if landed.passed and not was_sent:  # somebody said the same before
             landed = Landed(landed.items)
         log.debug(
             "Looked behind item %s of %s: %d items, sent=%s answered=%s",
@@ -198,9 +250,23 @@ class Exchange:
         self._prepare(landed)
         return None
 
+    @property
+    def _answer_may_come(self) -> bool:
+        """Whether it can help to wait, because someone may be at work on the thread."""
+        lost = self._lost
+        if lost is None or isinstance(lost, ThreadBusyError):
+            return True
+        return lost.answer_may_come or self._answer.running
+
+    @property
+    def _stored_response(self) -> str | None:
+        """The id of the response that Foundry keeps, whether or not we are there to read it."""
+        stored = self._answer.running and self._body.get("store", True)
+        return self._answer.response_id if stored else None
+
     def _prepare(self, landed: Landed) -> None:
         """Send next only what the conversation still lacks."""
-        self._arrived = landed.ours
+        self._landed = landed.ours
         if landed.ours:
             self._body = {**self._body, "input": []}
             return
@@ -215,95 +281,9 @@ class Exchange:
 
     def _adopt(self, response: JsonObject) -> Iterator[JsonObject]:
         """The events that an answer found later still owes the caller."""
-        text = response_text(response)
-        if not text.startswith(self._delivered):
+        text, delivered = response_text(response), self._answer.delivered
+        if not text.startswith(delivered):
             raise self._failure(ServiceUnavailableError(_INTERRUPTED))
-        if self._body.get("stream") and (rest := text.removeprefix(self._delivered)):
+        if self._streams and (rest := text.removeprefix(delivered)):
             yield {"type": "response.output_text.delta", "delta": rest}
         yield {"type": f"response.{response['status']}", "response": response}
-
-    def _failure(self, error: FoundryError) -> FoundryError:
-        """What the caller is told: after a part of the answer, that it broke off."""
-        if not self._delivered:
-            return error
-        return StreamInterruptedError(
-            f"{_INTERRUPTED} {error.message}",
-            request_id=error.request_id or self.request_id,
-            received=self._delivered,
-            response_id=self._response_id,
-            sequence_number=self._sequence,
-        )
-
-    async def _attempt(self) -> AsyncGenerator[JsonObject]:
-        """One request, and the events it yields."""
-        call = self._next_call()
-        self._may_be_there = True
-        if not self._body.get("stream"):
-            reply = await self._link.transport.send(call, seconds=self._deadline.remaining())
-            self.request_id = reply.request_id
-            yield self._terminal(f"response.{reply.body.get('status')}", reply.body)
-            return
-        async with self._link.transport.stream(
-            call, silence=self._silence, seconds=self._deadline.remaining()
-        ) as stream:
-            self.request_id = stream.request_id
-            parser = SseParser()
-            async for chunk in stream.chunks:
-                for data in parser.feed(chunk):
-                    if (event := self._read(data)) is None:
-                        continue
-                    yield event
-                    if event["type"] in TERMINAL:
-                        return
-        raise ServiceUnavailableError(_INTERRUPTED, may_have_run=True, request_id=self.request_id)
-
-    @property
-    def _resumes(self) -> bool:
-        """Whether the response goes on without us and its stream can be taken up again."""
-        return self._response_lives and self._body.get("background") is True
-
-    def _next_call(self) -> Call:
-        if not self._resumes:
-            return Call("POST", self._link.url, self._body)
-        behind: dict[str, str | int] = {"stream": "true", "starting_after": self._sequence}
-        return Call("GET", f"{self._link.url}/{self._response_id}", query=behind)
-
-    def _read(self, data: str) -> JsonObject | None:
-        """One frame of the stream; None for those that carry no event."""
-        if data == "[DONE]":
-            return None
-        try:
-            event = cast("JsonObject", json.loads(data))
-            kind = str(event["type"]) if "error" not in event else "error"
-            self._sequence = int(event.get("sequence_number", self._sequence))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ServiceUnavailableError(
-                "An event of the stream from Foundry cannot be read.",
-                may_have_run=True,
-                request_id=self.request_id,
-            ) from error
-        if kind == "response.created":
-            self._response_id = text_at(object_at(event, "response"), "id")
-            self._response_lives = self._response_id is not None
-        elif kind == "response.output_text.delta":
-            self._delivered += str(event.get("delta", ""))
-        elif kind == "error":
-            self._response_lives = False
-            raise error_from_failure(event.get("error") or event, self.request_id)
-        elif kind in TERMINAL or kind == "response.failed":
-            return self._terminal(kind, object_at(event, "response"))
-        return event
-
-    def _terminal(self, kind: str, response: JsonObject) -> JsonObject:
-        """The terminal event, unless the response it carries has failed."""
-        status = response.get("status")
-        if status in {"failed", "cancelled"}:
-            self._response_lives = False
-            raise error_from_failure(response.get("error"), self.request_id)
-        if status not in ANSWERED:
-            raise ProtocolError(
-                f"Foundry returned a response that is not finished (status {status!r}).",
-                request_id=self.request_id,
-                may_have_run=True,
-            )
-        return {"type": kind, "response": response}

@@ -35,6 +35,10 @@ _RETRIABLE = (RateLimitedError, ServiceUnavailableError, ThreadBusyError, Timeou
 _T = TypeVar("_T")
 
 
+class HeldBackError(RateLimitedError):
+    """The gate did not let the request pass in time; it was not sent, and waiting is no help."""
+
+
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """How often to try again, and how long to wait before."""
@@ -50,6 +54,8 @@ class RetryPolicy:
         bound that doubles (full jitter), so that many clients do not come back together.
         """
         if failures > self.max_retries or not isinstance(error, _RETRIABLE):
+            return None
+        if isinstance(error, HeldBackError):
             return None
         if error.retry_after is not None:
             return error.retry_after
@@ -105,7 +111,7 @@ class Gate:
         """Pass the gate for the time of the block.
 
         Raises:
-            RateLimitedError: if the gate stays closed, or full, beyond the deadline.
+            HeldBackError: if the gate stays closed, or full, beyond the deadline.
         """
         if self._slots is None:
             await self._wait(deadline)
@@ -123,7 +129,7 @@ class Gate:
             async with asyncio.timeout(deadline.remaining()):
                 await slots.acquire()
         except builtins.TimeoutError as error:
-            raise RateLimitedError(
+            raise HeldBackError(
                 f"{self.limit} requests were in flight all the time. Raise "
                 "FOUNDRY_MAX_CONCURRENCY, or send fewer at once."
             ) from error
@@ -131,7 +137,7 @@ class Gate:
     async def _wait(self, deadline: Deadline) -> None:
         while (pause := self._open_at - monotonic()) > 0:
             if pause >= deadline.remaining():
-                raise RateLimitedError(
+                raise HeldBackError(
                     f"The model deployment's quota is used up for another {pause:.0f} s. Wait, "
                     "or raise the quota of the model deployment.",
                     retry_after=pause,

@@ -52,6 +52,9 @@ MAX_DEPLOYMENTS = 256
 SHORT_CALL_SECONDS = 30.0
 """For calls that do not wait for a model."""
 
+LOOK_SECONDS = 10.0
+"""For one look at what a lost request has left; a longer one is better made anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Connection:
@@ -124,7 +127,10 @@ class FoundryService:
                     return await transport.send(call, seconds=deadline.remaining())
                 return await retry.repeat(lambda s: transport.send(call, seconds=s), deadline)
 
-        reconciler = Reconciler(endpoint.openai, send)
+        async def look(call: Call) -> Reply:  # whoever looks, repeats it and counts the time
+            return await transport.send(call, seconds=LOOK_SECONDS)
+
+        reconciler = Reconciler(endpoint.openai, look)
 
         @lru_cache(MAX_DEPLOYMENTS)
         def link_of(_deployment: str) -> Link:

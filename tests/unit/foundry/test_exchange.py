@@ -224,13 +224,53 @@ async def test_a_second_loss_is_looked_up_as_well(wire: Wire) -> None:
     assert len(wire.foundry.sent) == 2
 
 
-async def test_a_look_that_fails_ends_the_exchange_without_sending_again(wire: Wire) -> None:
+@both
+@pytest.mark.parametrize("failures", [1, 3])
+async def test_a_look_that_fails_is_made_again(wire: Wire, stream: bool, failures: int) -> None:
+    wire.foundry.then_lose()
+    for _ in range(failures):
+        wire.foundry.then(httpx.Response(503, json={}), "/items")
+    assert await wire.ask(stream=stream) == "You said: Hi"
+    assert wire.users() == ["Hi"]
+    assert len(wire.foundry.sent) == 1
+
+
+@both
+async def test_the_answer_behind_a_look_is_asked_for_again(wire: Wire, stream: bool) -> None:
+    wire.foundry.then_lose()
+    wire.foundry.then(httpx.ReadError("cut"), "/responses/resp_1")
+    assert await wire.ask(stream=stream) == "You said: Hi"
+    assert len(wire.foundry.sent) == 1
+
+
+@both
+async def test_where_no_look_succeeds_nothing_is_sent_again(wire: Wire, stream: bool) -> None:
     wire.foundry.then_lose()
     for _ in range(9):
-        wire.foundry.then(httpx.Response(404, json={}), "/items")
+        wire.foundry.then(httpx.Response(503, json={}), "/items")
+    with pytest.raises(errors.ServiceUnavailableError, match="broke"):
+        await wire.ask(stream=stream)
+    assert wire.users() == ["Hi"]
+    assert (len(wire.foundry.sent), wire.looks()) == (1, 4)
+
+
+async def test_a_look_at_a_thread_that_is_gone_is_not_made_again(wire: Wire) -> None:
+    wire.foundry.then_lose()
+    wire.foundry.then(httpx.Response(404, json={}), "/items")
     with pytest.raises(errors.ServiceUnavailableError, match="broke"):
         await wire.ask()
-    assert len(wire.foundry.sent) == 1
+    assert (len(wire.foundry.sent), wire.looks()) == (1, 1)
+
+
+async def test_a_look_that_hangs_ends_with_what_was_lost(wire: Wire) -> None:
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    wire.foundry.then(hang, "/items")
+    with pytest.raises(errors.TimeoutError, match="what stands in the conversation"):
+        await wire.ask(replace(CONVERSATION, look_first=True), seconds=0.1)
+    assert wire.foundry.sent == []
 
 
 async def test_a_look_may_need_more_than_one_page(wire: Wire) -> None:
@@ -260,6 +300,7 @@ async def test_a_chain_needs_no_look(wire: Wire, stream: bool) -> None:
     backing = Backing(last_response_id="resp_0")
     assert await wire.ask(backing, stream=stream) == "You said: Hi"
     assert (wire.looks(), len(wire.foundry.sent)) == (0, 2)
+    assert (wire.metrics.retries, wire.metrics.reconciliations) == (1, 0)
 
 
 async def test_tool_results_that_arrived_are_not_sent_twice(wire: Wire) -> None:
@@ -468,7 +509,7 @@ async def test_an_unreadable_event_is_one_of_our_errors(wire: Wire, frame: bytes
 
 
 async def test_events_nobody_knows_pass_as_they_came(wire: Wire) -> None:
-    odd = {"type": "response.hologram", "x": {"y": 1}}
+    odd = {"type": "response.hologram", "x": {"y": 1}, "error": None}
     frames = [b": hello\n\n", sse(odd), *streamed("Hello"), b"data: [DONE]\n\n"]
     wire.foundry.then_stream(*frames)
     events = [event async for event in wire.exchange(stream=True).events()]

@@ -14,6 +14,7 @@ from shared.foundry.retry import (
     MAX_BACKOFF_SECONDS,
     Deadline,
     Gate,
+    HeldBackError,
     RetryPolicy,
 )
 
@@ -46,6 +47,7 @@ def test_what_may_pass_is_tried_as_often_as_allowed(error: errors.FoundryError) 
         errors.InvalidRequestError("x", retry_after=1),
         errors.ContentFilteredError("x"),
         errors.ProtocolError("x"),
+        HeldBackError("x", retry_after=1),
     ],
 )
 def test_what_will_not_pass_is_not_tried_again(error: errors.FoundryError) -> None:
@@ -114,7 +116,7 @@ async def test_a_longer_pause_counts_and_a_shorter_one_does_not() -> None:
 async def test_a_pause_beyond_the_deadline_is_told_at_once() -> None:
     gate = Gate(ClientMetrics())
     gate.pause(60)
-    with pytest.raises(errors.RateLimitedError, match="quota") as caught:
+    with pytest.raises(HeldBackError, match="quota") as caught:
         await passed_after(gate, seconds=5)
     assert caught.value.retry_after == pytest.approx(60, abs=1)
     assert not caught.value.may_have_run
@@ -139,7 +141,7 @@ async def test_a_limit_lets_only_so_many_pass_at_a_time() -> None:
 async def test_waiting_for_a_place_is_bounded_by_the_deadline() -> None:
     gate = Gate(ClientMetrics(), limit=1)
     async with asyncio.timeout(2), gate.passing(Deadline(10)):
-        with pytest.raises(errors.FoundryError) as caught:
+        with pytest.raises(HeldBackError) as caught:
             await passed_after(gate, seconds=0.05)
     assert not caught.value.may_have_run
 
