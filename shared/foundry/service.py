@@ -109,9 +109,15 @@ class FoundryService:
 
     def _open(self) -> _Connection:
         endpoint = Endpoint.parse(self.config.endpoint_url)
-        builder = RequestBuilder(
-            self.config, AgentReference.parse(self.config.agent_id), self._toolbox
-        )
+        agent = AgentReference.parse(self.config.agent_id)
+        if agent and endpoint.surface is Surface.RESOURCE:
+            raise ConfigurationError(
+                "A resource endpoint has no agents. Clear FOUNDRY_AGENT_ID to call the model "
+                "directly, or set FOUNDRY_AGENT_SERVICE_ENDPOINT to the project endpoint "
+                "https://<account>.services.ai.azure.com/api/projects/<project>, which takes "
+                "Entra tokens only."
+            )
+        builder = RequestBuilder(self.config, agent, self._toolbox)
         transport = Transport(
             self._credential(endpoint),
             pool_size=self.config.pool_size,

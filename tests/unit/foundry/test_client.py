@@ -229,6 +229,10 @@ async def test_health_of_a_client_that_cannot_work_is_false() -> None:
             "takes Entra tokens only",
         ),
         ({"agent_id": "asst_1"}, "FOUNDRY_AGENT_ID"),
+        ({"agent_id": "0a1b2c3d-1111-2222-3333-444455556666"}, "FOUNDRY_AGENT_ID"),
+        ({"agent_id": "helper"}, "A resource endpoint has no agents"),
+        ({"endpoint_url": "https://acme.services.ai.azure.com"}, "the path is missing"),
+        ({"endpoint_url": "http://acme.services.ai.azure.com/openai/v1"}, "use https://"),
     ],
 )
 async def test_what_cannot_work_is_refused_at_once(settings: dict[str, Any], text: str) -> None:
@@ -254,12 +258,14 @@ async def test_a_machine_without_any_identity_needs_a_key(
     assert "az login" in str(caught.value)
 
 
-async def test_a_missing_agent_is_worth_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_agent_is_worth_a_warning(
+    caplog: pytest.LogCaptureFixture, identity: IdentitySettings
+) -> None:
     with caplog.at_level(logging.WARNING, logger="shared.foundry.client"):
         async with FoundryAgentServiceClient(at_resource(), http=ScriptedFoundry().transport):
             pass
         async with FoundryAgentServiceClient(
-            at_resource(agent_id="helper"), http=ScriptedFoundry().transport
+            at_project(), identity=identity, http=ScriptedFoundry().transport
         ):
             pass
     assert [record.getMessage() for record in caplog.records] == [
