@@ -9,7 +9,7 @@ from local.processes import free_port
 from shared.foundry.models import Backing, TurnRequest
 
 from .laboratory import JsonObject, Laboratory, Where, answered, new_name, said
-from .troubles import Trouble
+from .troubles import STREAM_FAULTS, Trouble
 from .turning import ANSWER, Got, Way, take_turn
 
 NEXT_TIMEOUT_SECONDS = 8.0
@@ -22,6 +22,7 @@ class Report:
 
     cell: str
     mark: JsonObject
+    backing: Backing | None
     got: Got
     then: Got
     """The next turn: the same message after a failure, another one after an answer."""
@@ -41,6 +42,11 @@ class Cell:
     way: Way
     where: Where
 
+    @property
+    def is_spared(self) -> bool:
+        """Whether the trouble cannot be felt: a plain answer has no events to spoil."""
+        return self.way is Way.JSON and self.trouble.fault.get("kind") in STREAM_FAULTS
+
     def __str__(self) -> str:
         return f"{self.trouble.name} x {self.way} x {self.where}"
 
@@ -48,7 +54,7 @@ class Cell:
         name = new_name("say")
         text, mark = self.trouble.message.format(name=name), {"cell": name}
         backing = await self._begin(name)
-        if self.trouble.fault:
+        if self.trouble.fault and not (self.trouble.gone and backing):
             await self.lab.arm(mark=mark, **self.trouble.fault)
         got = await self._turn(TurnRequest(text, metadata=mark), backing)
         if self.trouble.fault.get("kind") == "hang":
@@ -56,7 +62,8 @@ class Cell:
         repeat = got.error is not None
         next_text = text if repeat else new_name("then")
         then = await self._next(next_text, backing, got)
-        return await self._judge(Report(str(self), mark, got, then, ()), text, next_text, backing)
+        report = Report(str(self), mark, backing, got, then, ())
+        return await self._judge(report, text, next_text)
 
     async def _begin(self, name: str) -> Backing | None:
         """What the turn continues; a chain has one turn already."""
@@ -96,10 +103,9 @@ class Cell:
         service = await self.lab.shared(self.where, NEXT_TIMEOUT_SECONDS)
         return await take_turn(service, self.way, TurnRequest(text), backing)
 
-    async def _judge(
-        self, report: Report, text: str, next_text: str, backing: Backing | None
-    ) -> Report:
+    async def _judge(self, report: Report, text: str, next_text: str) -> Report:
         items: list[JsonObject] = []
+        backing = report.backing
         last = report.then.result or report.got.result
         if backing and backing.conversation_id:
             items = await self.lab.items(backing.conversation_id)

@@ -13,7 +13,7 @@ from shared.config import FoundryAgentServiceConfig
 from .cells import Cell, Report
 from .laboratory import JsonObject, Laboratory, Where
 from .troubles import troubles
-from .turning import Way
+from .turning import ANSWER, Way
 
 AT_ONCE = 48
 MAX_ATTEMPTS = FoundryAgentServiceConfig().max_retries + 1
@@ -33,8 +33,11 @@ async def test_no_fault_duplicates_loses_or_shortens_a_turn(
 
     reports = await asyncio.gather(*map(run, cells))
     attempts = await _attempts(lab)
+    looks = await _looks(lab)
+    spared = {str(cell) for cell in cells if cell.is_spared}
     figures = {
         "cells": len(reports),
+        "of them struck": len(reports) - len(spared),
         "answered": sum(report.got.error is None for report in reports),
         "typed errors": sum(report.got.error is not None for report in reports),
         "user messages duplicated": sum(report.duplicated for report in reports),
@@ -45,12 +48,30 @@ async def test_no_fault_duplicates_loses_or_shortens_a_turn(
     with capsys.disabled():
         row = ", ".join(f"{name} {number}" for name, number in figures.items())
         sys.stdout.write(f"\nfault matrix: {row}\n")
+    assert {r.cell for r in reports if not _was_felt(r, attempts, looks)} == spared
     wrong = [f"{report.cell}: {text}" for report in reports for text in report.wrong]
     assert not wrong, "\n".join(wrong)
     spoilt = [r.cell for r in reports if r.duplicated or r.lost or r.cut_as_complete]
     assert not spoilt
     marks = {report.mark["cell"]: report.cell for report in reports}
     assert not [marks.get(mark) for mark, made in attempts.items() if made > MAX_ATTEMPTS]
+
+
+def _was_felt(report: Report, attempts: Counter[str], looks: set[str]) -> bool:
+    """Whether the trouble really came: it spoilt the turn, or the client had to do more."""
+    if report.got.outcome != ANSWER or attempts[report.mark["cell"]] > 1:
+        return True
+    found = {report.got.result.response_id} if report.got.result else set[str]()
+    if report.backing and report.backing.conversation_id:
+        found.add(report.backing.conversation_id)
+    return bool(found & looks)
+
+
+async def _looks(lab: Laboratory) -> set[str]:
+    """The conversations and responses that the client looked at; the test's own looks left out."""
+    entries = [*await lab.requests("items.list"), *await lab.requests("responses.get")]
+    ours = [entry for entry in entries if entry["client_request_id"]]
+    return {entry["conversation"] or entry["path"].rpartition("/")[2] for entry in ours}
 
 
 async def _attempts(lab: Laboratory) -> Counter[str]:

@@ -14,6 +14,10 @@ EVENTS = 11
 """Of the scripted answer to a message of one word: three of text, four before, four behind."""
 
 FIRST_TEXT = 4
+
+STREAM_FAULTS = {"cut_stream", "malformed_event", "no_terminal"}
+"""Faults that strike the events of an answer."""
+
 LIMIT_SECONDS = 20.0
 SHORT_SECONDS = 2.0
 
@@ -34,7 +38,7 @@ class Trouble:
     timeout: float = LIMIT_SECONDS
     unreachable: bool = False
     gone: bool = False
-    """What backs the thread was deleted."""
+    """What backs the thread was deleted; the fault stands in where nothing does."""
     recovers: bool = True
     """The same message gets its answer in the next turn."""
 
