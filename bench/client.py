@@ -22,6 +22,9 @@ LEVELS = (1, 64, 1000, 2000)
 SECONDS = 4.0
 """How long each row is measured, after every place has had one answer."""
 
+MAX_GROWTH = 1.1
+"""Of resident memory while a row is measured; each has thousands of requests."""
+
 OURS, OFFICIAL, BARE = "this client", "AsyncOpenAI", "aiohttp"
 MESSAGE = "What is the capital of Belgium?"
 MODEL = "llama-3.3-70b"
@@ -191,6 +194,9 @@ def compare() -> int:
         "64 in flight: less CPU each than AsyncOpenAI": rows[OURS, 64].cpu_ms
         < rows[OFFICIAL, 64].cpu_ms,
         "2,000 in flight: no failure": rows[OURS, 2000].failures == 0,
+        "memory does not grow with the number of requests": all(
+            rows[OURS, n].rss_after_mb <= rows[OURS, n].rss_before_mb * MAX_GROWTH for n in LEVELS
+        ),
     }
     for promise, kept in promises.items():
         print(f"{'kept' if kept else 'MISSED':6}  {promise}")

@@ -210,6 +210,18 @@ def answered_at_once(sent: list[JsonObject]) -> httpx.MockTransport:
     return httpx.MockTransport(answer)
 
 
+def asking_for_approval(sent: list[JsonObject]) -> httpx.MockTransport:
+    """Keeps the bodies of requests, and asks once whether an MCP server's tool may be called."""
+    asked = {"type": "mcp_approval_request", "id": "mcpr_1", "name": "n", "server_label": "s"}
+    answers = [{**ANSWER, "output": [asked]}, ANSWER]
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(json.loads(request.content))
+        return httpx.Response(200, json=answers[len(sent) - 1])
+
+    return httpx.MockTransport(answer)
+
+
 def turns(*, agent: bool) -> Iterator[TurnRequest]:
     """Turns with all combinations of options that may stand together."""
     rows = product(TOOLS.values(), PARTS.values(), FORMATS.values(), OPTIONS.values(), [0, 1])
@@ -370,6 +382,20 @@ async def test_follow_ups_and_continuations_fit(
     kinds = [[item["type"] for item in items] for items in inputs]
     answer = ["function_call_output"]
     assert kinds == [[], answer, [*answer, "message"], answer]
+
+
+@pytest.mark.parametrize("place", PLACES)
+async def test_an_answer_to_an_approval_fits(
+    emulator: Emulator, identity: IdentitySettings, place: str
+) -> None:
+    sent: list[JsonObject] = []
+    service = opened(emulator, identity, "model at a project", asking_for_approval(sent))
+    await service.respond(TurnRequest("hi", tools=TOOLS["typed"]), PLACES[place])
+    await service.aclose()
+    for body in sent:
+        check_request(ResponseCreateParams, body)
+    (approval,) = sent[-1]["input"]
+    assert (approval["type"], approval["approve"]) == ("mcp_approval_response", False)
 
 
 async def test_every_operation_of_the_documented_client_fits(

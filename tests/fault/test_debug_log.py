@@ -47,7 +47,9 @@ async def test_no_secret_and_nothing_said_is_logged(
         for way in Way
         for where in Where
     ]
-    await asyncio.gather(*(cell.run() for cell in cells))
+    async with asyncio.TaskGroup() as group:
+        for cell in cells:
+            group.create_task(cell.run())
     tokens = await lab.http.get(
         "/msi/token",
         params={"api-version": "2019-08-01", "resource": "https://ai.azure.com"},

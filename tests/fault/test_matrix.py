@@ -31,7 +31,9 @@ async def test_no_fault_duplicates_loses_or_shortens_a_turn(
         async with places:
             return await cell.run()
 
-    reports = await asyncio.gather(*map(run, cells))
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(run(cell)) for cell in cells]
+    reports = [task.result() for task in tasks]
     attempts = await _attempts(lab)
     looks = await _looks(lab)
     spared = {str(cell) for cell in cells if cell.is_spared}
