@@ -42,9 +42,11 @@ class RequestBuilder:
             raise ConfigurationError(
                 "Tools are switched off. Set FOUNDRY_ENABLE_FOUNDRY_TOOLS=true to allow them."
             )
+        # what a tool returns continues a stored response, and an agent may have tools of its own
+        may_continue = backing is not None or bool(turn.tools) or self.agent is not None
         body: JsonObject = {
             "input": [user_message(turn.message, turn.parts)],
-            "store": backing is not None or bool(turn.tools) or turn.background,
+            "store": may_continue or turn.background,
         }
         if turn.background:
             body["background"] = True

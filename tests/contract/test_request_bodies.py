@@ -398,6 +398,20 @@ async def test_an_answer_to_an_approval_fits(
     assert (approval["type"], approval["approve"]) == ("mcp_approval_response", False)
 
 
+async def test_an_agents_own_function_is_run_for_a_message_that_stands_alone(
+    emulator: Emulator, identity: IdentitySettings, raw: httpx.AsyncClient
+) -> None:
+    definition = {"kind": "prompt", "model": SEEING, "tools": [order_status.definition()]}
+    versions = f"{emulator.project}/agents/clerk/versions"
+    made = await raw.post(versions, params={"api-version": "v1"}, json={"definition": definition})
+    made.raise_for_status()
+    config = config_of(emulator, "project", agent_id="clerk")
+    service = FoundryService(config, identity, tools=[order_status])
+    result = await service.respond(TurnRequest('/call order_status {"order_id": 7}'))
+    await service.aclose()
+    assert result.content == "order_status answered: 7 None"
+
+
 async def test_every_operation_of_the_documented_client_fits(
     emulator: Emulator, identity: IdentitySettings
 ) -> None:

@@ -57,7 +57,7 @@ def test_a_domain_becomes_instructions_unless_there_are_some() -> None:
 def test_an_agent_gets_only_what_is_allowed_beside_it() -> None:
     assert AGENT.build(TurnRequest("Hi", domain="sales", max_tokens=7), None) == {
         "input": [{"type": "message", "role": "user", "content": "Hi"}],
-        "store": False,
+        "store": True,
         "agent_reference": {"type": "agent_reference", "name": "helper", "version": "3"},
         "max_output_tokens": 7,
     }
