@@ -23,7 +23,6 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
-    CONTENT_FILTER = "content_filter"
 
 
 @dataclass(frozen=True, slots=True)

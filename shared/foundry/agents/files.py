@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from ...config import FoundryAgentServiceConfig
 from ..errors import InvalidRequestError
-from ..tools.catalogue import parse_tool
+from ..tools.catalogue import parse_tool, parse_tool_choice
 from ..tools.custom import CustomTool, tool
 from ..tools.names import named_tool
 from ..tools.validation import explain
@@ -58,6 +58,7 @@ class AgentFile(BaseModel):
     tools: list[str | JsonObject] = Field(default_factory=list[str | JsonObject])
     """Names, `module:function` references, or tool objects."""
     tool_choice: str | JsonObject | None = None
+    """`none`, `auto`, `required`, or the tool to use."""
     text: JsonObject | None = None
     """`format` of the answer, such as a JSON schema."""
     reasoning: JsonObject | None = None
@@ -90,7 +91,8 @@ class AgentFile(BaseModel):
         """The body that makes a version of this agent; ``config`` says what tool names stand for.
 
         Raises:
-            InvalidRequestError: for a tool that is unknown, or a custom tool that is not there.
+            InvalidRequestError: for a tool or a tool choice that is unknown, or a custom tool that
+                is not there.
             ConfigurationError: naming the setting that a tool needs.
         """
         definition = self.model_dump(exclude_none=True, exclude={*_OF_THE_VERSION, "tools"})
@@ -98,6 +100,8 @@ class AgentFile(BaseModel):
         if len(tools) > MAX_TOOLS:
             raise InvalidRequestError(f"An agent has at most {MAX_TOOLS} tools, not {len(tools)}.")
         body: JsonObject = {"definition": {"kind": "prompt", **definition}}
+        if self.tool_choice is not None:
+            body["definition"]["tool_choice"] = parse_tool_choice(self.tool_choice)
         if tools:
             body["definition"]["tools"] = [t for n, t in enumerate(tools) if t not in tools[:n]]
         return body | self.model_dump(exclude_none=True, include=_OF_THE_VERSION - {"name"})

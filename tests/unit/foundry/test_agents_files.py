@@ -43,6 +43,17 @@ def test_what_is_not_said_is_not_sent() -> None:
     assert agent().version(CONFIG) == {"definition": {"kind": "prompt", "model": "gpt-4.1"}}
 
 
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "name": "order_status"}])
+def test_a_tool_choice_is_sent_as_it_is(choice: Any) -> None:
+    assert agent(tool_choice=choice).version(CONFIG)["definition"]["tool_choice"] == choice
+
+
+@pytest.mark.parametrize("choice", ["sometimes", {"type": "function"}])
+def test_a_tool_choice_that_cannot_be_is_refused(choice: Any) -> None:
+    with pytest.raises(InvalidRequestError, match="tool_choice"):
+        agent(tool_choice=choice).version(CONFIG)
+
+
 def test_tools_by_name_by_reference_and_as_objects() -> None:
     mcp = {"type": "mcp", "server_label": "s", "server_url": "https://example.com"}
     wanted = ["data_analysis", "visualization", "examples.order_tools:order_status", mcp]
