@@ -7,16 +7,16 @@ import binascii
 import re
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from azure.core.credentials import AccessTokenInfo
 from azure.core.exceptions import AzureError
 
 from .errors import IdentityError, first_line
 from .token_slot import TokenSlot
 
 if TYPE_CHECKING:
-    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
+    from azure.core.credentials_async import AsyncSupportsTokenInfo
 
 FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 """Audience of the Foundry data plane, as `azure-ai-projects` uses it."""
@@ -61,7 +61,7 @@ class EntraCredential:
 
     def __init__(
         self,
-        tokens: AsyncTokenCredential,
+        tokens: AsyncSupportsTokenInfo,
         scope: str = FOUNDRY_SCOPE,
         *,
         clock: Callable[[], float] = time.time,
@@ -76,9 +76,9 @@ class EntraCredential:
         return {"Authorization": f"Bearer {token.token}"}
 
     async def _fetch(self, claims: str | None) -> AccessTokenInfo:
-        options: dict[str, Any] = {"claims": claims} if claims else {}
+        options: TokenRequestOptions = {"claims": claims} if claims else {}
         try:
-            token = await self._tokens.get_token(self._scope, **options)
+            return await self._tokens.get_token_info(self._scope, options=options)
         except IdentityError:
             raise
         except AzureError as error:
@@ -86,7 +86,6 @@ class EntraCredential:
                 f"No Entra token could be had: {first_line(error).rstrip('.')}. Check that the "
                 "app's managed identity exists (AZURE_CLIENT_ID), or sign in with 'az login'."
             ) from error
-        return AccessTokenInfo(token.token, token.expires_on)
 
     async def aclose(self) -> None:
         """Close the connections of the token source."""

@@ -28,7 +28,7 @@ from .errors import CredentialSettingsError
 from .token_endpoint import TokenEndpoint
 
 if TYPE_CHECKING:
-    from azure.core.credentials_async import AsyncTokenCredential
+    from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +126,9 @@ def resolve_credential(
     return EntraCredential(tokens)
 
 
-def token_credential(settings: IdentitySettings) -> AsyncTokenCredential | None:
+def token_credential(
+    settings: IdentitySettings,
+) -> ManagedIdentityCredential | AzureCliCredential | None:
     """The app's own identity as the environment offers it, or None where there is none."""
     if settings.managed_identity_endpoint:
         from azure.identity.aio import ManagedIdentityCredential

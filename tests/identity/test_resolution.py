@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any
 
 import pytest
-from azure.core.credentials import AccessToken
+from azure.core.credentials import AccessTokenInfo, TokenRequestOptions
 from azure.core.exceptions import ServiceRequestError
 from azure.identity.aio import AzureCliCredential, ManagedIdentityCredential
 
@@ -186,15 +186,20 @@ class Tokens:
     def __init__(self, clock: FakeTime) -> None:
         self.asked: list[tuple[tuple[str, ...], str | None]] = []
         self.failing = False
+        self.refresh_in: int | None = None
         self.closed = False
         self._clock = clock
 
-    async def get_token(self, *scopes: str, claims: str | None = None, **_: Any) -> AccessToken:
-        self.asked.append((scopes, claims))
+    async def get_token_info(
+        self, *scopes: str, options: TokenRequestOptions | None = None
+    ) -> AccessTokenInfo:
+        self.asked.append((scopes, (options or {}).get("claims")))
         await asyncio.sleep(0)
         if self.failing:
             raise ServiceRequestError("no route")
-        return AccessToken(f"token-{len(self.asked)}", int(self._clock()) + 3_600)
+        now = int(self._clock())
+        refresh_on = now + self.refresh_in if self.refresh_in else None
+        return AccessTokenInfo(f"token-{len(self.asked)}", now + 3_600, refresh_on=refresh_on)
 
     async def close(self) -> None:
         self.closed = True
@@ -252,6 +257,23 @@ async def test_a_token_serves_while_its_renewal_fails(
         await bearer.headers()
     tokens.failing = False
     assert await bearer.headers() == {"Authorization": "Bearer token-4"}
+
+
+async def test_the_source_says_when_to_renew(
+    bearer: EntraCredential, tokens: Tokens, clock: FakeTime
+) -> None:
+    tokens.refresh_in = 600
+    first = await bearer.headers()
+    clock.advance(599)
+    assert await bearer.headers() == first
+    assert len(tokens.asked) == 1
+    clock.advance(1)
+
+    async def renewed() -> bool:
+        return await bearer.headers() != first
+
+    await eventually(renewed)
+    assert len(tokens.asked) == 2
 
 
 async def test_claims_reach_the_source(bearer: EntraCredential, tokens: Tokens) -> None:
