@@ -17,6 +17,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
+from http import HTTPStatus
 from typing import Any, cast
 
 import aiohttp
@@ -205,10 +206,11 @@ class Transport:
         while True:
             request = await self._prepare(call, attempt_id, claims, silence)
             response = await self._http.handle_async_request(request)
-            challenge = claims_challenge(response.headers.get("www-authenticate", ""))
-            if claims is not None or challenge is None:
+            if claims is not None or response.status_code != HTTPStatus.UNAUTHORIZED:
+                return response  # only what was refused unread may be sent again
+            claims = claims_challenge(response.headers.get("www-authenticate", ""))
+            if claims is None:
                 return response
-            claims = challenge
             await response.aclose()
 
     async def _prepare(

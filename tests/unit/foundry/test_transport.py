@@ -206,6 +206,20 @@ async def test_a_claims_challenge_is_met_once_with_a_new_token() -> None:
     await transport.aclose()
 
 
+async def test_what_was_not_refused_is_not_sent_again_whatever_its_header_says() -> None:
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        challenge = 'Bearer error="insufficient_claims", claims="eyJhIjoxfQ=="'
+        return httpx.Response(200, headers={"www-authenticate": challenge}, json={})
+
+    transport = Transport(ApiKeyCredential(""), pool_size=1, http=httpx.MockTransport(answer))
+    await transport.send(CALL, seconds=5)
+    assert len(sent) == 1
+    await transport.aclose()
+
+
 async def test_a_stream_begins_after_the_claims_challenge_is_met() -> None:
     class Challenged(ApiKeyCredential):
         async def headers(self, claims: str | None = None) -> dict[str, str]:
