@@ -21,6 +21,9 @@ DEFAULT_DAYS = 7
 MAX_DAYS = 31
 """In one query: each day of an owner is a partition, and so a request to the store."""
 
+EARLIEST_DAY = date(2000, 1, 1)
+"""Nothing is older, and a day has to have a day before it."""
+
 JSON_LINES = "application/x-ndjson"
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -60,10 +63,15 @@ def _query(incoming: Incoming, today: date) -> AuditQuery:
 
 def _day(incoming: Incoming, name: str, default: date) -> date:
     text = incoming.query.get(name)
+    if not text:
+        return default
     try:
-        return date.fromisoformat(text) if text else default
+        day = date.fromisoformat(text)
     except ValueError:
         raise invalid_field(name, "must be a day, YYYY-MM-DD") from None
+    if day < EARLIEST_DAY:
+        raise invalid_field(name, f"must not be before {EARLIEST_DAY}")
+    return day
 
 
 def _choice(incoming: Incoming, name: str, kind: type[_Choice]) -> _Choice | None:

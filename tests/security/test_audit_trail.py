@@ -112,7 +112,16 @@ async def test_filters_choose(caller: httpx.AsyncClient, history: JsonObject) ->
 
 @pytest.mark.parametrize(
     "query",
-    ["action=fly", "outcome=x", "from=today", "from=2020-01-01", "limit=1001", "cursor=x"],
+    [
+        "action=fly",
+        "outcome=x",
+        "from=today",
+        "from=2020-01-01",
+        "to=0001-01-01",
+        "from=0001-01-01&to=0001-01-02",
+        "limit=1001",
+        "cursor=x",
+    ],
 )
 async def test_what_cannot_be_asked_is_refused(
     caller: httpx.AsyncClient, history: JsonObject, query: str
