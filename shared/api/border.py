@@ -23,7 +23,7 @@ from ..services import Services
 from ..telemetry.audit import Action
 from ..telemetry.upstream import new_stopwatch
 from .incoming import Incoming, request_id_of
-from .principal import ANYBODY, Access
+from .principal import ANYBODY, Access, authorized
 from .recording import note
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ async def serve(
     error: Exception | None = None
     answer: Answer | Streamed
     try:
-        incoming = replace(incoming, principal=Access(services.settings.access).admit(request))
+        incoming = replace(incoming, principal=Access(services.settings.access).identify(request))
+        incoming = replace(incoming, principal=authorized(incoming.principal, request))
         answer = await handler(services, incoming)
     except Exception as caught:  # noqa: BLE001 - the border: whatever happened, the caller hears
         error = caught

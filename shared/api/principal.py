@@ -102,18 +102,13 @@ class Access:
 
     settings: AccessSettings
 
-    def admit(self, request: Request) -> Principal:
-        """The caller of a request, and the owner it is about.
+    def identify(self, request: Request) -> Principal:
+        """The caller of a request, who may have no role yet: see `authorized`.
 
         Raises:
-            ProblemError: 401 for a caller who is not known, 403 for one without the role, 422
-                for an owner that cannot be.
+            ProblemError: 401 for a caller who is not known.
         """
-        principal = self._principal(request.headers.getlist(PRINCIPAL_HEADER))
-        named = request.query_params.get(OWNER_PARAMETER)
-        return principal if named is None else acting_for(principal, named)
-
-    def _principal(self, headers: list[str]) -> Principal:
+        headers = request.headers.getlist(PRINCIPAL_HEADER)
         match self.settings.mode:
             case AuthMode.FUNCTION:
                 return _KEY
@@ -139,8 +134,6 @@ class Access:
         roles = frozenset(role for role in Role if role in claims.all("roles"))
         if Role.USE in " ".join(claims.all("scp")).split() or Role.ADMIN in roles:
             roles |= _USER
-        if not roles:
-            raise ProblemError(NO_ROLE)
         return Principal(
             entra_owner(tenant, subject), subject, client, tenant, roles, AuthMode.ENTRA
         )
@@ -170,12 +163,18 @@ class Access:
             raise _unknown("the issuer is not one of AUTH_ISSUERS, or of the tenant")
 
 
-def acting_for(principal: Principal, named: str) -> Principal:
-    """The principal as it acts for an owner that it names.
+def authorized(principal: Principal, request: Request) -> Principal:
+    """The caller as it may act: for itself, or as an admin for the owner that the request names.
 
     Raises:
-        ProblemError: 403 for anybody but an admin, 422 for an owner that cannot be.
+        ProblemError: 403 for a caller without the role that this takes, 422 for an owner that
+            cannot be.
     """
+    if not principal.roles:
+        raise ProblemError(NO_ROLE)
+    named = request.query_params.get(OWNER_PARAMETER)
+    if named is None:
+        return principal
     if not principal.is_admin:
         raise ProblemError(NOT_ADMIN)
     owner = canonical_owner(named)

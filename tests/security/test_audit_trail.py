@@ -1,6 +1,7 @@
 """The audit trail as callers read it: every action, one's own only, in pages and as lines."""
 
 import json
+import uuid
 from collections.abc import AsyncIterator
 
 import httpx
@@ -160,6 +161,25 @@ async def test_others_see_their_own_attempts_and_nothing_else(
     (attempt,) = await eventually(attempted)
     assert (attempt["outcome"], attempt["code"]) == ("refused", "not_found")
     assert (await caller.get("audit?all_owners=true", headers=OTHERS)).status_code == 403
+
+
+async def test_a_known_caller_who_is_refused_is_named(caller: httpx.AsyncClient) -> None:
+    stranger = str(uuid.uuid4())
+    no_role = known(TENANT, stranger, "Another.Role")
+    assert (await caller.get("threads", headers=no_role)).status_code == 403
+    named = {"owner": OWNER_KEY}
+    answer = await caller.get("jobs", params=named, headers=known(TENANT, stranger))
+    assert answer.status_code == 403
+
+    async def both() -> list[JsonObject]:
+        found = await records(caller, ADMINS, owner=f"{TENANT}:{stranger}")
+        return found if len(found) == 2 else []
+
+    found = await eventually(both)
+    assert {(r["action"], r["outcome"], r["code"], r["subject"]) for r in found} == {
+        ("thread_read", "refused", "forbidden", stranger),
+        ("job_read", "refused", "forbidden", stranger),
+    }
 
 
 async def test_an_admin_reads_anybodys_and_everybodys(
