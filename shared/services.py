@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -91,6 +91,8 @@ class Services:
     _table: Table
     _queues: Queues
     _webhooks: Webhooks
+    _storage_identity: AsyncTokenCredential | None = None
+    """What signs in to the storage account, where that takes an identity."""
 
     @classmethod
     def build(
@@ -159,6 +161,7 @@ class Services:
         """
         storage = settings.storage
         names = (storage.state_table, storage.audit_table)
+        identity: AsyncTokenCredential | None = None
         connection = storage.connection_string
         if connection:
             connection = _EMULATOR if connection == DEVELOPMENT_STORAGE else connection
@@ -172,7 +175,7 @@ class Services:
             )
         clock = StorageClock()
         table, audit_table = (AzureTable(client, clock) for client in clients)
-        return cls.build(
+        services = cls.build(
             settings,
             table=table,
             audit_table=audit_table,
@@ -182,6 +185,7 @@ class Services:
             foundry=FoundryService(settings.foundry, settings.identity),
             clock=clock,
         )
+        return replace(services, _storage_identity=identity)
 
     async def aclose(self) -> None:
         """Let running turns end, then close all connections."""
@@ -193,6 +197,8 @@ class Services:
             self._queues.aclose(),
             self.audit.aclose(),
         )
+        if self._storage_identity is not None:
+            await self._storage_identity.close()
 
     async def delete_old_records(self) -> None:
         """Delete what has been kept for long enough."""

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import pytest
+from azure.identity.aio import ManagedIdentityCredential
 
-from shared.config import AppSettings, FoundryAgentServiceConfig, SettingsError, StorageSettings
+from shared.config import (
+    AppSettings,
+    FoundryAgentServiceConfig,
+    IdentitySettings,
+    SettingsError,
+    StorageSettings,
+)
 from shared.services import DEVELOPMENT_STORAGE, Services
 
 from .conftest import App
@@ -36,6 +43,26 @@ def test_storage_by_identity_needs_one(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(SettingsError, match="AZURE_CLIENT_ID"):
         Services.connect(settings)
+
+
+async def test_closing_signs_off_from_the_storage_account(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[ManagedIdentityCredential] = []
+
+    class Observed(ManagedIdentityCredential):
+        async def close(self) -> None:
+            closed.append(self)
+            await super().close()
+
+    monkeypatch.setattr("azure.identity.aio.ManagedIdentityCredential", Observed)
+    settings = with_storage(
+        table_service_uri="https://acme.table.core.windows.net",
+        queue_service_uri="https://acme.queue.core.windows.net",
+    )
+    endpoint = "http://127.0.0.1:9/msi/token"
+    identity = IdentitySettings(managed_identity_endpoint=endpoint)
+    services = Services.connect(settings.model_copy(update={"identity": identity}))
+    await services.aclose()
+    assert len(closed) == 1
 
 
 async def test_closing_closes_all_parts(app: App) -> None:
