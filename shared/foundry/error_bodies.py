@@ -7,7 +7,6 @@ https://learn.microsoft.com/azure/ai-foundry/agents/how-to/troubleshoot
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from .errors import (
     ThreadBusyError,
     TimeoutError,
 )
+from .wire_json import parse_json
 
 MAX_RETRY_AFTER_SECONDS = 120.0
 """Longer waits than this are cut: quota windows are a minute long."""
@@ -46,7 +46,7 @@ class ErrorBody:
     def parse(cls, content: bytes) -> ErrorBody:
         """Read a body; an unreadable one gives an empty code and text."""
         try:
-            body: Any = json.loads(content)
+            body: Any = parse_json(content)
         except ValueError:
             return cls("", "")
         return cls.from_json(body)

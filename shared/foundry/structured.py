@@ -8,7 +8,6 @@ https://learn.microsoft.com/azure/ai-foundry/openai/how-to/structured-outputs
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 
 from .errors import InvalidRequestError, ProtocolError
 from .tools.validation import explain
-from .wire_json import JsonObject, object_at, objects_at, text_at
+from .wire_json import JsonObject, object_at, objects_at, parse_json, text_at
 
 if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator
@@ -137,7 +136,7 @@ def _as_model(text: str, wanted: ResponseFormat[Any]) -> BaseModel:
 
 def _as_json(text: str, wanted: ResponseFormat[Any]) -> Any:
     try:
-        value = json.loads(text)
+        value = parse_json(text)
     except ValueError as error:
         raise _mismatch(wanted, f"it is not JSON ({error}); it may have been cut short") from None
     errors = islice(_validator(wanted.schema).iter_errors(value), MAX_PROBLEMS_SHOWN)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from .wire_json import JsonObject
+from .wire_json import JsonObject, parse_json
 
 CALL_SUFFIX = "_call"
 
@@ -46,6 +46,6 @@ def arguments_hash(arguments: Any) -> str:
     """
     if isinstance(arguments, str):
         with suppress(ValueError):
-            arguments = json.loads(arguments)
+            arguments = parse_json(arguments)
     content = json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -140,6 +140,25 @@ def test_what_foundry_answers_can_be_kept_and_told(document: object) -> None:
     json.dumps(read, ensure_ascii=False).encode()
 
 
+@pytest.mark.parametrize(
+    "content",
+    ["NaN", '{"a": -Infinity}', "[" * 100_000, '{"a":' * 201, "9" * 5_000, b'"\xed\xa0\xbd"', ""],
+)
+def test_what_is_no_json_or_has_no_end_is_refused(content: str | bytes) -> None:
+    with pytest.raises(ValueError, match="at line 1"):
+        parse_json(content)
+
+
+@given(st.lists(st.sampled_from(["\\", "ud83d", "uDE00", "n", "x"])).map("".join))
+def test_halves_are_found_as_the_standard_library_finds_them(text: str) -> None:
+    content = f'"{text}"'
+    try:
+        expected = json.loads(content).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    except ValueError:
+        return
+    assert parse_json(content) == expected.replace("\ufffd", "?")
+
+
 def test_half_a_character_becomes_a_question_mark() -> None:
     assert parse_json(b'["\\ud83d", "\\ud83d\\ude00", "\\\\ud83d"]') == [
         "?",
