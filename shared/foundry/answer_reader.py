@@ -7,13 +7,12 @@ https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses
 
 from __future__ import annotations
 
-import json
 from typing import cast
 
 from .error_bodies import error_from_failure
 from .errors import ProtocolError, ServiceUnavailableError
 from .reconcile import ANSWERED
-from .wire_json import JsonObject, object_at, text_at
+from .wire_json import JsonObject, object_at, parse_json, text_at
 
 TERMINAL = {"response.completed", "response.incomplete"}
 """Events that end a stream and carry the whole response."""
@@ -75,7 +74,7 @@ class AnswerReader:
     def _parse(self, data: str) -> tuple[str, JsonObject]:
         """A frame's event and its kind; gateways report errors in events without a type."""
         try:
-            event = cast("JsonObject", json.loads(data))
+            event = cast("JsonObject", parse_json(data))
             kind = "error" if event.get("error") else str(event["type"])
             self.sequence_number = int(event.get("sequence_number", self.sequence_number))
         except (ValueError, KeyError, TypeError, AttributeError) as error:

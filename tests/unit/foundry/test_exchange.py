@@ -497,6 +497,8 @@ async def test_what_is_not_stored_is_not_looked_up(wire: Wire) -> None:
         b"data: []\n\n",
         b"data: null\n\n",
         b'data: {"no": "type"}\n\n',
+        b'data: {"type": "response.created", "n": NaN}\n\n',
+        b"data: " + b"[" * 100_000 + b"\n\n",
         b'data: {"type": "response.output_text.delta", "sequence_number": "x"}\n\n',
     ],
 )
