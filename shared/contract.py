@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Self
@@ -58,6 +59,11 @@ def _is_text(text: str) -> str:
     return text
 
 
+def _is_json(document: dict[str, Any]) -> dict[str, Any]:
+    json.dumps(document, allow_nan=False)
+    return document
+
+
 Name = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
 MetadataKey = Annotated[Name, Field(max_length=MAX_METADATA_KEY)]
 MetadataText = Annotated[str, Field(max_length=MAX_METADATA_TEXT), AfterValidator(_is_text)]
@@ -106,7 +112,7 @@ class TurnOptions(Body):
     images: list[str] = Field(default=[], max_length=MAX_IMAGES)
     """Images to look at: https or data URLs of PNG, JPEG or WEBP; the model must take them."""
 
-    response_format: dict[str, Any] | None = None
+    response_format: Annotated[dict[str, Any], AfterValidator(_is_json)] | None = None
     """A JSON schema that the answer must follow, as `{"type": "json_schema", ...}` or bare."""
 
     metadata: Metadata = {}

@@ -91,10 +91,15 @@ async def test_a_body_of_a_million_wrong_fields_is_told_of_a_few(api: httpx.Asyn
         {"message": "Hi", "tools": ["t" * 129]},
         {"message": "Hi", "metadata": {str(n): "v" for n in range(17)}},
         {"message": "Hi", "metadata": {"k": {"deep": {}}}},
+        {"message": "Hi", "temperature": float("nan")},
+        {"message": "Hi", "response_format": {"minimum": float("nan")}},
+        {"message": "Hi", "response_format": {"minimum": float("-inf")}},
     ],
 )
-async def test_counts_and_depths_are_bounded(api: httpx.AsyncClient, body: object) -> None:
-    assert (await api.post("messages", json=body)).status_code == 422
+async def test_counts_depths_and_numbers_are_bounded(api: httpx.AsyncClient, body: object) -> None:
+    headers = {"content-type": "application/json"}
+    answer = await api.post("messages", content=json.dumps(body), headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (422, "invalid_request")
 
 
 async def test_depth_without_end_is_no_crash(api: httpx.AsyncClient) -> None:
