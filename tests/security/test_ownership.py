@@ -8,6 +8,7 @@ import os
 import ssl
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -142,10 +143,16 @@ def test_every_other_trigger_has_a_test() -> None:
 
 @pytest.mark.parametrize(
     ("mode", "asked"),
-    [("function", "function"), ("both", "function"), ("entra", "anonymous")],
+    [
+        ("function", "function"),
+        ("both", "function"),
+        ("entra", "anonymous"),
+        ("anonymous", "anonymous"),
+    ],
 )
 def test_the_mode_decides_whether_the_host_asks_for_a_key(mode: str, asked: str) -> None:
-    for route, level in http_functions(**ACCESS, AUTH_MODE=mode).items():
+    settings = {**ACCESS, "AUTH_MODE": mode, "AUTH_ANONYMOUS_CONFIRMED": "true"}
+    for route, level in http_functions(**settings).items():
         assert level == ("anonymous" if ROWS[route].open else asked), route
 
 
@@ -176,6 +183,10 @@ MODES: dict[str, tuple[dict[str, str], dict[str, int]]] = {
         {**SEEN_BY_ENTRA, "key caller": MISSED, "forged: by name only": MISSED},
     ),
     "function": ({"AUTH_MODE": "function"}, dict.fromkeys(CALLERS, MISSED)),
+    "anonymous": (
+        {"AUTH_MODE": "anonymous", "AUTH_ANONYMOUS_CONFIRMED": "true"},
+        dict.fromkeys(CALLERS, MISSED),
+    ),
     "entra, with App Service authentication off": (
         {"AUTH_MODE": "entra", "WEBSITE_AUTH_ENABLED": "false"},
         {},
@@ -183,15 +194,24 @@ MODES: dict[str, tuple[dict[str, str], dict[str, int]]] = {
 }
 """Settings of each mode, and who gets a 404 in it; everybody else gets a 401."""
 
+ASKING = [mode for mode in MODES if mode != "anonymous"]
+"""Modes in which whoever sends nothing is refused."""
+
 
 @dataclass(frozen=True)
 class Apps:
     """The app in every mode, on one storage account and one Foundry."""
 
-    deployment: Deployment
+    deployments: dict[str, Deployment]
+    """By mode; all have the tables of one, and queues of their own."""
     urls: dict[str, str]
     thread_id: str = ""
     job_id: str = ""
+
+    @property
+    def deployment(self) -> Deployment:
+        """Of the mode `entra`."""
+        return self.deployments["entra"]
 
     def caller(
         self, mode: str = "entra", headers: dict[str, str] | None = None
@@ -216,16 +236,15 @@ async def apps(
     azurite: Azurite, foundry: FoundryEmulator, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Apps]:
     """The app in every mode, and a thread and a job of the owner's."""
-    deployment = Deployment(azurite.connection_string, foundry)
+    data = Deployment(azurite.connection_string, foundry)
+    apps = Apps({}, {})
     with ExitStack() as running:
-        urls: dict[str, str] = {}
         for mode, (settings, _) in MODES.items():
-            own = deployment if mode == "entra" else Deployment(azurite.connection_string, foundry)
-            same_data = replace(own, table=deployment.table, audit=deployment.audit)
+            own = Deployment(azurite.connection_string, foundry)
+            own = replace(own, table=data.table, audit=data.audit)
             folder = tmp_path_factory.mktemp("mode")
-            host = running.enter_context(serve(same_data, folder, {**ACCESS, **settings}))
-            urls[mode] = host.url
-        apps = Apps(deployment, urls)
+            host = running.enter_context(serve(own, folder, {**ACCESS, **settings}))
+            apps.deployments[mode], apps.urls[mode] = own, host.url
         async with apps.owner() as owner:
             thread_id = (await owner.post("threads", json={})).json()[THREAD]
             await say(owner, thread_id, "My secret is 4711.")
@@ -242,11 +261,14 @@ def filled(template: Any, ids: dict[str, str]) -> Any:
     return json.loads(text)
 
 
-async def call(client: httpx.AsyncClient, route: str, ids: dict[str, str]) -> httpx.Response:
+async def call(
+    client: httpx.AsyncClient, route: str, ids: dict[str, str], accept: str = "*/*"
+) -> httpx.Response:
     """Call a route about these ids."""
     method, _, template = route.partition(" ")
     body = filled(ROWS[route].body, ids)
-    return await client.request(method, filled(template, ids), json=body)
+    headers = {"accept": accept}
+    return await client.request(method, filled(template, ids), json=body, headers=headers)
 
 
 def comparable(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
@@ -256,6 +278,9 @@ def comparable(answer: httpx.Response) -> tuple[int, bytes, dict[str, str]]:
     return answer.status_code, answer.content, headers
 
 
+ACCEPTED = ("*/*", "text/event-stream")
+"""A stream that is asked for is refused like any other answer."""
+
 ABOUT_SOMETHING = [route for route, row in ROWS.items() if row.about]
 GUARDED = [route for route, row in ROWS.items() if not row.open]
 
@@ -264,16 +289,16 @@ GUARDED = [route for route, row in ROWS.items() if not row.open]
 async def test_somebody_elses_is_like_missing(apps: Apps, mode: str, route: str) -> None:
     settings, sees = MODES[mode]
     key = KEY_HEADER if settings["AUTH_MODE"] in {"function", "both"} else {}
-    for name, headers in CALLERS.items():
+    for (name, headers), accept in product(CALLERS.items(), ACCEPTED):
         sent = {**(KEY_HEADER if name == "key caller" else key), **headers}
         async with apps.caller(mode, sent) as client:
-            existing = await call(client, route, apps.existing)
-            missing = await call(client, route, MISSING)
+            existing = await call(client, route, apps.existing, accept)
+            missing = await call(client, route, MISSING, accept)
         assert comparable(existing) == comparable(missing), name
         assert existing.status_code == sees.get(name, REFUSED), name
 
 
-@pytest.mark.parametrize(("mode", "route"), list(product(MODES, GUARDED)))
+@pytest.mark.parametrize(("mode", "route"), list(product(ASKING, GUARDED)))
 async def test_nobody_is_refused_everywhere(apps: Apps, mode: str, route: str) -> None:
     for headers in ({}, {"x-functions-key": "a-guess"}):
         async with apps.caller(mode, headers) as client:
@@ -300,6 +325,25 @@ async def test_what_is_about_nothing_shows_nothing_of_others(apps: Apps, route: 
     assert answer.is_success
     for theirs in (apps.thread_id, apps.job_id, OWNER, "4711"):
         assert theirs not in answer.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "threads?cursor={thread_id}",
+        "jobs?cursor={job_id}",
+        "audit?thread_id={thread_id}",
+        "audit?job_id={job_id}",
+    ],
+)
+async def test_somebody_elses_in_a_query_is_like_missing(apps: Apps, path: str) -> None:
+    for tenant in (TENANT, OTHER_TENANT):
+        async with apps.caller(headers=known(tenant, str(uuid.uuid4()))) as stranger:
+            existing = await stranger.get(filled(path, apps.existing))
+            missing = await stranger.get(filled(path, MISSING))
+        assert existing.is_success
+        assert existing.json() == {"data": [], "next_cursor": None}
+        assert comparable(existing) == comparable(missing)
 
 
 async def test_an_admin_names_the_owner(apps: Apps) -> None:
@@ -355,20 +399,56 @@ async def existing_queue(apps: Apps, name: str) -> AsyncGenerator[QueueClient]:
         yield queue
 
 
-async def test_the_inlet_gives_nobody_a_thread_of_somebody_else(apps: Apps) -> None:
-    stranger = f"{TENANT}:{OTHER}"
-    bodies = [{**SAY, "owner": stranger, "thread_id": t} for t in (apps.thread_id, MISSING[THREAD])]
-    before = len(await rejections(apps))
-    async with existing_queue(apps, apps.deployment.inlet) as inlet:
-        for body in bodies:
+PRODUCERS = [
+    ("entra", f"{TENANT}:{OTHER}"),
+    ("entra", f"{OTHER_TENANT}:{OWNER}"),
+    ("entra", f"{FOREIGN_TENANT}:{OWNER}"),
+    ("entra", "key"),
+    ("both", f"{TENANT}:{OTHER}"),
+    ("both", f"{OTHER_TENANT}:{OWNER}"),
+    ("both", "key"),
+    ("both", "anonymous"),
+    ("function", "key"),
+    ("function", "somebody"),
+    ("anonymous", "anonymous"),
+]
+"""Modes, and the owners whom producers name in them."""
+
+
+@pytest.mark.parametrize(("mode", "owner"), PRODUCERS)
+async def test_the_inlet_gives_nobody_a_thread_of_somebody_else(
+    apps: Apps, mode: str, owner: str
+) -> None:
+    before = {note["RowKey"] for note in await rejections(apps)}
+    async with existing_queue(apps, apps.deployments[mode].inlet) as inlet:
+        for ids in (apps.existing, MISSING):
+            body = {**SAY, "owner": owner, "thread_id": ids[THREAD]}
             await inlet.send_message(json.dumps(body))
 
     async def both() -> list[dict[str, Any]]:
-        notes = (await rejections(apps))[before:]
+        notes = [note for note in await rejections(apps) if note["RowKey"] not in before]
         return notes if len(notes) == 2 else []
 
     notes = await eventually(both)
     assert len({note["reason"] for note in notes}) == 1
+
+
+async def test_the_inlet_gives_nobody_a_job_of_somebody_else(apps: Apps) -> None:
+    stranger = str(uuid.uuid4())
+    async with apps.owner() as owner:
+        before = (await owner.get(f"jobs/{apps.job_id}")).json()
+        async with existing_queue(apps, apps.deployment.inlet) as inlet:
+            body = {**SAY, "owner": f"{TENANT}:{stranger}", "job_id": apps.job_id}
+            await inlet.send_message(json.dumps(body))
+        async with apps.caller(headers=known(TENANT, stranger)) as client:
+
+            async def accepted() -> bool:
+                return (await client.get(f"jobs/{apps.job_id}")).is_success
+
+            await eventually(accepted)
+            own = await ended(client, apps.job_id)
+        assert own["created_at"] != before["created_at"]
+        assert (await owner.get(f"jobs/{apps.job_id}")).json() == before
 
 
 async def test_the_inlet_takes_only_owners_whom_entra_could_let_in(apps: Apps) -> None:
