@@ -7,13 +7,16 @@ import pytest
 
 from local.services import Azurite, FoundryEmulator, FunctionsHost
 
+from .leaks import CALLERS_SECRETS, check_answer, leaks
 from .served import Deployment, EmulatorControl
 
 
 @pytest.fixture(scope="session")
-def deployment(azurite: Azurite, foundry: FoundryEmulator) -> Deployment:
-    """The settings of the shared app."""
-    return Deployment(azurite.connection_string, foundry)
+async def deployment(azurite: Azurite, foundry: FoundryEmulator) -> AsyncIterator[Deployment]:
+    """The settings of the shared app; when all tests are done, no secret is in its tables."""
+    deployment = Deployment(azurite.connection_string, foundry)
+    yield deployment
+    assert leaks(await deployment.everything()) == []
 
 
 @pytest.fixture(scope="session")
@@ -27,8 +30,13 @@ def app(
 
 @pytest.fixture
 async def caller(app: FunctionsHost) -> AsyncIterator[httpx.AsyncClient]:
-    """A caller of the shared app."""
-    async with httpx.AsyncClient(base_url=f"{app.url}/api/", timeout=30) as client:
+    """A caller of the shared app, whose own secrets are in no answer."""
+    async with httpx.AsyncClient(
+        base_url=f"{app.url}/api/",
+        timeout=30,
+        headers=CALLERS_SECRETS,
+        event_hooks={"response": [check_answer]},
+    ) as client:
         yield client
 
 

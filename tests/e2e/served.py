@@ -21,6 +21,8 @@ from local.services import (
     functions_host,
 )
 
+from .leaks import copy_app, leaks
+
 JsonObject = dict[str, Any]
 
 KEY_PARTITION = "key"
@@ -65,10 +67,25 @@ class Deployment:
         }
 
     @contextmanager
-    def serve(self, log_dir: Path, **overrides: str) -> Generator[FunctionsHost]:
-        """Run the app."""
-        with functions_host(log_dir, HostLaunch(environment=self.environment(**overrides))) as host:
+    def serve(
+        self, log_dir: Path, *, talkative: bool = True, **overrides: str
+    ) -> Generator[FunctionsHost]:
+        """Run the app, at its most talkative; no secret is in its log when it has stopped."""
+        app = copy_app(log_dir, talkative=talkative)
+        launch = HostLaunch(environment=self.environment(**overrides), app_dir=app)
+        with functions_host(log_dir, launch) as host:
             yield host
+        log = host.log_path.read_text("utf-8", "replace")
+        assert (" DEBUG " in log) == talkative
+        assert leaks(log) == []
+
+    async def everything(self) -> str:
+        """All rows of the app's tables."""
+        rows: list[JsonObject] = []
+        for name in (self.table, self.audit):
+            async with TableClient.from_connection_string(self.storage, name) as client:
+                rows += [dict(row) async for row in client.list_entities()]
+        return repr(rows)
 
     async def rows(self, partition: str = KEY_PARTITION, kind: str = "") -> list[JsonObject]:
         """The rows of a partition whose key begins with ``kind``, in order."""

@@ -44,7 +44,7 @@ async def test_a_setting_that_cannot_work_is_named_in_a_503(
     deployment: Deployment, tmp_path: Path, setting: str, value: str, named: str
 ) -> None:
     own = Deployment(deployment.storage, deployment.foundry)
-    with own.serve(tmp_path, **{setting: value}) as host:
+    with own.serve(tmp_path, talkative=False, **{setting: value}) as host:
         async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
             assert (await caller.get("health")).status_code == 200
             answer = await caller.post("messages", json={"message": "Hi"})

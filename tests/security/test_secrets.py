@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import jwt
 import pytest
 from azure.core.exceptions import ResourceExistsError
 from azure.data.tables.aio import TableServiceClient
 
+from local.azurite.connection import ACCOUNT, ACCOUNT_KEY
 from local.services import Azurite, FoundryEmulator, foundry_emulator
 from tests.e2e.asking import ended, submit
+from tests.e2e.leaks import CALLERS_SECRETS, MARK, leaks
 from tests.e2e.served import Deployment, EmulatorControl
 from tests.identity.authority import make_certificate
 from tests.identity.fake_entra import (
@@ -34,11 +37,10 @@ from tests.integration.waiting import eventually
 from .callers import ACCESS, FUNCTION_KEY, OWNER, OWNER_KEY, PRINCIPAL_HEADER, known
 from .callers import TENANT as CALLERS_TENANT
 from .serving import serve
+from .test_ownership import ACCEPTED, JOB, ROWS, THREAD, call
 
-MARK = "mArKeD"
 API_KEY = f"{MARK}-api-key-of-the-resource"
 BLUEPRINT_SECRET = f"{MARK}-secret-of-the-blueprint"
-BEARER = f"{MARK}-bearer-token-of-the-caller"
 MESSAGE = "What the patient told the doctor"
 TOKENS = [f"{MARK}{leg.replace(' ', '-')}-token-{n}" for leg in (LEG_2,) for n in range(1, 40)]
 
@@ -109,22 +111,12 @@ def agent_settings(entra: FakeEntra, foundry: FoundryEmulator) -> dict[str, str]
 async def use(client: httpx.AsyncClient, stage: Stage) -> None:
     """Use every route, well and badly, while Foundry works and while it does not."""
     created = await client.post("threads", json={"metadata": {"a": "b"}})
-    path = f"threads/{created.json().get('thread_id')}"
+    ids = {THREAD: str(created.json().get(THREAD)), JOB: await submit(client, message=MESSAGE)}
     for _ in range(2):
-        await client.post(f"{path}/messages", json={"message": MESSAGE})
-    for method, route, body in (
-        ("POST", "messages", {"message": MESSAGE}),
-        ("GET", "threads", None),
-        ("GET", path, None),
-        ("GET", f"{path}/messages", None),
-        ("PATCH", path, {"metadata": {"c": "d"}}),
-        ("GET", "metrics", None),
-        ("GET", "audit", None),
-        ("GET", "health", None),
-        ("GET", "nowhere", None),
-        ("POST", "messages", {"message": MESSAGE, "unknown": MESSAGE}),
-    ):
-        await client.request(method, route, json=body)
+        await client.post(f"threads/{ids[THREAD]}/messages", json={"message": MESSAGE})
+    await ended(client, ids[JOB])
+    await client.get("nowhere")
+    await client.post("messages", json={"message": MESSAGE, "unknown": MESSAGE})
     await client.post("messages", content=b"{", headers={"content-type": "application/json"})
     for status in (401, 403, 500):
         await stage.emulator.inject("status", status=status, times=1)
@@ -132,7 +124,9 @@ async def use(client: httpx.AsyncClient, stage: Stage) -> None:
     await stage.emulator.inject("drop", times=1)
     await client.post("messages", json={"message": MESSAGE})
     await stage.emulator.clear_faults()
-    await client.delete(path)
+    for route in sorted(ROWS, key=lambda route: route.startswith("DELETE")):
+        for accept in ACCEPTED:
+            await call(client, route, ids, accept)
 
 
 async def run(stage: Stage, heard: Heard, folder: Path, **settings: str) -> None:
@@ -141,8 +135,8 @@ async def run(stage: Stage, heard: Heard, folder: Path, **settings: str) -> None
         heard.logs.append(host.log_path)
         headers = {
             **known(CALLERS_TENANT, OWNER),
+            **CALLERS_SECRETS,
             "x-functions-key": FUNCTION_KEY,
-            "Authorization": f"Bearer {BEARER}",
         }
         async with httpx.AsyncClient(
             base_url=f"{host.url}/api/",
@@ -151,7 +145,6 @@ async def run(stage: Stage, heard: Heard, folder: Path, **settings: str) -> None
             event_hooks={"response": [heard.answer]},
         ) as client:
             await use(client, stage)
-            await ended(client, await submit(client, message=MESSAGE))
             forged = {PRINCIPAL_HEADER: f"{MARK}-forged"}
             await client.get("threads", headers=forged)
             await client.get("threads", headers={"x-functions-key": f"{MARK}-wrong"})
@@ -196,6 +189,21 @@ def secrets(entra: FakeEntra) -> set[str]:
     }
 
 
+@pytest.mark.parametrize(
+    "secret",
+    [
+        API_KEY,
+        CALLERS_SECRETS["authorization"],
+        ACCOUNT_KEY,
+        f"SharedKey {ACCOUNT}:c2lnbmVk",
+        jwt.encode({"aud": "https://ai.azure.com"}, "the key of an emulator of Foundry"),
+    ],
+)
+def test_the_search_finds_a_secret(secret: str) -> None:
+    assert leaks(f"before {secret} behind")
+    assert not leaks("before and behind")
+
+
 async def test_no_secret_is_said_or_kept(stage: Stage, tmp_path: Path) -> None:
     heard, entra = Heard(), stage.entra
     echo = f"AADSTS50027: {MARK}managed-identity-token-1 is no good"
@@ -238,6 +246,7 @@ async def test_no_secret_is_said_or_kept(stage: Stage, tmp_path: Path) -> None:
         if secret in text
     ]
     assert found == []
+    assert [leak for text in places.values() for leak in leaks(text)] == []
     assert MESSAGE not in places["logs"]
     assert MESSAGE not in places["audit"]
     assert MESSAGE in places["state"]

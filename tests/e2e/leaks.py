@@ -1,0 +1,57 @@
+"""Secrets of the end-to-end tests, and the search for them in all that the app leaves behind."""
+
+import re
+import shutil
+from pathlib import Path
+
+import httpx
+
+from local.azurite.connection import ACCOUNT_KEY
+from local.services import ROOT
+
+MARK = "mArKeD"
+CALLERS_SECRETS = {
+    "authorization": f"Bearer {MARK}-token-of-the-caller",
+    "x-functions-key": f"{MARK}-function-key",
+}
+"""What every caller sends along."""
+
+_SECRET = re.compile(
+    rf"{MARK}|{re.escape(ACCOUNT_KEY)}|SharedKey \w+:[A-Za-z0-9+/]|eyJ[A-Za-z0-9_-]{{8,}}\.eyJ"
+)
+"""Marked ones, the storage account's key, what is signed with it, and tokens of an identity."""
+
+_EVERYTHING = """
+import logging
+
+for name in ("", "azure", "uvicorn"):
+    logging.getLogger(name).setLevel(logging.DEBUG)
+"""
+"""In front of the app, lets every library log all it has to say."""
+
+
+def copy_app(folder: Path, *, talkative: bool) -> Path:
+    """Copy the app's entry into a folder below; a talkative copy logs all that can be logged."""
+    app = folder / "app"
+    app.mkdir(parents=True)
+    shutil.copy(ROOT / "host.json", app)
+    script = (ROOT / "function_app.py").read_text()
+    if talkative:
+        script = script.replace("\nSTORAGE =", f"{_EVERYTHING}\nSTORAGE =", 1)
+        assert _EVERYTHING in script
+    (app / "function_app.py").write_text(script)
+    return app
+
+
+def leaks(text: str) -> list[str]:
+    """Each secret in a text, with what stands before it."""
+    return [text[max(0, match.start() - 200) : match.end()] for match in _SECRET.finditer(text)]
+
+
+async def check_answer(answer: httpx.Response) -> None:
+    """A response hook: no answer holds a secret. Streams are left to whoever reads them."""
+    said = repr(answer.headers.raw)
+    if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+        await answer.aread()
+        said += answer.text
+    assert leaks(said) == []
