@@ -122,14 +122,7 @@ class Services:
         submission = Submission(jobs, threads, queues, clock, outlets, audit)
         deliveries = Deliveries(table, jobs, queues, clock, outlets=outlets, webhooks=webhooks)
         runner = Runner(turns, jobs, lanes, queues, clock=clock, settings=settings.jobs)
-        inlet = Inlet(
-            submission,
-            table,
-            queues,
-            clock,
-            queue=settings.jobs.inlet_queue,
-            access=settings.access,
-        )
+        inlet = Inlet(submission, table, queues, audit, clock=clock, settings=settings)
         return cls(
             settings=settings,
             foundry=foundry,

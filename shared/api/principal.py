@@ -25,7 +25,7 @@ from starlette.requests import Request
 
 from ..config import GUID, AccessSettings, AuthMode
 from ..problems import Problem, ProblemError
-from ..state.owners import ANONYMOUS_OWNER, KEY_OWNER, canonical_owner, entra_owner
+from ..state.owners import ANONYMOUS_OWNER, KEY_OWNER, NOBODY, canonical_owner, entra_owner
 from ..telemetry.audit import Caller
 from .easy_auth import PRINCIPAL_HEADER, Claims, PrincipalHeaderError, read_principal
 
@@ -33,9 +33,6 @@ log = logging.getLogger(__name__)
 
 OWNER_PARAMETER = "owner"
 """The query parameter by which an admin names an owner."""
-
-NOBODY = "$nobody"
-"""Owner of nothing, for routes that are open to everybody; no caller and no row has this name."""
 
 _GUID = re.compile(GUID)
 

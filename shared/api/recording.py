@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from ..foundry.errors import FoundryError
 from ..services import Services
+from ..state.owners import NOBODY
 from ..telemetry.audit import Action, AuditRecord, Outcome
 from .incoming import Incoming
-from .principal import NOBODY
 
 if TYPE_CHECKING:
     from .border import Answer

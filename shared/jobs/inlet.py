@@ -15,21 +15,24 @@ from azure.functions import QueueMessage
 from pydantic import ValidationError
 from ulid import ULID
 
-from ..config import AccessSettings
+from ..config import AppSettings
 from ..contract import QueuedJob
 from ..foundry.errors import InvalidRequestError
 from ..problems import ProblemError, problem_from
 from ..state.errors import StateError, StorageUnavailableError
 from ..state.keys import Kind
 from ..state.lanes import Clock
-from ..state.owners import queue_owner
+from ..state.owners import NOBODY, queue_owner
 from ..state.rejected import record_rejected
 from ..state.table import Table
-from ..telemetry.audit import Caller
+from ..telemetry.audit import Action, AuditRecord, AuditTrail, Caller, Outcome
 from .queue import Queues
 from .submission import Submission
 
 log = logging.getLogger(__name__)
+
+MAX_REASON_CHARS = 1_000
+"""A message can name thousands of fields that nobody knows, of any name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +65,18 @@ class Inlet:
         submission: Submission,
         table: Table,
         queues: Queues,
-        clock: Clock,
+        audit: AuditTrail,
         *,
-        queue: str,
-        access: AccessSettings,
+        clock: Clock,
+        settings: AppSettings,
     ) -> None:
         self._submission = submission
         self._table = table
         self._queues = queues
+        self._audit = audit
         self._clock = clock
-        self._queue = queue
-        self._access = access
+        self._queue = settings.jobs.inlet_queue
+        self._access = settings.access
 
     async def receive(self, message: InletMessage) -> None:
         """Accept the job in a message, or reject the message for good.
@@ -83,7 +87,7 @@ class Inlet:
         try:
             job = QueuedJob.model_validate_json(message.body)
             owner = queue_owner(job.owner, self._access)
-            caller = Caller("queue", self._queue, "queue", message.message_id)
+            caller = self._producer(message)
             job_id = job.job_id or message.job_id
             await self._submission.submit(owner, job, job_id, caller=caller)
         except ValidationError as error:
@@ -96,7 +100,12 @@ class Inlet:
         except ValueError as error:
             await self._reject(message, f"owner: {error}")
 
+    def _producer(self, message: InletMessage) -> Caller:
+        """Who put a message: a queue does not say, so the message stands for its producer."""
+        return Caller("queue", self._queue, "queue", message.message_id)
+
     async def _reject(self, message: InletMessage, reason: str) -> None:
+        reason = " ".join(reason[:MAX_REASON_CHARS].split())
         log.error("Message %s is not a job and goes to poison: %s", message.message_id, reason)
         await record_rejected(
             self._table,
@@ -107,3 +116,16 @@ class Inlet:
             at=self._clock(),
         )
         await self._queues.reject(self._queue, message.body)
+        caller = self._producer(message)
+        self._audit.note_stranger(
+            AuditRecord(
+                action=Action.JOB_SUBMIT,
+                outcome=Outcome.REFUSED,
+                at=self._clock(),
+                owner=NOBODY,
+                subject=caller.subject,
+                actor=caller.actor,
+                how=caller.how,
+                request_id=caller.request_id,
+            )
+        )

@@ -14,6 +14,9 @@ from ..config import GUID, AccessSettings, AuthMode
 KEY_OWNER = "key"
 ANONYMOUS_OWNER = "anonymous"
 
+NOBODY = "$nobody"
+"""Stands where an owner would, if there is none; no caller and no row has this name."""
+
 _ENTRA_OWNER = re.compile(rf"(?P<tenant>{GUID}):{GUID}")
 
 

@@ -15,7 +15,9 @@ from shared.jobs.inlet import InletMessage
 from shared.services import Services
 from shared.state.errors import StorageUnavailableError
 from shared.state.keys import Kind, is_id, new_id, partition_key
+from shared.state.owners import NOBODY
 from shared.state.rejected import EXCERPT_CHARS, REJECTED_PARTITION
+from shared.telemetry.audit import Action, AuditRecord, Outcome
 from tests.fakes import SentWakeUp
 
 from ..conftest import OWNER, App
@@ -104,6 +106,8 @@ def test_it_takes_over_what_the_host_delivers() -> None:
         ({"owner": OWNER}, "message"),
         ({"owner": OWNER, "message": "Hi", "messages": ["x"]}, "either message or messages"),
         ({"owner": OWNER, "message": "Hi", "colour": "red"}, "colour: Extra inputs"),
+        ({"owner": OWNER, "message": "Hi", **dict.fromkeys(map(str, range(5_000)))}, "0: Extra"),
+        ({"owner": OWNER, "message": "Hi", "a\nERROR b": "red"}, "a ERROR b: Extra inputs"),
         ({"owner": OWNER, "message": "Hi", "job_id": "mine"}, "job_id"),
         ({"owner": OWNER, "message": "Hi", "thread_id": "thread_x"}, "nothing of yours"),
         ({"owner": OWNER, "messages": ["x" * 800_000]}, "too many"),
@@ -121,6 +125,15 @@ async def test_what_cannot_be_a_job_goes_to_poison_with_the_reason(
     assert len(row.values["excerpt"]) <= EXCERPT_CHARS
     assert jobs(app) == []
     assert app.queues.wake_ups == []
+
+
+async def test_what_is_put_away_is_on_record(app: App, services: Services) -> None:
+    await services.inlet.receive(message({"owner": OWNER, "message": "Hi", "colour": "red"}))
+    await services.audit.aclose()
+    (kept,) = app.audit_table.rows(f"{partition_key(NOBODY)}!{app.clock().date()}")
+    record = AuditRecord.from_row(kept)
+    assert (record.action, record.outcome) == (Action.JOB_SUBMIT, Outcome.REFUSED)
+    assert (record.subject, record.actor, record.request_id) == ("queue", "agent-jobs", "m-1")
 
 
 async def test_nothing_is_put_away_while_storage_is_down(app: App, services: Services) -> None:
