@@ -55,7 +55,6 @@ class Action(StrEnum):
     JOB_SUBMIT = "job_submit"
     JOB_READ = "job_read"
     JOB_CANCEL = "job_cancel"
-    AGENT_CHANGE = "agent_change"
     FIGURES_READ = "figures_read"
     AUDIT_READ = "audit_read"
 
