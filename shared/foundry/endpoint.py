@@ -14,6 +14,11 @@ from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 
+NOT_CONFIGURED = (
+    "Foundry Agent Service endpoint URL not configured: set FOUNDRY_AGENT_SERVICE_ENDPOINT to "
+    "your project endpoint, https://<account>.services.ai.azure.com/api/projects/<project>."
+)
+
 _PROJECT_PATH = re.compile(r"^(?P<project>/api/projects/[^/]+)(?:/openai/v1)?$")
 _RESOURCE_PATH = "/openai/v1"
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -54,11 +59,7 @@ class Endpoint:
             ConfigurationError: if it is empty, insecure, or leads to no usable surface.
         """
         if not url:
-            raise ConfigurationError(
-                "Foundry Agent Service endpoint URL not configured: set "
-                "FOUNDRY_AGENT_SERVICE_ENDPOINT to your project endpoint, "
-                "https://<account>.services.ai.azure.com/api/projects/<project>."
-            )
+            raise ConfigurationError(NOT_CONFIGURED)
         try:
             parts = urlsplit(url)
             host, path = parts.hostname, parts.path.rstrip("/")

@@ -26,6 +26,7 @@ from .errors import (
     ThreadBusyError,
     TimeoutError,
 )
+from .peer import FOUNDRY, Peer
 from .wire_json import parse_json
 
 MAX_RETRY_AFTER_SECONDS = 120.0
@@ -63,12 +64,16 @@ class ErrorBody:
 
 
 def error_from_response(
-    status: int, headers: Mapping[str, str], content: bytes, request_id: str | None
+    status: int,
+    headers: Mapping[str, str],
+    content: bytes,
+    request_id: str | None,
+    peer: Peer = FOUNDRY,
 ) -> FoundryError:
     """The error that an HTTP answer of 400 or above stands for."""
     body = ErrorBody.parse(content)
-    kind, advice = _classify(status, body)
-    text = f"Foundry answered {status}"
+    kind, advice = _classify(status, body, peer)
+    text = f"{peer.name} answered {status}"
     if body.code:
         text += f" ({body.code})"
     if body.message:
@@ -82,7 +87,9 @@ def error_from_response(
     )
 
 
-def error_from_failure(error: Mapping[str, Any] | None, request_id: str | None) -> FoundryError:
+def error_from_failure(
+    error: Mapping[str, Any] | None, request_id: str | None, peer: Peer = FOUNDRY
+) -> FoundryError:
     """The error inside a response that arrived with HTTP 200 and status `failed`."""
     body = ErrorBody.from_json(error or {})
     kind: type[FoundryError] = ServiceUnavailableError
@@ -95,7 +102,7 @@ def error_from_failure(error: Mapping[str, Any] | None, request_id: str | None) 
     ):
         kind = InvalidRequestError
     failure = kind(
-        f"Foundry could not finish the answer ({body.code or 'no code'}): "
+        f"{peer.name} could not finish the answer ({body.code or 'no code'}): "
         f"{body.message or 'no reason given'}",
         request_id=request_id,
         retry_after=retry_after({}, body.message),
@@ -105,37 +112,30 @@ def error_from_failure(error: Mapping[str, Any] | None, request_id: str | None) 
     return failure
 
 
-def _classify(status: int, body: ErrorBody) -> tuple[type[FoundryError], str]:
+def _classify(status: int, body: ErrorBody, peer: Peer) -> tuple[type[FoundryError], str]:
     if status in {400, 409} and _LOCKED_IN_PROSE.search(f"{body.code} {body.message}"):
         return ThreadBusyError, "Another turn runs on this conversation; try again shortly."
     if body.code == "content_filter":
         return ContentFilteredError, "Rephrase the message; sending it again will not help."
     if status == 403 or body.code == "PermissionDenied":
-        return PermissionDeniedError, (
-            "Give the app's identity the role 'Foundry User' (formerly 'Azure AI User') on the "
-            "Foundry project; a new assignment takes some minutes to apply."
-        )
-    return _BY_STATUS.get(status) or _by_family(status)
+        return PermissionDeniedError, peer.access
+    return _by_status(status, peer)
 
 
-_BY_STATUS: dict[int, tuple[type[FoundryError], str]] = {
-    401: (
-        AuthenticationError,
-        "Check the API key, or that the token was issued for https://ai.azure.com.",
-    ),
-    404: (
-        NotFoundError,
-        "Check the names of agent and model deployment; conversations can expire.",
-    ),
-    408: (TimeoutError, "Foundry gave up waiting; try again."),
-    429: (RateLimitedError, "Wait, or raise the quota of the model deployment."),
-}
-
-
-def _by_family(status: int) -> tuple[type[FoundryError], str]:
-    if status >= 500:
-        return ServiceUnavailableError, "The fault is on Foundry's side; try again."
-    return InvalidRequestError, "Correct the request before sending it again."
+def _by_status(status: int, peer: Peer) -> tuple[type[FoundryError], str]:
+    match status:
+        case 401:
+            return AuthenticationError, peer.sign_in
+        case 404:
+            return NotFoundError, peer.missing
+        case 408:
+            return TimeoutError, f"{peer.name} gave up waiting; try again."
+        case 429:
+            return RateLimitedError, "Wait, or raise the quota of the model deployment."
+        case _ if status >= 500:
+            return ServiceUnavailableError, f"The fault is on {peer.name}'s side; try again."
+        case _:
+            return InvalidRequestError, "Correct the request before sending it again."
 
 
 def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:

@@ -1,4 +1,4 @@
-"""One HTTP attempt against Foundry: send, wait within limits, read, or raise our error.
+"""One HTTP attempt: send, wait within limits, read, or raise our error.
 
 httpx is the API and the aiohttp transport carries it, because httpx's own pool collapses with
 many connections in flight. The transport is called without httpx's client in between: what that
@@ -34,6 +34,7 @@ from .errors import (
     ServiceUnavailableError,
     TimeoutError,
 )
+from .peer import FOUNDRY, Peer
 from .wire_json import JsonObject, parse_json
 
 log = logging.getLogger(__name__)
@@ -95,9 +96,11 @@ class Transport:
         pool_size: int,
         log_content: bool = False,
         http: httpx.AsyncBaseTransport | None = None,
+        peer: Peer = FOUNDRY,
     ) -> None:
         self._credential = credential
         self._log_content = log_content
+        self._peer = peer
         limits = httpx.Limits(max_connections=pool_size, keepalive_expiry=KEEPALIVE_SECONDS)
         self._http = http or AiohttpTransport(limits=limits)
 
@@ -112,11 +115,11 @@ class Transport:
             async with asyncio.timeout(seconds):
                 response = await self._request(call, attempt_id)
         except builtins.TimeoutError as error:
-            raise _too_late(seconds, attempt_id) from error
+            raise _too_late(seconds, attempt_id, self._peer) from error
         except _BROKEN as error:
-            raise _unreachable(error, attempt_id) from error
+            raise _unreachable(error, attempt_id, self._peer) from error
         self._log_answer(response, attempt_id, response.content)
-        return _reply(response, attempt_id)
+        return _reply(response, attempt_id, self._peer)
 
     @asynccontextmanager
     async def stream(self, call: Call, *, silence: float, seconds: float) -> AsyncGenerator[Stream]:
@@ -140,7 +143,7 @@ class Transport:
                     async with asyncio.timeout_at(ends_at):
                         await response.aread()
                     self._log_answer(response, attempt_id, response.content)
-                    raise _refusal(response, attempt_id)
+                    raise _refusal(response, attempt_id, self._peer)
                 self._log_answer(response, attempt_id)
                 async with aclosing(self._chunks(response, attempt_id, ends_at)) as chunks:
                     yield Stream(chunks, _request_id(response, attempt_id))
@@ -149,15 +152,16 @@ class Transport:
         except FoundryError:  # ours may be a builtin TimeoutError, too
             raise
         except builtins.TimeoutError as error:
-            raise _too_late(seconds, attempt_id) from error
+            raise _too_late(seconds, attempt_id, self._peer) from error
         except httpx.ReadTimeout as error:
             raise TimeoutError(
-                f"Foundry sent nothing for {silence:g} s. Raise FOUNDRY_TIMEOUT for slow models.",
+                f"{self._peer.name} sent nothing for {silence:g} s. Raise FOUNDRY_TIMEOUT for slow "
+                "models.",
                 request_id=attempt_id,
                 may_have_run=True,
             ) from error
         except _BROKEN as error:
-            raise _unreachable(error, attempt_id) from error
+            raise _unreachable(error, attempt_id, self._peer) from error
 
     async def _chunks(
         self, response: httpx.Response, attempt_id: str, ends_at: float
@@ -246,10 +250,10 @@ class Transport:
         await self._credential.aclose()
 
 
-def _too_late(seconds: float, attempt_id: str) -> TimeoutError:
+def _too_late(seconds: float, attempt_id: str, peer: Peer) -> TimeoutError:
     return TimeoutError(
-        f"Foundry gave no complete answer within {seconds:.3g} s. Raise FOUNDRY_TIMEOUT for long "
-        "answers, or submit the message as a job.",
+        f"{peer.name} gave no complete answer within {seconds:.3g} s. Raise FOUNDRY_TIMEOUT for "
+        "long answers, or submit the message as a job.",
         request_id=attempt_id,
         may_have_run=True,
     )
@@ -260,39 +264,42 @@ def _request_id(response: httpx.Response, attempt_id: str) -> str:
     return headers.get("x-request-id") or headers.get("apim-request-id") or attempt_id
 
 
-def _refusal(response: httpx.Response, attempt_id: str) -> FoundryError:
+def _refusal(response: httpx.Response, attempt_id: str, peer: Peer) -> FoundryError:
     return error_from_response(
         response.status_code,
         response.headers,
         response.content,
         _request_id(response, attempt_id),
+        peer,
     )
 
 
-def _reply(response: httpx.Response, attempt_id: str) -> Reply:
+def _reply(response: httpx.Response, attempt_id: str, peer: Peer) -> Reply:
     request_id = _request_id(response, attempt_id)
     if response.status_code >= 400:
-        raise _refusal(response, attempt_id)
+        raise _refusal(response, attempt_id, peer)
     if not response.content:
         return Reply({}, request_id)
     try:
         body: Any = parse_json(response.content)
     except ValueError as error:
         raise ProtocolError(
-            "Foundry's answer is not JSON. Check that FOUNDRY_AGENT_SERVICE_ENDPOINT leads to "
-            "Foundry and not to a proxy's page.",
+            f"{peer.name}'s answer is not JSON. Check that {peer.endpoint_setting} leads to "
+            f"{peer.name} and not to a proxy's page.",
             status_code=response.status_code,
             request_id=request_id,
             may_have_run=True,
         ) from error
     if not isinstance(body, dict):
         raise ProtocolError(
-            "Foundry's answer is not a JSON object.", request_id=request_id, may_have_run=True
+            f"{peer.name}'s answer is not a JSON object.",
+            request_id=request_id,
+            may_have_run=True,
         )
     return Reply(cast("JsonObject", body), request_id)
 
 
-def _unreachable(error: Exception, attempt_id: str) -> ServiceUnavailableError:
+def _unreachable(error: Exception, attempt_id: str, peer: Peer) -> ServiceUnavailableError:
     """A broken exchange; the cause tells whether the request had left before it broke.
 
     The aiohttp transport reports a cut connection as `httpx.ConnectTimeout`, so the class of the
@@ -301,12 +308,12 @@ def _unreachable(error: Exception, attempt_id: str) -> ServiceUnavailableError:
     cause = error.__cause__
     if isinstance(cause, _NEVER_SENT) or (cause is None and isinstance(error, httpx.ConnectError)):
         return ServiceUnavailableError(
-            "Foundry cannot be reached. Check FOUNDRY_AGENT_SERVICE_ENDPOINT, DNS and the "
-            "network rules between this app and Foundry.",
+            f"{peer.name} cannot be reached. Check {peer.endpoint_setting}, DNS and the "
+            f"network rules between this app and {peer.name}.",
             request_id=attempt_id,
         )
     return ServiceUnavailableError(
-        "The connection to Foundry broke before the answer was complete; try again.",
+        f"The connection to {peer.name} broke before the answer was complete; try again.",
         request_id=attempt_id,
         may_have_run=True,
     )
