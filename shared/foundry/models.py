@@ -43,6 +43,8 @@ class TurnRequest:
     response_format: ResponseFormat[Any] | None = None
     background: bool = False
     """Let Foundry go on when the connection breaks, and take the stream up again."""
+    preceding: tuple[JsonObject, ...] = ()
+    """Messages that were exchanged elsewhere and stand before this one, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)

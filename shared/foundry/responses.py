@@ -45,7 +45,7 @@ class RequestBuilder:
         # what a tool returns continues a stored response, and an agent may have tools of its own
         may_continue = backing is not None or bool(turn.tools) or self.agent is not None
         body: JsonObject = {
-            "input": [user_message(turn.message, turn.parts)],
+            "input": [*turn.preceding, user_message(turn.message, turn.parts)],
             "store": may_continue or turn.background,
         }
         if turn.background:
@@ -75,7 +75,7 @@ class RequestBuilder:
             "top_p": _given(turn.top_p, config.top_p),
             "max_output_tokens": _given(turn.max_tokens, config.max_tokens),
         }
-        if instructions := turn.system_prompt or _instructions_for(turn.domain):
+        if instructions := turn.system_prompt or instructions_for(turn.domain):
             body["instructions"] = instructions
         if turn.tools:
             body["tools"] = self.toolbox.definitions(turn.tools)
@@ -110,7 +110,8 @@ def _given(value: _T | None, default: _T) -> _T:
     return default if value is None else value
 
 
-def _instructions_for(domain: str) -> str | None:
+def instructions_for(domain: str) -> str | None:
+    """What a model that is called directly is told of the domain."""
     if domain == "general":
         return None
     return f"You are a specialized agent for the {domain} domain."

@@ -1,0 +1,123 @@
+"""What a model must offer to be orchestrated, and a model together with its health."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+from time import monotonic
+from typing import Protocol
+
+from ..foundry.errors import FoundryError
+from ..foundry.events import TurnEvent
+from ..foundry.metrics import ClientMetrics
+from ..foundry.models import TurnRequest
+from ..foundry.retry import Deadline
+from .breaker import Breaker
+from .conversations import Conversation
+from .model_types import ModelType
+
+HEALTH_SECONDS = 30.0
+"""How long what was last known of a model's health is taken as known."""
+
+CHECK_SECONDS = 5.0
+"""How long a health check may take: whoever chooses a model waits for it."""
+
+
+class Backend(Protocol):
+    """One way to have a message answered."""
+
+    @property
+    def model_type(self) -> ModelType:
+        """The type that requests name."""
+        ...
+
+    @property
+    def metrics(self) -> ClientMetrics:
+        """Figures of its turns."""
+        ...
+
+    def connect(self) -> None:
+        """Check the settings; no request is sent.
+
+        Raises:
+            ConfigurationError: naming the setting that cannot work.
+        """
+        ...
+
+    def refusal(self, turn: TurnRequest) -> FoundryError | None:
+        """Why it can never answer this request; None if it can."""
+        ...
+
+    def events(
+        self, turn: TurnRequest, conversation: Conversation, deadline: Deadline, *, streamed: bool
+    ) -> AsyncGenerator[TurnEvent]:
+        """Answer a message; `TurnCompleted` comes last, and is all there is unless ``streamed``.
+
+        Raises:
+            FoundryError: if there is no answer.
+        """
+        ...
+
+    async def check(self) -> None:
+        """Ask the service whether it is there; costs no tokens.
+
+        Raises:
+            FoundryError: saying what is wrong.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class Health:
+    """Whether a model answers, asked for at most every `HEALTH_SECONDS`."""
+
+    def __init__(self, backend: Backend, clock: Callable[[], float] = monotonic) -> None:
+        self._backend = backend
+        self._clock = clock
+        self._checking = asyncio.Lock()
+        self._known_until = 0.0
+        self._healthy = False
+
+    async def is_good(self) -> bool:
+        """What is known, or else what a check says; many who ask at once share one check."""
+        async with self._checking:
+            if self._clock() >= self._known_until:
+                await self._check()
+            return self._healthy
+
+    async def _check(self) -> None:
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await self._backend.check()
+        except (FoundryError, TimeoutError):
+            self.learn(healthy=False)
+        else:
+            self.learn(healthy=True)
+
+    def learn(self, *, healthy: bool) -> None:
+        """Take in what a check or a turn showed."""
+        self._healthy = healthy
+        self._known_until = self._clock() + HEALTH_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A backend with its breaker and what is known of its health."""
+
+    backend: Backend
+    breaker: Breaker
+    health: Health
+
+    @classmethod
+    def of(cls, backend: Backend, clock: Callable[[], float] = monotonic) -> Model:
+        """A model about which nothing bad is known."""
+        return cls(backend, Breaker(backend.model_type, clock), Health(backend, clock))
+
+    @property
+    def model_type(self) -> ModelType:
+        """The type that requests name."""
+        return self.backend.model_type

@@ -1,0 +1,121 @@
+"""Circuit breakers: a model that keeps failing is given a rest instead of more requests.
+
+    closed --5 failures in a row--> open --cool-down, first request--> half-open
+    half-open --that request succeeds--> closed
+    half-open --it fails--> open
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from ..foundry.errors import (
+    FoundryError,
+    RateLimitedError,
+    ServiceUnavailableError,
+    TimeoutError,
+)
+
+log = logging.getLogger(__name__)
+
+FAILURES_TO_OPEN = 5
+COOL_DOWN_SECONDS = 30.0
+
+OUTAGES = (RateLimitedError, ServiceUnavailableError, TimeoutError)
+"""Failures of the model and not of the request: another model may do better."""
+
+
+class Circuit(StrEnum):
+    """The state of a breaker."""
+
+    CLOSED = "closed"
+    """Requests pass."""
+    OPEN = "open"
+    """Requests are refused until the cool-down is over."""
+    HALF_OPEN = "half_open"
+    """One request, the probe, is on its way; all others are refused."""
+
+
+class Breaker:
+    """Decides whether a model may be asked. Belongs to one event loop."""
+
+    def __init__(self, name: str, clock: Callable[[], float] = monotonic) -> None:
+        self._name = name
+        self._clock = clock
+        self._failures = 0
+        self._opened_at = 0.0
+        self._era = 0
+        self.circuit = Circuit.CLOSED
+        self.openings = 0
+        """How often it has opened."""
+
+    def rest(self) -> float:
+        """Seconds until a request may pass; 0 where one may now."""
+        if self.circuit is Circuit.CLOSED:
+            return 0.0
+        left = max(self._opened_at + COOL_DOWN_SECONDS - self._clock(), 0.0)
+        return left if self.circuit is Circuit.OPEN else max(left, 1.0)
+
+    def admit(self) -> Passage | None:
+        """A passage for one request; None while the model rests."""
+        if self.circuit is not Circuit.CLOSED:
+            if self.rest():
+                return None
+            self._change(Circuit.HALF_OPEN)
+        return Passage(self, self._era)
+
+    def record(self, era: int, *, failed: bool) -> None:
+        """Take in how a request of ``era`` ended; one from before the last change is too old."""
+        if era != self._era:
+            return
+        self._failures = self._failures + 1 if failed else 0
+        if failed and (self._failures >= FAILURES_TO_OPEN or self.circuit is Circuit.HALF_OPEN):
+            self._opened_at = self._clock()
+            self.openings += 1
+            self._change(Circuit.OPEN)
+        elif self.circuit is Circuit.HALF_OPEN:
+            self._change(Circuit.CLOSED)
+
+    def give_back(self, era: int) -> None:
+        """Let another request be the probe, because that of ``era`` ended without telling."""
+        if era == self._era and self.circuit is Circuit.HALF_OPEN:
+            self._change(Circuit.OPEN)
+
+    def _change(self, circuit: Circuit) -> None:
+        log.warning("The circuit of %s is %s, was %s", self._name, circuit, self.circuit)
+        self.circuit = circuit
+        self._era += 1
+
+    def snapshot(self) -> dict[str, str | int | float]:
+        """The state as metrics and readiness show it."""
+        return {
+            "circuit": self.circuit.value,
+            "failures_in_a_row": self._failures,
+            "openings": self.openings,
+            "rests_for": round(self.rest(), 1),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One request through a breaker: enter it around the request, and its ending is recorded."""
+
+    breaker: Breaker
+    era: int
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        if error is None or isinstance(error, FoundryError):
+            self.breaker.record(self.era, failed=isinstance(error, OUTAGES))
+        else:  # the caller left, or a fault of ours
+            self.breaker.give_back(self.era)
