@@ -9,7 +9,7 @@ import azurefunctions.extensions.http.fastapi as _  # noqa: F401 - its import tu
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api import audit, jobs, messages, operations, threads
+from shared.api import audit, jobs, messages, operations, orchestrate, threads
 from shared.api.border import serve, serve_anybody
 from shared.api.routes import RouteTable
 from shared.config import AppSettings
@@ -99,6 +99,11 @@ async def cancel_job(req: Request) -> Response:
 @route("GET", "jobs/{job_id}")
 async def get_job(req: Request) -> Response:
     return await serve(services, req, jobs.get, Action.JOB_READ)
+
+
+@route("POST", "orchestrate")
+async def orchestrate_message(req: Request) -> Response:
+    return await serve(services, req, orchestrate.send, Action.SEND)
 
 
 @route("GET", "health", OPEN)

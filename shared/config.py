@@ -329,7 +329,8 @@ class StorageSettings(Settings):
     """Table of the audit trail."""
 
     record_content: Annotated[bool, Env("RECORD_CONTENT", "true")] = True
-    """Keep the text of questions and answers in turn rows. Off: only figures and ids are kept."""
+    """Keep the text of questions and answers. Off: only figures and ids are kept, and a
+    conversation that moves to another model begins there without its history."""
 
 
 class JobSettings(Settings):

@@ -12,6 +12,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from .background import Background
 from .config import AppSettings, SettingsError
 from .foundry.service import FoundryService
 from .identity.errors import CredentialSettingsError
@@ -26,6 +27,10 @@ from .jobs.runner import Runner
 from .jobs.submission import Submission
 from .jobs.sweeper import Sweeper
 from .jobs.webhooks import Webhooks
+from .orchestration.engine import Orchestration
+from .orchestration.orchestrator import router
+from .orchestration.providers import ChatServers
+from .orchestration.table_conversations import Storage, TableConversations
 from .state.azure_table import AzureTable
 from .state.clock import StorageClock
 from .state.idempotency import IdempotencyKeys
@@ -76,6 +81,8 @@ class Services:
     foundry: FoundryService
     threads: Threads
     turns: Turns
+    orchestration: Orchestration
+    background: Background
     jobs: Jobs
     idempotency: IdempotencyKeys
     submission: Submission
@@ -118,6 +125,9 @@ class Services:
             wake_lane=queues.wake,
             recording=Recording(audit, settings.storage.record_content),
         )
+        storage = Storage(table, lanes, clock, queues.wake, settings.storage.record_content)
+        servers = ChatServers(settings.models, settings.foundry, settings.identity)
+        orchestration = Orchestration(router(foundry, servers), TableConversations(storage))
         outlets, webhooks = Outlets(settings.outlets), Webhooks(settings.outlets)
         submission = Submission(jobs, threads, queues, clock, outlets, audit)
         deliveries = Deliveries(table, jobs, queues, clock, outlets=outlets, webhooks=webhooks)
@@ -128,6 +138,8 @@ class Services:
             foundry=foundry,
             threads=threads,
             turns=turns,
+            orchestration=orchestration,
+            background=Background(),
             jobs=jobs,
             idempotency=IdempotencyKeys(table, clock),
             submission=submission,
@@ -182,7 +194,8 @@ class Services:
 
     async def aclose(self) -> None:
         """Let running turns end, then close all connections."""
-        await self.turns.aclose()
+        await asyncio.gather(self.turns.aclose(), self.background.aclose())
+        await self.orchestration.aclose()
         await asyncio.gather(
             self.foundry.aclose(),
             self._webhooks.aclose(),

@@ -13,5 +13,7 @@ async def health(_: Services, __: Incoming) -> Answer:
 
 
 async def metrics(services: Services, _: Incoming) -> Answer:
-    """The figures of this process's Foundry client since it started."""
-    return Answer(dict(services.foundry.metrics.snapshot()))
+    """The figures of this process's Foundry client since it started, and of each model that
+    `POST /orchestrate` can ask."""
+    models = services.orchestration.snapshot()
+    return Answer({**services.foundry.metrics.snapshot(), "models": models})

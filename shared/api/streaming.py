@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from ..foundry.events import MessageDelta, ToolFinished, ToolStarted
+from ..orchestration.results import Opened, Orchestrated
 from ..problems import INTERNAL_ERROR, problem_from
 from ..turns import Progress, StillRunning, Turn, TurnOpened
 from .documents import turn_document
@@ -34,8 +35,12 @@ class EventName(StrEnum):
     ERROR = "error"
 
 
+Told = Progress | Opened | Orchestrated | None
+"""What a stream can tell of; None where there is nothing new."""
+
+
 async def event_stream(
-    first: Progress, rest: AsyncGenerator[Progress], request_id: str
+    first: Told, rest: AsyncGenerator[Told], request_id: str
 ) -> AsyncIterator[bytes]:
     """The bytes of a stream whose first event is known already."""
     try:
@@ -57,7 +62,7 @@ async def replayed_stream(turn: Mapping[str, Any]) -> AsyncIterator[bytes]:
     yield _encode(EventName.TURN_COMPLETED, turn)
 
 
-def _frame(event: Progress) -> bytes:
+def _frame(event: Told) -> bytes:
     match event:
         case TurnOpened():
             ids = {"turn_id": event.turn_id, "thread_id": event.thread_id}
@@ -70,9 +75,12 @@ def _frame(event: Progress) -> bytes:
         case ToolFinished():
             tool = {"name": event.name, "call_id": event.call_id, "succeeded": event.succeeded}
             return _encode(EventName.TOOL_FINISHED, tool)
-        case Turn():
-            return _encode(EventName.TURN_COMPLETED, turn_document(event))
-        case StillRunning():
+        case Turn() | Orchestrated():
+            document = turn_document(event) if isinstance(event, Turn) else event.to_json()
+            return _encode(EventName.TURN_COMPLETED, document)
+        case Opened():
+            return _encode(EventName.TURN_STARTED, event.to_json())
+        case StillRunning() | None:
             return _COMMENT
         case _:  # what else the service tells has no place in the closed set
             return b""

@@ -14,6 +14,7 @@ from ..foundry.errors import FoundryError
 from ..foundry.models import Backing
 from ..foundry.service import FoundryService
 from ..state.errors import LaneBusyError, RowChangedError, RowMissingError
+from ..state.exchanges import Exchanges
 from ..state.lanes import Clock
 from ..state.markers import MARKER_PARTITIONS, Marker, expired_threads, mark_expiry, unmark
 from ..state.table import Table
@@ -43,6 +44,7 @@ class Removal:
         self._threads = threads
         self._foundry = foundry
         self._clock = clock
+        self._exchanges = Exchanges(table)
         self._slots = asyncio.Semaphore(DELETIONS_AT_ONCE)
 
     async def remove(self, owner: str, thread_id: str) -> None:
@@ -55,6 +57,8 @@ class Removal:
         """
         thread = await self._threads.start_removal(owner, thread_id)
         await self._foundry.delete_thread(Backing(thread.conversation_id, thread.last_response_id))
+        if thread.exchanges:
+            await self._exchanges.remove(owner, thread_id)
         await self._threads.finish_removal(thread)
 
     async def expire(self) -> int:

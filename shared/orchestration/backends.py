@@ -103,6 +103,10 @@ class Health:
         self._healthy = healthy
         self._known_until = self._clock() + HEALTH_SECONDS
 
+    def forget(self) -> None:
+        """Let the next who asks look, because a turn failed."""
+        self._known_until = 0.0
+
 
 @dataclass(frozen=True, slots=True)
 class Model:

@@ -1,8 +1,8 @@
 """Circuit breakers: a model that keeps failing is given a rest instead of more requests.
 
-    closed --5 failures in a row--> open --cool-down, first request--> half-open
-    half-open --that request succeeds--> closed
-    half-open --it fails--> open
+closed --5 failures in a row--> open --cool-down, first request--> half-open
+half-open --that request succeeds--> closed
+half-open --it fails--> open
 """
 
 from __future__ import annotations

@@ -37,11 +37,10 @@ class Preferences:
             names = [name.strip().lower() for name in listed.split(",")]
             unknown = [name for name in names if name not in set(DEFAULT_ORDER)]
             if not equals or not domain.strip() or unknown:
-                raise SettingsError(
-                    [
-                        f"MODEL_PREFERENCES cannot be read at '{part}': write domain=model,model "
-                        f"with ';' between domains; models are {', '.join(DEFAULT_ORDER)}"
-                    ]
+                problem = (
+                    f"MODEL_PREFERENCES cannot be read at '{part}': write domain=model,model with "
+                    f"';' between domains; models are {', '.join(DEFAULT_ORDER)}"
                 )
+                raise SettingsError([problem])
             by_domain[domain.strip().lower()] = tuple(ModelType(name) for name in names)
         return cls(by_domain)

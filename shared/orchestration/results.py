@@ -46,6 +46,18 @@ class Routed:
 
 
 @dataclass(frozen=True, slots=True)
+class Opened:
+    """The conversation is ours for the turn, and a model will be asked now."""
+
+    conversation_id: str
+    thread_id: str
+
+    def to_json(self) -> dict[str, str]:
+        """As `POST /orchestrate` streams it."""
+        return {"conversationId": self.conversation_id, "thread_id": self.thread_id}
+
+
+@dataclass(frozen=True, slots=True)
 class Orchestrated:
     """A finished turn of a conversation."""
 

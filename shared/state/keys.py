@@ -8,6 +8,7 @@ https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-ser
 
 from __future__ import annotations
 
+import hashlib
 import re
 from enum import StrEnum
 
@@ -89,3 +90,19 @@ def key_row(key_hash: str) -> str:
 def outbox_key(job_id: str) -> str:
     """Row key of what is to be told about a job that has ended."""
     return f"{OUTBOX}:{job_id}"
+
+
+def conversation_key(conversation_id: str) -> str:
+    """Row key of the thread that a caller's own conversation id stands for; hashed, because a
+    caller's text may be longer than keys and hold what they forbid."""
+    return f"conversation:{hashlib.sha256(conversation_id.encode(errors='replace')).hexdigest()}"
+
+
+def exchange_key(thread_id: str, number: int) -> str:
+    """Row key of an exchange: together by thread, in order."""
+    return f"{exchange_prefix(thread_id)}{number:08d}"
+
+
+def exchange_prefix(thread_id: str) -> str:
+    """How the row keys of a thread's exchanges begin."""
+    return f"exchange:{thread_id}:"

@@ -45,6 +45,10 @@ class Thread:
     unsettled: bool = False
     """The last turn failed; Foundry may hold something of it that we do not know of."""
     expires_at: datetime | None = None
+    exchanges: int = 0
+    """How many exchanges are kept beside it, so that any model can go on; see `exchanges`."""
+    exchanges_in_foundry: int = 0
+    """How many of them, the first ones, stand in Foundry too."""
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Thread:
@@ -64,6 +68,8 @@ class Thread:
             last_item_id=values.get("last_item_id"),
             unsettled=values.get("unsettled", False),
             expires_at=values.get(EXPIRES_AT),
+            exchanges=values.get("exchanges", 0),
+            exchanges_in_foundry=values.get("exchanges_in_foundry", 0),
         )
 
     def to_values(self) -> dict[str, Value | None]:

@@ -1,0 +1,240 @@
+"""Any model behind OpenAI chat completions: vLLM, Azure ML, Azure OpenAI, OpenAI.
+
+These services keep no threads, so each request carries the history, and sending one again leaves
+nothing behind: after a failure it is simply repeated, unless part of the answer was delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+from ..foundry.errors import (
+    FoundryError,
+    InvalidRequestError,
+    ProtocolError,
+    RateLimitedError,
+    ServiceUnavailableError,
+    StreamInterruptedError,
+)
+from ..foundry.events import MessageDelta, TurnCompleted, TurnEvent
+from ..foundry.metrics import ClientMetrics
+from ..foundry.models import TurnRequest
+from ..foundry.peer import Peer
+from ..foundry.retry import Deadline, Gate, RetryPolicy
+from ..foundry.sse import SseParser
+from ..foundry.transport import Call, Stream, Transport
+from ..foundry.wire_json import JsonObject, objects_at, text_at
+from ..telemetry.upstream import waiting
+from .chat_wire import DONE, Answerer, ChatStream, chat_body, read_completion
+from .conversations import Conversation
+from .history import estimated_tokens
+from .model_types import ModelType
+
+log = logging.getLogger(__name__)
+
+CHECK_SECONDS = 5.0
+MAX_ANSWER_TOKENS = 4096
+"""Where the request sets no limit; half the context where that is less."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatModel:
+    """A model behind a chat-completions server."""
+
+    model_type: ModelType
+    peer: Peer
+    base_url: str
+    """URL above `/chat/completions`."""
+    name: str
+    """The model's name there; empty for the first that the server lists."""
+    context_tokens: int
+    limit_field: str = "max_tokens"
+    """What the request calls the most tokens of an answer; newer OpenAI models take only
+    `max_completion_tokens`."""
+
+
+class ChatBackend:
+    """Answers through a chat-completions server."""
+
+    def __init__(
+        self, model: ChatModel, transport: Transport, *, max_retries: int, silence: float
+    ) -> None:
+        """Take the parts in.
+
+        Args:
+            model: Which model to ask.
+            transport: Carries the calls, with the credential.
+            max_retries: How often a failed call is repeated.
+            silence: The most seconds between two pieces of a streamed answer.
+        """
+        self._model = model
+        self._transport = transport
+        self._silence = silence
+        self._metrics = ClientMetrics()
+        self._retry = RetryPolicy(max_retries)
+        self._gate = Gate(self._metrics)
+        self._name = model.name
+
+    @property
+    def model_type(self) -> ModelType:
+        """The type that requests name."""
+        return self._model.model_type
+
+    @property
+    def metrics(self) -> ClientMetrics:
+        """Figures of its turns."""
+        return self._metrics
+
+    def connect(self) -> None:
+        """Nothing is left to check: the parts were made of checked settings."""
+
+    def refusal(self, turn: TurnRequest) -> FoundryError | None:
+        """Tools, images, files and response formats are Foundry's alone."""
+        asked = {
+            "tools": turn.tools,
+            "images or files": turn.parts,
+            "response_format": turn.response_format,
+        }
+        if given := [name for name, value in asked.items() if value]:
+            return InvalidRequestError(
+                f"{self._model.peer.name} is asked for text only; leave out {', '.join(given)}, "
+                f"or use {ModelType.FOUNDRY_AGENT_SERVICE}."
+            )
+        return None
+
+    async def events(
+        self, turn: TurnRequest, conversation: Conversation, deadline: Deadline, *, streamed: bool
+    ) -> AsyncGenerator[TurnEvent]:
+        """As `Backend.events`."""
+        if refusal := self.refusal(turn):
+            raise refusal
+        limit = turn.max_tokens or min(MAX_ANSWER_TOKENS, self._model.context_tokens // 2)
+        history = await conversation.history(0, self._room(turn, limit))
+        body = {**chat_body(turn, history), self._model.limit_field: limit}
+        started, completed = perf_counter(), None
+        with self._metrics.turn(), waiting():
+            body["model"] = turn.model or await self._model_name(deadline)
+            if streamed:
+                body |= {"stream": True, "stream_options": {"include_usage": True}}
+            async with aclosing(self._answer(body, deadline)) as events:
+                async for event in events:
+                    if isinstance(event, TurnCompleted):
+                        completed = replace(event.result, latency=perf_counter() - started)
+                    else:
+                        yield event
+        if completed is not None:
+            self._metrics.used(completed)
+            yield TurnCompleted(completed)
+
+    def _room(self, turn: TurnRequest, answer_tokens: int) -> int:
+        """How many tokens of history fit between the message and its answer."""
+        asked = estimated_tokens(turn.message) + estimated_tokens(turn.system_prompt or turn.domain)
+        return self._model.context_tokens - answer_tokens - asked
+
+    async def _answer(self, body: JsonObject, deadline: Deadline) -> AsyncGenerator[TurnEvent]:
+        """The events of the answer, after as many attempts as it takes."""
+        failures = 0
+        while True:
+            try:
+                async with (
+                    self._gate.passing(deadline),
+                    aclosing(self._attempt(body, deadline)) as events,
+                ):
+                    async for event in events:
+                        yield event
+            except StreamInterruptedError:
+                raise
+            except FoundryError as error:
+                failures += 1
+                await self._pause(error, failures, deadline)
+            else:
+                return
+
+    async def _pause(self, error: FoundryError, failures: int, deadline: Deadline) -> None:
+        """Wait before the next attempt, or raise the failure where there shall be none."""
+        delay = self._retry.delay(error, failures)
+        if delay is None or delay >= deadline.remaining():
+            raise error
+        self._metrics.retries += 1
+        if isinstance(error, RateLimitedError):
+            self._gate.pause(delay)
+        else:
+            await asyncio.sleep(delay)
+
+    async def _attempt(self, body: JsonObject, deadline: Deadline) -> AsyncGenerator[TurnEvent]:
+        call = Call("POST", f"{self._model.base_url}/chat/completions", body)
+        if body.get("stream"):
+            async with aclosing(self._streamed(call, deadline)) as events:
+                async for event in events:
+                    yield event
+            return
+        reply = await self._transport.send(call, seconds=deadline.remaining())
+        yield TurnCompleted(read_completion(reply.body, self._answerer(body, reply.request_id)))
+
+    async def _streamed(self, call: Call, deadline: Deadline) -> AsyncGenerator[TurnEvent]:
+        chat: ChatStream | None = None
+        try:
+            async with self._transport.stream(
+                call, silence=self._silence, seconds=deadline.remaining()
+            ) as stream:
+                chat = ChatStream(self._answerer(call.body or {}, stream.request_id))
+                async with aclosing(self._deltas(chat, stream)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+        except FoundryError as error:
+            if chat is None or not chat.text:
+                raise
+            raise StreamInterruptedError(
+                f"The answer broke off. {error.message}",
+                request_id=error.request_id,
+                received=chat.text,
+                response_id=None,
+                sequence_number=-1,
+            ) from error
+        yield TurnCompleted(chat.result())
+
+    async def _deltas(self, chat: ChatStream, stream: Stream) -> AsyncGenerator[MessageDelta]:
+        """The pieces of text that a stream brings, until it says that it is over."""
+        parser = SseParser()
+        async for chunk in stream.chunks:
+            for data in parser.feed(chunk):
+                if data == DONE:
+                    return
+                if delta := chat.feed(data):
+                    yield delta
+        if not chat.is_complete:
+            raise ServiceUnavailableError(
+                f"The stream from {self._model.peer.name} ended before the answer was complete.",
+                may_have_run=True,
+            )
+
+    def _answerer(self, body: JsonObject, request_id: str | None) -> Answerer:
+        return Answerer(self._model.peer, str(body.get("model")), request_id)
+
+    async def _model_name(self, deadline: Deadline) -> str:
+        """The configured model, or the first that the server lists."""
+        if not self._name:
+            seconds = min(CHECK_SECONDS, deadline.remaining())
+            models = objects_at((await self._list_models(seconds)), "data")
+            name = text_at(models[0], "id") if models else None
+            if name is None:
+                raise ProtocolError(f"{self._model.peer.name} lists no model.")
+            self._name = name
+        return self._name
+
+    async def _list_models(self, seconds: float) -> JsonObject:
+        call = Call("GET", f"{self._model.base_url}/models")
+        return (await self._transport.send(call, seconds=seconds)).body
+
+    async def check(self) -> None:
+        """List the server's models, which every one of these services can."""
+        await self._list_models(CHECK_SECONDS)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._transport.aclose()

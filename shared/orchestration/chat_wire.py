@@ -1,0 +1,154 @@
+"""OpenAI chat completions on the wire: what we send, and how we read what comes back.
+
+https://platform.openai.com/docs/api-reference/chat and
+https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import cast
+
+from ..foundry.error_bodies import error_from_failure
+from ..foundry.errors import ContentFilteredError, ProtocolError, ServiceUnavailableError
+from ..foundry.events import MessageDelta
+from ..foundry.models import FinishReason, TurnRequest, TurnResult, Usage
+from ..foundry.peer import Peer
+from ..foundry.responses import instructions_for
+from ..foundry.wire_json import JsonObject, object_at, objects_at, text_at
+from .history import Exchange
+
+DONE = "[DONE]"
+
+_COUNTS = {
+    "input_tokens": "prompt_tokens",
+    "output_tokens": "completion_tokens",
+    "total_tokens": "total_tokens",
+}
+_REASONS = {"length": FinishReason.LENGTH, "max_tokens": FinishReason.LENGTH}
+
+
+def chat_body(turn: TurnRequest, history: Iterable[Exchange]) -> JsonObject:
+    """The body of `POST /chat/completions` for a message; model and token limit are to be added.
+
+    Sampling is sent only where the request sets it: some models refuse it.
+    """
+    messages: list[JsonObject] = []
+    if instructions := turn.system_prompt or instructions_for(turn.domain):
+        messages.append({"role": "system", "content": instructions})
+    for exchange in history:
+        messages += exchange.messages()
+    messages.append({"role": "user", "content": turn.message})
+    sampling = {"temperature": turn.temperature, "top_p": turn.top_p}
+    return {"messages": messages, **{k: v for k, v in sampling.items() if v is not None}}
+
+
+@dataclass(frozen=True, slots=True)
+class Answerer:
+    """Who answers, to name in results and errors."""
+
+    peer: Peer
+    model: str
+    request_id: str | None
+
+
+def read_completion(body: JsonObject, by: Answerer) -> TurnResult:
+    """Read a `chat.completion` object.
+
+    Raises:
+        ContentFilteredError: if a filter stopped the answer.
+        ProtocolError: if it holds no answer.
+    """
+    choices = objects_at(body, "choices")
+    if not choices:
+        raise ProtocolError(f"{by.peer.name}'s answer has no choices.", request_id=by.request_id)
+    stream = ChatStream(by)
+    message = object_at(choices[0], "message")
+    return stream.read({**body, "choices": [{**choices[0], "delta": message}]}).result()
+
+
+class ChatStream:
+    """Puts a streamed completion together."""
+
+    def __init__(self, by: Answerer) -> None:
+        self._by = by
+        self._id = ""
+        self._model = by.model
+        self._usage: Usage = {}
+        self._reason: str | None = None
+        self._refusal = ""
+        self.text = ""
+        """The answer as far as it has come."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the model has finished."""
+        return self._reason is not None
+
+    def feed(self, data: str) -> MessageDelta | None:
+        """Take in the data of one event; gives the piece of text that it brings.
+
+        Raises:
+            FoundryError: if the event says that the answer failed, or cannot be read.
+        """
+        known = len(self.text)
+        try:
+            chunk = cast("JsonObject", json.loads(data))
+            failed = bool(chunk.get("error")) or chunk.get("object") == "error"
+        except (ValueError, AttributeError) as error:
+            raise ServiceUnavailableError(
+                f"An event of the stream from {self._by.peer.name} cannot be read.",
+                request_id=self._by.request_id,
+                may_have_run=True,
+            ) from error
+        if failed:
+            error = object_at(chunk, "error") or chunk
+            raise error_from_failure(error, self._by.request_id, self._by.peer)
+        self.read(chunk)
+        return MessageDelta(self.text[known:]) if len(self.text) > known else None
+
+    def read(self, chunk: JsonObject) -> ChatStream:
+        """Take in one chunk."""
+        self._id = text_at(chunk, "id") or self._id
+        self._model = text_at(chunk, "model") or self._model
+        self._usage = _usage(object_at(chunk, "usage")) or self._usage
+        for choice in objects_at(chunk, "choices")[:1]:
+            delta = object_at(choice, "delta")
+            self.text += text_at(delta, "content") or ""
+            self._refusal += text_at(delta, "refusal") or ""
+            self._reason = text_at(choice, "finish_reason") or self._reason
+        return self
+
+    def result(self) -> TurnResult:
+        """The finished turn.
+
+        Raises:
+            ContentFilteredError: if a filter stopped the answer.
+        """
+        if self._reason == "content_filter":
+            raise ContentFilteredError(
+                "A content filter stopped the answer. Rephrase the message; sending it again "
+                "will not help.",
+                request_id=self._by.request_id,
+            )
+        return TurnResult(
+            content=self.text or self._refusal,
+            refusal=self._refusal or None,
+            finish_reason=_REASONS.get(self._reason or "", FinishReason.STOP),
+            response_id=self._id,
+            model=self._model,
+            usage=self._usage,
+            request_id=self._by.request_id,
+        )
+
+
+def _usage(usage: JsonObject) -> Usage:
+    """Token counts in our words; a count that is missing or null stays absent."""
+    counts: JsonObject = {
+        **{ours: usage.get(theirs) for ours, theirs in _COUNTS.items()},
+        "cached_tokens": object_at(usage, "prompt_tokens_details").get("cached_tokens"),
+        "reasoning_tokens": object_at(usage, "completion_tokens_details").get("reasoning_tokens"),
+    }
+    return {name: count for name, count in counts.items() if isinstance(count, int)}

@@ -1,0 +1,256 @@
+"""Conversations in Table Storage, where every instance of the app finds them.
+
+A conversation is a thread like any other: its row, its lease and its turns are those of
+`shared.state`. Beside it stand a row that leads from the caller's conversation id to the thread,
+and a row for each exchange. A turn that finds its thread remembered takes two transactions, as
+any; one that needs the history reads it a page at a time, newest first, until the model's context
+is full.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from time import perf_counter
+
+from ..foundry.errors import FoundryError
+from ..foundry.models import Backing
+from ..state.errors import RowChangedError, RowExistsError, RowMissingError, StorageUnavailableError
+from ..state.exchanges import PAGE_ROWS, Exchanges, insert_exchange
+from ..state.keeper import LeaseKeeper
+from ..state.keys import Kind, conversation_key, new_id, newest_first, partition_key
+from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, has_waiting
+from ..state.table import Action, Change, Row, Table, Value
+from ..state.threads import Thread
+from ..state.turns import Inlet, TurnRecord, TurnStatus
+from .conversations import Conversation, ModelRequest, Standing
+from .history import Exchange, Window
+from .results import Routed
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_THREADS = 10_000
+"""Which thread a conversation id leads to hardly ever changes."""
+
+WakeLane = Callable[[str, str], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """What conversations are kept with."""
+
+    table: Table
+    lanes: Lanes
+    clock: Clock
+    wake_lane: WakeLane
+    """Tell the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
+    record_content: bool
+
+
+class TableConversation(Conversation):
+    """A conversation whose thread we hold the lease of."""
+
+    def __init__(self, storage: Storage, lease: Lease) -> None:
+        self._thread = Thread.from_row(lease.owner, lease.row)
+        super().__init__(_standing(self._thread, taken_over=lease.taken_over))
+        self._exchanges = Exchanges(storage.table)
+        self.keeper = LeaseKeeper(storage.lanes, lease)
+
+    async def history(self, since: int, tokens: int) -> tuple[Exchange, ...]:
+        """As the base class says."""
+        window, end = Window(tokens), self.standing.exchanges
+        owner, thread_id = self._thread.owner, self._thread.thread_id
+        while end > since and not window.is_full:
+            page = await self._exchanges.read(owner, thread_id, since, end)
+            if not page:  # content is not recorded
+                break
+            window.take(Exchange(*texts) for texts in reversed(page))
+            end -= PAGE_ROWS
+        return window.exchanges()
+
+    async def note(self, standing: Standing) -> None:
+        """As the base class says."""
+        self.standing = standing
+        await self.keeper.note(_thread_values(standing))
+
+    def ended(self, now: datetime) -> dict[str, Value]:
+        """The thread's properties after the turn."""
+        values = {**_thread_values(self.standing), "last_accessed": now}
+        if isinstance(self.outcome, Routed):
+            thread, tokens = self._thread, self.outcome.result.usage.get("total_tokens", 0)
+            values["exchanges"] = self.standing.exchanges + 1
+            values["message_count"] = thread.message_count + 1
+            values["total_tokens"] = thread.total_tokens + tokens
+        return values
+
+
+class TableConversations:
+    """Keeps conversations in Table Storage; a second turn at once is refused."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._threads: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    @asynccontextmanager
+    async def open(self, request: ModelRequest) -> AsyncGenerator[Conversation]:
+        """As `Conversations.open`."""
+        turn_id, created_at = new_id(Kind.TURN), self._storage.clock()
+        conversation = TableConversation(self._storage, await self._lease(request, turn_id))
+        started = perf_counter()
+        try:
+            async with conversation.keeper:
+                yield conversation
+        finally:
+            record = _record(request, conversation.outcome, turn_id, created_at)
+            latency = perf_counter() - started
+            await self._keep(request, conversation, record and replace(record, latency=latency))
+
+    async def _keep(
+        self, request: ModelRequest, conversation: TableConversation, record: TurnRecord | None
+    ) -> None:
+        """Write how the turn ended and end the lease, in one transaction."""
+        thread_id, outcome = conversation.standing.thread_id, conversation.outcome
+        changes: list[Change] = []
+        if record:
+            told = record
+            if not self._storage.record_content:
+                told = replace(record, question=None, answer=None)
+            changes.append(replace(told, thread_id=thread_id).insert())
+        if isinstance(outcome, Routed) and self._storage.record_content:
+            number, answer = conversation.standing.exchanges, outcome.result.content
+            changes.append(insert_exchange(thread_id, number, request.turn.message, answer))
+        row = await self._storage.lanes.release(
+            conversation.keeper.lease, conversation.ended(self._storage.clock()), lambda _: changes
+        )
+        if has_waiting(row):
+            await self._wake(request.owner, thread_id)
+
+    async def _wake(self, owner: str, thread_id: str) -> None:
+        """Let workers know of the jobs that waited for this turn; the sweeper knows of them too."""
+        try:
+            await self._storage.wake_lane(owner, thread_id)
+        except StorageUnavailableError as error:
+            log.warning("Jobs wait for the sweeper: %s", error)
+
+    async def _lease(self, request: ModelRequest, turn_id: str) -> Lease:
+        """Lease the conversation's thread, which is made where there is none (any more)."""
+        key = (request.owner, request.conversation_id)
+        thread_id = self._threads.get(key) or await self._thread_of(request)
+        while True:
+            try:
+                lease = await self._storage.lanes.take(
+                    request.owner, newest_first(thread_id), turn_id
+                )
+            except RowMissingError:
+                thread_id = await self._thread_of(request, gone=thread_id)
+                continue
+            self._threads[key] = thread_id
+            self._threads.move_to_end(key)
+            if len(self._threads) > REMEMBERED_THREADS:
+                self._threads.popitem(last=False)
+            return lease
+
+    async def _thread_of(self, request: ModelRequest, gone: str | None = None) -> str:
+        """The id of the conversation's thread; a new one where it has none but the one ``gone``."""
+        table, partition = self._storage.table, partition_key(request.owner)
+        row_key = conversation_key(request.conversation_id)
+        while True:
+            row = await table.get(partition, row_key)
+            if row and row.values["thread_id"] != gone:
+                return str(row.values["thread_id"])
+            thread = self._new_thread(request)
+            named = {"thread_id": thread.thread_id, "conversation_id": request.conversation_id}
+            action, etag = (Action.REPLACE, row.etag) if row else (Action.INSERT, None)
+            thread_row = newest_first(thread.thread_id)
+            changes = [
+                Change(Action.INSERT, thread_row, thread.to_values()),
+                Change(action, row_key, named, etag),
+            ]
+            try:
+                etag = await table.write(partition, changes)
+            except (RowExistsError, RowChangedError):
+                continue  # somebody else was quicker
+            kept = {name: v for name, v in thread.to_values().items() if v is not None}
+            self._storage.lanes.remember(request.owner, Row(thread_row, etag, kept))
+            return thread.thread_id
+
+    def _new_thread(self, request: ModelRequest) -> Thread:
+        now = self._storage.clock()
+        return Thread(new_id(Kind.THREAD), request.owner, created_at=now, last_accessed=now)
+
+
+def _standing(thread: Thread, *, taken_over: bool) -> Standing:
+    backing = None
+    if thread.conversation_id or thread.last_response_id:
+        backing = Backing(
+            thread.conversation_id or None,
+            thread.last_response_id or None,
+            thread.last_item_id or None,
+            look_first=taken_over or thread.unsettled,
+        )
+    return Standing(thread.thread_id, thread.exchanges, backing, thread.exchanges_in_foundry)
+
+
+def _thread_values(standing: Standing) -> dict[str, Value]:
+    """The thread's properties that say what Foundry has; an empty text stands for nothing."""
+    backing = standing.backing
+    if backing is None:
+        return {}
+    values: dict[str, Value] = {
+        UNSETTLED: backing.look_first,
+        "exchanges_in_foundry": standing.in_foundry,
+    }
+    if backing.conversation_id:
+        values["conversation_id"] = backing.conversation_id
+        values["last_item_id"] = backing.last_item_id or ""
+        values["last_response_id"] = backing.last_response_id or ""
+    elif backing.last_response_id:
+        values["last_response_id"] = backing.last_response_id
+    return values
+
+
+def _record(
+    request: ModelRequest, outcome: Routed | FoundryError | None, turn_id: str, created_at: datetime
+) -> TurnRecord | None:
+    """The record of a turn that was answered or failed; None for one that was left."""
+    if outcome is None:
+        return None
+    turn = request.turn
+    record = TurnRecord(
+        turn_id=turn_id,
+        owner=request.owner,
+        thread_id=None,
+        job_id=None,
+        inlet=Inlet.STREAM if request.streamed else Inlet.SYNC,
+        status=TurnStatus.FAILED,
+        created_at=created_at,
+        latency=0.0,
+        domain=turn.domain,
+        model=turn.model or request.model_type or "",
+        question=turn.message,
+        metadata=turn.metadata,
+    )
+    if isinstance(outcome, FoundryError):
+        return replace(
+            record,
+            request_id=outcome.request_id,
+            error_code=outcome.code,
+            error=outcome.message,
+        )
+    result = outcome.result
+    return replace(
+        record,
+        status=TurnStatus.SUCCEEDED,
+        model=result.model or record.model,
+        agent_id=result.agent_id,
+        answer=result.content,
+        finish_reason=result.finish_reason.value,
+        tools_used=result.tools_used,
+        usage=result.usage,
+        response_id=result.response_id,
+        request_id=result.request_id,
+    )

@@ -1,0 +1,59 @@
+"""Exchanges: the questions and answers of a thread that any model may be asked to continue."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .documents import document_values, read_document
+from .errors import DocumentTooLargeError
+from .keys import AFTER_COLON, exchange_key, exchange_prefix, partition_key
+from .table import Action, Change, Table, Value
+
+PAGE_ROWS = 20
+"""Read at once: a page of ordinary messages fills the context of a small model."""
+
+DELETED_AT_ONCE = 100
+"""The most changes that one transaction takes."""
+
+_DOCUMENT = "exchange"
+
+
+def insert_exchange(thread_id: str, number: int, question: str, answer: str) -> Change:
+    """The change that keeps exchange ``number``, counted from 0; texts that do not fit are cut."""
+    values: dict[str, Value | None] = {**_values(question, answer)}
+    return Change(Action.UPSERT, exchange_key(thread_id, number), values)
+
+
+def _values(question: str, answer: str) -> dict[str, Value]:
+    while True:
+        try:
+            return document_values({"question": question, "answer": answer}, _DOCUMENT)
+        except DocumentTooLargeError:
+            longest = max(len(question), len(answer)) // 2
+            question, answer = question[:longest], answer[:longest]
+
+
+class Exchanges:
+    """The exchanges of all threads."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    async def read(self, owner: str, thread_id: str, first: int, end: int) -> list[tuple[str, str]]:
+        """Questions and answers from number ``first`` to before ``end``, oldest first; at most the
+        last `PAGE_ROWS` of them."""
+        first = max(first, end - PAGE_ROWS, 0)
+        after = exchange_key(thread_id, first - 1) if first else exchange_prefix(thread_id)
+        rows = await self._table.scan(
+            partition_key(owner), after, exchange_key(thread_id, end), limit=PAGE_ROWS
+        )
+        kept: list[dict[str, Any] | None] = [read_document(row.values, _DOCUMENT) for row in rows]
+        return [(exchange["question"], exchange["answer"]) for exchange in kept if exchange]
+
+    async def remove(self, owner: str, thread_id: str) -> None:
+        """Delete all exchanges of a thread."""
+        partition, prefix = partition_key(owner), exchange_prefix(thread_id)
+        end = prefix[:-1] + AFTER_COLON
+        while rows := await self._table.scan(partition, prefix, end, limit=DELETED_AT_ONCE):
+            deletions = [Change(Action.DELETE, row.row_key) for row in rows]
+            await self._table.write(partition, deletions)
