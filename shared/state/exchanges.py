@@ -21,7 +21,7 @@ _DOCUMENT = "exchange"
 def insert_exchange(thread_id: str, number: int, question: str, answer: str) -> Change:
     """The change that keeps exchange ``number``, counted from 0; texts that do not fit are cut."""
     values: dict[str, Value | None] = {**_values(question, answer)}
-    return Change(Action.UPSERT, exchange_key(thread_id, number), values)
+    return Change(Action.INSERT, exchange_key(thread_id, number), values)
 
 
 def _values(question: str, answer: str) -> dict[str, Value]:

@@ -16,6 +16,7 @@ from shared.config import (
     IdentitySettings,
     JobSettings,
     MLConfig,
+    ModelSettings,
     OutletSettings,
     RetentionSettings,
     Settings,
@@ -31,6 +32,7 @@ GROUPS: list[type[Settings]] = [
     JobSettings,
     OutletSettings,
     RetentionSettings,
+    ModelSettings,
     MLConfig,
 ]
 SECRET = "s3cr3t-value"

@@ -1,0 +1,198 @@
+"""Conversations in Table Storage: found by every instance, one turn at a time, each turn kept."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.foundry.errors import ServiceUnavailableError
+from shared.foundry.models import TurnRequest
+from shared.orchestration import ModelType
+from shared.orchestration.conversations import ModelRequest
+from shared.orchestration.results import Opened
+from shared.orchestration.table_conversations import Storage, TableConversations
+from shared.state.errors import LaneBusyError
+from shared.state.exchanges import Exchanges
+from shared.state.keys import identifier
+from shared.state.lanes import LEASE_SECONDS, Lanes
+from shared.state.threads import Thread
+from tests.fakes import FakeClock, FakeQueues, FakeTable
+
+from .conftest import Asking, Build
+from .net import FOUNDRY, VLLM, Net, foundry_config, model_settings
+
+OWNER = "local"
+FOUNDRY_TYPE, VLLM_TYPE = ModelType.FOUNDRY_AGENT_SERVICE, ModelType.VLLM
+UNAVAILABLE = httpx.Response(503, json={"error": {"message": "down"}})
+
+
+class World:
+    """Storage that several instances of the app share."""
+
+    def __init__(self, build: Build) -> None:
+        self._build = build
+        self.table = FakeTable()
+        self.clock = FakeClock()
+        self.queues = FakeQueues()
+
+    def instance(self, *, record_content: bool = True, **models: Any) -> Asking:
+        lanes = Lanes(self.table, self.clock)
+        storage = Storage(self.table, lanes, self.clock, self.queues.wake, record_content)
+        return self._build(
+            foundry_config(project=True), model_settings(**models), TableConversations(storage)
+        )
+
+    def rows(self, prefix: str) -> list[dict[str, Any]]:
+        return [dict(row.values) for row in self.table.rows(OWNER, prefix)]
+
+    def thread(self) -> Thread:
+        (row,) = self.table.rows(OWNER, "thread:")
+        return Thread.from_row(OWNER, row)
+
+
+@pytest.fixture
+def world(build: Build) -> World:
+    return World(build)
+
+
+def request(text: str) -> ModelRequest:
+    return ModelRequest(TurnRequest(text), "conv-001", 5.0, FOUNDRY_TYPE)
+
+
+async def test_any_instance_goes_on_with_a_conversation(world: World) -> None:
+    first = await world.instance().ask("My name is Ada.")
+    second = await world.instance().ask("What is my name?", VLLM_TYPE)
+    third = await world.instance().ask("/history")
+    assert second.routed.result.content == "Your name is Ada."
+    assert json.loads(third.routed.result.content)[:2] == ["My name is Ada.", "What is my name?"]
+    thread = world.thread()
+    assert {first.thread_id, second.thread_id, third.thread_id} == {thread.thread_id}
+    assert (thread.message_count, thread.exchanges, thread.exchanges_in_foundry) == (3, 3, 3)
+    assert thread.conversation_id
+    assert thread.total_tokens > 0
+
+
+async def test_each_turn_is_recorded_with_its_thread(world: World, net: Net) -> None:
+    asking = world.instance(preferences="*=foundry_agent_service")
+    await asking.ask("Hi", domain="sales")
+    net.down(FOUNDRY, UNAVAILABLE)
+    with pytest.raises(ServiceUnavailableError):
+        await asking.ask("Ho")
+    answered, failed = world.rows(f"turn:{world.thread().thread_id}:")
+    assert (answered["status"], answered["answer"]) == ("succeeded", "You said: Hi")
+    assert (answered["domain"], answered["model"]) == ("sales", "llama-3.3-70b")
+    assert answered["total_tokens"] > 0
+    assert (failed["status"], failed["error_code"]) == ("failed", "service_unavailable")
+    assert len(world.rows("exchange:")) == 1
+    assert world.thread().unsettled
+
+
+async def test_a_turn_on_a_known_thread_takes_two_transactions(world: World) -> None:
+    asking = world.instance()
+    for _ in range(3):
+        await asking.ask("Hi")
+        world.table.reset_counts()
+    await asking.ask("Hi")
+    assert world.table.transactions == 2
+
+
+async def test_a_long_history_is_read_in_pages_and_only_as_far_as_it_fits(
+    world: World, net: Net
+) -> None:
+    asking = world.instance(vllm_context_tokens=4096)
+    for number in range(45):
+        await asking.ask(f"message {number}")
+    world.table.reset_counts()
+    await asking.ask("/history", VLLM_TYPE)
+    assert world.table.reads == 3
+    sent = [m["content"] for m in net.asked(VLLM)[0]["messages"] if m["role"] == "user"]
+    assert sent == [f"message {number}" for number in range(45)] + ["/history"]
+
+
+async def test_a_second_turn_at_once_is_refused(world: World, net: Net) -> None:
+    asking, other = world.instance(), world.instance()
+    await asking.ask("Hi")
+    net.fail(FOUNDRY, 30.0)
+    events = asking.orchestration.events(request("slow"))
+    assert isinstance(await anext(events), Opened)
+    with pytest.raises(LaneBusyError):
+        await other.ask("Ho")
+    await events.aclose()
+    assert (await other.ask("Ho")).routed.result.content == "You said: Ho"
+
+
+async def test_two_who_begin_a_conversation_at_once_share_its_thread(world: World) -> None:
+    def busy_or(result: object) -> bool:
+        return isinstance(result, LaneBusyError) or not isinstance(result, BaseException)
+
+    asked = [world.instance().ask(str(number)) for number in range(4)]
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    assert all(busy_or(result) for result in results), results
+    assert len(world.rows("thread:")) == len(world.rows("conversation:")) == 1
+
+
+async def test_a_turn_whose_instance_died_is_looked_for_first(world: World, net: Net) -> None:
+    asking = world.instance()
+    await asking.ask("first")
+    thread = world.thread()
+    lanes = Lanes(world.table, world.clock)
+    await lanes.take(OWNER, world.table.rows(OWNER, "thread:")[0].row_key, "dead")
+    world.clock.advance(LEASE_SECONDS + 1)
+    net.seen.clear()
+    await asking.ask("second")
+    looked = [seen.path for seen in net.seen[FOUNDRY] if seen.method == "GET"]
+    assert any(path.endswith(f"/{thread.conversation_id}/items") for path in looked)
+
+
+async def test_a_conversation_whose_thread_was_deleted_begins_anew(world: World) -> None:
+    asking = world.instance()
+    old = await asking.ask("My name is Ada.")
+    (row,) = world.table.rows(OWNER, "thread:")
+    del world.table.partitions[OWNER][row.row_key]
+    for instance in (asking, world.instance()):
+        answer = await instance.ask("What is my name?")
+        assert answer.thread_id != old.thread_id
+        assert answer.routed.result.content == "I do not know your name."
+    assert len(world.rows("conversation:")) == 1
+
+
+async def test_without_content_no_text_is_kept(world: World) -> None:
+    asking = world.instance(record_content=False)
+    await asking.ask("My name is Ada.")
+    assert (await asking.ask("What is my name?")).routed.result.content == "Your name is Ada."
+    moved = await asking.ask("What is my name?", VLLM_TYPE)
+    assert moved.routed.result.content == "I do not know your name."
+    assert world.rows("exchange:") == []
+    assert all("Ada" not in str(row) for row in world.rows("turn:"))
+
+
+async def test_jobs_that_waited_for_the_turn_are_woken(world: World) -> None:
+    asking = world.instance()
+    await asking.ask("Hi")
+    (row,) = world.table.rows(OWNER, "thread:")
+    await Lanes(world.table, world.clock).write(OWNER, row, {"job_tail": 1}, ())
+    await asking.ask("Ho")
+    assert [wake.lane for wake in world.queues.wake_ups] == [identifier(row.row_key)]
+
+
+async def test_an_exchange_too_large_for_a_row_is_cut(world: World) -> None:
+    asking = world.instance(vllm_context_tokens=1_000_000)
+    await asking.ask("x" * 900_000)
+    kept = await Exchanges(world.table).read(OWNER, world.thread().thread_id, 0, 1)
+    assert len(kept[0][0]) > 200_000
+    assert kept[0][1].startswith("You said: x")
+
+
+async def test_exchanges_can_be_removed(world: World) -> None:
+    asking = world.instance()
+    for _ in range(3):
+        await asking.ask("Hi")
+    await asking.ask("Hi", conversation="other")
+    exchanges = Exchanges(world.table)
+    thread_id = (await asking.ask("Hi")).thread_id
+    await exchanges.remove(OWNER, thread_id)
+    assert len(world.rows("exchange:")) == 1
