@@ -33,12 +33,7 @@ def ask(breaker: Breaker, error: BaseException | None = None) -> bool:
     passage = breaker.admit()
     if passage is None:
         return False
-    try:
-        with passage:
-            if error:
-                raise error
-    except BaseException as raised:
-        assert raised is error
+    passage.__exit__(type(error) if error else None, error, None)
     return True
 
 

@@ -19,7 +19,6 @@ from shared.foundry.errors import (
 from shared.foundry.events import MessageDelta
 from shared.foundry.models import FinishReason
 from shared.orchestration import ModelType
-from shared.orchestration.providers import ChatServers
 from shared.orchestration.results import Orchestrated
 
 from .conftest import Asking, Build

@@ -42,8 +42,12 @@ def who(answer: Orchestrated) -> tuple[ModelType, ModelType | None, list[str | N
 
 @pytest.mark.parametrize(
     ("fault", "code"),
-    [(UNAVAILABLE, "service_unavailable"), (BROKEN, "service_unavailable")]
-    + [(LIMITED, "rate_limited"), (httpx.ConnectError("refused"), "service_unavailable")],
+    [
+        (UNAVAILABLE, "service_unavailable"),
+        (BROKEN, "service_unavailable"),
+        (httpx.ConnectError("refused"), "service_unavailable"),
+        (LIMITED, "rate_limited"),
+    ],
 )
 async def test_where_a_model_fails_the_next_preferred_one_answers(
     asking: Asking, net: Net, fault: httpx.Response | Exception, code: str
