@@ -34,6 +34,7 @@ from .errors import (
     ServiceUnavailableError,
     TimeoutError,
 )
+from .loop_end import ClosedWithLoop
 from .peer import FOUNDRY, Peer
 from .wire_json import JsonObject, parse_json
 
@@ -103,6 +104,7 @@ class Transport:
         self._peer = peer
         limits = httpx.Limits(max_connections=pool_size, keepalive_expiry=KEEPALIVE_SECONDS)
         self._http = http or AiohttpTransport(limits=limits)
+        self._closing = ClosedWithLoop(self._http.aclose, credential.aclose)
 
     async def send(self, call: Call, *, seconds: float) -> Reply:
         """Make one attempt that takes at most ``seconds``.
@@ -220,6 +222,7 @@ class Transport:
     async def _prepare(
         self, call: Call, attempt_id: str, claims: str | None, silence: float | None
     ) -> httpx.Request:
+        await self._closing.begin()
         try:
             headers = dict(await self._credential.headers(claims)) | _HEADERS
         except IdentityError as error:
@@ -246,8 +249,7 @@ class Transport:
 
     async def aclose(self) -> None:
         """Close all connections and the credential."""
-        await self._http.aclose()
-        await self._credential.aclose()
+        await self._closing.aclose()
 
 
 def _too_late(seconds: float, attempt_id: str, peer: Peer) -> TimeoutError:
