@@ -1,4 +1,4 @@
-"""The client library in four steps: a message, a thread with a memory, figures, health.
+"""The library in seven steps, from one message to a conversation that changes its model.
 
 Talks to whatever the FOUNDRY_* environment variables point at; see README.md beside it.
 """
@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # run from a ch
 from shared.config import SettingsError
 from shared.foundry import FoundryError
 from shared.ml import FoundryAgentServiceClient, FoundryAgentServiceConfig, FoundryResponse
+from shared.orchestration import ModelOrchestrator, ModelType
 
 
 async def send_a_message(client: FoundryAgentServiceClient) -> None:
@@ -35,6 +36,61 @@ async def talk_on_a_thread(client: FoundryAgentServiceClient) -> None:
     print("   the thread is deleted\n")
 
 
+async def offer_tools(client: FoundryAgentServiceClient) -> None:
+    """A message whose model may use tools; not every model and agent has them."""
+    print("3. Tools")
+    response = await client.send_message("What is 17 * 23?", tools=["data_analysis"])
+    if response.success:
+        show("What is 17 * 23?", response)
+        print(f"   tools used: {', '.join(response.tools_used) or 'none'}\n")
+    else:
+        print(f"   not here: {response.error}\n")
+
+
+async def orchestrate() -> None:
+    """Two turns of one conversation, and which model answered."""
+    print("4. The orchestrator")
+    async with ModelOrchestrator() as orchestrator:
+        chosen = await orchestrator.select_optimal_model(domain="leadership")
+        print(f"   preferred for leadership: {chosen.value}")
+        for message in ("Our priority is quality.", "What is our priority?"):
+            result = await orchestrator.process_model_request(
+                model_type=ModelType.FOUNDRY_AGENT_SERVICE,
+                domain="leadership",
+                user_input=message,
+                conversation_id="conv-001",
+            )
+            if not result["success"]:
+                raise SystemExit(f"The message could not be answered: {result['error']}")
+            print(f"   you    {message}\n   {result['source']}  {result['reply']}")
+        print(f"   both on {result['thread_id']}, {result['execution_time']:.2f} s\n")
+
+
+async def configure(base: FoundryAgentServiceConfig) -> None:
+    """A client with settings of its own, and a message with options of its own."""
+    print("5. Configuration")
+    config = FoundryAgentServiceConfig(
+        endpoint_url=base.endpoint_url,
+        api_key=base.api_key,
+        model=base.model,
+        temperature=0.8,
+        max_tokens=256,
+        top_p=0.95,
+        timeout=90,
+        max_retries=5,
+    )
+    async with FoundryAgentServiceClient(config) as client:
+        response = await client.send_message(
+            "Name one idea for a product roadmap.",
+            domain="product_strategy",
+            system_prompt="You are an adviser who answers in one sentence.",
+            temperature=0.9,
+            max_tokens=64,
+        )
+        show("Name one idea for a product roadmap.", response)
+        print(f"   temperature {config.temperature} by default, 0.9 for this message\n")
+
+
 def show(message: str, response: FoundryResponse) -> None:
     """Print one exchange; a failed one ends the example with what the service said."""
     if not response.success:
@@ -44,7 +100,7 @@ def show(message: str, response: FoundryResponse) -> None:
 
 def show_metrics(client: FoundryAgentServiceClient) -> None:
     """What the client counted since it was made."""
-    print("3. Figures of this client")
+    print("6. Figures of the first client")
     for name, value in client.get_metrics().items():
         print(f"   {name:<20} {value:.6g}")
 
@@ -52,15 +108,18 @@ def show_metrics(client: FoundryAgentServiceClient) -> None:
 async def show_health(client: FoundryAgentServiceClient) -> None:
     """Whether the service answers and knows the agent or model."""
     healthy = await client.health_check()
-    print(f"\n4. Health: {'the service answers' if healthy else 'the service does not answer'}")
+    print(f"\n7. Health: {'the service answers' if healthy else 'the service does not answer'}")
 
 
 async def main() -> None:
-    """Run all four steps."""
+    """Run all steps."""
     try:
         async with FoundryAgentServiceClient(FoundryAgentServiceConfig.from_env()) as client:
             await send_a_message(client)
             await talk_on_a_thread(client)
+            await offer_tools(client)
+            await orchestrate()
+            await configure(client.config)
             show_metrics(client)
             await show_health(client)
     except (FoundryError, SettingsError) as error:

@@ -26,6 +26,7 @@ from local.services import IDENTITY_HEADER, ROOT, FoundryEmulator
 
 PAGE = (Path(__file__).parent / "documented_api.md").read_text(encoding="utf-8")
 SNIPPETS = dict(re.findall(r"^## (.+?)\n\n```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 DOCUMENTED = "AgentOperatingSystem"
 API_KEY = "local-key"
 
@@ -102,7 +103,7 @@ async def script(code: str, import_root: Path) -> str:
         sys.executable,
         "-c",
         code,
-        env={**os.environ, "PYTHONPATH": str(import_root)},
+        env={**os.environ, "PYTHONPATH": f"{import_root}{os.pathsep}{ROOT}"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -232,6 +233,24 @@ async def test_troubleshooting_texts(
         names["ModelType"].FOUNDRY_AGENT_SERVICE, "general", "Hi", "conv-001"
     )
     assert result["error"].startswith("Foundry Agent Service endpoint URL not configured")
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("page", ["README.md", "docs/python-api.md", "docs/migrate.md"])
+async def test_every_example_of_our_own_pages_runs(page: str, import_root: Path) -> None:
+    """The blocks of a page, one after the other, as one program."""
+    examples = FENCED.findall((ROOT / page).read_text(encoding="utf-8"))
+    code = "\n".join(examples)
+    if "asyncio.run(" not in code:
+        code += "\nimport asyncio\nasyncio.run(main())\n"
+    said = await script(code, import_root)
+    assert "You said: " in said
+
+
+def test_no_page_has_examples_that_nobody_runs() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]
+    with_examples = {page.name for page in pages if FENCED.search(page.read_text("utf-8"))}
+    assert with_examples == {"README.md", "python-api.md", "migrate.md", "tools.md"}
 
 
 REFERENCE = {

@@ -39,8 +39,12 @@ async def test_the_example_talks_to_the_emulator(foundry: FoundryEmulator) -> No
     assert code == 0, err
     assert "agent  Your name is Ada." in out
     assert "3 messages were sent on conv_" in out
+    assert "tools used: " in out
+    assert "preferred for leadership: foundry_agent_service" in out
+    assert "foundry_agent_service  You said: What is our priority?" in out
+    assert "temperature 0.8 by default, 0.9 for this message" in out
     figures = dict(line.split() for line in out.splitlines() if line.startswith("   total_"))
-    assert figures["total_requests"] == "4"
+    assert figures["total_requests"] == "5"
     assert int(figures["total_tokens_used"]) > 0
     assert "the service answers" in out
     assert "Traceback" not in err
