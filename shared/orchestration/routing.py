@@ -27,7 +27,7 @@ from ..foundry.events import MessageDelta, TurnCompleted, TurnEvent
 from ..foundry.models import TurnRequest
 from ..foundry.retry import Deadline
 from .backends import Model
-from .breaker import FAILURES_TO_OPEN, OUTAGES, Circuit
+from .breaker import FAILURES_TO_OPEN, OUTAGES
 from .conversations import Conversation, ModelRequest
 from .model_types import WHAT_TO_SET, ModelType
 from .preferences import Preferences
@@ -66,7 +66,7 @@ class Router:
             model.backend.connect()
 
     async def select(self, domain: str) -> ModelType:
-        """The best model for a domain whose circuit is closed and whose health is good.
+        """The best model for a domain that does not rest and whose health is good.
 
         Where none is, the best that is configured.
 
@@ -75,7 +75,7 @@ class Router:
         """
         ranked = self._ranked(domain)
         for model in ranked:
-            if model.breaker.circuit is Circuit.CLOSED and await model.health.is_good():
+            if not model.breaker.rest() and await model.health.is_good():
                 return model.model_type
         return ranked[0].model_type
 

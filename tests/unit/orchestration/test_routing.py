@@ -228,6 +228,17 @@ async def test_a_failed_turn_makes_the_next_choice_look(asking: Asking, net: Net
     assert (await asking.ask("Hi", None)).routed.fallback_from is None
 
 
+async def test_a_model_is_chosen_again_once_it_has_rested(asking: Asking, net: Net) -> None:
+    net.down(FOUNDRY, UNAVAILABLE)
+    for _ in range(FAILURES_TO_OPEN):
+        await asking.ask("Hi")
+    net.down(FOUNDRY, None)
+    assert (await asking.ask("Hi", None)).routed.source is VLLM_TYPE
+    asking.ticks.now += COOL_DOWN_SECONDS
+    assert (await asking.ask("Hi", None)).routed.source is FOUNDRY_TYPE
+    assert asking.models[FOUNDRY_TYPE].breaker.circuit is Circuit.CLOSED
+
+
 async def test_preferences_are_by_domain(build: Build) -> None:
     settings = model_settings(preferences="Sales = openai, vllm; *=vllm")
     orchestration = build(models=settings).orchestration

@@ -1,0 +1,72 @@
+"""`POST /orchestrate` on the app, with storage and models in processes of their own."""
+
+import json
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from local.services import FoundryEmulator
+
+from .served import Deployment, EmulatorControl
+
+JsonObject = dict[str, object]
+
+
+@pytest.fixture(scope="module")
+async def orchestrating(
+    deployment: Deployment, foundry: FoundryEmulator, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller of an app with a second model: the emulator's chat completions as vLLM."""
+    second = {"VLLM_SERVER_URL": f"{foundry.url}/openai/v1", "VLLM_API_KEY": "local-key"}
+    logs = tmp_path_factory.mktemp("orchestrating")
+    with deployment.serve(logs, FOUNDRY_MAX_RETRIES="0", **second) as host:
+        async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
+            yield caller
+
+
+async def ask(caller: httpx.AsyncClient, text: str, conversation: str, **more: str) -> JsonObject:
+    body = {"user_input": text, "conversation_id": conversation, **more}
+    answer = await caller.post("orchestrate", json=body)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_conversation_falls_back_and_comes_back(
+    orchestrating: httpx.AsyncClient, emulator: EmulatorControl, deployment: Deployment
+) -> None:
+    first = await ask(orchestrating, "My name is Ada.", "e2e-1")
+    await emulator.inject("status", status=503)
+    second = await ask(orchestrating, "What is my name?", "e2e-1")
+    third = await ask(orchestrating, "/history", "e2e-1", model_type="foundry_agent_service")
+    assert (first["source"], first["fallback_from"]) == ("foundry_agent_service", None)
+    assert (second["source"], second["fallback_from"]) == ("vllm", "foundry_agent_service")
+    assert second["reply"] == "Your name is Ada."
+    assert json.loads(str(third["reply"])) == ["My name is Ada.", "What is my name?", "/history"]
+    assert first["thread_id"] == second["thread_id"] == third["thread_id"]
+    turns = await deployment.rows(kind=f"turn:{first['thread_id']}")
+    assert [turn["status"] for turn in turns] == ["succeeded"] * 3
+
+
+async def test_another_instance_knows_the_conversation(
+    orchestrating: httpx.AsyncClient, caller: httpx.AsyncClient
+) -> None:
+    first = await ask(orchestrating, "My name is Bob.", "e2e-2", model_type="vllm")
+    other = await ask(caller, "What is my name?", "e2e-2")
+    assert other["reply"] == "Your name is Bob."
+    assert other["thread_id"] == first["thread_id"]
+    thread = (await caller.get(f"threads/{first['thread_id']}")).json()
+    assert thread["message_count"] == 2
+
+
+async def test_it_streams(orchestrating: httpx.AsyncClient) -> None:
+    body = {"user_input": "one two three", "conversation_id": "e2e-3", "model_type": "vllm"}
+    headers = {"Accept": "text/event-stream"}
+    async with orchestrating.stream("POST", "orchestrate", json=body, headers=headers) as answer:
+        lines = [line async for line in answer.aiter_lines()]
+    names = [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+    assert names[0] == "turn.started"
+    assert names[1:-1] == ["message.delta"] * 5
+    assert names[-1] == "turn.completed"
+    last = json.loads([line for line in lines if line.startswith("data: ")][-1][6:])
+    assert (last["reply"], last["source"]) == ("You said: one two three", "vllm")
