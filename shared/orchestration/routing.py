@@ -12,7 +12,7 @@ import builtins
 import logging
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..foundry.errors import (
@@ -23,7 +23,7 @@ from ..foundry.errors import (
     StreamInterruptedError,
     TimeoutError,
 )
-from ..foundry.events import MessageDelta, TurnCompleted, TurnEvent
+from ..foundry.events import MessageDelta, ToolStarted, TurnCompleted, TurnEvent
 from ..foundry.models import TurnRequest
 from ..foundry.retry import Deadline
 from .backends import Model
@@ -37,6 +37,19 @@ log = logging.getLogger(__name__)
 
 SHARE_WHILE_OTHERS_WAIT = 0.5
 """Of the time that is left: a model that hangs must leave time for the next one to answer."""
+
+CLOSING_SECONDS = 5.0
+"""Beyond its deadline, for the last model to look whether a lost answer is there after all."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """How long one model may take, in seconds."""
+
+    seconds: float
+    """For the whole answer."""
+    patience: float
+    """For the first piece of it."""
 
 
 class Router:
@@ -115,12 +128,12 @@ class Router:
         candidates = self._candidates(first, turn)
         failure: FoundryError | None = None
         for number, model in enumerate(candidates, 1):
-            seconds = deadline.remaining()
-            if number < len(candidates):
-                seconds *= SHARE_WHILE_OTHERS_WAIT
+            limits = self._limits(
+                deadline.remaining(), request.streamed, others_wait=number < len(candidates)
+            )
             delivered = False
             try:
-                events = self._ask(model, turn, conversation, seconds, request.streamed)
+                events = self._ask(model, turn, conversation, limits, request.streamed)
                 async with aclosing(events):
                     async for event in events:
                         delivered = delivered or isinstance(event, MessageDelta)
@@ -141,23 +154,32 @@ class Router:
         assert failure is not None  # noqa: S101 - there was a candidate, and it failed
         raise failure
 
+    def _limits(self, remaining: float, streamed: bool, *, others_wait: bool) -> _Limits:
+        if not others_wait:
+            return _Limits(remaining, remaining + CLOSING_SECONDS)
+        share = remaining * SHARE_WHILE_OTHERS_WAIT
+        if streamed:  # once it has begun, nobody else will answer
+            return _Limits(remaining, min(share, self._patience * SHARE_WHILE_OTHERS_WAIT))
+        return _Limits(share, share)
+
     async def _ask(
         self,
         model: Model,
         turn: TurnRequest,
         conversation: Conversation,
-        seconds: float,
+        limits: _Limits,
         streamed: bool,
     ) -> AsyncGenerator[TurnEvent]:
         """The events of one model, unless its circuit is open."""
         passage = model.breaker.admit()
         if passage is None:
             raise _resting(model)
-        patience = min(seconds, self._patience * SHARE_WHILE_OTHERS_WAIT) if streamed else seconds
         with passage:
-            events = model.backend.events(turn, conversation, Deadline(seconds), streamed=streamed)
+            deadline = Deadline(limits.seconds)
+            events = model.backend.events(turn, conversation, deadline, streamed=streamed)
+            begun_in_time = _begun_within(limits.patience, events, model.model_type)
             try:
-                async with aclosing(_begun_within(patience, events, model.model_type)) as begun:
+                async with aclosing(begun_in_time) as begun:
                     async for event in begun:
                         yield event
             except OUTAGES:
@@ -218,5 +240,5 @@ async def _begun_within(
                 ) from error
             if event is None:
                 return
-            begun = begun or isinstance(event, MessageDelta | TurnCompleted)
+            begun = begun or isinstance(event, MessageDelta | ToolStarted | TurnCompleted)
             yield event
