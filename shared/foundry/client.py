@@ -13,28 +13,15 @@ import httpx
 from ulid import ULID
 
 from ..config import FoundryAgentServiceConfig, IdentitySettings
-from .content import image_part
+from .asking import turn_request
 from .errors import FoundryError, NotFoundError
 from .events import TurnCompleted, TurnEvent
 from .models import Backing, FoundryResponse, MessagePage, ThreadInfo, TurnRequest, TurnResult
 from .service import FoundryService
-from .structured import response_format
 from .tools import ApprovalCallback, CustomTool, ToolLike, deny
 from .wire_json import object_at
 
 log = logging.getLogger(__name__)
-
-_OVERRIDES = (
-    "model",
-    "temperature",
-    "max_tokens",
-    "top_p",
-    "metadata",
-    "images",
-    "files",
-    "response_format",
-    "background",
-)
 
 
 @dataclass(slots=True)
@@ -122,7 +109,8 @@ class FoundryAgentServiceClient:
             ConfigurationError: if the client cannot work as configured.
             TypeError: for an unknown override.
         """
-        turn = _turn(message, domain, system_prompt, tools, overrides)
+        options = {"system_prompt": system_prompt, "tools": tools, **overrides}
+        turn = turn_request(message, domain, options)
         self._service.connect()
         try:
             result = await self._run(turn, thread_id)
@@ -147,7 +135,8 @@ class FoundryAgentServiceClient:
         Raises:
             FoundryError: if there is no answer; a `StreamInterruptedError` carries what arrived.
         """
-        turn = _turn(message, domain, system_prompt, tools, overrides)
+        options = {"system_prompt": system_prompt, "tools": tools, **overrides}
+        turn = turn_request(message, domain, options)
         thread = await self._thread(thread_id) if thread_id else None
         events = self._service.stream(turn, thread.sending() if thread else None)
         async with aclosing(events):
@@ -166,7 +155,8 @@ class FoundryAgentServiceClient:
         **overrides: Any,
     ) -> FoundryResponse:
         """As `send_message`, but a failure of the service raises its `FoundryError`."""
-        turn = _turn(message, domain, system_prompt, tools, overrides)
+        options = {"system_prompt": system_prompt, "tools": tools, **overrides}
+        turn = turn_request(message, domain, options)
         return _success(await self._run(turn, thread_id), thread_id)
 
     async def create_thread(self, metadata: Mapping[str, str] | None = None) -> str:
@@ -284,31 +274,6 @@ class FoundryAgentServiceClient:
             error=error.message,
             error_code=error.code,
         )
-
-
-def _turn(
-    message: str,
-    domain: str,
-    system_prompt: str | None,
-    tools: Sequence[ToolLike] | None,
-    overrides: dict[str, Any],
-) -> TurnRequest:
-    if unknown := overrides.keys() - set(_OVERRIDES):
-        raise TypeError(
-            f"unknown option {', '.join(sorted(unknown))}; known are {', '.join(_OVERRIDES)}"
-        )
-    options = dict(overrides)
-    images = [image_part(image) for image in options.pop("images", None) or ()]
-    wanted = options.pop("response_format", None)
-    return TurnRequest(
-        message,
-        domain,
-        system_prompt,
-        tuple(tools or ()),
-        parts=(*images, *(options.pop("files", None) or ())),
-        response_format=response_format(wanted) if wanted is not None else None,
-        **options,
-    )
 
 
 def _success(result: TurnResult, thread_id: str | None) -> FoundryResponse:

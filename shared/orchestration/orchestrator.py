@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from time import perf_counter
@@ -12,8 +12,8 @@ from typing import Any, Self
 import httpx
 
 from ..config import FoundryAgentServiceConfig, IdentitySettings, MLConfig, ModelSettings
+from ..foundry.asking import turn_request
 from ..foundry.errors import ConfigurationError, FoundryError
-from ..foundry.models import TurnRequest
 from ..foundry.service import FoundryService
 from .backends import Backend, Model
 from .conversations import Conversations, MemoryConversations, ModelRequest
@@ -26,8 +26,6 @@ from .results import NOBODY, Attempt
 from .routing import Router
 
 log = logging.getLogger(__name__)
-
-OPTIONS = ("system_prompt", "tools", "model", "temperature", "max_tokens", "top_p", "metadata")
 
 
 class ModelOrchestrator:
@@ -99,8 +97,8 @@ class ModelOrchestrator:
             domain: Field the message is about; decides who answers where that model fails.
             user_input: What the user says.
             conversation_id: The caller's own name of the conversation; it remembers.
-            options: `system_prompt`, `tools` (names, Foundry only), `model`, `temperature`,
-                `max_tokens`, `top_p`, `metadata`.
+            options: Those of `FoundryAgentServiceClient.send_message`; `tools`, `images`, `files`
+                and `response_format` are for Foundry only.
 
         Returns:
             `conversationId`, `thread_id`, `domain`, `reply`, `success`, `error`, `source` (the
@@ -174,13 +172,8 @@ class ModelOrchestrator:
         *,
         streamed: bool = False,
     ) -> ModelRequest:
-        if unknown := options.keys() - set(OPTIONS):
-            raise TypeError(
-                f"unknown option {', '.join(sorted(unknown))}; known are {', '.join(OPTIONS)}"
-            )
-        tools: Sequence[str] = options.pop("tools", None) or ()
         return ModelRequest(
-            turn=TurnRequest(user_input, domain, tools=tuple(tools), **options),
+            turn=turn_request(user_input, domain, options),
             conversation_id=conversation_id,
             seconds=self._seconds,
             model_type=ModelType(model_type),
