@@ -207,6 +207,17 @@ async def test_model_preference(names: Names) -> None:
     assert names["model_type"] is names["ModelType"].FOUNDRY_AGENT_SERVICE
 
 
+async def test_all_together(names: Names) -> None:
+    outer = names["client"], names["orchestrator"]
+    await run("All together", names)
+    answers = [names[name] for name in ("response1", "response2", "response")]
+    assert [answer.error for answer in answers] == [None] * 3
+    assert names["result"]["reply"] == "You said: Analyze our strategic priorities for next quarter"
+    await names["client"].aclose()
+    await names["orchestrator"].aclose()
+    names["client"], names["orchestrator"] = outer
+
+
 async def test_debug_mode(names: Names) -> None:
     root = logging.getLogger()
     level = root.level

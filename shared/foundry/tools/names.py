@@ -104,6 +104,8 @@ NAMED_TOOLS: dict[str, NamedTool] = {
     "data_analysis": NamedTool("Analyse data with code.", _CODE, _code_interpreter),
     "visualization": NamedTool("Draw charts with code.", _CODE, _code_interpreter),
     "statistical_modeling": NamedTool("Fit models with code.", _CODE, _code_interpreter),
+    "data_aggregation": NamedTool("Sum up data with code.", _CODE, _code_interpreter),
+    "sentiment_analysis": NamedTool("Rate texts with code.", _CODE, _code_interpreter),
     "code_interpreter": NamedTool("Run Python in a sandbox.", _CODE, _code_interpreter),
     "knowledge_retrieval": NamedTool(
         "Search in the organisation's documents.", _FILES | _INDEX, _knowledge_retrieval

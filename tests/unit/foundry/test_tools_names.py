@@ -22,7 +22,16 @@ AI_SEARCH = {
 }
 
 
-@pytest.mark.parametrize("name", ["data_analysis", "visualization", "statistical_modeling"])
+DOCUMENTED = [
+    "data_analysis",
+    "visualization",
+    "statistical_modeling",
+    "data_aggregation",
+    "sentiment_analysis",
+]
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
 def test_the_documented_names_mean_the_code_interpreter(name: str) -> None:
     wanted = [{"type": "code_interpreter", "container": {"type": "auto"}}]
     assert Toolbox().definitions([name]) == wanted
