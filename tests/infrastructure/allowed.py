@@ -81,6 +81,8 @@ PLATFORM_SETTINGS = {
 
 NOT_IN_AZURE = {
     "AUTH_ANONYMOUS_CONFIRMED": "in Azure everybody shows a key or a token",
+    "AZURE_ML_KEY": "a key; the app signs in instead",
+    "AZURE_OPENAI_API_KEY": "a key; the app signs in instead",
     "AzureWebJobsStorage": "a connection string holds a key; the host signs in instead",
     "FOUNDRY_AGENT_BLUEPRINT_CERTIFICATE_PATH": "the managed identity speaks for the blueprint",
     "FOUNDRY_AGENT_BLUEPRINT_CLIENT_SECRET": "the managed identity speaks for the blueprint",

@@ -23,6 +23,7 @@ FUNCTIONS = {
     "submit_job": "POST jobs",
     "list_jobs": "GET jobs",
     "get_job": "GET jobs/{job_id}",
+    "orchestrate_message": "POST orchestrate",
     "cancel_job": "POST jobs/{job_id}/cancel",
     "health": "GET health",
     "metrics": "GET metrics",
