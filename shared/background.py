@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 
+QUIET_SECONDS = 15.0
+"""A stream that has nothing to tell says so this often, so that nobody takes it for dead."""
+
+_Event = TypeVar("_Event")
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class StillRunning:
+    """Nothing new; the work goes on."""
 
 
 class Background:
@@ -23,30 +33,26 @@ class Background:
         return await asyncio.shield(self._start(work))
 
     async def stream(
-        self, events: AsyncGenerator[_T], quiet_seconds: float
-    ) -> AsyncGenerator[_T | None]:
-        """The events as they come, and None after each ``quiet_seconds`` without one.
+        self, work: Callable[[Callable[[_Event], None]], Coroutine[Any, Any, _T]]
+    ) -> AsyncGenerator[_Event | StillRunning | _T]:
+        """What work tells while it runs, and at last what it gives.
 
-        They are read to their end even if nobody listens any more.
+        It is called with the function to tell with, and goes on if nobody listens any more.
         """
-        told: asyncio.Queue[_T | None] = asyncio.Queue()
-
-        async def read() -> None:
-            async for event in events:
-                told.put_nowait(event)
-
-        task = self._start(read())
+        told: asyncio.Queue[_Event | None] = asyncio.Queue()
+        task = self._start(work(told.put_nowait))
         task.add_done_callback(lambda _: told.put_nowait(None))
         while True:
             try:
-                event = await asyncio.wait_for(told.get(), quiet_seconds)
+                async with asyncio.timeout(QUIET_SECONDS):
+                    event = await told.get()
             except TimeoutError:
-                yield None
+                yield StillRunning()
                 continue
             if event is None:
                 break
             yield event
-        await task
+        yield await task
 
     def _start(self, work: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
         task = asyncio.create_task(work)

@@ -31,6 +31,7 @@ from .orchestration.engine import Orchestration
 from .orchestration.orchestrator import router
 from .orchestration.providers import ChatServers
 from .orchestration.table_conversations import Storage, TableConversations
+from .recording import Recording
 from .state.azure_table import AzureTable
 from .state.clock import StorageClock
 from .state.idempotency import IdempotencyKeys
@@ -40,7 +41,7 @@ from .state.table import Table
 from .state.threads import Threads
 from .telemetry.audit import AuditTrail
 from .telemetry.audit_reading import AuditReader
-from .turns import Recording, Turns
+from .turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -117,15 +118,11 @@ class Services:
         lanes = Lanes(table, clock)
         threads = Threads(table, lanes, clock)
         jobs = Jobs(table, lanes)
+        recording = Recording(audit, settings.storage.record_content)
         turns = Turns(
-            foundry,
-            table,
-            lanes,
-            clock=clock,
-            wake_lane=queues.wake,
-            recording=Recording(audit, settings.storage.record_content),
+            foundry, table, lanes, clock=clock, wake_lane=queues.wake, recording=recording
         )
-        storage = Storage(table, lanes, clock, queues.wake, settings.storage.record_content)
+        storage = Storage(table, lanes, clock, queues.wake, recording)
         servers = ChatServers(settings.models, settings.foundry, settings.identity)
         orchestration = Orchestration(router(foundry, servers), TableConversations(storage))
         outlets, webhooks = Outlets(settings.outlets), Webhooks(settings.outlets)

@@ -12,36 +12,32 @@ A caller who goes away does not undo a turn: it runs in a task of its own until 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from time import perf_counter
-from typing import Any, TypeVar
 
+from .background import Background, StillRunning
 from .foundry.errors import FoundryError
 from .foundry.events import TurnCompleted, TurnEvent
 from .foundry.models import Backing, TurnRequest, TurnResult
 from .foundry.service import FoundryService
 from .problems import INTERNAL_ERROR
-from .state.errors import RowMissingError, StateError, StorageUnavailableError
+from .recording import Outcome, Recording
+from .state.errors import RowMissingError, StateError
 from .state.idempotency import Claim
 from .state.keeper import LeaseKeeper
-from .state.keys import Kind, identifier, is_id, new_id, newest_first, partition_key
-from .state.lanes import Clock, Lanes, Lease, has_waiting
+from .state.keys import Kind, is_id, new_id, newest_first, partition_key
+from .state.lanes import Clock, Lanes, Lease, WakeLane, wake_waiting
 from .state.table import Change, Row, Table, Value
 from .state.threads import Thread
 from .state.turns import Inlet, TurnRecord, TurnStatus
-from .telemetry.audit import THE_APP, AuditRecord, AuditTrail, Caller, turn_records
+from .telemetry.audit import THE_APP, Caller
 
 log = logging.getLogger(__name__)
-
-QUIET_SECONDS = 15.0
-"""A stream that has nothing to tell says so this often, so that nobody takes it for dead."""
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +58,6 @@ class TurnCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class Recording:
-    """What is kept of turns, the thread's own row aside."""
-
-    audit: AuditTrail
-    content: bool
-    """Whether turn rows hold the text of questions and answers."""
-
-
-@dataclass(frozen=True, slots=True)
 class Turn:
     """A turn that was answered."""
 
@@ -87,24 +74,13 @@ class TurnOpened:
     thread_id: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class StillRunning:
-    """Nothing new; the turn goes on."""
-
-
 Progress = TurnOpened | TurnEvent | StillRunning | Turn
 """What a streamed turn tells; a `Turn` comes last."""
 
 Tell = Callable[[TurnOpened | TurnEvent], None]
 
-Outcome = TurnResult | FoundryError
-
 AlsoCommit = Callable[[Outcome, Row], Sequence[Change]]
 """What else to write together with a turn, given how it ended and its lane's row by then."""
-
-WakeLane = Callable[[str, str], Awaitable[None]]
-"""Tell the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
-
 
 Keep = Callable[[Outcome], Sequence[Change]]
 """What keeps the answer to a request, to be written together with its turn."""
@@ -136,9 +112,8 @@ class Turns:
         self._lanes = lanes
         self._clock = clock
         self._wake_lane = wake_lane
-        self._audit = recording.audit
-        self._record_content = recording.content
-        self._running: set[asyncio.Task[Any]] = set()
+        self._recording = recording
+        self._background = Background()
 
     async def run(self, command: TurnCommand, keep: Keep = _no_answer) -> Turn:
         """Run one turn to its end, even if the caller is cancelled meanwhile.
@@ -149,29 +124,14 @@ class Turns:
             RowMissingError: if the owner has no such thread.
             StorageUnavailableError: if the turn could not be recorded.
         """
-        return await asyncio.shield(self._start(self._run(command, keep, tell=None)))
+        return await self._background.run(self._run(command, keep, tell=None))
 
-    async def stream(
-        self, command: TurnCommand, keep: Keep = _no_answer
-    ) -> AsyncGenerator[Progress]:
+    def stream(self, command: TurnCommand, keep: Keep = _no_answer) -> AsyncGenerator[Progress]:
         """As `run`, but tell what happens while it happens.
 
         The `Turn` comes when it is committed. Whoever stops listening does not stop the turn.
         """
-        told: asyncio.Queue[TurnOpened | TurnEvent | None] = asyncio.Queue()
-        task = self._start(self._run(command, keep, tell=told.put_nowait))
-        task.add_done_callback(lambda _: told.put_nowait(None))
-        while True:
-            try:
-                async with asyncio.timeout(QUIET_SECONDS):
-                    event = await told.get()
-            except TimeoutError:
-                yield StillRunning()
-                continue
-            if event is None:
-                break
-            yield event
-        yield await task
+        return self._background.stream(partial(self._run, command, keep))
 
     async def _run(self, command: TurnCommand, keep: Keep, tell: Tell | None) -> Turn:
         async with command.claim or nullcontext():
@@ -200,7 +160,7 @@ class Turns:
         outcome, record = await self._send(opened, command, None, tell)
         changes = [record.insert(), *keep(outcome)]
         write = self._table.write(partition_key(command.owner), changes)
-        await self._audit.alongside(write, *_audited(command, outcome, record))
+        await self._recording.alongside(write, record, outcome, command.caller)
         return _answered(opened, outcome)
 
     async def run_leased(
@@ -224,17 +184,10 @@ class Turns:
             return [record.insert(), *also_commit(outcome, lane_row)]
 
         commit = self._lanes.release(keeper.lease, values, changes)
-        row = await self._audit.alongside(commit, *_audited(command, outcome, record))
-        if command.inlet is not Inlet.JOB and has_waiting(row):
-            await self._wake(command.owner, lease.row.row_key)
+        row = await self._recording.alongside(commit, record, outcome, command.caller)
+        if command.inlet is not Inlet.JOB:
+            await wake_waiting(self._wake_lane, command.owner, row)
         return _answered(opened, outcome)
-
-    async def _wake(self, owner: str, row_key: str) -> None:
-        """Let workers know of the jobs that waited for this turn; the sweeper knows of them too."""
-        try:
-            await self._wake_lane(owner, identifier(row_key))
-        except StorageUnavailableError as error:
-            log.warning("Jobs wait for the sweeper: %s", error)
 
     async def _send(
         self,
@@ -243,7 +196,7 @@ class Turns:
         keeper: LeaseKeeper | None,
         tell: Tell | None,
     ) -> tuple[Outcome, TurnRecord]:
-        created_at, started = self._clock(), perf_counter()
+        begun, started = self._begun(opened, command), perf_counter()
         outcome: Outcome
         try:
             backing = await self._backing(command, keeper) if keeper else None
@@ -256,8 +209,7 @@ class Turns:
         except Exception:  # the border of a turn: it must be recorded and its lease ended
             log.exception("Turn %s failed for a reason nobody foresaw", opened.turn_id)
             outcome = FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)
-        record = self._record(opened, command, outcome, created_at)
-        return outcome, replace(record, latency=perf_counter() - started)
+        return outcome, self._recording.ended(begun, outcome, perf_counter() - started)
 
     async def _ask(
         self, command: TurnCommand, backing: Backing | None, tell: Tell | None
@@ -294,55 +246,27 @@ class Turns:
         last_item_id = command.sent_after or None
         return replace(backing, last_item_id=last_item_id, look_first=True, sent_before=True)
 
-    def _record(
-        self, opened: TurnOpened, command: TurnCommand, outcome: Outcome, created_at: datetime
-    ) -> TurnRecord:
+    def _begun(self, opened: TurnOpened, command: TurnCommand) -> TurnRecord:
         request, config = command.request, self._foundry.config
-        record = TurnRecord(
+        return TurnRecord(
             turn_id=opened.turn_id,
             owner=command.owner,
             thread_id=command.thread_id,
             job_id=command.job_id,
             inlet=command.inlet,
             status=TurnStatus.FAILED,
-            created_at=created_at,
+            created_at=self._clock(),
             latency=0.0,
             domain=request.domain,
             model=request.model or config.model,
             agent_id=config.agent_id or None,
-            question=request.message if self._record_content else None,
+            question=request.message,
             metadata=request.metadata,
-            request_id=outcome.request_id,
         )
-        if isinstance(outcome, FoundryError):
-            return replace(record, error_code=outcome.code, error=outcome.message)
-        return replace(
-            record,
-            status=TurnStatus.SUCCEEDED,
-            model=outcome.model or record.model,
-            agent_id=outcome.agent_id,
-            answer=outcome.content if self._record_content else None,
-            finish_reason=outcome.finish_reason.value,
-            tools_used=outcome.tools_used,
-            usage=outcome.usage,
-            response_id=outcome.response_id,
-        )
-
-    def _start(self, turn: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
-        """Run a turn in a task of its own, which nobody cancels."""
-        task = asyncio.create_task(turn)
-        self._running.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._running.discard(task)
-        if not task.cancelled() and (error := task.exception()):
-            log.debug("A turn ended with %r", error)
 
     async def aclose(self) -> None:
         """Wait for the turns that still run."""
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._background.aclose()
 
 
 def _thread_values(lease: Lease, outcome: Outcome, now: datetime) -> dict[str, Value]:
@@ -360,11 +284,6 @@ def _thread_values(lease: Lease, outcome: Outcome, now: datetime) -> dict[str, V
     if outcome.last_item_id:
         values["last_item_id"] = outcome.last_item_id
     return values
-
-
-def _audited(command: TurnCommand, outcome: Outcome, record: TurnRecord) -> list[AuditRecord]:
-    calls = outcome.tool_calls if isinstance(outcome, TurnResult) else ()
-    return turn_records(record, command.caller, calls)
 
 
 def _answered(opened: TurnOpened, outcome: Outcome) -> Turn:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
@@ -19,11 +20,8 @@ from ..problems import Problem, problem_from
 from ..services import Services
 from ..state.errors import DocumentTooLargeError, RowExistsError
 from ..state.idempotency import Claim, KeptAnswer
-from ..state.keys import Kind
 from ..state.table import Change
-from ..turns import Keep, Outcome, Turn
 from .border import Answer, Streamed, accepts_events
-from .documents import turn_document
 from .incoming import Incoming, invalid_field
 from .streaming import replayed_stream
 
@@ -40,6 +38,8 @@ _NOT_KEPT = Problem(
     "The request was done before, but its answer was too long to keep. Read it where it is: in the "
     "messages of its thread.",
 )
+
+_T = TypeVar("_T")
 
 Act = Callable[[Claim | None], Awaitable[Answer | Streamed]]
 """Does what a request asks for; with a claim, it writes `kept` together with the effect."""
@@ -97,15 +97,16 @@ def kept(claim: Claim | None, answer: Answer) -> list[Change]:
         return [claim.finish(KeptAnswer(_NOT_KEPT.status, {}, _NOT_KEPT.to_json()))]
 
 
-def kept_turn(claim: Claim | None, thread_id: str | None, request_id: str) -> Keep:
-    """What keeps the answer of a turn, once it is known."""
+def kept_outcome(
+    claim: Claim | None, request_id: str, document: Callable[[_T], dict[str, Any]]
+) -> Callable[[_T | FoundryError], Sequence[Change]]:
+    """What keeps the answer to a request once its outcome is known; ``document`` tells of it."""
 
-    def changes(outcome: Outcome) -> Sequence[Change]:
+    def changes(outcome: _T | FoundryError) -> Sequence[Change]:
         if claim is None:
             return ()
         if not isinstance(outcome, FoundryError):
-            turn = Turn(claim.id(Kind.TURN), thread_id, outcome)
-            return kept(claim, Answer(turn_document(turn)))
+            return kept(claim, Answer(document(outcome)))
         problem = problem_from(outcome)
         if _may_pass(problem.status):
             return [claim.reopen()]

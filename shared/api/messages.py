@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from ..contract import SendMessage
+from ..foundry.models import TurnResult
 from ..services import Services
 from ..state.idempotency import Claim
+from ..state.keys import Kind
 from ..state.turns import Inlet
-from ..turns import TurnCommand
+from ..turns import Turn, TurnCommand
 from .border import Answer, Streamed, accepts_events
 from .documents import turn_document
-from .idempotency import kept_turn, once
+from .idempotency import kept_outcome, once
 from .incoming import Incoming
 from .streaming import event_stream
 
@@ -38,8 +41,13 @@ async def run_turn(
     )
 
     async def act(claim: Claim | None) -> Answer | Streamed:
+        turn_id = claim.id(Kind.TURN) if claim else ""
         claimed = replace(command, claim=claim)
-        keep = kept_turn(claim, thread_id, incoming.request_id)
+
+        def document(result: TurnResult) -> dict[str, Any]:
+            return turn_document(Turn(turn_id, thread_id, result))
+
+        keep = kept_outcome(claim, incoming.request_id, document)
         if not streamed:
             return Answer(turn_document(await services.turns.run(claimed, keep)))
         events = services.turns.stream(claimed, keep)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 from pydantic import Field
 
 from ..contract import MessageText, TurnOptions
 from ..orchestration import ModelType
 from ..orchestration.conversations import ModelRequest
+from ..orchestration.engine import Progress
+from ..orchestration.results import Orchestrated
 from ..services import Services
-from ..turns import QUIET_SECONDS
-from .border import EVENT_STREAM, Answer, Streamed
+from ..state.idempotency import Claim
+from .border import Answer, Streamed, accepts_events
+from .idempotency import kept_outcome, once
 from .incoming import Incoming
 from .streaming import event_stream
 
@@ -32,19 +38,30 @@ class Orchestrate(TurnOptions):
 async def send(services: Services, incoming: Incoming) -> Answer | Streamed:
     """Answer a message in a conversation, streamed if the caller accepts events."""
     body = await incoming.body(Orchestrate)
-    streamed = EVENT_STREAM in incoming.request.headers.get("accept", "")
+    streamed = accepts_events(incoming.request)
     settings = services.settings
     request = ModelRequest(
         turn=body.turn_request(body.user_input),
         conversation_id=body.conversation_id,
         seconds=settings.stream_seconds if streamed else settings.turn_seconds,
         model_type=body.model_type,
-        owner=incoming.owner,
         streamed=streamed,
+        owner=incoming.owner,
+        caller=incoming.caller,
     )
-    if not streamed:
-        answer = await services.background.run(services.orchestration.run(request))
-        return Answer(answer.to_json())
-    events = services.background.stream(services.orchestration.events(request), QUIET_SECONDS)
-    first = await anext(events)
-    return Streamed(event_stream(first, events, incoming.request_id))
+
+    async def act(claim: Claim | None) -> Answer | Streamed:
+        keep = kept_outcome(claim, incoming.request_id, Orchestrated.to_json)
+        claimed = replace(request, claim=claim, keep=keep)
+        if not streamed:
+            answer = await services.background.run(services.orchestration.run(claimed))
+            return Answer(answer.to_json())
+
+        async def work(tell: Callable[[Progress], None]) -> Orchestrated:
+            return await services.orchestration.run(claimed, tell=tell)
+
+        events = services.background.stream(work)
+        first = await anext(events)
+        return Streamed(event_stream(first, events, incoming.request_id))
+
+    return await once(services, incoming, body, act)

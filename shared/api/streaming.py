@@ -13,13 +13,16 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from enum import StrEnum
 from typing import Any
 
+from ..background import StillRunning
 from ..foundry.events import MessageDelta, ToolFinished, ToolStarted
 from ..orchestration.results import Opened, Orchestrated
 from ..problems import INTERNAL_ERROR, problem_from
-from ..turns import Progress, StillRunning, Turn, TurnOpened
+from ..turns import Progress, Turn, TurnOpened
 from .documents import turn_document
 
 log = logging.getLogger(__name__)
+
+_IDS = ("turn_id", "thread_id", "conversationId")
 
 _COMMENT = b": the turn still runs\n\n"
 
@@ -35,8 +38,8 @@ class EventName(StrEnum):
     ERROR = "error"
 
 
-Told = Progress | Opened | Orchestrated | None
-"""What a stream can tell of; None where there is nothing new."""
+Told = Progress | Opened | Orchestrated
+"""What a stream can tell of."""
 
 
 async def event_stream(
@@ -57,7 +60,7 @@ async def event_stream(
 
 async def replayed_stream(turn: Mapping[str, Any]) -> AsyncIterator[bytes]:
     """The bytes of a stream that tells of a turn long over, given its document."""
-    ids = {name: turn[name] for name in ("turn_id", "thread_id")}
+    ids = {name: turn[name] for name in _IDS if name in turn}
     yield _encode(EventName.TURN_STARTED, ids)
     yield _encode(EventName.TURN_COMPLETED, turn)
 
@@ -80,7 +83,7 @@ def _frame(event: Told) -> bytes:
             return _encode(EventName.TURN_COMPLETED, document)
         case Opened():
             return _encode(EventName.TURN_STARTED, event.to_json())
-        case StillRunning() | None:
+        case StillRunning():
             return _COMMENT
         case _:  # what else the service tells has no place in the closed set
             return b""

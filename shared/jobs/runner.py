@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from ..config import JobSettings
 from ..foundry.errors import FoundryError
 from ..problems import INTERNAL_ERROR
+from ..recording import Outcome
 from ..state.errors import (
     LaneBusyError,
     LeaseLostError,
@@ -24,7 +25,7 @@ from ..state.jobs import Jobs, JobStatus
 from ..state.keys import Kind, new_id, newest_first
 from ..state.lanes import UNSETTLED, Clock, Lanes, has_waiting, head_sequence
 from ..state.table import Change, Row
-from ..turns import Outcome, Turns
+from ..turns import Turns
 from .queue import Notice, Queues, WakeUp
 from .steps import End, Run, Step, Wait
 

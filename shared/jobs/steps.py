@@ -20,6 +20,7 @@ from ..foundry.errors import (
 )
 from ..foundry.models import TurnResult
 from ..problems import Problem, problem_from
+from ..recording import Outcome
 from ..state.documents import CHUNK_BYTES
 from ..state.jobs import JobStatus, WaitingJob, job_change
 from ..state.keys import Kind, is_id, outbox_key
@@ -28,7 +29,7 @@ from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Action, Change, Row
 from ..state.turns import Inlet
 from ..telemetry.audit import THE_APP, Caller
-from ..turns import Outcome, TurnCommand
+from ..turns import TurnCommand
 
 MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
 """For all answers of a job together; its row can hold 1 MiB."""

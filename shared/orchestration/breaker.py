@@ -93,7 +93,7 @@ class Breaker:
         self._era += 1
 
     def snapshot(self) -> dict[str, str | int | float]:
-        """The state as metrics and readiness show it."""
+        """The state as metrics show it."""
         return {
             "circuit": self.circuit.value,
             "failures_in_a_row": self._failures,

@@ -10,18 +10,20 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from ulid import ULID
-
 from ..foundry.errors import FoundryError
 from ..foundry.models import Backing, TurnRequest
+from ..state.idempotency import Claim
+from ..state.keys import Kind, new_id
+from ..state.table import Change
+from ..telemetry.audit import THE_APP, Caller
 from .history import Exchange, Window
 from .model_types import ModelType
-from .results import Routed
+from .results import Orchestrated
 
 LOCAL_OWNER = "local"
 """Owner of everything where the library is used by itself."""
@@ -31,6 +33,17 @@ REMEMBERED_CONVERSATIONS = 1_000
 
 REMEMBERED_TOKENS = 128_000
 """Of each conversation in memory: as much as the largest common context takes."""
+
+
+Outcome = Orchestrated | FoundryError
+"""How a turn of a conversation ended."""
+
+Keep = Callable[[Outcome], Sequence[Change]]
+"""What keeps the answer to a request, to be written together with its turn."""
+
+
+def _no_answer(_: Outcome) -> Sequence[Change]:
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +56,17 @@ class ModelRequest:
     """How long the whole turn may take, all models together."""
     model_type: ModelType | None = None
     """The model to ask first; None for the one preferred for the domain."""
-    owner: str = LOCAL_OWNER
     streamed: bool = False
+    owner: str = LOCAL_OWNER
+    caller: Caller = THE_APP
+    claim: Claim | None = None
+    """The idempotency key of the request, held while the turn runs; it names the turn."""
+    keep: Keep = _no_answer
+    """Only conversations that are stored write what it gives."""
+
+    def new_turn_id(self) -> str:
+        """The id of the turn that it asks for."""
+        return self.claim.id(Kind.TURN) if self.claim else new_id(Kind.TURN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +89,10 @@ class Standing:
 class Conversation(ABC):
     """A conversation during a turn, which nobody else can have meanwhile."""
 
-    def __init__(self, standing: Standing) -> None:
+    def __init__(self, standing: Standing, turn_id: str) -> None:
         self.standing = standing
-        self.outcome: Routed | FoundryError | None = None
+        self.turn_id = turn_id
+        self.outcome: Outcome | None = None
         """How the turn ended; kept when the conversation is left."""
 
     @abstractmethod
@@ -112,8 +135,8 @@ class _Remembered:
 class MemoryConversation(Conversation):
     """A conversation in memory."""
 
-    def __init__(self, remembered: _Remembered) -> None:
-        super().__init__(remembered.standing)
+    def __init__(self, remembered: _Remembered, turn_id: str) -> None:
+        super().__init__(remembered.standing, turn_id)
         self._remembered = remembered
 
     async def history(self, since: int, tokens: int) -> tuple[Exchange, ...]:
@@ -139,19 +162,19 @@ class MemoryConversations:
         """As `Conversations.open`."""
         remembered = self._remember((request.owner, request.conversation_id))
         async with remembered.turns:
-            conversation = MemoryConversation(remembered)
+            conversation = MemoryConversation(remembered, request.new_turn_id())
             try:
                 yield conversation
             finally:
                 remembered.standing = conversation.standing
-                if isinstance(conversation.outcome, Routed):
-                    answer = conversation.outcome.result.content
+                if isinstance(conversation.outcome, Orchestrated):
+                    answer = conversation.outcome.routed.result.content
                     remembered.standing = conversation.standing.moved_on()
                     remembered.add(Exchange(request.turn.message, answer))
 
     def _remember(self, key: tuple[str, str]) -> _Remembered:
         if key not in self._remembered:
-            self._remembered[key] = _Remembered(Standing(f"thread_{ULID()}"))
+            self._remembered[key] = _Remembered(Standing(new_id(Kind.THREAD)))
         self._remembered.move_to_end(key)
         while len(self._remembered) > REMEMBERED_CONVERSATIONS:
             self._remembered.popitem(last=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 from time import perf_counter
@@ -43,9 +43,17 @@ class Orchestration:
         return await self._router.select(domain)
 
     async def run(
-        self, request: ModelRequest, attempts: list[Attempt] | None = None
+        self,
+        request: ModelRequest,
+        attempts: list[Attempt] | None = None,
+        tell: Callable[[Progress], None] | None = None,
     ) -> Orchestrated:
-        """Run one turn; ``attempts`` is filled in on the way, for who wants to see a failure's.
+        """Run one turn.
+
+        Args:
+            request: What to run.
+            attempts: Filled in on the way, for who wants to see a failure's.
+            tell: Called with what happens while it happens.
 
         Raises:
             FoundryError: if no model gave an answer.
@@ -55,6 +63,8 @@ class Orchestration:
             async for event in events:
                 if isinstance(event, Orchestrated):
                     return event
+                if tell:
+                    tell(event)
         raise AssertionError("unreachable: a turn completes or raises")
 
     async def events(
@@ -64,33 +74,34 @@ class Orchestration:
 
         `Opened` comes first and `Orchestrated` last, once the turn is kept.
         """
-        started, routed = perf_counter(), None
+        started, answer = perf_counter(), None
         async with self._conversations.open(request) as conversation:
-            thread_id = conversation.standing.thread_id
-            yield Opened(request.conversation_id, thread_id)
+            standing = conversation.standing
+            opened = Opened(conversation.turn_id, standing.thread_id, request.conversation_id)
+            yield opened
             asked = self._router.events(request, conversation, [] if attempts is None else attempts)
             try:
                 async with aclosing(asked) as events:
                     async for event in events:
                         if isinstance(event, Routed):
-                            routed = conversation.outcome = event
+                            seconds, now = perf_counter() - started, datetime.now(UTC)
+                            domain = request.turn.domain
+                            answer = Orchestrated(event, opened, domain, seconds, now)
+                            conversation.outcome = answer
                         else:
                             yield event
             except FoundryError as error:
                 conversation.outcome = error
                 raise
-        assert routed is not None  # noqa: S101 - a turn completes or raises
-        yield Orchestrated(
-            routed=routed,
-            conversation_id=request.conversation_id,
-            thread_id=thread_id,
-            domain=request.turn.domain,
-            seconds=perf_counter() - started,
-            finished_at=datetime.now(UTC),
-        )
+        assert answer is not None  # noqa: S101 - a turn completes or raises
+        yield answer
+
+    def breaker_states(self) -> dict[str, str]:
+        """The circuit of each configured model: `closed`, `open` or `half_open`."""
+        return self._router.breaker_states()
 
     def snapshot(self) -> dict[str, dict[str, Any]]:
-        """The state of each model, as metrics and readiness show it."""
+        """The figures of each model and the state of its breaker."""
         return self._router.snapshot()
 
     async def aclose(self) -> None:

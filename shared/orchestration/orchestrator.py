@@ -101,9 +101,9 @@ class ModelOrchestrator:
                 and `response_format` are for Foundry only.
 
         Returns:
-            `conversationId`, `thread_id`, `domain`, `reply`, `success`, `error`, `source` (the
-            model that answered), `model_type` (the one that was asked for), `fallback_from`,
-            `attempts`, `model`, `agent_id`, `tools_used`, `usage`, `finish_reason`,
+            `turn_id`, `thread_id`, `conversationId`, `domain`, `reply`, `success`, `error`, `source`
+            (the model that answered), `model_type` (the one that was asked for), `fallback_from`,
+            `attempts`, `model`, `agent_id`, `tools_used`, `parsed`, `usage`, `finish_reason`,
             `execution_time` (seconds) and `timestamp`. Where no model gave an answer, ``success``
             is False, ``error`` says what to do, and there is an ``error_code``.
 
@@ -146,6 +146,10 @@ class ModelOrchestrator:
             ConfigurationError: if no model is configured.
         """
         return await self._orchestration.select(domain)
+
+    def breaker_states(self) -> dict[str, str]:
+        """The circuit of each configured model: `closed`, `open` or `half_open`."""
+        return self._orchestration.breaker_states()
 
     def get_metrics(self) -> dict[str, dict[str, Any]]:
         """Figures and circuit of each configured model."""
@@ -204,8 +208,9 @@ def _failure(
     if isinstance(error, ConfigurationError):
         log.error("The request cannot be answered as configured: %s", error.message)
     return {
-        "conversationId": request.conversation_id,
+        "turn_id": None,
         "thread_id": None,
+        "conversationId": request.conversation_id,
         "domain": request.turn.domain,
         "reply": "",
         "success": False,
@@ -218,6 +223,7 @@ def _failure(
         "model": None,
         "agent_id": None,
         "tools_used": [],
+        "parsed": None,
         "usage": {},
         "finish_reason": None,
         "execution_time": round(seconds, 6),

@@ -49,12 +49,17 @@ class Routed:
 class Opened:
     """The conversation is ours for the turn, and a model will be asked now."""
 
-    conversation_id: str
+    turn_id: str
     thread_id: str
+    conversation_id: str
 
     def to_json(self) -> dict[str, str]:
         """As `POST /orchestrate` streams it."""
-        return {"conversationId": self.conversation_id, "thread_id": self.thread_id}
+        return {
+            "turn_id": self.turn_id,
+            "thread_id": self.thread_id,
+            "conversationId": self.conversation_id,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +67,7 @@ class Orchestrated:
     """A finished turn of a conversation."""
 
     routed: Routed
-    conversation_id: str
-    thread_id: str
+    opened: Opened
     domain: str
     seconds: float
     finished_at: datetime
@@ -72,8 +76,7 @@ class Orchestrated:
         """The result as `process_model_request` and `POST /orchestrate` give it."""
         routed, result = self.routed, self.routed.result
         return {
-            "conversationId": self.conversation_id,
-            "thread_id": self.thread_id,
+            **self.opened.to_json(),
             "domain": self.domain,
             "reply": result.content,
             "success": True,
@@ -85,6 +88,7 @@ class Orchestrated:
             "model": result.model,
             "agent_id": result.agent_id,
             "tools_used": list(result.tools_used),
+            "parsed": result.parsed,
             "usage": result.usage,
             "finish_reason": result.finish_reason.value,
             "execution_time": round(self.seconds, 6),

@@ -187,8 +187,12 @@ class Router:
                 raise
         model.health.learn(healthy=True)
 
+    def breaker_states(self) -> dict[str, str]:
+        """The circuit of each configured model: `closed`, `open` or `half_open`."""
+        return {kind.value: model.breaker.circuit.value for kind, model in self._models.items()}
+
     def snapshot(self) -> dict[str, dict[str, Any]]:
-        """The state of each model, as metrics and readiness show it."""
+        """The figures of each model and the state of its breaker."""
         return {
             kind.value: {**model.breaker.snapshot(), **model.backend.metrics.snapshot()}
             for kind, model in self._models.items()

@@ -9,34 +9,29 @@ is full.
 
 from __future__ import annotations
 
-import logging
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 
-from ..foundry.errors import FoundryError
-from ..foundry.models import Backing
-from ..state.errors import RowChangedError, RowExistsError, RowMissingError, StorageUnavailableError
+from ..foundry.models import Backing, TurnResult
+from ..recording import Recording
+from ..state.errors import RowChangedError, RowExistsError, RowMissingError
 from ..state.exchanges import PAGE_ROWS, Exchanges, insert_exchange
 from ..state.keeper import LeaseKeeper
 from ..state.keys import Kind, conversation_key, new_id, newest_first, partition_key
-from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, has_waiting
+from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, WakeLane, wake_waiting
 from ..state.table import Action, Change, Row, Table, Value
 from ..state.threads import Thread
 from ..state.turns import Inlet, TurnRecord, TurnStatus
 from .conversations import Conversation, ModelRequest, Standing
 from .history import Exchange, Window
-from .results import Routed
-
-log = logging.getLogger(__name__)
+from .results import Orchestrated
 
 REMEMBERED_THREADS = 10_000
 """Which thread a conversation id leads to hardly ever changes."""
-
-WakeLane = Callable[[str, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +42,7 @@ class Storage:
     lanes: Lanes
     clock: Clock
     wake_lane: WakeLane
-    """Tell the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
-    record_content: bool
+    recording: Recording
 
 
 class TableConversation(Conversation):
@@ -56,7 +50,7 @@ class TableConversation(Conversation):
 
     def __init__(self, storage: Storage, lease: Lease) -> None:
         self._thread = Thread.from_row(lease.owner, lease.row)
-        super().__init__(_standing(self._thread, taken_over=lease.taken_over))
+        super().__init__(_standing(self._thread, taken_over=lease.taken_over), lease.holder)
         self._exchanges = Exchanges(storage.table)
         self.keeper = LeaseKeeper(storage.lanes, lease)
 
@@ -80,8 +74,8 @@ class TableConversation(Conversation):
     def ended(self, now: datetime) -> dict[str, Value]:
         """The thread's properties after the turn."""
         values = {**_thread_values(self.standing), "last_accessed": now}
-        if isinstance(self.outcome, Routed):
-            thread, tokens = self._thread, self.outcome.result.usage.get("total_tokens", 0)
+        if isinstance(self.outcome, Orchestrated):
+            thread, tokens = self._thread, self.outcome.routed.result.usage.get("total_tokens", 0)
             values["exchanges"] = self.standing.exchanges + 1
             values["message_count"] = thread.message_count + 1
             values["total_tokens"] = thread.total_tokens + tokens
@@ -98,43 +92,41 @@ class TableConversations:
     @asynccontextmanager
     async def open(self, request: ModelRequest) -> AsyncGenerator[Conversation]:
         """As `Conversations.open`."""
-        turn_id, created_at = new_id(Kind.TURN), self._storage.clock()
-        conversation = TableConversation(self._storage, await self._lease(request, turn_id))
-        started = perf_counter()
-        try:
-            async with conversation.keeper:
-                yield conversation
-        finally:
-            record = _record(request, conversation.outcome, turn_id, created_at)
-            latency = perf_counter() - started
-            await self._keep(request, conversation, record and replace(record, latency=latency))
+        async with request.claim or nullcontext():
+            turn_id = request.new_turn_id()
+            begun = _begun(request, turn_id, self._storage.clock())
+            lease = await self._lease(request, turn_id)
+            conversation = TableConversation(self._storage, lease)
+            started = perf_counter()
+            try:
+                async with conversation.keeper:
+                    yield conversation
+            finally:
+                await self._keep(request, conversation, begun, perf_counter() - started)
 
     async def _keep(
-        self, request: ModelRequest, conversation: TableConversation, record: TurnRecord | None
+        self,
+        request: ModelRequest,
+        conversation: TableConversation,
+        begun: TurnRecord,
+        latency: float,
     ) -> None:
         """Write how the turn ended and end the lease, in one transaction."""
-        thread_id, outcome = conversation.standing.thread_id, conversation.outcome
-        changes: list[Change] = []
-        if record:
-            told = record
-            if not self._storage.record_content:
-                told = replace(record, question=None, answer=None)
-            changes.append(replace(told, thread_id=thread_id).insert())
-        if isinstance(outcome, Routed) and self._storage.record_content:
-            number, answer = conversation.standing.exchanges, outcome.result.content
-            changes.append(insert_exchange(thread_id, number, request.turn.message, answer))
-        row = await self._storage.lanes.release(
-            conversation.keeper.lease, conversation.ended(self._storage.clock()), lambda _: changes
-        )
-        if has_waiting(row):
-            await self._wake(request.owner, thread_id)
-
-    async def _wake(self, owner: str, thread_id: str) -> None:
-        """Let workers know of the jobs that waited for this turn; the sweeper knows of them too."""
-        try:
-            await self._storage.wake_lane(owner, thread_id)
-        except StorageUnavailableError as error:
-            log.warning("Jobs wait for the sweeper: %s", error)
+        storage, lease, outcome = self._storage, conversation.keeper.lease, conversation.outcome
+        values = conversation.ended(storage.clock())
+        if outcome is None:  # nobody waited for the end
+            row = await storage.lanes.release(lease, values)
+        else:
+            ended = outcome.routed.result if isinstance(outcome, Orchestrated) else outcome
+            thread_id = conversation.standing.thread_id
+            record = storage.recording.ended(replace(begun, thread_id=thread_id), ended, latency)
+            changes = [record.insert(), *request.keep(outcome)]
+            if isinstance(ended, TurnResult) and storage.recording.content:
+                number, question = conversation.standing.exchanges, request.turn.message
+                changes.append(insert_exchange(thread_id, number, question, ended.content))
+            commit = storage.lanes.release(lease, values, lambda _: changes)
+            row = await storage.recording.alongside(commit, record, ended, request.caller)
+        await wake_waiting(storage.wake_lane, request.owner, row)
 
     async def _lease(self, request: ModelRequest, turn_id: str) -> Lease:
         """Lease the conversation's thread, which is made where there is none (any more)."""
@@ -213,14 +205,9 @@ def _thread_values(standing: Standing) -> dict[str, Value]:
     return values
 
 
-def _record(
-    request: ModelRequest, outcome: Routed | FoundryError | None, turn_id: str, created_at: datetime
-) -> TurnRecord | None:
-    """The record of a turn that was answered or failed; None for one that was left."""
-    if outcome is None:
-        return None
+def _begun(request: ModelRequest, turn_id: str, created_at: datetime) -> TurnRecord:
     turn = request.turn
-    record = TurnRecord(
+    return TurnRecord(
         turn_id=turn_id,
         owner=request.owner,
         thread_id=None,
@@ -233,24 +220,4 @@ def _record(
         model=turn.model or request.model_type or "",
         question=turn.message,
         metadata=turn.metadata,
-    )
-    if isinstance(outcome, FoundryError):
-        return replace(
-            record,
-            request_id=outcome.request_id,
-            error_code=outcome.code,
-            error=outcome.message,
-        )
-    result = outcome.result
-    return replace(
-        record,
-        status=TurnStatus.SUCCEEDED,
-        model=result.model or record.model,
-        agent_id=result.agent_id,
-        answer=result.content,
-        finish_reason=result.finish_reason.value,
-        tools_used=result.tools_used,
-        usage=result.usage,
-        response_id=result.response_id,
-        request_id=result.request_id,
     )

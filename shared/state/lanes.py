@@ -10,14 +10,23 @@ lease is then one conditional write, and only a row that another instance change
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from .errors import LaneBusyError, LeaseLostError, RowChangedError, RowMissingError
-from .keys import partition_key
+from .errors import (
+    LaneBusyError,
+    LeaseLostError,
+    RowChangedError,
+    RowMissingError,
+    StorageUnavailableError,
+)
+from .keys import identifier, partition_key
 from .table import Action, Change, Row, Table, Value
+
+log = logging.getLogger(__name__)
 
 REMEMBERED_ROWS = 10_000
 """About 10 MB; the rows used longest ago are forgotten first."""
@@ -38,6 +47,9 @@ Clock = Callable[[], datetime]
 
 ChangesFor = Callable[[Row], Sequence[Change]]
 """What to write together with a lane's row, given the row as it stands before."""
+
+WakeLane = Callable[[str, str], Awaitable[None]]
+"""Tell the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
 
 
 def _no_changes(_: Row) -> Sequence[Change]:
@@ -241,3 +253,13 @@ def head_sequence(lane_row: Row) -> int:
 def has_waiting(lane_row: Row) -> bool:
     """Whether jobs wait in a lane."""
     return head_sequence(lane_row) <= int(lane_row.values.get("job_tail", 0))
+
+
+async def wake_waiting(wake_lane: WakeLane, owner: str, lane_row: Row) -> None:
+    """Let workers know of jobs that waited for a lane; the sweeper knows of them, too."""
+    if not has_waiting(lane_row):
+        return
+    try:
+        await wake_lane(owner, identifier(lane_row.row_key))
+    except StorageUnavailableError as error:
+        log.warning("Jobs wait for the sweeper: %s", error)

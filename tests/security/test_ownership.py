@@ -63,6 +63,7 @@ class Row:
 
 
 SAY = {"message": "Hi"}
+SAID = {"user_input": "Hi", "conversation_id": "a"}
 ROWS = {
     "POST messages": Row(body=SAY),
     "POST threads": Row(body={}),
@@ -76,6 +77,7 @@ ROWS = {
     "GET jobs": Row(),
     "GET jobs/{job_id}": Row(JOB),
     "POST jobs/{job_id}/cancel": Row(JOB),
+    "POST orchestrate": Row(body=SAID),
     "GET metrics": Row(),
     "GET audit": Row(),
     "GET health": Row(open=True),
@@ -344,6 +346,22 @@ async def test_somebody_elses_in_a_query_is_like_missing(apps: Apps, path: str) 
         assert existing.is_success
         assert existing.json() == {"data": [], "next_cursor": None}
         assert comparable(existing) == comparable(missing)
+
+
+async def test_a_conversation_id_is_everybodys_own(apps: Apps) -> None:
+    async def ask(headers: dict[str, str], text: str) -> dict[str, Any]:
+        async with apps.caller(headers=headers) as client:
+            body = {"user_input": text, "conversation_id": "the same"}
+            return (await client.post("orchestrate", json=body)).json()
+
+    told = await ask(known(TENANT, OWNER), "My name is Ada.")
+    heard = await ask(known(TENANT, OTHER), "What is my name?")
+    own = await ask(known(TENANT, OWNER), "What is my name?")
+    assert heard["reply"] == "I do not know your name."
+    assert own["reply"] == "Your name is Ada."
+    assert told[THREAD] == own[THREAD] != heard[THREAD]
+    async with apps.caller(headers=known(TENANT, OTHER)) as stranger:
+        assert (await stranger.get(f"threads/{told[THREAD]}")).status_code == MISSED
 
 
 async def test_an_admin_names_the_owner(apps: Apps) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.background import QUIET_SECONDS, StillRunning
 from shared.config import AppSettings, StorageSettings
 from shared.foundry.errors import InvalidRequestError, ServiceUnavailableError
 from shared.foundry.events import MessageDelta, TurnStarted
@@ -25,14 +26,7 @@ from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.table import Action, Change
 from shared.state.threads import Thread
 from shared.state.turns import Inlet
-from shared.turns import (
-    QUIET_SECONDS,
-    Progress,
-    StillRunning,
-    Turn,
-    TurnCommand,
-    TurnOpened,
-)
+from shared.turns import Progress, Turn, TurnCommand, TurnOpened
 from tests.fakes import SentWakeUp
 
 from .conftest import OWNER, RESOURCE, App, at_resource

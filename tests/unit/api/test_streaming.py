@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from shared.api.streaming import EventName, event_stream
+from shared.background import StillRunning
 from shared.foundry.errors import RateLimitedError
 from shared.foundry.events import (
     MessageDelta,
@@ -24,7 +25,7 @@ from shared.foundry.sse import SseParser
 from shared.problems import INTERNAL_ERROR
 from shared.services import Services
 from shared.state.keys import Kind, new_id
-from shared.turns import Progress, StillRunning, Turn, TurnOpened
+from shared.turns import Progress, Turn, TurnOpened
 
 from ..conftest import App
 from ..scripted_foundry import message_item, response_body, sse, stream_events

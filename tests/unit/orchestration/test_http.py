@@ -11,12 +11,14 @@ import pytest
 
 from shared.api import orchestrate
 from shared.orchestration.table_conversations import Storage, TableConversations
+from shared.recording import Recording
 from shared.state.lanes import Lanes
+from shared.telemetry.audit import AuditRecord
 
 from ..api.calling import assert_problem, caller
 from ..conftest import App
 from .conftest import Build
-from .net import FOUNDRY, VLLM, Net
+from .net import FOUNDRY, OPENAI, VLLM, Net
 
 UNAVAILABLE = httpx.Response(503, json={"error": {"message": "down"}})
 HI = {"user_input": "Hi", "conversation_id": "conv-001"}
@@ -25,9 +27,11 @@ HI = {"user_input": "Hi", "conversation_id": "conv-001"}
 @pytest.fixture
 async def api(app: App, build: Build) -> AsyncIterator[httpx.AsyncClient]:
     lanes = Lanes(app.table, app.clock)
-    storage = Storage(app.table, lanes, app.clock, app.queues.wake, record_content=True)
+    services = app.services()
+    recording = Recording(services.audit, content=True)
+    storage = Storage(app.table, lanes, app.clock, app.queues.wake, recording)
     asking = build(conversations=TableConversations(storage))
-    services = replace(app.services(), orchestration=asking.orchestration)
+    services = replace(services, orchestration=asking.orchestration)
     async with caller(services, ("POST", "orchestrate", orchestrate.send)) as client:
         yield client
 
@@ -39,6 +43,7 @@ async def test_a_message_is_answered_with_all_documented_keys(api: httpx.AsyncCl
     assert body.pop("execution_time") > 0
     assert body.pop("timestamp")
     assert body.pop("thread_id").startswith("thread_")
+    assert body.pop("turn_id").startswith("turn_")
     assert body.pop("usage")["total_tokens"] > 0
     assert body == {
         "conversationId": "conv-001",
@@ -53,6 +58,7 @@ async def test_a_message_is_answered_with_all_documented_keys(api: httpx.AsyncCl
         "model": "llama-3.3-70b",
         "agent_id": None,
         "tools_used": [],
+        "parsed": None,
         "finish_reason": "stop",
     }
 
@@ -110,8 +116,10 @@ async def test_a_busy_conversation_is_a_conflict(
     assert document["retry_after"] > 0
 
 
-async def events_of(api: httpx.AsyncClient, body: dict[str, str]) -> list[tuple[str, dict]]:
-    headers = {"Accept": "text/event-stream"}
+async def events_of(
+    api: httpx.AsyncClient, body: dict[str, str], **headers: str
+) -> list[tuple[str, dict]]:
+    headers = {"Accept": "text/event-stream", **headers}
     answer = await api.post("orchestrate", json=body, headers=headers)
     assert answer.headers["content-type"].startswith("text/event-stream")
     frames = [frame for frame in answer.text.split("\n\n") if frame.startswith("event")]
@@ -128,7 +136,8 @@ async def test_a_turn_is_streamed(api: httpx.AsyncClient) -> None:
     assert names[-1] == "turn.completed"
     assert set(names[1:-1]) == {"message.delta"}
     started, completed = events[0][1], events[-1][1]
-    assert started == {"conversationId": "conv-001", "thread_id": completed["thread_id"]}
+    ids = {name: completed[name] for name in ("turn_id", "thread_id")}
+    assert started == {"conversationId": "conv-001", **ids}
     assert "".join(data["text"] for _, data in events[1:-1]) == completed["reply"]
 
 
@@ -146,3 +155,81 @@ async def test_metrics_show_each_model_and_its_circuit(api: httpx.AsyncClient) -
     assert models.keys() == {"foundry_agent_service", "vllm", "openai"}
     assert models["vllm"]["circuit"] == "closed"
     assert models["vllm"]["successful_requests"] == 1
+
+
+KEY = {"Idempotency-Key": "order-17"}
+
+
+async def test_a_repeated_message_is_asked_once_and_answered_as_before(
+    api: httpx.AsyncClient, app: App, net: Net
+) -> None:
+    first = await api.post("orchestrate", json=HI, headers=KEY)
+    asked = len(net.asked(FOUNDRY))
+    again = await api.post("orchestrate", json={**HI, "domain": "general"}, headers=KEY)
+    assert again.content == first.content
+    assert again.headers["idempotency-replayed"] == "true"
+    assert len(net.asked(FOUNDRY)) == asked
+    assert len(app.table.rows("key", "turn:")) == len(app.table.rows("key", "exchange:")) == 1
+    other = await api.post("orchestrate", json={**HI, "conversation_id": "conv-002"}, headers=KEY)
+    assert_problem(other, 422, "idempotency_mismatch")
+
+
+async def test_a_repeated_message_is_streamed_as_it_was_answered(api: httpx.AsyncClient) -> None:
+    streamed = await events_of(api, HI, **KEY)
+    again = await events_of(api, HI, **KEY)
+    assert again == [streamed[0], streamed[-1]]
+    assert (await api.post("orchestrate", json=HI, headers=KEY)).json() == streamed[-1][1]
+
+
+async def test_a_failure_that_may_pass_is_tried_again_and_another_is_kept(
+    api: httpx.AsyncClient, app: App, net: Net
+) -> None:
+    body = {**HI, "model_type": "foundry_agent_service"}
+    for place in (FOUNDRY, VLLM, OPENAI):
+        net.down(place, UNAVAILABLE)
+    failed = await api.post("orchestrate", json=body, headers=KEY)
+    assert_problem(failed, 503, "service_unavailable")
+    for place in (FOUNDRY, VLLM, OPENAI):
+        net.down(place, None)
+    answered = await api.post("orchestrate", json=body, headers=KEY)
+    assert answered.json()["reply"] == "You said: Hi"
+    assert "idempotency-replayed" not in answered.headers
+    assert len(app.table.rows("key", "turn:")) == 2
+
+    net.down(FOUNDRY, httpx.Response(400, json={"error": {"message": "No."}}))
+    other = {"Idempotency-Key": "order-18"}
+    refused = await api.post("orchestrate", json=body, headers=other)
+    assert_problem(refused, 400, "invalid_request")
+    net.down(FOUNDRY, None)
+    again = await api.post("orchestrate", json=body, headers=other)
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.json() == refused.json()
+
+
+async def test_a_key_costs_one_transaction(api: httpx.AsyncClient, app: App) -> None:
+    await api.post("orchestrate", json=HI)
+    app.table.reset_counts()
+    await api.post("orchestrate", json=HI)
+    assert app.table.transactions == 2
+    app.table.reset_counts()
+    await api.post("orchestrate", json=HI, headers=KEY)
+    assert app.table.transactions == 3
+
+
+async def test_a_turn_is_on_the_audit_trail(api: httpx.AsyncClient, app: App, net: Net) -> None:
+    answer = await api.post("orchestrate", json=HI)
+    net.down(FOUNDRY, httpx.Response(400, json={"error": {"message": "No."}}))
+    await api.post("orchestrate", json=HI)
+    kept = [
+        AuditRecord.from_row(row)
+        for partition in app.audit_table.partitions
+        for row in app.audit_table.rows(partition, "")
+        if partition.startswith("key!")
+    ]
+    failed, sent = sorted(kept, key=lambda record: record.outcome)
+    body = answer.json()
+    assert (sent.action, sent.outcome) == ("send", "succeeded")
+    assert (sent.turn_id, sent.thread_id) == (body["turn_id"], body["thread_id"])
+    assert sent.request_id == answer.headers["x-request-id"]
+    assert sent.total_tokens == body["usage"]["total_tokens"]
+    assert (failed.outcome, failed.code) == ("failed", "invalid_request")

@@ -42,7 +42,7 @@ async def test_six_turns_that_change_the_model_twice_keep_their_context(
     assert [answer.routed.source for answer in answers] == plan
     assert answers[3].routed.result.content == "Your name is Ada."
     assert json.loads(answers[5].routed.result.content) == questions
-    assert len({answer.thread_id for answer in answers}) == 1
+    assert len({answer.opened.thread_id for answer in answers}) == 1
     assert said(net.asked(VLLM)[1]) == [
         ("user", "My name is Ada."),
         ("assistant", "You said: My name is Ada."),

@@ -15,11 +15,13 @@ from shared.orchestration import ModelType
 from shared.orchestration.conversations import ModelRequest
 from shared.orchestration.results import Opened
 from shared.orchestration.table_conversations import Storage, TableConversations
+from shared.recording import Recording
 from shared.state.errors import LaneBusyError
 from shared.state.exchanges import Exchanges
 from shared.state.keys import identifier
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.threads import Thread
+from shared.telemetry.audit import AuditTrail
 from tests.fakes import FakeClock, FakeQueues, FakeTable
 
 from .conftest import Asking, Build
@@ -35,13 +37,14 @@ class World:
 
     def __init__(self, build: Build) -> None:
         self._build = build
-        self.table = FakeTable()
+        self.table, self.audit_table = FakeTable(), FakeTable()
         self.clock = FakeClock()
         self.queues = FakeQueues()
 
     def instance(self, *, record_content: bool = True, **models: Any) -> Asking:
         lanes = Lanes(self.table, self.clock)
-        storage = Storage(self.table, lanes, self.clock, self.queues.wake, record_content)
+        recording = Recording(AuditTrail(self.audit_table, None), record_content)
+        storage = Storage(self.table, lanes, self.clock, self.queues.wake, recording)
         return self._build(
             foundry_config(project=True), model_settings(**models), TableConversations(storage)
         )
@@ -70,7 +73,7 @@ async def test_any_instance_goes_on_with_a_conversation(world: World) -> None:
     assert second.routed.result.content == "Your name is Ada."
     assert json.loads(third.routed.result.content)[:2] == ["My name is Ada.", "What is my name?"]
     thread = world.thread()
-    assert {first.thread_id, second.thread_id, third.thread_id} == {thread.thread_id}
+    assert {turn.opened.thread_id for turn in (first, second, third)} == {thread.thread_id}
     assert (thread.message_count, thread.exchanges, thread.exchanges_in_foundry) == (3, 3, 3)
     assert thread.conversation_id
     assert thread.total_tokens > 0
@@ -155,7 +158,7 @@ async def test_a_conversation_whose_thread_was_deleted_begins_anew(world: World)
     del world.table.partitions[OWNER][row.row_key]
     for instance in (asking, world.instance()):
         answer = await instance.ask("What is my name?")
-        assert answer.thread_id != old.thread_id
+        assert answer.opened.thread_id != old.opened.thread_id
         assert answer.routed.result.content == "I do not know your name."
     assert len(world.rows("conversation:")) == 1
 
@@ -193,6 +196,6 @@ async def test_exchanges_can_be_removed(world: World) -> None:
         await asking.ask("Hi")
     await asking.ask("Hi", conversation="other")
     exchanges = Exchanges(world.table)
-    thread_id = (await asking.ask("Hi")).thread_id
+    thread_id = (await asking.ask("Hi")).opened.thread_id
     await exchanges.remove(OWNER, thread_id)
     assert len(world.rows("exchange:")) == 1
