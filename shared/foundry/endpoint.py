@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from .errors import ConfigurationError
 
@@ -61,14 +61,10 @@ class Endpoint:
         if not url:
             raise ConfigurationError(NOT_CONFIGURED)
         try:
-            parts = urlsplit(url)
-            host, path = parts.hostname, parts.path.rstrip("/")
-        except ValueError:
-            raise _unusable("it is not a URL") from None
-        if not host or parts.scheme not in {"http", "https"} or parts.query or parts.username:
-            raise _unusable("it is not a plain http(s) URL")
-        if parts.scheme == "http" and host not in _LOOPBACK:
-            raise _unusable("http:// would send credentials in the clear; use https://")
+            parts = split_url(url)
+        except ValueError as error:
+            raise _unusable(str(error)) from None
+        path = parts.path.rstrip("/")
         origin = f"{parts.scheme}://{parts.netloc}"
         if project := _PROJECT_PATH.match(path):
             return cls(Surface.PROJECT, origin + project["project"])
@@ -77,6 +73,24 @@ class Endpoint:
         if not path:
             raise _unusable("the path is missing")
         raise _unusable(f"the path {path!r} leads to no Foundry surface")
+
+
+def split_url(url: str, *, with_credentials: bool = True) -> SplitResult:
+    """The parts of a service's URL.
+
+    Raises:
+        ValueError: saying why it cannot be used; credentials go over https or to this machine.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        raise ValueError("it is not a URL") from None
+    if not host or parts.scheme not in {"http", "https"} or parts.query or parts.username:
+        raise ValueError("it is not a plain http(s) URL")
+    if parts.scheme == "http" and host not in _LOOPBACK and with_credentials:
+        raise ValueError("http:// would send credentials in the clear; use https://")
+    return parts
 
 
 def _unusable(reason: str) -> ConfigurationError:

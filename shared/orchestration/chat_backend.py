@@ -30,6 +30,7 @@ from ..foundry.sse import SseParser
 from ..foundry.transport import Call, Stream, Transport
 from ..foundry.wire_json import JsonObject, objects_at, text_at
 from ..telemetry.upstream import waiting
+from .backends import CHECK_SECONDS
 from .chat_wire import DONE, Answerer, ChatStream, chat_body, read_completion
 from .conversations import Conversation
 from .history import estimated_tokens
@@ -37,7 +38,6 @@ from .model_types import ModelType
 
 log = logging.getLogger(__name__)
 
-CHECK_SECONDS = 5.0
 MAX_ANSWER_TOKENS = 4096
 """Where the request sets no limit; half the context where that is less."""
 
@@ -158,12 +158,13 @@ class ChatBackend:
     async def _pause(self, error: FoundryError, failures: int, deadline: Deadline) -> None:
         """Wait before the next attempt, or raise the failure where there shall be none."""
         delay = self._retry.delay(error, failures)
+        rate_limited = isinstance(error, RateLimitedError)
+        if rate_limited:  # the gate keeps this request waiting, and all the others
+            self._gate.pause(delay or error.retry_after or 0.0)
         if delay is None or delay >= deadline.remaining():
             raise error
         self._metrics.retries += 1
-        if isinstance(error, RateLimitedError):
-            self._gate.pause(delay)
-        else:
+        if not rate_limited:
             await asyncio.sleep(delay)
 
     async def _attempt(self, body: JsonObject, deadline: Deadline) -> AsyncGenerator[TurnEvent]:

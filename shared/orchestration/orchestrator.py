@@ -101,11 +101,12 @@ class ModelOrchestrator:
                 and `response_format` are for Foundry only.
 
         Returns:
-            `turn_id`, `thread_id`, `conversationId`, `domain`, `reply`, `success`, `error`, `source`
-            (the model that answered), `model_type` (the one that was asked for), `fallback_from`,
-            `attempts`, `model`, `agent_id`, `tools_used`, `parsed`, `usage`, `finish_reason`,
-            `execution_time` (seconds) and `timestamp`. Where no model gave an answer, ``success``
-            is False, ``error`` says what to do, and there is an ``error_code``.
+            `turn_id`, `thread_id`, `conversationId`, `domain`, `reply`, `success`, `error`,
+            `source` (the model that answered), `model_type` (the one that was asked for),
+            `fallback_from`, `attempts`, `model`, `agent_id`, `tools_used`, `parsed`, `usage`,
+            `finish_reason`, `execution_time` (seconds) and `timestamp`. Where no model gave an
+            answer, ``success`` is False, ``error`` says what to do, and there is an
+            ``error_code``.
 
         Raises:
             TypeError: for an unknown option.

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import httpx
 
 from ..config import FoundryAgentServiceConfig, IdentitySettings, ModelSettings
+from ..foundry.endpoint import split_url
 from ..foundry.errors import ConfigurationError
 from ..foundry.peer import Peer
 from ..foundry.transport import Transport
@@ -23,8 +23,6 @@ AZURE_ML_SCOPE = "https://ml.azure.com/.default"
 
 AZURE_OPENAI_SCOPE = "https://cognitiveservices.azure.com/.default"
 """https://learn.microsoft.com/azure/ai-foundry/openai/how-to/managed-identity"""
-
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class BearerKey:
@@ -71,14 +69,15 @@ class ChatServers:
 
     def _vllm(self) -> Backend:
         setting, settings = "VLLM_SERVER_URL", self.models
+        key = settings.vllm_api_key
         model = ChatModel(
             ModelType.VLLM,
             _peer("vLLM", setting, "VLLM_API_KEY", "VLLM_MODEL"),
-            _base_url(setting, settings.vllm_server_url, plain_http=not settings.vllm_api_key),
+            _base_url(setting, settings.vllm_server_url, with_credentials=bool(key)),
             settings.vllm_model,
             settings.vllm_context_tokens,
         )
-        return self._backend(model, BearerKey(settings.vllm_api_key))
+        return self._backend(model, BearerKey(key))
 
     def _azure_ml(self) -> Backend:
         setting, settings = "AZURE_ML_ENDPOINT", self.models
@@ -158,18 +157,11 @@ def _peer(name: str, endpoint_setting: str, key_setting: str, model_setting: str
     )
 
 
-def _base_url(setting: str, url: str, *, plain_http: bool = False) -> str:
+def _base_url(setting: str, url: str, *, with_credentials: bool = True) -> str:
     """The URL above `/chat/completions`, from whatever form of it a setting has."""
     try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        host, parts = None, urlsplit("")
-    if not host or parts.scheme not in {"http", "https"} or parts.query or parts.username:
-        raise ConfigurationError(f"{setting} is not a plain http(s) URL.")
-    if parts.scheme == "http" and host not in _LOOPBACK and not plain_http:
-        raise ConfigurationError(
-            f"{setting} cannot be used: http:// would send the key in the clear; use https://."
-        )
+        parts = split_url(url, with_credentials=with_credentials)
+    except ValueError as error:
+        raise ConfigurationError(f"{setting} cannot be used: {error}.") from None
     path = parts.path.rstrip("/").removesuffix("/chat/completions")
     return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"

@@ -88,6 +88,9 @@ async def test_a_refusal_by_quota_says_how_long(vllm: Asking, net: Net) -> None:
     with pytest.raises(RateLimitedError) as caught:
         await vllm.ask("Hi", ModelType.VLLM)
     assert caught.value.retry_after == 7
+    with pytest.raises(RateLimitedError, match="quota"):  # nobody else asks in vain meanwhile
+        await vllm.ask("Ho", ModelType.VLLM, "another")
+    assert len(net.asked(VLLM)) == 1
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ async def test_a_stream_that_brings_nothing_is_a_failure(
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"vllm_server_url": "vllm:8000"}, "VLLM_SERVER_URL is not a plain"),
+        ({"vllm_server_url": "vllm:8000"}, "VLLM_SERVER_URL cannot be used: it is not a plain"),
         ({"vllm_server_url": "http://vllm:8000", "vllm_api_key": "k"}, "in the clear"),
         ({"azure_ml_endpoint": "http://x.inference.ml.azure.com"}, "AZURE_ML_ENDPOINT"),
         ({"azure_openai_endpoint": "https://a.openai.azure.com"}, "AZURE_OPENAI_DEPLOYMENT"),

@@ -15,6 +15,7 @@ from shared.config import MLConfig, ModelSettings
 from shared.foundry.errors import ConfigurationError
 from shared.foundry.events import MessageDelta
 from shared.orchestration import ModelOrchestrator, ModelType
+from shared.orchestration.breaker import FAILURES_TO_OPEN
 from shared.orchestration.results import Orchestrated
 
 from .net import FOUNDRY, KEY, VLLM, Net, model_settings
@@ -130,3 +131,14 @@ async def test_metrics_are_by_model(orchestrator: ModelOrchestrator) -> None:
     metrics = orchestrator.get_metrics()
     assert metrics["vllm"]["total_requests"] == 1
     assert metrics["foundry_agent_service"]["circuit"] == "closed"
+
+
+async def test_circuits_can_be_seen(orchestrator: ModelOrchestrator, net: Net) -> None:
+    net.down(VLLM, httpx.Response(503, json={}))
+    for number in range(FAILURES_TO_OPEN):
+        await orchestrator.process_model_request("vllm", "general", "Hi", str(number))
+    assert orchestrator.breaker_states() == {
+        "foundry_agent_service": "closed",
+        "vllm": "open",
+        "openai": "closed",
+    }
