@@ -87,7 +87,7 @@ class Turn:
         async with aclosing(exchange.events()) as events:
             async for event in events:
                 if event["type"] in TERMINAL:
-                    totals.add(event["response"], exchange.request_id)
+                    totals.add(event["response"], exchange)
                 else:
                     yield _typed(event)
 
@@ -125,10 +125,12 @@ class _Totals:
         self.response: JsonObject = {}
         self._rounds: list[TurnResult] = []
 
-    def add(self, response: JsonObject, request_id: str | None) -> None:
+    def add(self, response: JsonObject, exchange: Exchange) -> None:
         """Take in the response of a round."""
         self.response = response
-        self._rounds.append(parse_response(response, request_id=request_id))
+        result = parse_response(response, request_id=exchange.request_id)
+        newest = None if exchange.is_passed else result.last_item_id
+        self._rounds.append(replace(result, last_item_id=newest))
 
     def result(self, latency: float) -> TurnResult:
         """The turn's result; a count that any round left out is unknown for the turn."""

@@ -89,6 +89,8 @@ class Exchange:
         """Foundry must be asked what is there before anything is sent."""
         self._landed = False
         """Our input is known to stand in the conversation, still unanswered."""
+        self.is_passed = False
+        """The answer was found, and behind it what others said since."""
         self._over = False
         """Nothing may be sent any more; only an answer that is there already can help."""
 
@@ -246,6 +248,7 @@ class Exchange:
             landed.is_answered,
         )
         if landed.is_answered:
+            self.is_passed = landed.passed
             return await self._link.reconciler.answer(landed, wait)
         self._prepare(landed)
         return None

@@ -59,6 +59,8 @@ class Backing:
     """Something may stand behind that item: an earlier turn did not end as it should."""
     sent_before: bool = False
     """The message itself may stand there, and what others said since behind it."""
+    others: frozenset[str] = frozenset()
+    """Responses there that answered others, even where they said the same."""
 
 
 @dataclass(frozen=True, slots=True)

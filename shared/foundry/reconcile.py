@@ -90,7 +90,7 @@ class Reconciler:
             items += found
             more = bool(found) and page.get("has_more") is True
             after = text_at(found[-1], "id") if found else None
-        return _compare(items, sent)
+        return _compare(items, sent, backing.others)
 
     async def settle(self, backing: Backing, sent: list[JsonObject], deadline: Deadline) -> Landed:
         """As `look`, but wait for an answer that is still being made, until the deadline."""
@@ -134,13 +134,18 @@ class Reconciler:
         }
 
 
-def _compare(items: list[JsonObject], sent: list[JsonObject]) -> Landed:
-    """Find the newest place where ``sent`` stands; its answer ends where the next input begins."""
+def _compare(items: list[JsonObject], sent: list[JsonObject], others: frozenset[str]) -> Landed:
+    """Find the newest place where ``sent`` stands; its answer ends where the next input begins.
+
+    A place whose answer is among ``others`` is somebody else's, who said the same.
+    """
     found, wanted = [_gist(i) for i in items], [_gist(i) for i in sent]
     for start in range(len(items) - len(sent), -1, -1):
         end = start + len(sent)
         if wanted and found[start:end] == wanted:
             answer = list(takewhile(_is_output, items[end:]))
+            if any(item.get("response_id") in others for item in answer):
+                continue
             return Landed(items, True, answer, passed=end + len(answer) < len(items))
     return Landed(items)
 
