@@ -33,8 +33,8 @@ from .state.keeper import LeaseKeeper
 from .state.keys import Kind, is_id, new_id, newest_first, partition_key
 from .state.lanes import Clock, Lanes, Lease, WakeLane, wake_waiting
 from .state.table import Change, Row, Table, Value
-from .state.threads import Thread
-from .state.turns import Inlet, TurnRecord, TurnStatus
+from .state.threads import Thread, end_of_conversation
+from .state.turns import FirstTry, Inlet, TurnRecord, TurnStatus, responses_since
 from .telemetry.audit import THE_APP, Caller
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,8 @@ class TurnCommand:
     caller: Caller = THE_APP
     claim: Claim | None = None
     """The idempotency key of the request, held while the turn runs; it names the turn."""
-    sent_after: str | None = None
-    """The message may have been sent before: then it stands behind this item ("": any item)."""
+    first_try: FirstTry | None = None
+    """The message may have been sent before, at an attempt whose process died or gave up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +138,20 @@ class Turns:
             return await self._run_claimed(command, keep, tell)
 
     async def _run_claimed(self, command: TurnCommand, keep: Keep, tell: Tell | None) -> Turn:
-        turn_id = command.claim.id(Kind.TURN) if command.claim else new_id(Kind.TURN)
+        claim = command.claim
+        turn_id = claim.id(Kind.TURN) if claim else new_id(Kind.TURN)
         if command.thread_id is None:
             opened = TurnOpened(turn_id, None)
             return await self._run_alone(opened, command, keep, tell)
         if not is_id(Kind.THREAD, command.thread_id):
             raise RowMissingError(f"{command.thread_id!r} is not the id of a thread.")
         row_key = newest_first(command.thread_id)
-        lease = await self._lanes.take(command.owner, row_key, turn_id)
+        command = replace(command, first_try=claim.first_try if claim else None)
+
+        async def mark_tried(lane_row: Row) -> Sequence[Change]:
+            return [await claim.begin(end_of_conversation(lane_row))] if claim else ()
+
+        lease = await self._lanes.take(command.owner, row_key, turn_id, mark_tried)
         return await self.run_leased(command, lease, lambda outcome, _: keep(outcome), tell)
 
     async def _run_alone(
@@ -241,10 +247,24 @@ class Turns:
             last_item_id=thread.last_item_id,
             look_first=lease.taken_over or thread.unsettled,
         )
-        if command.sent_after is None:
+        if command.first_try is None:
             return backing
-        last_item_id = command.sent_after or None
-        return replace(backing, last_item_id=last_item_id, look_first=True, sent_before=True)
+        return await self._looking_back(command.first_try, thread, backing)
+
+    async def _looking_back(self, first_try: FirstTry, thread: Thread, backing: Backing) -> Backing:
+        """Where a message that may have been sent must be looked for before it is sent again."""
+        others: frozenset[str] = frozenset()
+        if first_try.sent_after != (thread.last_item_id or ""):  # others have had turns since
+            others = await responses_since(
+                self._table, thread.owner, thread.thread_id, first_try.at
+            )
+        return replace(
+            backing,
+            last_item_id=first_try.sent_after or None,
+            look_first=True,
+            sent_before=True,
+            others=others,
+        )
 
     def _begun(self, opened: TurnOpened, command: TurnCommand) -> TurnRecord:
         request, config = command.request, self._foundry.config
@@ -276,14 +296,13 @@ def _thread_values(lease: Lease, outcome: Outcome, now: datetime) -> dict[str, V
         return {"last_accessed": now, "unsettled": True}
     values: dict[str, Value] = {
         "last_accessed": now,
-        "unsettled": False,
         "message_count": thread.message_count + 1,
         "total_tokens": thread.total_tokens + outcome.usage.get("total_tokens", 0),
         "last_response_id": outcome.response_id,
     }
-    if outcome.last_item_id:
-        values["last_item_id"] = outcome.last_item_id
-    return values
+    if outcome.last_item_id is None:  # an answer found further back; what is behind it stays open
+        return {**values, "unsettled": thread.unsettled or lease.taken_over}
+    return {**values, "unsettled": False, "last_item_id": outcome.last_item_id}
 
 
 def _answered(opened: TurnOpened, outcome: Outcome) -> Turn:

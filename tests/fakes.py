@@ -34,7 +34,9 @@ MAX_COMPARISONS = 15
 
 _FORBIDDEN_IN_KEYS = re.compile(r"[/\\#?\x00-\x1f\x7f-\x9f]")
 _PROPERTY_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
-_CONDITION = re.compile(r"(?P<name>\w+) eq '(?P<text>(?:[^']|'')*)'(?: and |\Z)")
+_CONDITION = re.compile(
+    r"(?P<name>\w+) (?:eq '(?P<text>(?:[^']|'')*)'|ge datetime'(?P<since>[^']*)')(?: and |\Z)"
+)
 _KEY_COMPARISONS = 3
 
 Rows = dict[str, Row]
@@ -110,8 +112,7 @@ class FakeTable:
         matching = [
             row
             for row in self.rows(partition)
-            if after < row.row_key < before
-            and all(row.values.get(name) == text for name, text in conditions)
+            if after < row.row_key < before and all(holds(row.values) for holds in conditions)
         ]
         return matching[:limit]
 
@@ -217,18 +218,27 @@ def _size(value: object) -> int:
             raise StateError(f"A property cannot hold {type(value).__name__}.")
 
 
-def _conditions(where: str) -> list[tuple[str, str]]:
-    conditions: list[tuple[str, str]] = []
+def _conditions(where: str) -> list[Callable[[Mapping[str, Any]], bool]]:
+    conditions: list[Callable[[Mapping[str, Any]], bool]] = []
     position = 0
     while position < len(where):
         match = _CONDITION.match(where, position)
         if match is None:
             raise StateError(f"The condition {where[position:]!r} cannot be read.")
-        conditions.append((match["name"], match["text"].replace("''", "'")))
+        conditions.append(_condition(match))
         position = match.end()
     if len(conditions) + _KEY_COMPARISONS > MAX_COMPARISONS:
         raise StateError("A query has too many comparisons.")
     return conditions
+
+
+def _condition(match: re.Match[str]) -> Callable[[Mapping[str, Any]], bool]:
+    name = match["name"]
+    if match["since"] is None:
+        text = match["text"].replace("''", "'")
+        return lambda values: values.get(name) == text
+    moment = datetime.fromisoformat(match["since"])
+    return lambda values: name in values and values[name] >= moment
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from ..state.keys import Kind, is_id, outbox_key
 from ..state.lanes import head_sequence
 from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Action, Change, Row
-from ..state.turns import Inlet
+from ..state.threads import end_of_conversation
+from ..state.turns import FirstTry, Inlet
 from ..telemetry.audit import THE_APP, Caller
 from ..turns import TurnCommand
 
@@ -100,18 +101,15 @@ class Step:
             inlet=Inlet.JOB,
             job_id=self.head.job_id,
             caller=self._caller,
-            sent_after=self._sent_after,
+            first_try=self._first_try,
         )
 
     @property
-    def _sent_after(self) -> str | None:
-        """Where the conversation ended when the message was tried first; None if it never was.
-
-        The thread's own last item does not tell: others may have had turns since.
-        """
+    def _first_try(self) -> FirstTry | None:
+        """When the message was tried first, if it was."""
         if self.head.box.values.get("tried_number") != self.number:
             return None
-        return str(self.head.box.values["sent_after"])
+        return FirstTry.from_values(self.head.box.values)
 
     def decide(self, now: datetime) -> Run | Wait | End:
         """What to do with the job now."""
@@ -129,9 +127,9 @@ class Step:
     def starting(self, now: datetime) -> list[Change]:
         """What beginning the step changes; fails if the job was cancelled since it was read."""
         begun: dict[str, Any] = {"begun": True}
-        if self._sent_after is None:
-            sent_after = self.lane_row.values.get("last_item_id", "")
-            begun |= {"tried_number": self.number, "sent_after": sent_after}
+        if self._first_try is None:
+            first_try = FirstTry(now, end_of_conversation(self.lane_row))
+            begun |= {"tried_number": self.number, **first_try.to_values()}
         guard = Change(Action.MERGE, self.head.box.row_key, begun, self.head.box.etag)
         if self.number or self.head.attempts:
             return [guard]

@@ -247,10 +247,10 @@ def _etag(metadata: Mapping[str, Any]) -> str:
 
 
 def _no_table(error: HttpResponseError, changes: Sequence[Change]) -> bool:
-    """Whether it is the table that is missing: an insert can miss nothing else."""
+    """Whether it is the table that is missing: what inserts a row can miss nothing else."""
     if getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND:
         return True
-    inserts = all(change.action is Action.INSERT for change in changes)
+    inserts = all(change.action in {Action.INSERT, Action.UPSERT} for change in changes)
     return inserts and error.status_code == HTTPStatus.NOT_FOUND
 
 

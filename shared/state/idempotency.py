@@ -13,7 +13,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Any, Self
@@ -31,6 +31,7 @@ from .errors import (
 from .keys import Kind, key_row, partition_key
 from .lanes import Clock
 from .table import Action, Change, Row, Table, Value
+from .turns import FirstTry
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Claim:
     def __init__(self, keys: IdempotencyKeys, owner: str, row: Row, *, is_first: bool) -> None:
         self._keys = keys
         self._owner = owner
-        self._row = row
+        self._row: Row = row
         self._is_first = is_first
         self._ended = asyncio.Event()
         self._renewer: asyncio.Task[None] | None = None
@@ -76,6 +77,26 @@ class Claim:
     def id(self, kind: Kind) -> str:
         """The id of what the request makes, the same whoever runs it again."""
         return f"{kind}_{self._row.values['makes']}"
+
+    @property
+    def first_try(self) -> FirstTry | None:
+        """When its message was tried first, by whomever, if it was."""
+        return FirstTry.from_values(self._row.values)
+
+    async def begin(self, end_of_conversation: str) -> Change:
+        """The change that marks the message as tried, for the transaction of its turn's lease.
+
+        It fails the lease if somebody else has taken the key over, so that a process that was
+        thought dead does not send what its successor has sent.
+
+        Raises:
+            KeyInUseError: if somebody else has taken the key over.
+        """
+        row = await self._keys.held(self._owner, self._row)
+        now = FirstTry(self._keys.now(), end_of_conversation)
+        tried = (FirstTry.from_values(row.values) or now).to_values()
+        self._row = Row(row.row_key, UNKNOWN, {**row.values, **tried})
+        return Change(Action.MERGE, row.row_key, tried, row.etag)
 
     def finish(self, answer: KeptAnswer) -> Change:
         """The change that keeps the answer, for the transaction of the request's effect.
@@ -102,7 +123,7 @@ class Claim:
 
     def _upsert(self, values: Mapping[str, Value | None]) -> Change:
         """Unconditional: what guards the transaction is the new row it makes under `id`."""
-        kept = {name: self._row.values[name] for name in _FIXED}
+        kept = {name: self._row.values[name] for name in _LASTING if name in self._row.values}
         return Change(Action.UPSERT, self._row.row_key, {**kept, **values})
 
     async def record(self, answer: KeptAnswer) -> None:
@@ -114,12 +135,14 @@ class Claim:
 
         Where it may have had one after all, a later claim makes the same ids.
         """
-        row = self._row
-        if self._is_first and not self.is_settled:
-            change = Change(Action.DELETE, row.row_key, etag=row.etag)
-        else:
-            change = Change(Action.MERGE, row.row_key, {"until": self._keys.now()}, row.etag)
         try:
+            row = await self._keys.held(self._owner, self._row)
+            tried = FirstTry.from_values(row.values)
+            if self._is_first and not self.is_settled and not tried:
+                change = Change(Action.DELETE, row.row_key, etag=row.etag)
+            else:
+                free = {"until": self._keys.now()}
+                change = Change(Action.MERGE, row.row_key, free, row.etag)
             await self._keys.write(self._owner, change)
         except StateError as error:
             log.info("An idempotency key stays claimed for a while: %s", error)
@@ -140,12 +163,16 @@ class Claim:
             try:
                 await asyncio.wait_for(self._ended.wait(), RENEW_SECONDS)
             except TimeoutError:
-                self._row = await self._keys.renewed(self._owner, self._row)
+                renewed = await self._keys.renewed(self._owner, self._row)
+                self._row = replace(renewed, values={**self._row.values, **renewed.values})
             else:
                 return
 
 
-_FIXED = ("fingerprint", "makes", "created_at")
+UNKNOWN = ""
+"""The version of a row that was changed in a transaction with others."""
+
+_LASTING = ("fingerprint", "makes", "created_at", "tried_at", "sent_after")
 """Properties of a key that stay, except that a new attempt makes new ids."""
 
 
@@ -207,11 +234,27 @@ class IdempotencyKeys:
         etag = await self.write(owner, change)
         return Claim(self, owner, Row(change.row_key, etag, values), is_first=is_first)
 
+    async def held(self, owner: str, row: Row) -> Row:
+        """A claimed row with its version, which is read where it is not known.
+
+        Raises:
+            KeyInUseError: if somebody else has claimed it since.
+        """
+        if row.etag != UNKNOWN:
+            return row
+        found = await self._table.get(partition_key(owner), row.row_key)
+        if found is None or found.values.get("holder") != row.values["holder"]:
+            raise KeyInUseError(LOOK_AGAIN_SECONDS)
+        return found
+
     async def renewed(self, owner: str, row: Row) -> Row:
         """Hold a claimed row for another `HOLD_SECONDS`, as far as that is possible."""
-        hold = self._hold()
+        hold = {**self._hold(), "holder": row.values["holder"]}
         try:
+            row = await self.held(owner, row)
             etag = await self.write(owner, Change(Action.MERGE, row.row_key, hold, row.etag))
+        except RowChangedError:
+            return replace(row, etag=UNKNOWN)
         except StateError as error:
             log.info("An idempotency key could not be held: %s", error)
             return row

@@ -52,7 +52,15 @@ WakeLane = Callable[[str, str], Awaitable[None]]
 """Tell the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
 
 
+AlsoTake = Callable[[Row], Awaitable[Sequence[Change]]]
+"""What to write together with a lease, given the lane's row; asked again if that has changed."""
+
+
 def _no_changes(_: Row) -> Sequence[Change]:
+    return ()
+
+
+async def _nothing_else(_: Row) -> Sequence[Change]:
     return ()
 
 
@@ -113,8 +121,10 @@ class Lanes:
         """Drop a row that was changed without its new version becoming known."""
         self._remembered.pop((owner, row_key), None)
 
-    async def take(self, owner: str, row_key: str, holder: str) -> Lease:
-        """Lease a lane for `LEASE_SECONDS`.
+    async def take(
+        self, owner: str, row_key: str, holder: str, also: AlsoTake = _nothing_else
+    ) -> Lease:
+        """Lease a lane for `LEASE_SECONDS`, together with what ``also`` says.
 
         Raises:
             LaneBusyError: if somebody else holds it.
@@ -124,10 +134,15 @@ class Lanes:
         if self.busy_seconds(row):
             row = await self.read(owner, row_key, fresh=True)
         while True:
+            self._refuse_held(row)
             try:
-                return await self.take_seen(owner, row, holder)
+                return await self.take_seen(owner, row, holder, await also(row))
             except RowChangedError:
                 row = await self.read(owner, row_key, fresh=True)
+
+    def _refuse_held(self, row: Row) -> None:
+        if busy := self.busy_seconds(row):
+            raise LaneBusyError(busy)
 
     async def take_seen(
         self, owner: str, row: Row, holder: str, changes: Sequence[Change] = ()
@@ -138,8 +153,7 @@ class Lanes:
             LaneBusyError: if somebody else holds it.
             RowChangedError: if the row is not as seen any more.
         """
-        if busy := self.busy_seconds(row):
-            raise LaneBusyError(busy)
+        self._refuse_held(row)
         values: dict[str, Value] = {
             "lease_holder": holder,
             "lease_until": self._lease_end(),
@@ -170,8 +184,7 @@ class Lanes:
             LaneBusyError: if somebody holds it.
             RowChangedError: if the row is not as seen any more.
         """
-        if busy := self.busy_seconds(row):
-            raise LaneBusyError(busy)
+        self._refuse_held(row)
         ended: dict[str, Value] = {**values, "lease_holder": ""}
         if row.values.get("lease_holder"):  # died at a turn that nobody has looked after yet
             ended[UNSETTLED] = True
@@ -219,9 +232,10 @@ class Lanes:
                 row = await self._still_ours(lease)
 
     async def _still_ours(self, lease: Lease) -> Row:
-        row = await self.read(lease.owner, lease.row.row_key, fresh=True)
+        """The lane's row as it stands now; a thread whose time is over meanwhile is ours still."""
+        row = await self._table.get(partition_key(lease.owner), lease.row.row_key)
         ours = (lease.holder, lease.fence)
-        if (row.values.get("lease_holder"), row.values.get("lease_fence")) != ours:
+        if row is None or (row.values.get("lease_holder"), row.values.get("lease_fence")) != ours:
             raise LeaseLostError("The turn took longer than its lease and was taken over.")
         return row
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
@@ -58,7 +58,7 @@ class Table(Protocol):
     ) -> list[Row]:
         """Up to ``limit`` rows with ``after`` < key < ``before``, in key order.
 
-        ``where`` is a further OData condition, written with `equals`.
+        ``where`` is a further OData condition, written with `equals` or `since`.
         """
         ...
 
@@ -84,6 +84,11 @@ class Table(Protocol):
     async def aclose(self) -> None:
         """Close all connections."""
         ...
+
+
+def since(name: str, moment: datetime) -> str:
+    """An OData condition that a property is a moment, or later."""
+    return f"{name} ge datetime'{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z'"
 
 
 def equals(name: str, value: str) -> str:

@@ -88,6 +88,11 @@ class Thread:
         }
 
 
+def end_of_conversation(row: Row) -> str:
+    """The last item that we know of, as `FirstTry` keeps it, given a thread's row."""
+    return str(row.values.get("last_item_id", ""))
+
+
 def _metadata_values(metadata: Mapping[str, str]) -> dict[str, Value | None]:
     """Metadata as one property to read back, and one a pair so that the store can filter."""
     kept: dict[str, Value | None] = {_property(key): text for key, text in metadata.items()}

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any, Self
 
-from .keys import turn_key
-from .table import Action, Change, Value
+from .keys import AFTER_COLON, Kind, partition_key, turn_key
+from .table import Action, Change, Table, Value, since
 
 MAX_TEXT_CHARS = 32_000
 """A text property holds 64 KiB of UTF-16; longer questions and answers are cut in the record."""
+
+
+MAX_TURNS_SINCE = 1_000
+CLOCKS_DIFFER = timedelta(seconds=10)
+"""What instances that follow the storage service's clock may differ by, with room to spare."""
 
 
 class TurnStatus(StrEnum):
@@ -28,6 +34,28 @@ class Inlet(StrEnum):
     SYNC = "sync"
     STREAM = "stream"
     JOB = "job"
+
+
+@dataclass(frozen=True, slots=True)
+class FirstTry:
+    """When a message was tried first, and where its conversation ended then.
+
+    Whoever tries it again looks for it from there on. The thread itself does not tell: others may
+    have had turns since.
+    """
+
+    at: datetime
+    sent_after: str
+    """The last item; empty where the conversation was."""
+
+    def to_values(self) -> dict[str, Value]:
+        """The properties that keep it."""
+        return {"tried_at": self.at, "sent_after": self.sent_after}
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> Self | None:
+        """Read what `to_values` gave, if the message was tried."""
+        return cls(values["tried_at"], values["sent_after"]) if "tried_at" in values else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +110,21 @@ class TurnRecord:
             **self.usage,
         }
         return Change(Action.INSERT, turn_key(self.thread_id, self.turn_id), values)
+
+
+async def responses_since(
+    table: Table, owner: str, thread_id: str, moment: datetime
+) -> frozenset[str]:
+    """The ids of the responses that turns of a thread were answered with since a moment."""
+    turns = f"{Kind.TURN}:{thread_id}"
+    rows = await table.scan(
+        partition_key(owner),
+        f"{turns}:",
+        f"{turns}{AFTER_COLON}",
+        limit=MAX_TURNS_SINCE,
+        where=since("created_at", moment - CLOCKS_DIFFER),
+    )
+    return frozenset(row.values["response_id"] for row in rows if "response_id" in row.values)
 
 
 def _cut(text: str | None) -> str | None:
