@@ -207,7 +207,7 @@ class Services:
         """Delete what has been kept for long enough."""
         await self.retention.run()
         if days := self.settings.retention.audit_days:
-            await self.audit_reader.remove_before((self.clock() - timedelta(days=days)).date())
+            await self.audit_reader.days.remove_before((self.clock() - timedelta(days=days)).date())
 
 
 def _foundry_identity(settings: AppSettings) -> str | None:

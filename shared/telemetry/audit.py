@@ -12,27 +12,19 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self, TypeVar
 
 from ulid import ULID
 
-from ..state.errors import RowExistsError
 from ..state.keys import complement, partition_key
 from ..state.table import Action as RowAction
 from ..state.table import Change, Row, Table, Value
 from ..state.turns import TurnRecord, TurnStatus
+from .days import MAX_TRANSACTION_ROWS, DayIndex, day_partition
 
 log = logging.getLogger(__name__)
-
-DAYS_PARTITION = "$days"
-"""Which owners have records on which day, so that nobody has to search the whole table."""
-
-SEPARATOR = "!"
-"""Between owner and day; in an owner's key it is escaped."""
-
-MAX_TRANSACTION_ROWS = 100
 
 MAX_PENDING_NOTES = 1_000
 """Records that are being written behind their answers; beyond, they go to the log only."""
@@ -150,11 +142,6 @@ class AuditRecord:
         return cls(**values)
 
 
-def audit_partition(owner_key: str, day: date) -> str:
-    """The partition of an owner's records of a day."""
-    return f"{owner_key}{SEPARATOR}{day.isoformat()}"
-
-
 class AuditTrail:
     """Writes records, each with the Entra identity under which the app calls Foundry.
 
@@ -165,19 +152,19 @@ class AuditTrail:
         self._agent_identity = agent_identity
         self._table = table
         self._noted: set[asyncio.Task[None]] = set()
-        self._known_days: set[tuple[str, date]] = set()
+        self._days = DayIndex(table)
         self._strangers: deque[datetime] = deque(maxlen=STRANGERS_PER_MINUTE)
 
     async def append(self, *records: AuditRecord) -> None:
         """Write the records of one owner's action, in one transaction."""
         first = records[0]
         owner_key, day = partition_key(first.owner), first.at.date()
-        partition = audit_partition(owner_key, day)
+        partition = day_partition(owner_key, day)
         records = tuple(replace(each, agent_identity=self._agent_identity) for each in records)
         changes = [record.insert() for record in records]
         starts = range(0, len(changes), MAX_TRANSACTION_ROWS)
         outcomes = await asyncio.gather(
-            self._remember_day(owner_key, day),
+            self._days.remember(owner_key, day),
             *(self._table.write(partition, changes[n : n + MAX_TRANSACTION_ROWS]) for n in starts),
             return_exceptions=True,
         )
@@ -220,17 +207,6 @@ class AuditTrail:
         """Log what may be missing, so that it is not lost altogether."""
         for record in records:
             log.error("Not in the audit trail (%s): %s", reason, json.dumps(record.to_json()))
-
-    async def _remember_day(self, owner_key: str, day: date) -> None:
-        if (owner_key, day) in self._known_days:
-            return
-        self._known_days = {known for known in self._known_days if known[1] == day}
-        change = Change(RowAction.INSERT, f"{day.isoformat()}{SEPARATOR}{owner_key}")
-        try:
-            await self._table.write(DAYS_PARTITION, [change])
-        except RowExistsError:
-            log.debug("Another instance has recorded the day already")
-        self._known_days.add((owner_key, day))
 
 
 def turn_records(

@@ -1,4 +1,4 @@
-"""Reads the audit trail page by page, newest record first, and removes what is too old."""
+"""Reads the audit trail page by page, newest record first."""
 
 from __future__ import annotations
 
@@ -9,23 +9,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from ..state.errors import RowMissingError
 from ..state.keys import partition_key
-from ..state.table import Action as RowAction
-from ..state.table import Change, Table, equals
-from .audit import (
-    DAYS_PARTITION,
-    MAX_TRANSACTION_ROWS,
-    SEPARATOR,
-    AuditRecord,
-    audit_partition,
-)
+from ..state.table import Table, equals
+from .audit import AuditRecord
+from .days import LAST_KEY, SEPARATOR, DayIndex, day_partition
 
-_AFTER_SEPARATOR = chr(ord(SEPARATOR) + 1)
-_LAST_KEY = "~"
-"""Sorts behind all keys that we make."""
-
-_OWNERS_PER_READ = 1_000
 _ROW_KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 
 
@@ -85,10 +73,12 @@ class _Place:
 
 
 class AuditReader:
-    """Reads and removes the records of all owners."""
+    """Reads the records of all owners."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self.days = DayIndex(table)
+        """Removes the records of old days."""
 
     async def page(self, query: AuditQuery, limit: int, cursor: str | None = None) -> AuditPage:
         """Up to ``limit`` records, newest first; across owners, by day and then by owner.
@@ -99,11 +89,11 @@ class AuditReader:
         start = _Place.from_cursor(cursor, query) if cursor else None
         records: list[AuditRecord] = []
         async for place in self._places(query, start):
-            partition = audit_partition(place.owner_key, place.day)
+            partition = day_partition(place.owner_key, place.day)
             rows = await self._table.scan(
                 partition,
                 place.row_key,
-                _LAST_KEY,
+                LAST_KEY,
                 limit=limit - len(records),
                 where=query.condition,
             )
@@ -120,45 +110,8 @@ class AuditReader:
         while day >= query.first:
             if query.owner is None:
                 after = start.owner_key if start and start.day == day else ""
-                async for owner_key in self._owners(day, after):
+                async for owner_key in self.days.owners(day, after):
                     yield _Place(day, owner_key)
             elif not (start and start.day == day):
                 yield _Place(day, partition_key(query.owner))
             day -= timedelta(days=1)
-
-    async def _owners(self, day: date, after: str) -> AsyncIterator[str]:
-        """The owners with records on a day, in order, behind one of them."""
-        prefix, end = f"{day}{SEPARATOR}", f"{day}{_AFTER_SEPARATOR}"
-        key = prefix + after
-        while rows := await self._table.scan(DAYS_PARTITION, key, end, limit=_OWNERS_PER_READ):
-            for row in rows:
-                yield row.row_key.removeprefix(prefix)
-            key = rows[-1].row_key
-
-    async def remove_before(self, day: date) -> int:
-        """Remove all records of earlier days; returns how many. Safe to stop and repeat."""
-        removed = 0
-        while days := await self._table.scan(
-            DAYS_PARTITION, "", f"{day}{SEPARATOR}", limit=_OWNERS_PER_READ
-        ):
-            for row in days:
-                day_text, _, owner_key = row.row_key.partition(SEPARATOR)
-                removed += await self._empty(
-                    audit_partition(owner_key, date.fromisoformat(day_text))
-                )
-                await self._delete(DAYS_PARTITION, [row.row_key])
-        return removed
-
-    async def _empty(self, partition: str) -> int:
-        removed = 0
-        while rows := await self._table.scan(partition, "", _LAST_KEY, limit=MAX_TRANSACTION_ROWS):
-            await self._delete(partition, [row.row_key for row in rows])
-            removed += len(rows)
-        return removed
-
-    async def _delete(self, partition: str, row_keys: list[str]) -> None:
-        changes = [Change(RowAction.DELETE, row_key) for row_key in row_keys]
-        try:
-            await self._table.write(partition, changes)
-        except RowMissingError:
-            return  # another instance, or an earlier attempt, was faster: the caller looks again

@@ -23,7 +23,6 @@ from shared.state.threads import Thread
 from shared.state.turns import Inlet as TurnInlet
 from shared.state.turns import TurnRecord, TurnStatus
 from shared.telemetry.audit import (
-    DAYS_PARTITION,
     STRANGERS_PER_MINUTE,
     Action,
     AuditRecord,
@@ -33,6 +32,7 @@ from shared.telemetry.audit import (
     turn_records,
 )
 from shared.telemetry.audit_reading import AuditQuery, AuditReader, CursorError
+from shared.telemetry.days import DAYS_PARTITION
 from shared.turns import Turn, TurnCommand
 from tests.fakes import FakeTable
 from tests.unit.conftest import OWNER, App
@@ -275,11 +275,11 @@ async def test_a_cursor_leads_nowhere_but_on() -> None:
 async def test_old_records_go_day_by_day_and_stopping_half_way_does_no_harm() -> None:
     table = FakeTable()
     reader = await filled(table)
-    assert await reader.remove_before(date(2026, 2, 1)) == 0
+    assert await reader.days.remove_before(date(2026, 2, 1)) == 0
     table.before_next_write(_fail)
     with pytest.raises(StateError):
-        await reader.remove_before(date(2026, 2, 27))
-    assert await reader.remove_before(date(2026, 2, 27)) == 4 * 2 * 10
+        await reader.days.remove_before(date(2026, 2, 27))
+    assert await reader.days.remove_before(date(2026, 2, 27)) == 4 * 2 * 10
     assert {row.row_key[:10] for row in table.rows(DAYS_PARTITION)} == {
         "2026-02-27",
         "2026-02-28",
