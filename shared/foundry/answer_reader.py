@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import cast
 
+from ..telemetry.upstream import upstream
 from .error_bodies import error_from_failure
 from .errors import ProtocolError, ServiceUnavailableError
 from .reconcile import ANSWERED
+from .responses import parse_usage
 from .wire_json import JsonObject, object_at, parse_json, text_at
 
 TERMINAL = {"response.completed", "response.incomplete"}
@@ -48,6 +50,7 @@ class AnswerReader:
             self.delivered += str(event.get("delta", ""))
         elif kind == "error":
             self.running = False
+            upstream().heard({})
             raise error_from_failure(event.get("error") or event, self.request_id)
         elif kind in TERMINAL or kind == "response.failed":
             return self.end(object_at(event, "response"))
@@ -59,9 +62,10 @@ class AnswerReader:
         Raises:
             FoundryError: if it has failed, or has not ended at all.
         """
-        status = response.get("status")
+        status, usage = response.get("status"), parse_usage(object_at(response, "usage"))
         if status in {"failed", "cancelled"}:
             self.running = False
+            upstream().heard(usage)
             raise error_from_failure(response.get("error"), self.request_id)
         if status not in ANSWERED:
             raise ProtocolError(
@@ -69,6 +73,7 @@ class AnswerReader:
                 request_id=self.request_id,
                 may_have_run=True,
             )
+        upstream().heard(usage)
         return {"type": f"response.{status}", "response": response}
 
     def _parse(self, data: str) -> tuple[str, JsonObject]:

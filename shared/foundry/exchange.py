@@ -15,7 +15,9 @@ import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 
+from ..telemetry.upstream import upstream
 from .answer_reader import TERMINAL, AnswerReader
 from .errors import (
     FoundryError,
@@ -28,11 +30,11 @@ from .errors import (
 from .metrics import ClientMetrics
 from .models import Backing
 from .reconcile import ANSWERED, Landed, Reconciler
-from .responses import response_text
+from .responses import parse_usage, response_text
 from .retry import Deadline, Gate, RetryPolicy
 from .sse import SseParser
 from .transport import Call, Transport
-from .wire_json import JsonObject, objects_at
+from .wire_json import JsonObject, object_at, objects_at
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,8 @@ class Exchange:
         self._streams = body.get("stream") is True
         self._answer = AnswerReader()
         self._failures = 0
+        self._unheard = 0
+        """Requests that may have been answered without our hearing it: their tokens are unknown."""
         self._lost: FoundryError | None = None
         """How the latest attempt failed."""
         self._unsure = backing.look_first and backing.conversation_id is not None
@@ -128,7 +132,7 @@ class Exchange:
         """One request, and the events it yields."""
         if self._failures:
             log.debug("Trying again: %s", "resume" if self._resumes else "send")
-            self._link.metrics.retries += 1
+            self._link.metrics.retried()
         call, seconds = self._next_call(), self._deadline.remaining()
         if not self._streams:
             reply = await self._link.transport.send(call, seconds=seconds)
@@ -177,6 +181,10 @@ class Exchange:
             await asyncio.sleep(delay)
         if self._resumes and not self._over:
             return
+        refused = error.status_code is not None and error.status_code >= HTTPStatus.BAD_REQUEST
+        if error.answer_may_come and not refused:
+            self._unheard += 1
+            upstream().unreported += 1
         in_doubt = error.may_have_run or self._answer.running or self._landed
         self._unsure = in_doubt and bool(self._backing.conversation_id or self._stored_response)
         self._over = self._over or bool(self._answer.delivered)
@@ -207,7 +215,7 @@ class Exchange:
             FoundryError: where Foundry does not say what became of it, because then nothing can
                 be sent without the risk of saying it twice.
         """
-        self._link.metrics.reconciliations += 1
+        self._link.metrics.looked_back()
         limit = Deadline(self._deadline.remaining() + (LAST_LOOK_SECONDS if self._lost else 0.0))
         try:
             async with asyncio.timeout(limit.remaining()):
@@ -284,6 +292,10 @@ class Exchange:
 
     def _adopt(self, response: JsonObject) -> Iterator[JsonObject]:
         """The events that an answer found later still owes the caller."""
+        if self._unheard:
+            self._unheard -= 1
+            upstream().unreported -= 1
+        upstream().heard(parse_usage(object_at(response, "usage")))
         text, delivered = response_text(response), self._answer.delivered
         if not text.startswith(delivered):
             raise self._failure(ServiceUnavailableError(_INTERRUPTED))

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from time import perf_counter
 
+from ..telemetry.upstream import upstream
 from .models import TurnResult
 
 REMEMBERED_LATENCIES = 10_000
@@ -50,6 +51,21 @@ class ClientMetrics:
             seconds = perf_counter() - started
             self._latency += seconds
             self._latencies.append(seconds)
+
+    def retried(self) -> None:
+        """Count a request that is sent again, here and for the turn that it is part of."""
+        self.retries += 1
+        upstream().retries += 1
+
+    def looked_back(self) -> None:
+        """Count a question to Foundry what a lost request had done."""
+        self.reconciliations += 1
+        upstream().reconciliations += 1
+
+    def waited_for_quota(self) -> None:
+        """Count a request that is kept back."""
+        self.rate_limit_waits += 1
+        upstream().rate_limit_waits += 1
 
     def used(self, result: TurnResult) -> None:
         """Add the tokens of a finished turn, where the service reported them."""

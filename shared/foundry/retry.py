@@ -142,6 +142,6 @@ class Gate:
                     "or raise the quota of the model deployment.",
                     retry_after=pause,
                 )
-            self.metrics.rate_limit_waits += 1
+            self.metrics.waited_for_quota()
             log.debug("Waiting %.2f s for the deployment's quota", pause)
             await asyncio.sleep(pause)

@@ -1,36 +1,75 @@
-"""How much of a request's time went into waiting for Foundry, which is not ours."""
+"""What a request, or a turn within it, had to do with Foundry: how long it waited, what it used.
+
+Whatever waits for Foundry adds to the count of the work that it is done for, wherever that began.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from time import perf_counter
 
 
-class Stopwatch:
-    """Adds up the time of one request that was spent waiting."""
+@dataclass(slots=True)
+class Upstream:
+    """The count of one piece of work."""
 
-    def __init__(self) -> None:
-        self.seconds = 0.0
+    seconds: float = 0.0
+    """Spent waiting for Foundry, which is not our doing."""
+    retries: int = 0
+    """Requests sent again after a failure."""
+    reconciliations: int = 0
+    """Times that Foundry was asked what a lost request had done."""
+    rate_limit_waits: int = 0
+    """Times that a request was kept back because the deployment's quota was used up."""
+    unreported: int = 0
+    """Requests that may have used tokens of which nobody told us."""
+    usage: dict[str, int] = field(default_factory=dict[str, int])
+    """Tokens that Foundry reported, those of failed and half-way answers included."""
+
+    def heard(self, usage: Mapping[str, int]) -> None:
+        """Add the tokens of an answer; an answer without any leaves them unknown."""
+        if not usage:
+            self.unreported += 1
+        for name, count in usage.items():
+            self.usage[name] = self.usage.get(name, 0) + count
 
 
-_current: ContextVar[Stopwatch | None] = ContextVar("upstream_stopwatch", default=None)
+_current: ContextVar[Upstream | None] = ContextVar("upstream", default=None)
 
 
-def new_stopwatch() -> Stopwatch:
+def new_stopwatch() -> Upstream:
     """Start counting for the request that this task, and the tasks it starts, serve."""
-    stopwatch = Stopwatch()
-    _current.set(stopwatch)
-    return stopwatch
+    upstream = Upstream()
+    _current.set(upstream)
+    return upstream
+
+
+def upstream() -> Upstream:
+    """The count that is being kept; one that nobody reads where none is."""
+    return _current.get() or Upstream()
+
+
+@contextmanager
+def counted() -> Generator[Upstream]:
+    """Count the block by itself; its seconds still count for what it is part of."""
+    outer, inner = _current.get(), Upstream()
+    token = _current.set(inner)
+    try:
+        yield inner
+    finally:
+        _current.reset(token)
+        if outer is not None:
+            outer.seconds += inner.seconds
 
 
 @contextmanager
 def waiting() -> Generator[None]:
     """Count the time of the block as waiting."""
-    stopwatch, started = _current.get(), perf_counter()
+    current, started = upstream(), perf_counter()
     try:
         yield
     finally:
-        if stopwatch is not None:
-            stopwatch.seconds += perf_counter() - started
+        current.seconds += perf_counter() - started
