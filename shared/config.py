@@ -24,6 +24,8 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
+from .terms import read_budgets, read_prices
+
 DEFAULT_MODEL = "llama-3.3-70b"
 
 HTTP_DEADLINE_SECONDS = 220
@@ -328,6 +330,11 @@ class StorageSettings(Settings):
     )
     """Table of the audit trail."""
 
+    metrics_table: Annotated[str, Env("METRICS_TABLE_NAME", "aosmetrics")] = Field(
+        default="aosmetrics", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$"
+    )
+    """Table of figures: metrics, usage and budgets."""
+
     record_content: Annotated[bool, Env("RECORD_CONTENT", "true")] = True
     """Keep the text of questions and answers. Off: only figures and ids are kept, and a
     conversation that moves to another model begins there without its history."""
@@ -413,6 +420,47 @@ class RetentionSettings(Settings):
 
     audit_days: Annotated[int, Env("RETAIN_AUDIT_DAYS", "365")] = Field(default=365, ge=0, le=3650)
     """Days that audit records are kept; 0 keeps them for good."""
+
+    metrics_days: Annotated[int, Env("RETAIN_METRICS_DAYS", "14")] = Field(
+        default=14, ge=0, le=3650
+    )
+    """Days that figures are kept by minute and by hour; 0 keeps them for good. Those by day always
+    stay."""
+
+
+class SpendingSettings(Settings):
+    """What models cost and what may be spent."""
+
+    prices: Annotated[
+        str,
+        Env("PRICES", '{"currency": "EUR", "models": {"gpt-4.1": {"input": 2, "output": 8}}}'),
+    ] = ""
+    """What a million tokens of each model cost, as JSON; `*` stands for models not listed. Empty:
+    cost is unknown."""
+
+    budgets: Annotated[str, Env("BUDGETS", '[{"owner": "*", "tokens": 1000000, "per": "day"}]')] = (
+        ""
+    )
+    """Limits of owners and departments, as JSON. Empty: everybody may spend without limit."""
+
+    @field_validator("prices")
+    @classmethod
+    def _has_prices(cls, text: str) -> str:
+        read_prices(text)
+        return text
+
+    @field_validator("budgets")
+    @classmethod
+    def _has_budgets(cls, text: str) -> str:
+        read_budgets(text)
+        return text
+
+    @model_validator(mode="after")
+    def _can_tell_cost(self) -> Self:
+        limits_money = any(budget.money for budget in read_budgets(self.budgets))
+        if limits_money and not read_prices(self.prices).models:
+            raise ValueError("BUDGETS limits money, so PRICES must say what models cost")
+        return self
 
 
 def names_in(text: str) -> list[str]:
@@ -560,6 +608,9 @@ class AppSettings(Settings):
 
     retention: RetentionSettings = RetentionSettings()
     """How long records are kept."""
+
+    spending: SpendingSettings = SpendingSettings()
+    """Prices and budgets."""
 
     @property
     def turn_seconds(self) -> float:

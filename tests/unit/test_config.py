@@ -21,6 +21,7 @@ from shared.config import (
     RetentionSettings,
     Settings,
     SettingsError,
+    SpendingSettings,
     StorageSettings,
 )
 
@@ -33,6 +34,7 @@ GROUPS: list[type[Settings]] = [
     OutletSettings,
     RetentionSettings,
     ModelSettings,
+    SpendingSettings,
     MLConfig,
 ]
 SECRET = "s3cr3t-value"

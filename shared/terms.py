@@ -1,0 +1,142 @@
+"""What things cost and what may be spent, as settings state it in JSON.
+
+`PRICES`: what a million tokens of each model cost; `*` stands for every model not listed.
+
+    {"currency": "EUR", "models": {"llama-3.3-70b": {"input": 0.6, "output": 0.7, "cached": 0.3}}}
+
+`BUDGETS`: a list of limits, each for one owner or department, or with `*` for each of them.
+
+    [{"owner": "*", "tokens": 1000000, "per": "day"},
+     {"department": "finance", "money": 500, "per": "month"},
+     {"owner": "*", "requests": 60, "per": "minute"},
+     {"owner": "*", "concurrent": 10}]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+ANY = "*"
+"""Every model without a price of its own; each owner, or each department."""
+
+NANOS = 1_000_000_000
+"""Money is counted in billionths, as whole numbers, so that sums are exact in any order."""
+
+_NANOS_PER_TOKEN = NANOS // 1_000_000
+"""For a price of 1 per million."""
+
+_Rate = Annotated[Decimal, Field(ge=0, le=100_000)]
+_Limit = Annotated[int, Field(ge=1, le=10**15)]
+
+
+class _Terms(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ModelPrice(_Terms):
+    """What a million tokens of a model cost."""
+
+    input: _Rate
+    output: _Rate
+    cached: _Rate | None = None
+    """Of input tokens that came from a cache; as other input unless given."""
+
+    def nanos(self, usage: Mapping[str, int]) -> int | None:
+        """What the tokens of an answer cost, in billionths; None if they are not known."""
+        if not {"input_tokens", "output_tokens"} <= usage.keys():
+            return None
+        cached = min(usage.get("cached_tokens", 0), usage["input_tokens"])
+        cached_rate = self.input if self.cached is None else self.cached
+        cost = (
+            (usage["input_tokens"] - cached) * self.input
+            + cached * cached_rate
+            + usage["output_tokens"] * self.output
+        )
+        return round(cost * _NANOS_PER_TOKEN)
+
+
+class PriceTable(_Terms):
+    """What models cost."""
+
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
+    models: dict[str, ModelPrice] = {}
+
+    def of(self, model: str) -> ModelPrice | None:
+        """The price of a model, if it is known."""
+        return self.models.get(model) or self.models.get(ANY)
+
+    def at_most(self, model: str) -> ModelPrice | None:
+        """As `of`; of a model without a price, the dearest there is."""
+        dearest = max(self.models.values(), key=lambda p: p.input + p.output, default=None)
+        return self.of(model) or dearest
+
+
+class Period(StrEnum):
+    """After which a budget begins anew, by UTC."""
+
+    MINUTE = "minute"
+    DAY = "day"
+    MONTH = "month"
+
+
+class Budget(_Terms):
+    """One limit."""
+
+    owner: str | None = None
+    department: str | None = None
+    tokens: _Limit | None = None
+    money: Annotated[Decimal, Field(gt=0, le=10**9)] | None = None
+    """In the currency of the price table."""
+    requests: _Limit | None = None
+    concurrent: _Limit | None = None
+    """Turns at the same time."""
+    per: Period | None = None
+
+    @model_validator(mode="after")
+    def _is_one_limit(self) -> Self:
+        if (self.owner is None) == (self.department is None):
+            raise ValueError("give either owner or department")
+        limits = [self.tokens, self.money, self.requests, self.concurrent]
+        if sum(limit is not None for limit in limits) != 1:
+            raise ValueError("give one of tokens, money, requests, concurrent")
+        if (self.per is None) != (self.concurrent is not None):
+            raise ValueError("give per (minute, day or month), but not with concurrent")
+        return self
+
+
+_BUDGETS = TypeAdapter(tuple[Budget, ...])
+
+
+def read_prices(text: str) -> PriceTable:
+    """The price table that a setting states; an empty one for an empty text.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    try:
+        return PriceTable.model_validate_json(text) if text else PriceTable()
+    except ValidationError as error:
+        raise ValueError(_first(error)) from None
+
+
+def read_budgets(text: str) -> tuple[Budget, ...]:
+    """The budgets that a setting states; none for an empty text.
+
+    Raises:
+        ValueError: saying what is wrong.
+    """
+    try:
+        return _BUDGETS.validate_json(text) if text else ()
+    except ValidationError as error:
+        raise ValueError(_first(error)) from None
+
+
+def _first(error: ValidationError) -> str:
+    detail = error.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in detail["loc"])
+    return f"{place}: {detail['msg']}" if place else detail["msg"]
