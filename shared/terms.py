@@ -70,6 +70,16 @@ class PriceTable(_Terms):
         """The price of a model, if it is known."""
         return self.models.get(model) or self.models.get(ANY)
 
+    def cost(self, model: str, usage: Mapping[str, int], *, complete: bool) -> int | None:
+        """What tokens of a model cost, in billionths; None if that is not known.
+
+        ``complete`` says that there were no others: then no tokens cost nothing.
+        """
+        if complete and not usage:
+            return 0
+        price = self.of(model)
+        return price.nanos(usage) if price else None
+
     def at_most(self, model: str) -> ModelPrice | None:
         """As `of`; of a model without a price, the dearest there is."""
         dearest = max(self.models.values(), key=lambda p: p.input + p.output, default=None)

@@ -55,6 +55,13 @@ def _escape(match: re.Match[str]) -> str:
     return "".join(f"={byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
 
+def owner_of(partition: str) -> str:
+    """The owner whose partition it is."""
+    parts = re.split(r"=([0-9A-F]{2})", partition)
+    texts = [bytes.fromhex(p) if n % 2 else p.encode() for n, p in enumerate(parts)]
+    return b"".join(texts).decode("utf-8", "surrogatepass")
+
+
 def complement(ulid: str) -> str:
     """A text that sorts the other way round; its own complement is the ULID again."""
     return ulid.translate(_COMPLEMENT)

@@ -99,6 +99,11 @@ def _metadata_values(metadata: Mapping[str, str]) -> dict[str, Value | None]:
     return {"metadata": json.dumps(dict(metadata), ensure_ascii=False), **kept}
 
 
+def thread_metadata(row: Row, key: str) -> str | None:
+    """One text of the metadata of a thread, given its row."""
+    return row.values.get(_property(key))
+
+
 def _property(metadata_key: str) -> str:
     if _PLAIN_NAME.fullmatch(metadata_key):
         return f"m_{metadata_key}"

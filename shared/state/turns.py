@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
 from .keys import AFTER_COLON, Kind, partition_key, turn_key
-from .table import Action, Change, Table, Value, since
+from .table import Action, Change, Row, Table, Value, since
+from .threads import thread_metadata
 
 MAX_TEXT_CHARS = 32_000
 """A text property holds 64 KiB of UTF-16; longer questions and answers are cut in the record."""
@@ -19,6 +20,15 @@ MAX_TEXT_CHARS = 32_000
 MAX_TURNS_SINCE = 1_000
 CLOCKS_DIFFER = timedelta(seconds=10)
 """What instances that follow the storage service's clock may differ by, with room to spare."""
+
+TOKEN_COUNTS = (
+    "input_tokens",
+    "output_tokens",
+    "total_tokens",
+    "cached_tokens",
+    "reasoning_tokens",
+)
+"""Properties that hold tokens."""
 
 
 class TurnStatus(StrEnum):
@@ -59,6 +69,45 @@ class FirstTry:
 
 
 @dataclass(frozen=True, slots=True)
+class Beneficiary:
+    """For whom a turn is, as its metadata or else its thread's says; for figures and budgets."""
+
+    department: str | None = None
+    user_id: str | None = None
+
+    @classmethod
+    def of(cls, metadata: Mapping[str, str], thread: Row | None) -> Self:
+        """Read it from a message's metadata and the row of its thread."""
+        return cls(
+            *(
+                metadata.get(name) or (thread and thread_metadata(thread, name)) or None
+                for name in ("department", "user_id")
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEffort:
+    """What a turn took, beyond the time in Foundry."""
+
+    overhead: float = 0.0
+    """Seconds spent here, from taking the turn up to recording it."""
+    tool_calls: int = 0
+    retries: int = 0
+    reconciliations: int = 0
+    rate_limit_waits: int = 0
+    unreported: int = 0
+    """Requests that may have used tokens of which nobody told us."""
+    cost: int | None = None
+    """Of the tokens that are known, in billionths of the currency; None where no price is."""
+
+    def to_values(self) -> dict[str, Value | None]:
+        """As properties of a row, without those that say nothing."""
+        pairs = ((each.name, getattr(self, each.name), each.default) for each in fields(self))
+        return {name: value for name, value, default in pairs if value != default}
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRecord:
     """One turn, kept forever or until retention removes it."""
 
@@ -79,6 +128,9 @@ class TurnRecord:
     finish_reason: str | None = None
     tools_used: tuple[str, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Tokens that Foundry reported, those of failed and half-way answers included."""
+    effort: TurnEffort = TurnEffort()
+    beneficiary: Beneficiary = Beneficiary()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     response_id: str | None = None
     request_id: str | None = None
@@ -107,9 +159,54 @@ class TurnRecord:
             "request_id": self.request_id,
             "error_code": self.error_code,
             "error": _cut(self.error),
+            "department": self.beneficiary.department,
+            "user_id": self.beneficiary.user_id,
+            **self.effort.to_values(),
             **self.usage,
         }
         return Change(Action.INSERT, turn_key(self.thread_id, self.turn_id), values)
+
+    @classmethod
+    def from_row(cls, owner: str, row: Row) -> Self:
+        """Read what figures need of a row that `insert` wrote: the properties `FIGURES`."""
+        _, thread_id, ulid = row.row_key.split(":")
+        values = row.values
+        return cls(
+            turn_id=f"{Kind.TURN}_{ulid}",
+            owner=owner,
+            thread_id=None if thread_id == "-" else thread_id,
+            job_id=None,
+            inlet=Inlet(values["inlet"]),
+            status=TurnStatus(values["status"]),
+            created_at=values["created_at"],
+            latency=values["latency"],
+            domain=values["domain"],
+            model=values["model"],
+            agent_id=values.get("agent_id"),
+            error_code=values.get("error_code"),
+            usage={name: values[name] for name in TOKEN_COUNTS if name in values},
+            effort=TurnEffort(**{name: values[name] for name in _EFFORT if name in values}),
+            beneficiary=Beneficiary(values.get("department"), values.get("user_id")),
+        )
+
+
+_EFFORT = tuple(each.name for each in fields(TurnEffort))
+
+FIGURES = (
+    "inlet",
+    "status",
+    "created_at",
+    "latency",
+    "domain",
+    "model",
+    "agent_id",
+    "error_code",
+    "department",
+    "user_id",
+    *_EFFORT,
+    *TOKEN_COUNTS,
+)
+"""The properties that `TurnRecord.from_row` reads."""
 
 
 async def responses_since(

@@ -30,8 +30,8 @@ class Upstream:
     """Tokens that Foundry reported, those of failed and half-way answers included."""
 
     def heard(self, usage: Mapping[str, int]) -> None:
-        """Add the tokens of an answer; an answer without any leaves them unknown."""
-        if not usage:
+        """Add the tokens of an answer; one that does not tell both kinds leaves them unknown."""
+        if not {"input_tokens", "output_tokens"} <= usage.keys():
             self.unreported += 1
         for name, count in usage.items():
             self.usage[name] = self.usage.get(name, 0) + count

@@ -17,6 +17,7 @@ from shared.state.keys import (
     is_id,
     new_id,
     newest_first,
+    owner_of,
     partition_key,
     turn_key,
 )
@@ -86,6 +87,11 @@ def test_other_texts_are_no_ids(text: str) -> None:
 @given(st.text(), st.text())
 def test_no_two_owners_share_a_partition(one: str, other: str) -> None:
     assert (partition_key(one) == partition_key(other)) == (one == other)
+
+
+@given(st.text(alphabet=st.characters()))
+def test_a_partition_tells_its_owner(owner: str) -> None:
+    assert owner_of(partition_key(owner)) == owner
 
 
 @given(st.text(alphabet=st.characters(), min_size=1))
