@@ -23,7 +23,7 @@ from shared.api import messages, threads
 from shared.api.border import Handler, serve
 from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
-from shared.services import Services
+from shared.services import Services, Tables
 from tests.fakes import FakeQueues, FakeTable
 
 from .client import API_KEY, BODY, MESSAGE, MODEL
@@ -66,7 +66,7 @@ class App:
         settings = AppSettings(foundry=foundry)
         self.services = Services.build(
             settings,
-            table=FakeTable(),
+            tables=Tables(FakeTable(), FakeTable(), FakeTable()),
             queues=FakeQueues(),
             foundry=FoundryService(foundry),
             clock=lambda: datetime.now(UTC),

@@ -41,6 +41,8 @@ from .state.table import Table
 from .state.threads import Threads
 from .telemetry.audit import AuditTrail
 from .telemetry.audit_reading import AuditReader
+from .telemetry.meter import Meter
+from .terms import read_prices
 from .turns import Turns
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,15 @@ NO_IDENTITY = "AZURE_CLIENT_ID leads to no identity: assign a managed identity, 
 
 
 @dataclass(frozen=True, slots=True)
+class Tables:
+    """Where the app keeps things."""
+
+    state: Table
+    audit: Table
+    metrics: Table
+
+
+@dataclass(frozen=True, slots=True)
 class Services:
     """The parts that handlers work with."""
 
@@ -93,6 +104,7 @@ class Services:
     sweeper: Sweeper
     audit: AuditTrail
     audit_reader: AuditReader
+    meter: Meter
     removal: Removal
     retention: Retention
     clock: Clock
@@ -107,18 +119,23 @@ class Services:
         cls,
         settings: AppSettings,
         *,
-        table: Table,
-        audit_table: Table,
+        tables: Tables,
         queues: Queues,
         foundry: FoundryService,
         clock: Clock,
     ) -> Services:
         """Wire the parts together; nothing is sent yet."""
-        audit = AuditTrail(audit_table, _foundry_identity(settings))
+        table = tables.state
+        audit, meter = AuditTrail(tables.audit, _foundry_identity(settings)), Meter(tables.metrics)
         lanes = Lanes(table, clock)
         threads = Threads(table, lanes, clock)
         jobs = Jobs(table, lanes)
-        recording = Recording(audit, settings.storage.record_content)
+        recording = Recording(
+            audit,
+            meter,
+            read_prices(settings.spending.prices),
+            content=settings.storage.record_content,
+        )
         turns = Turns(
             foundry, table, lanes, clock=clock, wake_lane=queues.wake, recording=recording
         )
@@ -147,7 +164,8 @@ class Services:
             retention=Retention(table, clock, settings.retention),
             sweeper=Sweeper(table, jobs, lanes, queues, clock),
             audit=audit,
-            audit_reader=AuditReader(audit_table),
+            audit_reader=AuditReader(tables.audit),
+            meter=meter,
             clock=clock,
             _table=table,
             _queues=queues,
@@ -162,7 +180,7 @@ class Services:
             SettingsError: if no storage account is configured.
         """
         storage = settings.storage
-        names = (storage.state_table, storage.audit_table)
+        names = (storage.state_table, storage.audit_table, storage.metrics_table)
         identity: AsyncTokenCredential | None = None
         connection = storage.connection_string
         if connection:
@@ -176,11 +194,9 @@ class Services:
                 storage.queue_service_uri, credential=identity, **_QUEUE_OPTIONS
             )
         clock = StorageClock()
-        table, audit_table = (AzureTable(client, clock) for client in clients)
         services = cls.build(
             settings,
-            table=table,
-            audit_table=audit_table,
+            tables=Tables(*(AzureTable(client, clock) for client in clients)),
             queues=AzureQueues(
                 service, settings.jobs.lanes_queue, settings.outlets.deliveries_queue
             ),
@@ -199,6 +215,7 @@ class Services:
             self._table.aclose(),
             self._queues.aclose(),
             self.audit.aclose(),
+            self.meter.aclose(),
         )
         if self._storage_identity is not None:
             await self._storage_identity.close()

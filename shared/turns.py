@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from time import perf_counter
@@ -34,7 +34,7 @@ from .state.keys import Kind, is_id, new_id, newest_first, partition_key
 from .state.lanes import Clock, Lanes, Lease, WakeLane, wake_waiting
 from .state.table import Change, Row, Table, Value
 from .state.threads import Thread, end_of_conversation
-from .state.turns import FirstTry, Inlet, TurnRecord, TurnStatus, responses_since
+from .state.turns import Beneficiary, FirstTry, Inlet, TurnRecord, TurnStatus, responses_since
 from .telemetry.audit import THE_APP, Caller
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ class TurnCommand:
     """The idempotency key of the request, held while the turn runs; it names the turn."""
     first_try: FirstTry | None = None
     """The message may have been sent before, at an attempt whose process died or gave up."""
+    taken_up: float = field(default_factory=perf_counter)
+    """When work on the turn began, by this machine's performance counter."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,20 +204,29 @@ class Turns:
         keeper: LeaseKeeper | None,
         tell: Tell | None,
     ) -> tuple[Outcome, TurnRecord]:
-        begun, started = self._begun(opened, command), perf_counter()
-        outcome: Outcome
+        begun = self._begun(opened, command, keeper)
+        with self._recording.watching(command.owner, command.taken_up) as watch:
+            outcome = await self._outcome(opened, command, keeper, tell)
+        return outcome, self._recording.ended(begun, outcome, watch)
+
+    async def _outcome(
+        self,
+        opened: TurnOpened,
+        command: TurnCommand,
+        keeper: LeaseKeeper | None,
+        tell: Tell | None,
+    ) -> Outcome:
         try:
             backing = await self._backing(command, keeper) if keeper else None
-            outcome = await self._ask(command, backing, tell)
+            return await self._ask(command, backing, tell)
         except FoundryError as error:
             log.warning("Turn %s failed: %s (%s)", opened.turn_id, error.code, error.request_id)
-            outcome = error
+            return error
         except StateError:  # nothing can be recorded; whoever leases the lane next looks after it
             raise
         except Exception:  # the border of a turn: it must be recorded and its lease ended
             log.exception("Turn %s failed for a reason nobody foresaw", opened.turn_id)
-            outcome = FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)
-        return outcome, self._recording.ended(begun, outcome, perf_counter() - started)
+            return FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)
 
     async def _ask(
         self, command: TurnCommand, backing: Backing | None, tell: Tell | None
@@ -266,8 +277,11 @@ class Turns:
             others=others,
         )
 
-    def _begun(self, opened: TurnOpened, command: TurnCommand) -> TurnRecord:
+    def _begun(
+        self, opened: TurnOpened, command: TurnCommand, keeper: LeaseKeeper | None
+    ) -> TurnRecord:
         request, config = command.request, self._foundry.config
+        on_thread = keeper.lease.row if keeper and command.thread_id else None
         return TurnRecord(
             turn_id=opened.turn_id,
             owner=command.owner,
@@ -282,6 +296,7 @@ class Turns:
             agent_id=config.agent_id or None,
             question=request.message,
             metadata=request.metadata,
+            beneficiary=Beneficiary.of(request.metadata, on_thread),
         )
 
     async def aclose(self) -> None:

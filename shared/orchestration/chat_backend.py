@@ -29,7 +29,7 @@ from ..foundry.retry import Deadline, Gate, RetryPolicy
 from ..foundry.sse import SseParser
 from ..foundry.transport import Call, Stream, Transport
 from ..foundry.wire_json import JsonObject, objects_at, text_at
-from ..telemetry.upstream import waiting
+from ..telemetry.upstream import upstream, waiting
 from .backends import CHECK_SECONDS
 from .chat_wire import DONE, Answerer, ChatStream, chat_body, read_completion
 from .conversations import Conversation
@@ -129,6 +129,7 @@ class ChatBackend:
                         yield event
         if completed is not None:
             self._metrics.used(completed)
+            upstream().heard(completed.usage)
             yield TurnCompleted(completed)
 
     def _room(self, turn: TurnRequest, answer_tokens: int) -> int:
@@ -147,9 +148,11 @@ class ChatBackend:
                 ):
                     async for event in events:
                         yield event
-            except StreamInterruptedError:
-                raise
             except FoundryError as error:
+                if error.may_have_run:  # it may have used tokens of which nobody told us
+                    upstream().unreported += 1
+                if isinstance(error, StreamInterruptedError):
+                    raise
                 failures += 1
                 await self._pause(error, failures, deadline)
             else:
@@ -163,7 +166,7 @@ class ChatBackend:
             self._gate.pause(delay or error.retry_after or 0.0)
         if delay is None or delay >= deadline.remaining():
             raise error
-        self._metrics.retries += 1
+        self._metrics.retried()
         if not rate_limited:
             await asyncio.sleep(delay)
 

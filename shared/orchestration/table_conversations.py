@@ -17,7 +17,7 @@ from datetime import datetime
 from time import perf_counter
 
 from ..foundry.models import Backing, TurnResult
-from ..recording import Recording
+from ..recording import Recording, Watch
 from ..state.errors import RowChangedError, RowExistsError, RowMissingError
 from ..state.exchanges import PAGE_ROWS, Exchanges, insert_exchange
 from ..state.keeper import LeaseKeeper
@@ -25,7 +25,7 @@ from ..state.keys import Kind, conversation_key, new_id, newest_first, partition
 from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, WakeLane, wake_waiting
 from ..state.table import Action, Change, Row, Table, Value
 from ..state.threads import Thread
-from ..state.turns import Inlet, TurnRecord, TurnStatus
+from ..state.turns import Beneficiary, Inlet, TurnRecord, TurnStatus
 from .conversations import Conversation, ModelRequest, Standing
 from .history import Exchange, Window
 from .results import Orchestrated
@@ -93,23 +93,23 @@ class TableConversations:
     async def open(self, request: ModelRequest) -> AsyncGenerator[Conversation]:
         """As `Conversations.open`."""
         async with request.claim or nullcontext():
-            turn_id = request.new_turn_id()
+            taken_up, turn_id = perf_counter(), request.new_turn_id()
             begun = _begun(request, turn_id, self._storage.clock())
             lease = await self._lease(request, turn_id)
             conversation = TableConversation(self._storage, lease)
-            started = perf_counter()
-            try:
-                async with conversation.keeper:
-                    yield conversation
-            finally:
-                await self._keep(request, conversation, begun, perf_counter() - started)
+            with self._storage.recording.watching(request.owner, taken_up) as watch:
+                try:
+                    async with conversation.keeper:
+                        yield conversation
+                finally:
+                    await self._keep(request, conversation, begun, watch)
 
     async def _keep(
         self,
         request: ModelRequest,
         conversation: TableConversation,
         begun: TurnRecord,
-        latency: float,
+        watch: Watch,
     ) -> None:
         """Write how the turn ended and end the lease, in one transaction."""
         storage, lease, outcome = self._storage, conversation.keeper.lease, conversation.outcome
@@ -119,7 +119,7 @@ class TableConversations:
         else:
             ended = outcome.routed.result if isinstance(outcome, Orchestrated) else outcome
             thread_id = conversation.standing.thread_id
-            record = storage.recording.ended(replace(begun, thread_id=thread_id), ended, latency)
+            record = storage.recording.ended(replace(begun, thread_id=thread_id), ended, watch)
             changes = [record.insert(), *request.keep(outcome)]
             if isinstance(ended, TurnResult) and storage.recording.content:
                 number, question = conversation.standing.exchanges, request.turn.message
@@ -220,4 +220,5 @@ def _begun(request: ModelRequest, turn_id: str, created_at: datetime) -> TurnRec
         model=turn.model or request.model_type or "",
         question=turn.message,
         metadata=turn.metadata,
+        beneficiary=Beneficiary.of(turn.metadata, None),
     )

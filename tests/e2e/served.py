@@ -44,6 +44,7 @@ class Deployment:
     foundry: FoundryEmulator
     table: str = field(default_factory=lambda: _unique("state"))
     audit: str = field(default_factory=lambda: _unique("audit"))
+    metrics: str = field(default_factory=lambda: _unique("metrics"))
     inlet: str = field(default_factory=lambda: _unique("jobs-"))
     lanes: str = field(default_factory=lambda: _unique("lanes-"))
     deliveries: str = field(default_factory=lambda: _unique("deliveries-"))
@@ -55,6 +56,7 @@ class Deployment:
             "AzureWebJobsStorage": self.storage,
             "STATE_TABLE_NAME": self.table,
             "AUDIT_TABLE_NAME": self.audit,
+            "METRICS_TABLE_NAME": self.metrics,
             "JOBS_QUEUE_NAME": self.inlet,
             "LANES_QUEUE_NAME": self.lanes,
             "DELIVERIES_QUEUE_NAME": self.deliveries,

@@ -33,8 +33,9 @@ class Metered:
 
     @property
     def counted(self) -> list[str]:
-        """What was sent since, the audit trail aside: that has a table of its own."""
-        return [sent for sent in self.meter.transactions if self.deployment.audit not in sent]
+        """What was sent since to the table of threads, turns and jobs."""
+        others = (self.deployment.audit, self.deployment.metrics)
+        return [sent for sent in self.meter.transactions if not any(o in sent for o in others)]
 
     @property
     def audited(self) -> list[str]:

@@ -14,9 +14,10 @@ import httpx
 
 from shared.config import AppSettings
 from shared.jobs.queue import Notice, Queues
-from shared.services import Services
+from shared.services import Services, Tables
 from shared.state.lanes import Clock
 from shared.state.table import Change, Row, Table
+from tests.fakes import FakeTable
 
 from .fuse import SimulatedCrash
 from .mini_foundry import SignedInFoundry
@@ -53,8 +54,7 @@ class Process:
         self.is_dead = False
         self.services = Services.build(
             outside.settings,
-            table=_StepwiseTable(self, outside.table),
-            audit_table=outside.audit_table,
+            tables=Tables(_StepwiseTable(self, outside.table), outside.audit_table, FakeTable()),
             queues=_StepwiseQueues(self, outside.queues),
             foundry=SignedInFoundry(outside.settings.foundry, _StepwiseTransport(self)),
             clock=outside.clock,

@@ -26,7 +26,7 @@ from shared.contract import SubmitJob
 from shared.foundry.errors import FoundryError
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import Notice, WakeUp
-from shared.services import Services
+from shared.services import Services, Tables
 from shared.state.errors import LaneBusyError, LeaseLostError, StorageUnavailableError
 from shared.state.jobs import Job
 from shared.state.keys import Kind, is_id, new_id, newest_first
@@ -153,8 +153,9 @@ class World:
         http = FusedTransport(self.emulator, fuse)
         self.services = Services.build(
             self.settings,
-            table=FusedTable(self.table, fuse),
-            audit_table=FusedTable(self.audit_table, fuse),
+            tables=Tables(
+                FusedTable(self.table, fuse), FusedTable(self.audit_table, fuse), FakeTable()
+            ),
             queues=FusedQueues(self.queues, fuse),
             foundry=SignedInFoundry(self.settings.foundry, http),
             clock=self.clock,

@@ -18,7 +18,7 @@ from shared.api import threads
 from shared.api.border import serve
 from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
-from shared.services import Services
+from shared.services import Services, Tables
 from shared.telemetry.audit import Action
 from tests.fakes import FakeClock, FakeQueues, FakeTable
 
@@ -77,8 +77,7 @@ def door() -> Iterator[Door]:
     with asyncio.Runner() as runner:
         services = Services.build(
             AppSettings(access=access),
-            table=FakeTable(),
-            audit_table=FakeTable(),
+            tables=Tables(FakeTable(), FakeTable(), FakeTable()),
             queues=FakeQueues(),
             foundry=FoundryService(FoundryAgentServiceConfig()),
             clock=FakeClock(),
@@ -267,8 +266,7 @@ def test_without_app_service_authentication_nothing_is_believed(text: str) -> No
     )
     services = Services.build(
         AppSettings(access=access),
-        table=FakeTable(),
-        audit_table=FakeTable(),
+        tables=Tables(FakeTable(), FakeTable(), FakeTable()),
         queues=FakeQueues(),
         foundry=FoundryService(FoundryAgentServiceConfig()),
         clock=FakeClock(),

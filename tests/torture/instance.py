@@ -12,7 +12,7 @@ from azure.storage.queue.aio import QueueServiceClient
 from shared.config import AppSettings
 from shared.foundry.service import FoundryService
 from shared.jobs.queue import AzureQueues, Notice, Queues
-from shared.services import Services
+from shared.services import Services, Tables
 from shared.state.azure_table import AzureTable
 from shared.state.clock import StorageClock, utc_now
 
@@ -62,17 +62,14 @@ def connect(settings: AppSettings, disturbance: Disturbance) -> Services:
         return utc_now() + timedelta(seconds=disturbance.skew)
 
     clock = StorageClock(local=wrong_time)
-    tables = [
-        AzureTable(TableClient.from_connection_string(storage.connection_string, name), clock)
-        for name in (storage.state_table, storage.audit_table)
-    ]
+    names = (storage.state_table, storage.audit_table, storage.metrics_table)
+    clients = [TableClient.from_connection_string(storage.connection_string, n) for n in names]
     service = QueueServiceClient.from_connection_string(storage.connection_string)
     queues = AzureQueues(service, settings.jobs.lanes_queue, settings.outlets.deliveries_queue)
     chance = random.Random(disturbance.seed)  # noqa: S311 - not for secrets
     return Services.build(
         settings,
-        table=tables[0],
-        audit_table=tables[1],
+        tables=Tables(*(AzureTable(client, clock) for client in clients)),
         queues=RepeatingQueues(queues, disturbance.copies, chance),
         foundry=FoundryService(settings.foundry, settings.identity),
         clock=clock,

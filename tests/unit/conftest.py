@@ -12,7 +12,7 @@ import pytest
 
 from shared.config import AppSettings, FoundryAgentServiceConfig, IdentitySettings
 from shared.foundry.service import FoundryService
-from shared.services import Services
+from shared.services import Services, Tables
 from tests.fakes import FakeClock, FakeQueues, FakeTable
 
 from .scripted_foundry import ScriptedFoundry
@@ -28,6 +28,7 @@ class App:
 
     table: FakeTable = field(default_factory=FakeTable)
     audit_table: FakeTable = field(default_factory=FakeTable)
+    metrics_table: FakeTable = field(default_factory=FakeTable)
     queues: FakeQueues = field(default_factory=FakeQueues)
     clock: FakeClock = field(default_factory=FakeClock)
     foundry: ScriptedFoundry = field(default_factory=ScriptedFoundry)
@@ -45,8 +46,7 @@ class App:
         service = FoundryService(self.settings.foundry, identity, http=self.foundry.transport)
         built = Services.build(
             self.settings,
-            table=self.table,
-            audit_table=self.audit_table,
+            tables=Tables(self.table, self.audit_table, self.metrics_table),
             queues=self.queues,
             foundry=service,
             clock=self.clock,

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from shared.background import QUIET_SECONDS, StillRunning
-from shared.config import AppSettings, StorageSettings
+from shared.config import AppSettings, SpendingSettings, StorageSettings
 from shared.foundry.errors import InvalidRequestError, ServiceUnavailableError
 from shared.foundry.events import MessageDelta, TurnStarted
 from shared.foundry.models import TurnRequest
@@ -139,6 +139,37 @@ async def test_a_failed_turn_on_a_thread_frees_it_and_counts_nothing(
     assert thread.last_accessed == app.clock()
     await ask(services, thread_id=thread_id)
     assert [record["status"] for record in records(app)].count("failed") == 1
+
+
+async def test_a_turns_row_says_for_whom_it_was_and_what_it_took(
+    app: App, services: Services
+) -> None:
+    pairs = {"department": "finance", "user_id": "u-1"}
+    thread_id = await add_thread(app, services, metadata=pairs)
+    own = TurnRequest("Hi", metadata={"user_id": "u-2"})
+    await services.turns.run(TurnCommand(OWNER, own, 60, thread_id))
+    await ask(services)
+    alone, on_thread = records(app)
+    assert (on_thread["department"], on_thread["user_id"]) == ("finance", "u-2")
+    assert "department" not in alone
+    assert on_thread["overhead"] > 0
+    assert "retries" not in on_thread
+    assert "cost" not in on_thread
+
+
+async def test_a_turn_costs_what_the_price_table_says(app: App) -> None:
+    prices = '{"models": {"*": {"input": 1, "output": 2}}}'
+    app.settings = AppSettings(
+        foundry=app.settings.foundry, spending=SpendingSettings(prices=prices)
+    )
+    services = app.services()
+    await ask(services)
+    app.foundry.then_fail(400)
+    with pytest.raises(InvalidRequestError):
+        await ask(services)
+    answered, refused = sorted(records(app), key=lambda record: "error_code" in record)
+    assert answered["cost"] == 1000 * (answered["input_tokens"] + 2 * answered["output_tokens"])
+    assert refused["cost"] == 0
 
 
 async def test_texts_are_not_kept_where_nobody_wants_them(app: App) -> None:

@@ -22,6 +22,8 @@ from shared.state.keys import identifier
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.threads import Thread
 from shared.telemetry.audit import AuditTrail
+from shared.telemetry.meter import Meter
+from shared.terms import PriceTable
 from tests.fakes import FakeClock, FakeQueues, FakeTable
 
 from .conftest import Asking, Build
@@ -43,7 +45,12 @@ class World:
 
     def instance(self, *, record_content: bool = True, **models: Any) -> Asking:
         lanes = Lanes(self.table, self.clock)
-        recording = Recording(AuditTrail(self.audit_table, None), record_content)
+        recording = Recording(
+            AuditTrail(self.audit_table, None),
+            Meter(FakeTable()),
+            PriceTable(),
+            content=record_content,
+        )
         storage = Storage(self.table, lanes, self.clock, self.queues.wake, recording)
         return self._build(
             foundry_config(project=True), model_settings(**models), TableConversations(storage)
