@@ -24,6 +24,8 @@ STORAGE = "AzureWebJobsStorage"
 EVERY_MINUTE = "0 * * * * *"
 EVERY_FIVE_MINUTES = "20 */5 * * * *"
 EVERY_HOUR = "40 15 * * * *"
+AFTER_EACH_HOUR = "10 45 * * * *"
+"""When turns that began in it are over, which may take half an hour."""
 EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 OPEN = func.AuthLevel.ANONYMOUS
 
@@ -169,6 +171,11 @@ async def expire_threads(timer: func.TimerRequest) -> None:
 @app.timer_trigger("timer", EVERY_HOUR, run_on_startup=False, use_monitor=False)
 async def delete_old_records(timer: func.TimerRequest) -> None:
     await services.delete_old_records()
+
+
+@app.timer_trigger("timer", AFTER_EACH_HOUR, run_on_startup=False, use_monitor=False)
+async def sum_figures_up(timer: func.TimerRequest) -> None:
+    await services.roll_up.run()
 
 
 async def aclose() -> None:

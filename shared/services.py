@@ -41,7 +41,9 @@ from .state.table import Table
 from .state.threads import Threads
 from .telemetry.audit import AuditTrail
 from .telemetry.audit_reading import AuditReader
+from .telemetry.figures_reading import FigureReader
 from .telemetry.meter import Meter
+from .telemetry.roll_up import RollUp
 from .terms import read_prices
 from .turns import Turns
 
@@ -105,6 +107,8 @@ class Services:
     audit: AuditTrail
     audit_reader: AuditReader
     meter: Meter
+    figures: FigureReader
+    roll_up: RollUp
     removal: Removal
     retention: Retention
     clock: Clock
@@ -166,6 +170,8 @@ class Services:
             audit=audit,
             audit_reader=AuditReader(tables.audit),
             meter=meter,
+            figures=FigureReader(tables.metrics, meter, clock),
+            roll_up=RollUp(tables.metrics, clock),
             clock=clock,
             _table=table,
             _queues=queues,
@@ -223,8 +229,11 @@ class Services:
     async def delete_old_records(self) -> None:
         """Delete what has been kept for long enough."""
         await self.retention.run()
-        if days := self.settings.retention.audit_days:
-            await self.audit_reader.days.remove_before((self.clock() - timedelta(days=days)).date())
+        days, today = self.settings.retention, self.clock().date()
+        if days.audit_days:
+            await self.audit_reader.days.remove_before(today - timedelta(days=days.audit_days))
+        if days.metrics_days:
+            await self.roll_up.remove_before(today - timedelta(days=days.metrics_days))
 
 
 def _foundry_identity(settings: AppSettings) -> str | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
@@ -47,6 +47,14 @@ def start_of_minute(moment: datetime) -> datetime:
 def start_of_day(day: date) -> datetime:
     """The first moment of a day in UTC."""
     return datetime.combine(day, time(), UTC)
+
+
+def days_between(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """A stretch of time cut at each midnight."""
+    while start < end:
+        midnight = start_of_day(start.date()) + DAY
+        yield start, min(midnight, end)
+        start = midnight
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,6 +96,7 @@ OTHER_TRIGGERS = {
     ("timerTrigger", "sweep_deliveries"): "takes nothing from outside",
     ("timerTrigger", "expire_threads"): "takes nothing from outside",
     ("timerTrigger", "delete_old_records"): "takes nothing from outside",
+    ("timerTrigger", "sum_figures_up"): "takes nothing from outside",
 }
 
 _DESCRIBE = """

@@ -38,6 +38,7 @@ FUNCTIONS = {
     "sweep_deliveries": "timer 20 */5 * * * *",
     "expire_threads": "timer 20 */5 * * * *",
     "delete_old_records": "timer 40 15 * * * *",
+    "sum_figures_up": "timer 10 45 * * * *",
 }
 
 pytestmark = pytest.mark.timeout(400)  # the first run installs the packages
