@@ -43,6 +43,7 @@ from .telemetry.audit import AuditTrail
 from .telemetry.audit_reading import AuditReader
 from .telemetry.figures_reading import FigureReader
 from .telemetry.meter import Meter
+from .telemetry.rebuilding import Rebuilder
 from .telemetry.roll_up import RollUp
 from .terms import read_prices
 from .turns import Turns
@@ -109,6 +110,7 @@ class Services:
     meter: Meter
     figures: FigureReader
     roll_up: RollUp
+    rebuilder: Rebuilder
     removal: Removal
     retention: Retention
     clock: Clock
@@ -172,6 +174,7 @@ class Services:
             meter=meter,
             figures=FigureReader(tables.metrics, meter, clock),
             roll_up=RollUp(tables.metrics, clock),
+            rebuilder=Rebuilder(table, tables.metrics, clock),
             clock=clock,
             _table=table,
             _queues=queues,

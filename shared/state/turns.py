@@ -170,7 +170,7 @@ class TurnRecord:
     def from_row(cls, owner: str, row: Row) -> Self:
         """Read what figures need of a row that `insert` wrote: the properties `FIGURES`."""
         _, thread_id, ulid = row.row_key.split(":")
-        values = row.values
+        values = {name: value for name, value in row.values.items() if value is not None}
         return cls(
             turn_id=f"{Kind.TURN}_{ulid}",
             owner=owner,
