@@ -1,0 +1,130 @@
+"""The spans of calls to Foundry and of tools, under the names of the GenAI conventions.
+
+Within the `invoke_agent` span of a turn stand a `chat` span for each attempt at a response and an
+`execute_tool` span for each call of a custom tool.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import httpx
+from opentelemetry.trace import Span, SpanKind
+
+from ..telemetry.tracing import (
+    FINISH_REASONS,
+    MAX_TOKENS,
+    METHOD,
+    OPERATION_NAME,
+    PROVIDER,
+    PROVIDER_NAME,
+    REQUEST_MODEL,
+    RESEND_COUNT,
+    RESPONSE_ID,
+    RESPONSE_MODEL,
+    SERVER_ADDRESS,
+    SERVER_PORT,
+    SERVICE_REQUEST_ID,
+    STATUS_CODE,
+    STREAM,
+    TEMPERATURE,
+    TOOL_ARGUMENTS,
+    TOOL_CALL_ID,
+    TOOL_NAME,
+    TOOL_RESULT,
+    TOOL_TYPE,
+    TOP_P,
+    URL_PATH,
+    Attributes,
+    span,
+)
+from ..telemetry.turn_spans import agent_ids, usage_attributes
+from .errors import FoundryError
+from .responses import parse_usage
+from .wire_json import JsonObject, object_at, text_at
+
+_ASKED = {
+    "model": REQUEST_MODEL,
+    "max_output_tokens": MAX_TOKENS,
+    "temperature": TEMPERATURE,
+    "top_p": TOP_P,
+    "stream": STREAM,
+}
+"""Fields of a request's body that a span tells."""
+
+
+def attempt(url: str, body: JsonObject, resends: int) -> span:
+    """The span of one request for a response, whose events another generator passes on."""
+    attributes: dict[str, str | bool | int | float | list[str]] = {
+        OPERATION_NAME: "chat",
+        PROVIDER_NAME: PROVIDER,
+        **_server(url),
+        **{_ASKED[name]: body[name] for name in _ASKED if name in body},
+        **agent_ids(_agent(body)),
+    }
+    if resends:
+        attributes[RESEND_COUNT] = resends
+    model = text_at(body, "model")
+    name = f"chat {model}" if model else "chat"
+    return span(name, attributes, SpanKind.CLIENT, current=False)
+
+
+def call(method: str, url: str) -> span:
+    """The span of any other call: conversations, agents, deployments."""
+    attributes = {METHOD: method, URL_PATH: httpx.URL(url).path, **_server(url)}
+    return span(method, attributes, SpanKind.CLIENT)
+
+
+def tool(name: str, call_id: str, *, known: bool) -> span:
+    """The span of a tool's run; what a model asks for and does not exist gives no name."""
+    attributes = {
+        OPERATION_NAME: "execute_tool",
+        TOOL_NAME: name if known else "unknown",
+        TOOL_TYPE: "function",
+        TOOL_CALL_ID: call_id,
+    }
+    return span(f"execute_tool {name}" if known else "execute_tool", attributes)
+
+
+def tell_response(attempted: Span, response: JsonObject, request_id: str | None) -> None:
+    """What came of an attempt."""
+    if not attempted.is_recording():
+        return
+    attributes: dict[str, str | int | list[str]] = dict(
+        usage_attributes(parse_usage(object_at(response, "usage")))
+    )
+    if response_id := text_at(response, "id"):
+        attributes[RESPONSE_ID] = response_id
+    if model := text_at(response, "model"):
+        attributes[RESPONSE_MODEL] = model
+    if request_id:
+        attributes[SERVICE_REQUEST_ID] = request_id
+    reason = text_at(object_at(response, "incomplete_details"), "reason") or "stop"
+    attributes[FINISH_REASONS] = ["length" if reason == "max_output_tokens" else reason]
+    attempted.set_attributes(attributes)
+
+
+def tell_failure(attempted: Span, error: FoundryError) -> None:
+    """Why an attempt failed, beside what every failed span says."""
+    if error.status_code:
+        attempted.set_attribute(STATUS_CODE, error.status_code)
+    if error.request_id:
+        attempted.set_attribute(SERVICE_REQUEST_ID, error.request_id)
+
+
+def tell_tool(ran: Span, arguments: str, result: str) -> None:
+    """What a tool was asked and said, for where content is asked for."""
+    ran.set_attributes({TOOL_ARGUMENTS: arguments, TOOL_RESULT: result})
+
+
+def _agent(body: JsonObject) -> str:
+    reference = object_at(body, "agent_reference")
+    name, version = text_at(reference, "name") or "", text_at(reference, "version")
+    return f"{name}:{version}" if version else name
+
+
+@lru_cache(maxsize=16)
+def _server(url: str) -> Attributes:
+    parsed = httpx.URL(url)
+    port = parsed.port or (443 if parsed.scheme == "https" else 80)
+    return {SERVER_ADDRESS: parsed.host, SERVER_PORT: port}
