@@ -17,7 +17,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
+from opentelemetry.trace import INVALID_SPAN
+
 from ..telemetry.upstream import upstream
+from . import spans
 from .answer_reader import TERMINAL, AnswerReader
 from .errors import (
     FoundryError,
@@ -85,6 +88,8 @@ class Exchange:
         self._streams = body.get("stream") is True
         self._answer = AnswerReader()
         self._failures = 0
+        self._span = INVALID_SPAN
+        """Of the attempt that runs."""
         self._unheard = 0
         """Requests that may have been answered without our hearing it: their tokens are unknown."""
         self._lost: FoundryError | None = None
@@ -119,7 +124,7 @@ class Exchange:
             try:
                 async with (
                     self._link.gate.passing(Deadline(self._patience)),
-                    aclosing(self._attempt()) as events,
+                    aclosing(self._traced_attempt()) as events,
                 ):
                     async for event in events:
                         yield event
@@ -127,6 +132,19 @@ class Exchange:
                 await self._take_in(error)
             else:
                 return
+
+    async def _traced_attempt(self) -> AsyncGenerator[JsonObject]:
+        """As `_attempt`, with a span of its own."""
+        with spans.attempt(self._link.url, self._body, self._failures) as self._span:
+            try:
+                async with aclosing(self._attempt()) as events:
+                    async for event in events:
+                        if event["type"] in TERMINAL:
+                            spans.tell_response(self._span, event["response"], self.request_id)
+                        yield event
+            except FoundryError as error:
+                spans.tell_failure(self._span, error)
+                raise
 
     async def _attempt(self) -> AsyncGenerator[JsonObject]:
         """One request, and the events it yields."""
@@ -159,12 +177,13 @@ class Exchange:
 
     def _next_call(self) -> Call:
         if not self._resumes:
-            return Call("POST", self._link.url, self._body)
+            return Call("POST", self._link.url, self._body, span=self._span)
         behind: dict[str, str | int] = {
             "stream": "true",
             "starting_after": self._answer.sequence_number,
         }
-        return Call("GET", f"{self._link.url}/{self._answer.response_id}", query=behind)
+        url = f"{self._link.url}/{self._answer.response_id}"
+        return Call("GET", url, query=behind, span=self._span)
 
     async def _take_in(self, error: FoundryError) -> None:
         """Decide what a failed attempt means for the next step, and wait before that."""

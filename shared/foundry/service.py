@@ -20,6 +20,7 @@ from ..identity.credentials import Credential
 from ..identity.errors import CredentialSettingsError
 from ..identity.resolution import resolve_credential
 from ..telemetry.upstream import waiting
+from . import spans
 from .agents.checks import check_tools
 from .agents.operations import Agents
 from .conversations import Conversations, Send
@@ -128,7 +129,7 @@ class FoundryService:
 
         async def send(call: Call) -> Reply:
             deadline = Deadline(SHORT_CALL_SECONDS)
-            with waiting():
+            with waiting(), spans.call(call.method, call.url):
                 if call.method != "GET":
                     return await transport.send(call, seconds=deadline.remaining())
                 return await retry.repeat(lambda s: transport.send(call, seconds=s), deadline)

@@ -1,7 +1,7 @@
-"""The spans of calls to Foundry and of tools, under the names of the GenAI conventions.
+"""The spans of calls to Foundry, under the names of the GenAI conventions.
 
-Within the `invoke_agent` span of a turn stand a `chat` span for each attempt at a response and an
-`execute_tool` span for each call of a custom tool.
+Within the `invoke_agent` span of a turn stands a `chat` span for each attempt at a response; each
+call of a custom tool has its `execute_tool` beside them.
 """
 
 from __future__ import annotations
@@ -28,11 +28,6 @@ from ..telemetry.tracing import (
     STATUS_CODE,
     STREAM,
     TEMPERATURE,
-    TOOL_ARGUMENTS,
-    TOOL_CALL_ID,
-    TOOL_NAME,
-    TOOL_RESULT,
-    TOOL_TYPE,
     TOP_P,
     URL_PATH,
     Attributes,
@@ -75,17 +70,6 @@ def call(method: str, url: str) -> span:
     return span(method, attributes, SpanKind.CLIENT)
 
 
-def tool(name: str, call_id: str, *, known: bool) -> span:
-    """The span of a tool's run; what a model asks for and does not exist gives no name."""
-    attributes = {
-        OPERATION_NAME: "execute_tool",
-        TOOL_NAME: name if known else "unknown",
-        TOOL_TYPE: "function",
-        TOOL_CALL_ID: call_id,
-    }
-    return span(f"execute_tool {name}" if known else "execute_tool", attributes)
-
-
 def tell_response(attempted: Span, response: JsonObject, request_id: str | None) -> None:
     """What came of an attempt."""
     if not attempted.is_recording():
@@ -110,11 +94,6 @@ def tell_failure(attempted: Span, error: FoundryError) -> None:
         attempted.set_attribute(STATUS_CODE, error.status_code)
     if error.request_id:
         attempted.set_attribute(SERVICE_REQUEST_ID, error.request_id)
-
-
-def tell_tool(ran: Span, arguments: str, result: str) -> None:
-    """What a tool was asked and said, for where content is asked for."""
-    ran.set_attributes({TOOL_ARGUMENTS: arguments, TOOL_RESULT: result})
 
 
 def _agent(body: JsonObject) -> str:

@@ -23,9 +23,11 @@ from typing import Any, cast
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
+from opentelemetry.trace import Span
 
 from ..identity.credentials import Credential, claims_challenge
 from ..identity.errors import IdentityError
+from ..telemetry.tracing import inject
 from .error_bodies import error_from_response
 from .errors import (
     AuthenticationError,
@@ -66,6 +68,8 @@ class Call:
     url: str
     body: JsonObject | None = None
     query: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
+    span: Span | None = None
+    """What the call is part of, where that is not what is current."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +233,7 @@ class Transport:
             kind = ServiceUnavailableError if error.transient else AuthenticationError
             raise kind(error.message) from error
         headers["x-ms-client-request-id"] = attempt_id
+        inject(headers, call.span)
         if silence is not None:
             headers["Accept-Encoding"] = "identity"  # an event shall not wait for a block
         content = b""

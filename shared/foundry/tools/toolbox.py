@@ -16,6 +16,7 @@ from pydantic_core import PydanticSerializationError
 
 from ...config import FoundryAgentServiceConfig
 from ..wire_json import JsonObject
+from . import spans
 from .calls import FunctionCall, FunctionOutput, as_output, settle
 from .catalogue import parse_tool
 from .custom import CustomTool, ToolError
@@ -94,7 +95,7 @@ class Toolbox:
         cancelled meanwhile, its tools are stopped and the answers are returned all the same: see
         `settle`. A sync tool that is stopped goes on in its thread, its result ignored.
         """
-        tasks = [asyncio.create_task(self._answer(call)) for call in calls]
+        tasks = [asyncio.create_task(self._traced_answer(call)) for call in calls]
         await settle(tasks)
         return [
             _failed(call, "The tool was stopped before it finished.")
@@ -102,6 +103,15 @@ class Toolbox:
             else task.result()
             for call, task in zip(calls, tasks, strict=True)
         ]
+
+    async def _traced_answer(self, call: FunctionCall) -> FunctionOutput:
+        """As `_answer`, with a span of its own."""
+        with spans.execution(call, known=call.name in self._custom) as ran:
+            output = await self._answer(call)
+            spans.tell_output(ran, output)
+            if self._config.log_content:
+                spans.tell_content(ran, call, output)
+        return output
 
     async def _answer(self, call: FunctionCall) -> FunctionOutput:
         tool = self._custom.get(call.name)
