@@ -45,6 +45,7 @@ from .telemetry.figures_reading import FigureReader
 from .telemetry.meter import Meter
 from .telemetry.rebuilding import Rebuilder
 from .telemetry.roll_up import RollUp
+from .telemetry.traced_table import TracedTable
 from .terms import read_prices
 from .turns import Turns
 
@@ -131,8 +132,9 @@ class Services:
         clock: Clock,
     ) -> Services:
         """Wire the parts together; nothing is sent yet."""
-        table = tables.state
-        audit, meter = AuditTrail(tables.audit, _foundry_identity(settings)), Meter(tables.metrics)
+        table = TracedTable(tables.state, settings.storage.state_table)
+        audit_table = TracedTable(tables.audit, settings.storage.audit_table)
+        audit, meter = AuditTrail(audit_table, _foundry_identity(settings)), Meter(tables.metrics)
         lanes = Lanes(table, clock)
         threads = Threads(table, lanes, clock)
         jobs = Jobs(table, lanes)
@@ -170,7 +172,7 @@ class Services:
             retention=Retention(table, clock, settings.retention),
             sweeper=Sweeper(table, jobs, lanes, queues, clock),
             audit=audit,
-            audit_reader=AuditReader(tables.audit),
+            audit_reader=AuditReader(audit_table),
             meter=meter,
             figures=FigureReader(tables.metrics, meter, clock),
             roll_up=RollUp(tables.metrics, clock),

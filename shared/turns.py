@@ -36,6 +36,8 @@ from .state.table import Change, Row, Table, Value
 from .state.threads import Thread, end_of_conversation
 from .state.turns import Beneficiary, FirstTry, Inlet, TurnRecord, TurnStatus, responses_since
 from .telemetry.audit import THE_APP, Caller
+from .telemetry.log_ids import log_ids
+from .telemetry.turn_spans import invocation, tell_said, tell_turn
 
 log = logging.getLogger(__name__)
 
@@ -198,6 +200,23 @@ class Turns:
         return _answered(opened, outcome)
 
     async def _send(
+        self,
+        opened: TurnOpened,
+        command: TurnCommand,
+        keeper: LeaseKeeper | None,
+        tell: Tell | None,
+    ) -> tuple[Outcome, TurnRecord]:
+        """As `_answer`, with a span of its own and the turn's id in what is logged."""
+        config, request = self._foundry.config, command.request
+        with invocation(config.agent_id) as span, log_ids(turn_id=opened.turn_id):
+            outcome, record = await self._answer(opened, command, keeper, tell)
+            tell_turn(span, record, request.model or config.model)
+            if config.log_content:
+                answer = None if isinstance(outcome, FoundryError) else outcome.content
+                tell_said(span, request.message, answer)
+        return outcome, record
+
+    async def _answer(
         self,
         opened: TurnOpened,
         command: TurnCommand,
