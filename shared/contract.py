@@ -220,3 +220,6 @@ class QueuedJob(SubmitJob):
 
     job_id: str | None = Field(default=None, pattern=r"^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")
     """Id to give the job, so that the producer can put the message twice and run it once."""
+
+    traceparent: str | None = Field(default=None, max_length=256)
+    """W3C trace context of the producer, whose trace the job continues; ignored if unreadable."""

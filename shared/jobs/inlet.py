@@ -26,6 +26,7 @@ from ..state.owners import NOBODY, queue_owner
 from ..state.rejected import record_rejected
 from ..state.table import Table
 from ..telemetry.audit import Action, AuditRecord, AuditTrail, Caller, Outcome
+from . import spans
 from .queue import Queues
 from .submission import Submission
 
@@ -89,7 +90,8 @@ class Inlet:
             owner = queue_owner(job.owner, self._access)
             caller = self._producer(message)
             job_id = job.job_id or message.job_id
-            await self._submission.submit(owner, job, job_id, caller=caller)
+            with spans.reception(self._queue, job.traceparent):
+                await self._submission.submit(owner, job, job_id, caller=caller)
         except ValidationError as error:
             reasons = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
             await self._reject(message, "; ".join(reasons))

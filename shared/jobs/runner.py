@@ -25,7 +25,9 @@ from ..state.jobs import Jobs, JobStatus
 from ..state.keys import Kind, new_id, newest_first
 from ..state.lanes import UNSETTLED, Clock, Lanes, has_waiting, head_sequence
 from ..state.table import Change, Row
+from ..telemetry.log_ids import log_ids
 from ..turns import Turns
+from . import spans
 from .queue import Notice, Queues, WakeUp
 from .steps import End, Run, Step, Wait
 
@@ -117,7 +119,7 @@ class Runner:
             try:
                 match step.decide(self._clock()):
                     case Run():
-                        await self._run(step)
+                        await self._traced_run(step)
                     case Wait(seconds):
                         return seconds
                     case End(status, problem):
@@ -149,6 +151,12 @@ class Runner:
             if not fresh and not has_waiting(row):
                 return None
         return None
+
+    async def _traced_run(self, step: Step) -> None:
+        """As `_run`, within the trace of the job's submission."""
+        head = step.head
+        with spans.run(self._queue, head.job_id, head.work), log_ids(job_id=head.job_id):
+            await self._run(step)
 
     async def _run(self, step: Step) -> None:
         turn_id = new_id(Kind.TURN)

@@ -19,6 +19,8 @@ from ..state.lanes import Clock
 from ..state.table import Change
 from ..state.threads import Thread, Threads
 from ..telemetry.audit import THE_APP, Action, AuditRecord, AuditTrail, Caller, Outcome
+from ..telemetry.tracing import carried
+from . import spans
 from .outlets import Outlets
 from .queue import Queues
 
@@ -86,14 +88,15 @@ class Submission:
         )
         if outlets:
             await self._jobs.promise_delivery(job)
-        work = work_document(body, caller, outlets)
-        try:
-            await self._jobs.submit(job, work, new_thread, also(job))
-        except RowExistsError:
-            job = await self._jobs.get(owner, job.job_id)
-            await self._wake(job)
-        else:
-            await self._audit.alongside(self._wake(job), self._audited(job, caller))
+        with spans.submission(job.job_id):
+            work = work_document(body, caller, outlets)
+            try:
+                await self._jobs.submit(job, work, new_thread, also(job))
+            except RowExistsError:
+                job = await self._jobs.get(owner, job.job_id)
+                await self._wake(job)
+            else:
+                await self._audit.alongside(self._wake(job), self._audited(job, caller))
         return job
 
     async def _wake(self, job: Job) -> None:
@@ -126,7 +129,10 @@ class Submission:
 def work_document(
     body: SubmitJob, caller: Caller = THE_APP, outlets: Mapping[str, str] = _NO_OUTLETS
 ) -> dict[str, Any]:
-    """The work of a job, for whom, and where its end is told, as its box row keeps it."""
+    """The work of a job, for whom, and where its end is told, as its box row keeps it.
+
+    With it goes the trace that the submission is part of.
+    """
     options = body.model_dump(include=set(TurnOptions.model_fields), exclude_defaults=True)
     document: dict[str, Any] = {"messages": body.texts, "options": options}
     if caller != THE_APP:
@@ -137,4 +143,6 @@ def work_document(
         document["stop_lane_on_failure"] = True
     if outlets:
         document["outlets"] = dict(outlets)
+    if trace := carried():
+        document[spans.TRACE] = trace
     return document

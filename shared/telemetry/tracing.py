@@ -102,7 +102,8 @@ class span:  # noqa: N801 - used as a function: `with span("write", ...)`
         follows: bool = False,
     ) -> None:
         """Start it, in ``parent`` or in what is current; ``follows`` links to the latter too."""
-        links = [Link(trace.get_current_span().get_span_context())] if follows else None
+        place = trace.get_current_span().get_span_context()
+        links = [Link(place)] if follows and place.is_valid else None
         self._span = _tracer.start_span(name, parent, kind, attributes, links)
         self._current = current and (parent is not None or self._span.is_recording())
 
