@@ -25,6 +25,7 @@ from ..telemetry.upstream import new_stopwatch
 from .incoming import Incoming, request_id_of
 from .principal import ANYBODY, Access, authorized
 from .recording import note
+from .spans import traced
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +75,19 @@ async def serve(
     The ``action``, where one is named, goes on record; what is streamed is a turn, which puts
     itself there.
     """
+    request_id = request_id_of(request)
+
+    async def answer() -> Response:
+        return await _serve(services, Incoming(request, ANYBODY, request_id), handler, action)
+
+    return await traced(request, request_id, answer)
+
+
+async def _serve(
+    services: Services, incoming: Incoming, handler: Handler, action: Action | None
+) -> Response:
     started, upstream = perf_counter(), new_stopwatch()
-    incoming = Incoming(request, ANYBODY, request_id_of(request))
+    request = incoming.request
     error: Exception | None = None
     answer: Answer | Streamed
     try:

@@ -47,8 +47,7 @@ def reception(queue: str, traceparent: str | None) -> span:
 
 def _consumed(queue: str, carrier: Mapping[str, str] | None, attributes: Attributes) -> span:
     parent = continued(carrier) if carrier else None
-    name, kind = f"process {queue}", SpanKind.CONSUMER
-    return span(name, attributes, kind, parent=parent, follows=parent is not None)
+    return span(f"process {queue}", attributes, SpanKind.CONSUMER, parent=parent)
 
 
 def _operation(name: str, kind: str) -> dict[str, str]:

@@ -12,11 +12,12 @@ this product's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import Token
 from types import TracebackType
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanKind, StatusCode
+from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 TRACER_NAME = "agent-operating-system-foundry"
@@ -82,14 +83,43 @@ _tracer = trace.get_tracer(TRACER_NAME)
 _w3c = TraceContextTextMapPropagator()
 
 
-class span:  # noqa: N801 - used as a function: `with span("write", ...)`
-    """A part of a trace, for as long as a block runs; an error that leaves the block marks it.
+class entered:  # noqa: N801 - used as a function: `with entered(span)`
+    """Makes what a block starts part of a span; an error that leaves the block marks the span."""
 
-    What the block starts becomes part of it. With ``current=False`` it does not: an async
-    generator cannot set what is current, for its caller would run under it.
+    __slots__ = ("_attached", "_token", "span")
+
+    _token: Token[Context]
+
+    def __init__(self, entered_span: Span, *, attached: bool = True) -> None:
+        """Take a span; not ``attached``, only errors count."""
+        self.span = entered_span
+        self._attached = attached
+
+    def __enter__(self) -> Span:
+        if self._attached:
+            self._token = context.attach(trace.set_span_in_context(self.span))
+        return self.span
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._attached:
+            context.detach(self._token)
+        if error is not None and not isinstance(error, GeneratorExit):  # who stops reading may
+            fail(self.span, error_type(error))
+
+
+class span(entered):  # noqa: N801 - used as a function: `with span("write", ...)`
+    """A part of a trace that lasts as long as a block.
+
+    With ``current=False``, what the block starts is no part of it: an async generator cannot set
+    what is current, for its caller would run under it.
     """
 
-    __slots__ = ("_current", "_span", "_token")
+    __slots__ = ()
 
     def __init__(
         self,
@@ -99,18 +129,11 @@ class span:  # noqa: N801 - used as a function: `with span("write", ...)`
         *,
         parent: Context | None = None,
         current: bool = True,
-        follows: bool = False,
     ) -> None:
-        """Start it, in ``parent`` or in what is current; ``follows`` links to the latter too."""
-        place = trace.get_current_span().get_span_context()
-        links = [Link(place)] if follows and place.is_valid else None
-        self._span = _tracer.start_span(name, parent, kind, attributes, links)
-        self._current = current and (parent is not None or self._span.is_recording())
-
-    def __enter__(self) -> Span:
-        if self._current:
-            self._token = context.attach(trace.set_span_in_context(self._span))
-        return self._span
+        """Start it, in ``parent`` with a link to what is current, or else in what is current."""
+        started = start_span(name, attributes, kind, parent)
+        attached = current and (parent is not None or started.is_recording())
+        super().__init__(started, attached=attached)
 
     def __exit__(
         self,
@@ -118,11 +141,18 @@ class span:  # noqa: N801 - used as a function: `with span("write", ...)`
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._current:
-            context.detach(self._token)
-        if error is not None and not isinstance(error, GeneratorExit):  # who stops reading may
-            fail(self._span, error_type(error))
-        self._span.end()
+        super().__exit__(kind, error, traceback)
+        self.span.end()
+
+
+def start_span(
+    name: str, attributes: Attributes | None, kind: SpanKind, parent: Context | None
+) -> Span:
+    """Start a span that its owner ends, as `span` does."""
+    links = None
+    if parent is not None and (place := _place()).is_valid:
+        links = [Link(place)]
+    return _tracer.start_span(name, parent, kind, attributes, links)
 
 
 def error_type(error: BaseException) -> str:
@@ -138,7 +168,11 @@ def fail(failed: Span, kind: str) -> None:
 
 def within_trace() -> bool:
     """Whether what runs now is part of a trace."""
-    return trace.get_current_span().get_span_context().is_valid
+    return _place().is_valid
+
+
+def _place() -> SpanContext:
+    return trace.get_current_span().get_span_context()
 
 
 def inject(headers: dict[str, str], traced: Span | None = None) -> None:
