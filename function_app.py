@@ -17,6 +17,7 @@ from shared.jobs.inlet import InletMessage
 from shared.jobs.queue import POISON_SUFFIX
 from shared.services import Services
 from shared.telemetry.audit import Action
+from shared.telemetry.exporting import flush_telemetry, start_telemetry
 
 HttpFunction = Callable[[Request], Awaitable[Response]]
 
@@ -30,6 +31,7 @@ EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 OPEN = func.AuthLevel.ANONYMOUS
 
 services = Services.connect(AppSettings.from_env())
+start_telemetry(services.settings.telemetry)
 KEY = func.AuthLevel.FUNCTION if services.settings.access.mode.asks_for_key else OPEN
 routes = RouteTable()
 app = func.FunctionApp(http_auth_level=KEY)
@@ -181,3 +183,4 @@ async def sum_figures_up(timer: func.TimerRequest) -> None:
 async def aclose() -> None:
     """Let running turns end and close all connections; the host calls it before it stops."""
     await services.aclose()
+    await flush_telemetry()

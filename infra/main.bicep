@@ -301,6 +301,7 @@ module functionApp 'modules/function-app.bicep' = {
       AzureWebJobsStorage__queueServiceUri: storage.outputs.queueServiceUri
       AzureWebJobsStorage__tableServiceUri: storage.outputs.tableServiceUri
       FOUNDRY_AGENT_SERVICE_ENDPOINT: foundryAccess.outputs.projectEndpoint
+      PYTHON_ENABLE_OPENTELEMETRY: 'true'
     })
     instanceMemoryMB: instanceMemoryMB
     maximumInstanceCount: maximumInstanceCount

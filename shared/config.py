@@ -199,8 +199,8 @@ class FoundryAgentServiceConfig(Settings):
     """Seconds that one call of a custom tool may take, where the tool sets no limit of its own."""
 
     log_content: Annotated[bool, Env("FOUNDRY_LOG_CONTENT", "true")] = False
-    """Write what is sent to Foundry and what it answers to the log, at level DEBUG. Off: only ids,
-    sizes and decisions."""
+    """Write what is sent to Foundry and what it answers to the log, at level DEBUG, and what was
+    said to traces. Off: only ids, sizes and decisions."""
 
 
 class IdentitySettings(Settings):
@@ -463,6 +463,18 @@ class SpendingSettings(Settings):
         return self
 
 
+class TelemetrySettings(Settings):
+    """Where traces and logs go."""
+
+    connection_string: Annotated[
+        str, Env("APPLICATIONINSIGHTS_CONNECTION_STRING", "InstrumentationKey=...")
+    ] = ""
+    """Application Insights that traces and logs are sent to. Empty: nowhere."""
+
+    site_name: Annotated[str, Env("WEBSITE_SITE_NAME")] = ""
+    """Set by Azure to the app's name, under which its telemetry is found."""
+
+
 def names_in(text: str) -> list[str]:
     """The names in a setting that separates them by commas."""
     return [name for part in text.split(",") if (name := part.strip())]
@@ -611,6 +623,9 @@ class AppSettings(Settings):
 
     spending: SpendingSettings = SpendingSettings()
     """Prices and budgets."""
+
+    telemetry: TelemetrySettings = TelemetrySettings()
+    """Where traces and logs go."""
 
     @property
     def turn_seconds(self) -> float:

@@ -72,10 +72,10 @@ FORBIDDEN_ON_FLEX = {
 
 PLATFORM_SETTINGS = {
     "APPLICATIONINSIGHTS_AUTHENTICATION_STRING",
-    "APPLICATIONINSIGHTS_CONNECTION_STRING",
     "AzureWebJobsStorage__blobServiceUri",
     "AzureWebJobsStorage__clientId",
     "AzureWebJobsStorage__credential",
+    "PYTHON_ENABLE_OPENTELEMETRY",
 }
 """Settings that the Functions host reads and the app's settings class does not."""
 
@@ -90,5 +90,6 @@ NOT_IN_AZURE = {
     "IDENTITY_ENDPOINT": "the platform sets it",
     "TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1": "for tests only",
     "WEBSITE_AUTH_ENABLED": "the platform sets it",
+    "WEBSITE_SITE_NAME": "the platform sets it",
 }
 """Settings of the settings class that a deployment leaves out, and why."""

@@ -23,6 +23,7 @@ from shared.config import (
     SettingsError,
     SpendingSettings,
     StorageSettings,
+    TelemetrySettings,
 )
 
 GROUPS: list[type[Settings]] = [
@@ -35,6 +36,7 @@ GROUPS: list[type[Settings]] = [
     RetentionSettings,
     ModelSettings,
     SpendingSettings,
+    TelemetrySettings,
     MLConfig,
 ]
 SECRET = "s3cr3t-value"

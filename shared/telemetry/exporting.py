@@ -1,0 +1,88 @@
+"""Sends traces and logs to Application Insights, where a connection string says so.
+
+The exporter takes its identity from APPLICATIONINSIGHTS_AUTHENTICATION_STRING, as the Functions
+host does. Importing it takes longer than importing the app, so it starts in a thread of its own:
+an instance serves at once, and what it does in its first moments is in no trace of its own.
+https://learn.microsoft.com/azure/azure-monitor/app/opentelemetry-configuration
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from threading import Thread
+
+from opentelemetry import trace
+
+from ..config import TelemetrySettings
+from .log_ids import LogIdsFilter, add_ids_to_logs
+
+log = logging.getLogger(__name__)
+
+FLUSH_MILLISECONDS = 5_000
+
+OURS = __name__.partition(".")[0]
+"""The package whose logs are all sent; those of others only from WARNING on."""
+
+_NEVER_SENT = ("azure.monitor", "opentelemetry")
+"""What the exporter says of its own failures, which it would fail to send."""
+
+_INSTRUMENTATIONS = (
+    "azure_sdk",
+    "django",
+    "fastapi",
+    "flask",
+    "httpx",
+    "psycopg2",
+    "requests",
+    "urllib",
+    "urllib3",
+)
+"""All off: the app has spans of its own, and those of the Azure SDK hold table keys in URLs."""
+
+
+def start_telemetry(settings: TelemetrySettings) -> Thread | None:
+    """Add ids to the logs, and begin to export where an address is set; gives the thread."""
+    add_ids_to_logs()
+    if not settings.connection_string:
+        return None
+    thread = Thread(target=_start, args=(settings,), name="telemetry-start", daemon=True)
+    thread.start()
+    return thread
+
+
+def _start(settings: TelemetrySettings) -> None:
+    from azure.monitor.opentelemetry import (
+        configure_azure_monitor,  # pyright: ignore[reportUnknownVariableType] - untyped kwargs
+    )
+    from opentelemetry.sdk.resources import Resource
+
+    options = {name: {"enabled": False} for name in _INSTRUMENTATIONS}
+    resource = Resource({"service.name": settings.site_name} if settings.site_name else {})
+    try:
+        configure_azure_monitor(
+            connection_string=settings.connection_string,
+            instrumentation_options=options,
+            resource=resource,
+        )
+    except Exception:  # the border of a thread: an app without telemetry is better than none
+        log.exception("Telemetry is not sent: check APPLICATIONINSIGHTS_CONNECTION_STRING")
+        return
+    for handler in logging.getLogger().handlers:
+        if type(handler).__module__.startswith("opentelemetry."):
+            handler.addFilter(is_worth_sending)
+            handler.addFilter(LogIdsFilter())
+
+
+def is_worth_sending(record: logging.LogRecord) -> bool:
+    """Whether a log record is exported: ours, and warnings of others."""
+    if record.name.startswith(_NEVER_SENT):
+        return False
+    return record.levelno >= logging.WARNING or record.name.partition(".")[0] == OURS
+
+
+async def flush_telemetry() -> None:
+    """Send the spans that wait; for the end of the process."""
+    flush = getattr(trace.get_tracer_provider(), "force_flush", None)
+    if flush is not None:
+        await asyncio.to_thread(flush, FLUSH_MILLISECONDS)
