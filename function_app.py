@@ -115,6 +115,11 @@ async def health(req: Request) -> Response:
     return await serve_anybody(services, req, operations.health)
 
 
+@route("GET", "health/ready")
+async def readiness(req: Request) -> Response:
+    return await serve(services, req, operations.ready)
+
+
 @route("GET", "metrics")
 async def metrics(req: Request) -> Response:
     return await serve(services, req, operations.metrics, Action.FIGURES_READ)

@@ -12,6 +12,7 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from . import probes
 from .background import Background
 from .config import AppSettings, SettingsError
 from .foundry.service import FoundryService
@@ -43,6 +44,7 @@ from .telemetry.audit import AuditTrail
 from .telemetry.audit_reading import AuditReader
 from .telemetry.figures_reading import FigureReader
 from .telemetry.meter import Meter
+from .telemetry.readiness import Dependency, Readiness
 from .telemetry.rebuilding import Rebuilder
 from .telemetry.roll_up import RollUp
 from .telemetry.traced_table import TracedTable
@@ -114,6 +116,7 @@ class Services:
     rebuilder: Rebuilder
     removal: Removal
     retention: Retention
+    readiness: Readiness
     clock: Clock
     _table: Table
     _queues: Queues
@@ -177,6 +180,7 @@ class Services:
             figures=FigureReader(tables.metrics, meter, clock),
             roll_up=RollUp(tables.metrics, clock),
             rebuilder=Rebuilder(table, tables.metrics, clock),
+            readiness=Readiness(_dependencies(settings, foundry, table, queues)),
             clock=clock,
             _table=table,
             _queues=queues,
@@ -220,6 +224,7 @@ class Services:
         """Let running turns end, then close all connections."""
         await asyncio.gather(self.turns.aclose(), self.background.aclose())
         await self.orchestration.aclose()
+        await self.readiness.aclose()
         await asyncio.gather(
             self.foundry.aclose(),
             self._webhooks.aclose(),
@@ -239,6 +244,24 @@ class Services:
             await self.audit_reader.days.remove_before(today - timedelta(days=days.audit_days))
         if days.metrics_days:
             await self.roll_up.remove_before(today - timedelta(days=days.metrics_days))
+
+
+def _dependencies(
+    settings: AppSettings, foundry: FoundryService, table: Table, queues: Queues
+) -> dict[str, Dependency]:
+    """What makes the app ready, by the name under which it is told."""
+    names = (
+        settings.jobs.inlet_queue,
+        settings.jobs.lanes_queue,
+        settings.outlets.deliveries_queue,
+    )
+    return {
+        "foundry": probes.foundry(foundry),
+        "credential": probes.credential(foundry),
+        "table": probes.table(table),
+        "queues": probes.lag(queues, names),
+        "poison": probes.poison(queues, names),
+    }
 
 
 def _foundry_identity(settings: AppSettings) -> str | None:

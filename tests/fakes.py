@@ -277,6 +277,14 @@ class FakeQueues:
         self._reach()
         self.replies.append((queue, body))
 
+    async def oldest_seconds(self, queue: str) -> float:
+        self._reach()
+        return 0.0
+
+    async def count(self, queue: str) -> int:
+        self._reach()
+        return sum(name + "-poison" == queue for name, _ in self.rejected)
+
     async def aclose(self) -> None:
         self.closed = True
 

@@ -305,6 +305,14 @@ class FoundryService:
             call = Call("GET", f"{root}/{path}", query={"api-version": MANAGEMENT_API_VERSION})
         await connection.transport.send(call, seconds=SHORT_CALL_SECONDS)
 
+    async def authenticate(self) -> None:
+        """Make sure that there is a key or token to show; Foundry is not asked.
+
+        Raises:
+            FoundryError: saying what is missing.
+        """
+        await self._connection.transport.authenticate()
+
     async def healthy(self) -> bool:
         """Whether `check` passes."""
         try:

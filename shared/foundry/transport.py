@@ -223,15 +223,23 @@ class Transport:
                 return response
             await response.aclose()
 
-    async def _prepare(
-        self, call: Call, attempt_id: str, claims: str | None, silence: float | None
-    ) -> httpx.Request:
+    async def authenticate(self, claims: str | None = None) -> dict[str, str]:
+        """The headers that show who we are, with the claims that Foundry asked for.
+
+        Raises:
+            FoundryError: if there is no credential to be had.
+        """
         await self._closing.begin()
         try:
-            headers = dict(await self._credential.headers(claims)) | _HEADERS
+            return await self._credential.headers(claims)
         except IdentityError as error:
             kind = ServiceUnavailableError if error.transient else AuthenticationError
             raise kind(error.message) from error
+
+    async def _prepare(
+        self, call: Call, attempt_id: str, claims: str | None, silence: float | None
+    ) -> httpx.Request:
+        headers = await self.authenticate(claims) | _HEADERS
         headers["x-ms-client-request-id"] = attempt_id
         inject(headers, call.span)
         if silence is not None:

@@ -11,8 +11,10 @@ import json
 import logging
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Protocol
 
 from azure.core.exceptions import AzureError, ResourceNotFoundError
@@ -112,6 +114,14 @@ class Queues(Protocol):
         """Put the end of a job on a queue; at most `MAX_MESSAGE_BYTES`."""
         ...
 
+    async def oldest_seconds(self, queue: str) -> float:
+        """How long the first message of a queue has waited; 0 where none does."""
+        ...
+
+    async def count(self, queue: str) -> int:
+        """About how many messages a queue holds."""
+        ...
+
     async def aclose(self) -> None:
         """Close all connections."""
         ...
@@ -145,6 +155,21 @@ class AzureQueues:
         """See `Queues.reply`."""
         await self._put(queue, body)
 
+    async def oldest_seconds(self, queue: str) -> float:
+        """See `Queues.oldest_seconds`."""
+        with _reading(queue):
+            messages = await self._client(queue).peek_messages(max_messages=1)
+            if messages and (inserted := messages[0].inserted_on):
+                return max((datetime.now(UTC) - inserted).total_seconds(), 0.0)
+        return 0.0
+
+    async def count(self, queue: str) -> int:
+        """See `Queues.count`."""
+        with _reading(queue):
+            properties = await self._client(queue).get_queue_properties()
+            return properties.approximate_message_count or 0
+        return 0
+
     async def _put(self, queue: str, body: bytes, delay: int = 0) -> None:
         client, text = self._client(queue), base64.b64encode(body).decode()
         try:
@@ -169,3 +194,18 @@ class AzureQueues:
         for client in self._clients.values():
             await client.close()
         await self._service.close()
+
+
+@contextmanager
+def _reading(queue: str) -> Generator[None]:
+    """Takes a queue that is not there, because nothing was ever put on it, for an empty one."""
+    try:
+        yield
+    except ResourceNotFoundError:
+        return
+    except AzureError as error:
+        raise StorageUnavailableError(
+            f"Queue Storage does not show {queue}. Check AzureWebJobsStorage and the network rules "
+            "of the storage account, and that the app's identity has the role 'Storage Queue Data "
+            "Contributor'."
+        ) from error

@@ -81,6 +81,7 @@ ROWS = {
     "GET metrics": Row(),
     "GET audit": Row(),
     "GET health": Row(open=True),
+    "GET health/ready": Row(),
     **{
         f"{method} {{*path}}": Row(open=True)
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")

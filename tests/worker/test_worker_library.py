@@ -26,6 +26,7 @@ FUNCTIONS = {
     "orchestrate_message": "POST orchestrate",
     "cancel_job": "POST jobs/{job_id}/cancel",
     "health": "GET health",
+    "readiness": "GET health/ready",
     "metrics": "GET metrics",
     "list_audit_records": "GET audit",
     "unmatched": "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS {*path}",

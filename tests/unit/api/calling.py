@@ -30,6 +30,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "jobs/{job_id}", jobs.get),
     ("POST", "jobs/{job_id}/cancel", jobs.cancel),
     ("GET", "health", operations.health),
+    ("GET", "health/ready", operations.ready),
     ("GET", "metrics", operations.metrics),
 ]
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
