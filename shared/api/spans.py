@@ -24,6 +24,8 @@ from ..telemetry.tracing import (
     within_trace,
 )
 
+TRACEPARENT = "traceparent"
+
 
 async def traced(
     request: Request, request_id: str, answer: Callable[[], Awaitable[Response]]
@@ -51,20 +53,25 @@ def _started(request: Request, request_id: str) -> Span:
     attributes = {
         METHOD: request.method,
         ROUTE: route,
-        URL_PATH: request.url.path,
-        URL_SCHEME: request.url.scheme,
+        URL_PATH: str(request.scope["path"]),
+        URL_SCHEME: str(request.scope.get("scheme", "http")),
         REQUEST_ID: request_id,
     }
     name = f"{request.method} {route}"
     if within_trace():
         return start_span(name, attributes, SpanKind.INTERNAL, None)
-    return start_span(name, attributes, SpanKind.SERVER, continued(request.headers))
+    headers = request.headers
+    parent = continued(headers) if TRACEPARENT in headers else None
+    return start_span(name, attributes, SpanKind.SERVER, parent)
 
 
 def route_of(request: Request) -> str:
     """The route's template: the path with its parameters by name."""
+    path: str = request.scope["path"]
+    if not request.path_params:
+        return path
     names = {str(value): f"{{{name}}}" for name, value in request.path_params.items()}
-    return "/".join(names.get(part, part) for part in request.url.path.split("/"))
+    return "/".join(names.get(part, part) for part in path.split("/"))
 
 
 async def _until_sent(chunks: AsyncContentStream, span: Span) -> AsyncIterator[Content]:
