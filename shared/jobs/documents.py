@@ -15,6 +15,7 @@ def job_document(job: Job) -> dict[str, Any]:
         "status": job.status.value,
         "thread_id": job.thread_id,
         "attempts": job.attempts,
+        "failures": list(job.failures),
         "not_before": _moment(job.not_before),
         "expires_at": _moment(job.expires_at),
         "cancel_requested": job.cancel_requested,

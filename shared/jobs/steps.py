@@ -35,6 +35,12 @@ from ..turns import TurnCommand
 MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
 """For all answers of a job together; its row can hold 1 MiB."""
 
+MAX_FAILURES = 20
+"""Attempts that failed and are told of; a job of 50 messages may have a thousand."""
+
+MAX_UNFINISHED = 10
+"""A message at which so many workers died one after the other has killed them."""
+
 FIRST_RETRY_SECONDS = 5.0
 MAX_RETRY_SECONDS = 300.0
 
@@ -120,13 +126,15 @@ class Step:
             return End(JobStatus.CANCELLED, _LANE_STOPPED)
         if head.expires_at is not None and head.expires_at <= now and not head.begun:
             return End(JobStatus.EXPIRED, _EXPIRED)
+        if head.unfinished >= MAX_UNFINISHED:
+            return End(JobStatus.FAILED, _WORKERS_LOST)
         if head.not_before is not None and head.not_before > now:
             return Wait((head.not_before - now).total_seconds())
         return Run()
 
     def starting(self, now: datetime) -> list[Change]:
         """What beginning the step changes; fails if the job was cancelled since it was read."""
-        begun: dict[str, Any] = {"begun": True}
+        begun: dict[str, Any] = {"begun": True, "unfinished": self.head.unfinished + 1}
         if self._first_try is None:
             first_try = FirstTry(now, end_of_conversation(self.lane_row))
             begun |= {"tried_number": self.number, **first_try.to_values()}
@@ -141,10 +149,7 @@ class Step:
     ) -> list[Change]:
         """What the outcome of the step's turn changes, given the lane's row as it stands then."""
         if isinstance(outcome, FoundryError):
-            problem = problem_from(outcome)
-            if isinstance(outcome, _PASSING) and self.head.attempts + 1 < self._max_attempts:
-                return self._try_again(problem, now, outcome.request_id)
-            return self.ending(JobStatus.FAILED, problem, lane_row, now, outcome.request_id)
+            return self._failed(outcome, lane_row, now)
         answer_bytes = MAX_ANSWERS_BYTES // len(self.head.work["messages"])
         done: dict[str, Any] = {
             "messages_done": self.number + 1,
@@ -152,7 +157,7 @@ class Step:
         }
         if self.is_last:
             return self._end(JobStatus.SUCCEEDED, now, **done)
-        advance = {"messages_done": self.number + 1, "attempts": 0}
+        advance = {"messages_done": self.number + 1, "attempts": 0, "unfinished": 0}
         return [
             job_change(self.head.job_id, **done),
             Change(Action.MERGE, self.head.box.row_key, advance),
@@ -168,27 +173,42 @@ class Step:
     def _max_attempts(self) -> int:
         return int(self.head.work.get("max_attempts", DEFAULT_MAX_ATTEMPTS))
 
-    def _try_again(self, problem: Problem, now: datetime, request_id: str | None) -> list[Change]:
-        attempts = self.head.attempts + 1
+    def _failed(self, error: FoundryError, lane_row: Row, now: datetime) -> list[Change]:
+        """What an attempt that failed changes: the job is tried again, or ends."""
+        problem, attempts = problem_from(error), self.head.attempts + 1
+        document = problem.to_json(error.request_id)
+        failure = {"message": self.number, "at": now.isoformat(), **document}
+        failed: dict[str, Any] = {
+            "attempts": self.head.attempts_in_all + 1,
+            "failures": json.dumps([*self.head.failures, failure][-MAX_FAILURES:]),
+        }
+        if not isinstance(error, _PASSING) or attempts >= self._max_attempts:
+            return self._end_badly(JobStatus.FAILED, lane_row, now, problem=document, **failed)
         backoff = min(FIRST_RETRY_SECONDS * 2 ** (attempts - 1), MAX_RETRY_SECONDS)
         pause = max(problem.retry_after or 0.0, backoff * random.uniform(0.5, 1.0))  # noqa: S311
-        retry = {"attempts": attempts, "not_before": now + timedelta(seconds=pause)}
+        retry = {
+            "attempts": attempts,
+            "attempts_in_all": failed["attempts"],
+            "failures": failed["failures"],
+            "unfinished": 0,
+            "not_before": now + timedelta(seconds=pause),
+        }
         return [
-            job_change(self.head.job_id, attempts=attempts, problem=problem.to_json(request_id)),
+            job_change(self.head.job_id, **failed),
             Change(Action.MERGE, self.head.box.row_key, retry),
         ]
 
     def ending(
-        self,
-        status: JobStatus,
-        problem: Problem,
-        lane_row: Row,
-        now: datetime,
-        request_id: str | None = None,
+        self, status: JobStatus, problem: Problem, lane_row: Row, now: datetime
     ) -> list[Change]:
-        """What the job's end without an answer changes."""
-        changes = self._end(status, now, problem=problem.to_json(request_id))
-        if status is JobStatus.FAILED and self.head.work.get("stop_lane_on_failure"):
+        """What the job's end changes where nothing was sent."""
+        return self._end_badly(status, lane_row, now, problem=problem.to_json())
+
+    def _end_badly(
+        self, status: JobStatus, lane_row: Row, now: datetime, **values: Any
+    ) -> list[Change]:
+        changes = self._end(status, now, **values)
+        if status is JobStatus.FAILED and self.head.stops_lane:
             stop = {LANE_STOPPED_AT: int(lane_row.values.get("job_tail", 0))}
             changes.append(Change(Action.MERGE, self.lane_row.row_key, stop))
         return changes
@@ -197,7 +217,7 @@ class Step:
         next_head = {"job_head": head_sequence(self.lane_row) + 1}
         ended: dict[str, Any] = {"status": status.value, "finished_at": now, **outcome}
         told: list[Change] = []
-        if outlets := self.head.work.get("outlets"):
+        if outlets := self.head.outlets:
             ended["delivery"] = DeliveryStatus.PENDING.value
             told.append(outbox_insert(self.head.job_id, outlets, now))
         return [
@@ -215,6 +235,11 @@ class Step:
 _CANCELLED = Problem(409, "cancelled", "The job was cancelled before it was done.")
 _LANE_STOPPED = Problem(409, "lane_stopped", "An earlier job of the thread failed and stopped it.")
 _EXPIRED = Problem(410, "expired", "The job did not begin before it expired.")
+
+
+_WORKERS_LOST = Problem(
+    500, "worker_lost", f"{MAX_UNFINISHED} workers died one after the other at the job's message."
+)
 
 
 def _result_document(result: TurnResult, turn_id: str, most_bytes: int) -> dict[str, Any]:

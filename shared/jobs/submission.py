@@ -13,10 +13,10 @@ from typing import Any
 
 from ..contract import DEFAULT_MAX_ATTEMPTS, SubmitJob, TurnOptions
 from ..state.errors import RowExistsError, StorageUnavailableError
-from ..state.jobs import Job, Jobs, JobStatus
+from ..state.jobs import STOPS_LANE, Job, Jobs, JobStatus, Work
 from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
-from ..state.table import Change
+from ..state.table import Change, Value
 from ..state.threads import Thread, Threads
 from ..telemetry.audit import THE_APP, Action, AuditRecord, AuditTrail, Caller, Outcome
 from ..telemetry.tracing import carried
@@ -25,8 +25,6 @@ from .outlets import Outlets
 from .queue import Queues
 
 log = logging.getLogger(__name__)
-
-_NO_OUTLETS: Mapping[str, str] = {}
 
 
 class Submission:
@@ -89,7 +87,7 @@ class Submission:
         if outlets:
             await self._jobs.promise_delivery(job)
         with spans.submission(job.job_id):
-            work = work_document(body, caller, outlets)
+            work = Work(work_document(body, caller), _at_end(body, outlets))
             try:
                 await self._jobs.submit(job, work, new_thread, also(job))
             except RowExistsError:
@@ -126,23 +124,19 @@ class Submission:
         return Thread(new_id(Kind.THREAD), owner, now, now, metadata=body.metadata)
 
 
-def work_document(
-    body: SubmitJob, caller: Caller = THE_APP, outlets: Mapping[str, str] = _NO_OUTLETS
-) -> dict[str, Any]:
-    """The work of a job, for whom, and where its end is told, as its box row keeps it.
-
-    With it goes the trace that the submission is part of.
-    """
+def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
+    """The work of a job, for whom it is and the trace it is part of, as its box row keeps it."""
     options = body.model_dump(include=set(TurnOptions.model_fields), exclude_defaults=True)
     document: dict[str, Any] = {"messages": body.texts, "options": options}
     if caller != THE_APP:
         document["caller"] = caller.to_json()
     if body.max_attempts != DEFAULT_MAX_ATTEMPTS:
         document["max_attempts"] = body.max_attempts
-    if body.stop_lane_on_failure:
-        document["stop_lane_on_failure"] = True
-    if outlets:
-        document["outlets"] = dict(outlets)
     if trace := carried():
         document[spans.TRACE] = trace
     return document
+
+
+def _at_end(body: SubmitJob, outlets: Mapping[str, str]) -> dict[str, Value]:
+    stops: dict[str, Value] = {STOPS_LANE: True} if body.stop_lane_on_failure else {}
+    return {**stops, **outlets}

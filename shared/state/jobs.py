@@ -27,6 +27,12 @@ log = logging.getLogger(__name__)
 _WORK = "work"
 """Name of the document in a box row."""
 
+OUTLETS = ("callback_url", "reply_queue")
+"""Properties of a waiting job: where its end is to be told."""
+
+STOPS_LANE = "stop_lane_on_failure"
+"""Property of a waiting job: if it fails, those behind it are cancelled."""
+
 MARKED = "lane_marked"
 """Property of a lane that the sweeper knows of."""
 
@@ -59,7 +65,9 @@ class Job:
     messages_total: int = 1
     messages_done: int = 0
     attempts: int = 0
-    """How often a message of the job has failed."""
+    """How often one of its messages has failed."""
+    failures: tuple[dict[str, Any], ...] = ()
+    """Its latest attempts that failed, oldest first, each with its problem."""
     not_before: datetime | None = None
     expires_at: datetime | None = None
     started_at: datetime | None = None
@@ -69,7 +77,7 @@ class Job:
     results: tuple[dict[str, Any], ...] = ()
     """One document a finished message."""
     problem: dict[str, Any] | None = None
-    """Why the job failed, or its last attempt."""
+    """Why the job ended without success."""
     sequence: int = 1
     """Its place in its lane."""
     delivery: str | None = None
@@ -89,6 +97,7 @@ class Job:
             messages_total=values["messages_total"],
             messages_done=values["messages_done"],
             attempts=values.get("attempts", 0),
+            failures=tuple(json.loads(values.get("failures", "[]"))),
             not_before=values.get("not_before"),
             expires_at=values.get("expires_at"),
             started_at=values.get("started_at"),
@@ -122,6 +131,16 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a job brings."""
+
+    document: dict[str, Any]
+    """What to send, how and for whom."""
+    at_end: Mapping[str, Value] = field(default_factory=dict[str, Value])
+    """What becomes of its end, by property: it counts even where the document cannot be read."""
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingJob:
     """The job at the head of a lane, with the work it brings."""
 
@@ -136,8 +155,33 @@ class WaitingJob:
 
     @property
     def attempts(self) -> int:
-        """How often a message of it has failed."""
+        """How often its next message has failed."""
         return int(self.box.values.get("attempts", 0))
+
+    @property
+    def attempts_in_all(self) -> int:
+        """How often one of its messages has failed."""
+        return int(self.box.values.get("attempts_in_all", 0))
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """The latest attempts that failed, oldest first."""
+        return json.loads(self.box.values.get("failures", "[]"))
+
+    @property
+    def unfinished(self) -> int:
+        """How often its next message was begun by a worker that did not live to see its end."""
+        return int(self.box.values.get("unfinished", 0))
+
+    @property
+    def outlets(self) -> dict[str, str]:
+        """Where its end is to be told."""
+        return {name: self.box.values[name] for name in OUTLETS if name in self.box.values}
+
+    @property
+    def stops_lane(self) -> bool:
+        """Whether the jobs behind it are cancelled if it fails."""
+        return bool(self.box.values.get(STOPS_LANE))
 
     @property
     def not_before(self) -> datetime | None:
@@ -197,7 +241,7 @@ class Jobs:
     async def submit(
         self,
         job: Job,
-        work: dict[str, Any],
+        work: Work,
         new_thread: Thread | None = None,
         also: Sequence[Change] = (),
     ) -> None:
@@ -210,10 +254,10 @@ class Jobs:
             RowExistsError: if the job was submitted before.
             DocumentTooLargeError: if the work does not fit into a row.
         """
-        document = document_values(work, _WORK)
+        box = {**document_values(work.document, _WORK), **work.at_end}
         if job.thread_id is None or new_thread is not None:
             await mark_lane(self._table, job.owner, job.lane, job.created_at)
-            await self._start_lane(job, document, new_thread, also)
+            await self._start_lane(job, box, new_thread, also)
             return
         row_key = newest_first(job.thread_id)
         row = await self._lanes.read(job.owner, row_key)
@@ -223,7 +267,7 @@ class Jobs:
             tail = int(row.values.get("job_tail", 0)) + 1
             advance: dict[str, Value] = {"job_tail": tail, MARKED: True}
             try:
-                rows = [*_rows(job, document, tail), *also]
+                rows = [*_rows(job, box, tail), *also]
                 await self._lanes.write(job.owner, row, advance, rows)
             except RowChangedError:
                 row = await self._lanes.read(job.owner, row_key, fresh=True)
@@ -233,13 +277,13 @@ class Jobs:
     async def _start_lane(
         self,
         job: Job,
-        document: Mapping[str, Value],
+        box: Mapping[str, Value],
         new_thread: Thread | None,
         also: Sequence[Change],
     ) -> None:
         """Keep a job that is the first of its lane, together with the lane."""
         lane: dict[str, Value | None] = {"job_head": 1, "job_tail": 1, MARKED: True}
-        job_row, box_row = _rows(job, document, 1)
+        job_row, box_row = _rows(job, box, 1)
         if new_thread is None:
             first = replace(job_row, values={**job_row.values, **lane})
             changes = [first, box_row]
@@ -299,14 +343,14 @@ def _read_work(box: Row) -> dict[str, Any]:
         return {}
 
 
-def _rows(job: Job, document: Mapping[str, Value], sequence: int) -> list[Change]:
+def _rows(job: Job, work: Mapping[str, Value], sequence: int) -> list[Change]:
     """The job row and the box row of a new job."""
     box: dict[str, Value | None] = {
         "job_id": job.job_id,
         "messages_done": 0,
         "not_before": job.not_before,
         "expires_at": job.expires_at,
-        **document,
+        **work,
     }
     return [
         Change(Action.INSERT, newest_first(job.job_id), job.to_values(sequence)),

@@ -276,8 +276,8 @@ async def test_a_failure_that_may_pass_is_tried_again_later(app: App, services: 
     await drain(services, job)
     waiting = await state(services, job)
     assert (waiting.status, waiting.attempts) == (JobStatus.RUNNING, 1)
-    assert waiting.problem is not None
-    assert waiting.problem["code"] == "service_unavailable"
+    assert waiting.problem is None
+    assert [failure["code"] for failure in waiting.failures] == ["service_unavailable"]
     ((later),) = app.queues.wake_ups
     assert 2.5 <= later.delay_seconds <= 5
     assert app.foundry.messages == ["one"]
@@ -312,7 +312,9 @@ async def test_attempts_come_to_an_end(app: App, services: Services) -> None:
         delays += [sent.delay_seconds for sent in app.queues.wake_ups]
         app.clock.advance(delays[-1])
     failed = await state(services, job)
-    assert (failed.status, failed.attempts) == (JobStatus.FAILED, 2)
+    assert (failed.status, failed.attempts) == (JobStatus.FAILED, 3)
+    assert [failure["code"] for failure in failed.failures] == ["service_unavailable"] * 3
+    assert failed.problem is not None
     assert delays[0] <= 5 <= delays[1] <= 10
     assert len(app.foundry.messages) == 3
     assert boxes(app) == 0
@@ -327,7 +329,9 @@ async def test_each_message_of_a_batch_has_its_own_attempts(app: App, services: 
     for _ in range(3):
         await drain(services, job)
         app.clock.advance(10)
-    assert (await state(services, job)).status is JobStatus.SUCCEEDED
+    done = await state(services, job)
+    assert (done.status, done.attempts, done.problem) == (JobStatus.SUCCEEDED, 2, None)
+    assert [failure["message"] for failure in done.failures] == [0, 1]
 
 
 async def test_a_job_cancelled_before_it_starts_never_runs(app: App, services: Services) -> None:

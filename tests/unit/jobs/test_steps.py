@@ -13,7 +13,9 @@ from shared.foundry.models import FinishReason, TurnResult
 from shared.jobs.steps import (
     FIRST_RETRY_SECONDS,
     MAX_ANSWERS_BYTES,
+    MAX_FAILURES,
     MAX_RETRY_SECONDS,
+    MAX_UNFINISHED,
     End,
     Run,
     Step,
@@ -131,7 +133,7 @@ def test_the_start_is_guarded_by_the_box_and_told_once() -> None:
 def test_an_answer_in_between_moves_on() -> None:
     changes = by_key(step(attempts=2).finishing("turn_1", answered(), LANE_NOW, NOW))
     assert set(changes) == {JOB_ROW, "box:1"}
-    assert changes["box:1"].values == {"messages_done": 1, "attempts": 0}
+    assert changes["box:1"].values == {"messages_done": 1, "attempts": 0, "unfinished": 0}
     assert changes[JOB_ROW].values["messages_done"] == 1
     assert "status" not in changes[JOB_ROW].values
 
@@ -199,7 +201,9 @@ def test_a_failure_that_may_pass_is_tried_again(error: errors.FoundryError) -> N
     assert set(changes) == {JOB_ROW, "box:1"}
     assert changes["box:1"].values["attempts"] == 1
     assert changes[JOB_ROW].values["attempts"] == 1
-    assert error.code in str(changes[JOB_ROW].values["problem"])
+    (failure,) = json.loads(str(changes[JOB_ROW].values["failures"]))
+    assert (failure["message"], failure["code"]) == (0, error.code)
+    assert "problem" not in changes[JOB_ROW].values
 
 
 @pytest.mark.parametrize("error", LASTING, ids=lambda error: error.code)
@@ -246,8 +250,27 @@ def test_attempts_are_counted(work: dict[str, Any], attempts: int, ends: bool) -
     assert (LANE_ROW in {change.row_key for change in changes}) is ends
 
 
+def test_only_the_latest_failures_are_kept() -> None:
+    many = json.dumps([{"message": 0, "code": str(n)} for n in range(MAX_FAILURES)])
+    failing = step(failures=many, attempts_in_all=70)
+    changes = failing.finishing("turn_1", errors.InvalidRequestError("x"), LANE_NOW, NOW)
+    job = by_key(changes)[JOB_ROW].values
+    kept = json.loads(str(job["failures"]))
+    assert (job["attempts"], len(kept)) == (71, MAX_FAILURES)
+    assert [kept[0]["code"], kept[-1]["code"]] == ["1", "invalid_request"]
+
+
+def test_a_message_at_which_workers_keep_dying_ends_its_job() -> None:
+    dying = step(unfinished=MAX_UNFINISHED - 1)
+    assert dying.decide(NOW) == Run()
+    assert dying.starting(NOW)[0].values["unfinished"] == MAX_UNFINISHED
+    end = step(unfinished=MAX_UNFINISHED).decide(NOW)
+    assert isinstance(end, End)
+    assert (end.status, end.problem.code) == (JobStatus.FAILED, "worker_lost")
+
+
 def test_only_a_failure_stops_the_lane_and_only_where_asked_to() -> None:
-    stopping, problem = step(work={"stop_lane_on_failure": True}), _problem()
+    stopping, problem = step(stop_lane_on_failure=True), _problem()
     ended = {
         status: any(
             "lane_stopped_at" in change.values

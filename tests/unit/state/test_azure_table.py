@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timedelta, timezone
 from itertools import count
 from typing import Any, cast
 
@@ -26,7 +27,7 @@ from shared.state.errors import (
     StateError,
     StorageUnavailableError,
 )
-from shared.state.table import Action, Change, equals
+from shared.state.table import Action, Change, equals, since
 
 INSERT = Change(Action.INSERT, "turn:1", {"answer": "A", "count": 5, "gone": None})
 
@@ -292,6 +293,8 @@ async def test_a_missing_role_is_named(
     [
         [INSERT],
         [INSERT, Change(Action.INSERT, "b")],
+        [Change(Action.UPSERT, "a", {"n": 1})],
+        [INSERT, Change(Action.UPSERT, "b")],
     ],
 )
 async def test_a_missing_table_is_made_once(
@@ -300,6 +303,12 @@ async def test_a_missing_table_is_made_once(
     client.exists = False
     assert await table.write("p", changes)
     assert client.requests.count("create_table") == 1
+
+
+async def test_a_scan_finds_what_came_since(client: StubClient, table: AzureTable) -> None:
+    moment = datetime(2026, 3, 1, 13, 30, tzinfo=timezone(timedelta(hours=1)))
+    await table.scan("p", "a", "z", limit=2, where=since("created_at", moment))
+    assert client.queries[0].endswith(" and created_at ge datetime'2026-03-01T12:30:00Z'")
 
 
 async def test_a_scan_asks_for_one_partition_and_stops_at_its_limit(

@@ -13,7 +13,7 @@ from shared.state.errors import (
     RowExistsError,
     RowMissingError,
 )
-from shared.state.jobs import Job, Jobs, JobStatus, job_change
+from shared.state.jobs import Job, Jobs, JobStatus, Work, job_change
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import Lanes, has_waiting
 from shared.state.table import Action, Change
@@ -42,7 +42,7 @@ class Store:
     async def submit(self, thread_id: str | None = None, **fields: Any) -> Job:
         given: dict[str, Any] = {"job_id": new_id(Kind.JOB), "owner": OWNER, **fields}
         job = Job(status=JobStatus.QUEUED, created_at=self.clock(), thread_id=thread_id, **given)
-        await self.jobs.submit(job, WORK)
+        await self.jobs.submit(job, Work(WORK))
         return job
 
     async def head(self, lane: str) -> str | None:
@@ -141,7 +141,7 @@ async def test_a_job_for_a_thread_that_is_not_there_is_refused(store: Store) -> 
 async def test_work_too_large_for_a_row_is_refused(store: Store) -> None:
     job = Job(new_id(Kind.JOB), OWNER, JobStatus.QUEUED, store.clock())
     with pytest.raises(DocumentTooLargeError):
-        await store.jobs.submit(job, {"messages": ["x" * MAX_DOCUMENT_BYTES]})
+        await store.jobs.submit(job, Work({"messages": ["x" * MAX_DOCUMENT_BYTES]}))
     assert store.table.rows(PARTITION) == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -14,6 +15,7 @@ from shared.state.errors import (
     StorageUnavailableError,
 )
 from shared.state.lanes import (
+    EXPIRES_AT,
     HIDDEN,
     LEASE_SECONDS,
     REMEMBERED_ROWS,
@@ -119,6 +121,20 @@ async def test_a_late_holder_nobody_passed_still_commits(one: Instance, clock: F
     lease = await one.take(OWNER, LANE, "t1")
     clock.advance(600)
     assert (await one.lanes.release(lease, {"done": 1})).values["done"] == 1
+
+
+async def test_a_thread_that_expires_during_its_turn_is_still_committed(
+    one: Instance, other: Instance, table: FakeTable, clock: FakeClock
+) -> None:
+    await table.write(
+        OWNER, [Change(Action.MERGE, LANE, {EXPIRES_AT: clock() + timedelta(seconds=30)})]
+    )
+    lease = await one.take(OWNER, LANE, "t1")
+    await table.write(OWNER, [Change(Action.MERGE, LANE, {"seen": True})])
+    clock.advance(31)
+    assert (await one.lanes.release(lease, {"done": 1})).values["done"] == 1
+    with pytest.raises(RowMissingError):
+        await other.read()
 
 
 async def test_changes_by_those_who_need_no_lease_do_not_matter(

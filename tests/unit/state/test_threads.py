@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.state.errors import LaneBusyError, MetadataFullError, RowMissingError
-from shared.state.jobs import Job, Jobs, JobStatus
+from shared.state.jobs import Job, Jobs, JobStatus, Work
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import Lanes
 from shared.state.table import Action, Change
@@ -92,7 +92,7 @@ async def test_threads_are_listed_newest_first_page_by_page(store: Store) -> Non
 
 async def test_jobs_are_not_listed_among_threads(store: Store) -> None:
     job = Job(new_id(Kind.JOB), OWNER, JobStatus.QUEUED, store.clock())
-    await Jobs(store.table, store.lanes).submit(job, {"messages": ["x"]})
+    await Jobs(store.table, store.lanes).submit(job, Work({"messages": ["x"]}))
     thread = await store.add()
     assert await store.ids() == [thread.thread_id]
 
