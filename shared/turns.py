@@ -1,11 +1,12 @@
 """The use case of this product: one user message in, one answer out, recorded.
 
-    lease -> send -> commit
+    lease -> look back -> send -> commit
 
-A synchronous call and a job come through here alike. On a thread, the lease makes the turn the
-only one, and the commit writes the thread, the turn and whatever the caller adds in one
-transaction, or nothing if the lease was lost. Without a thread there is nothing to guard and the
-turn's own row is the one write.
+A synchronous call, a stream and a job come through here alike. On a thread, the lease makes the
+turn the only one; where an attempt before may have left something in Foundry, that is looked for
+before anything is sent; and the commit writes the thread, the turn and whatever the caller adds in
+one transaction, or nothing if the lease was lost. Without a thread there is nothing to guard and
+the turn's own row is the one write.
 
 A caller who goes away does not undo a turn: it runs in a task of its own until it is committed.
 """
@@ -125,6 +126,7 @@ class Turns:
         Raises:
             FoundryError: if Foundry gave no answer; the failed turn is recorded.
             LaneBusyError: if another turn runs on the thread.
+            KeyInUseError: if somebody else has taken over the idempotency key.
             RowMissingError: if the owner has no such thread.
             StorageUnavailableError: if the turn could not be recorded.
         """

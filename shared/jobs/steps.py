@@ -22,9 +22,10 @@ from ..foundry.models import TurnResult
 from ..problems import Problem, problem_from
 from ..recording import Outcome
 from ..state.documents import CHUNK_BYTES
-from ..state.jobs import JobStatus, WaitingJob, job_change
+from ..state.jobs import JobStatus, job_change
 from ..state.keys import Kind, is_id, outbox_key
 from ..state.lanes import head_sequence
+from ..state.mailbox import WaitingJob
 from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Action, Change, Row
 from ..state.threads import end_of_conversation

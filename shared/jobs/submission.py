@@ -13,9 +13,10 @@ from typing import Any
 
 from ..contract import DEFAULT_MAX_ATTEMPTS, SubmitJob, TurnOptions
 from ..state.errors import RowExistsError, StorageUnavailableError
-from ..state.jobs import STOPS_LANE, Job, Jobs, JobStatus, Work
+from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
+from ..state.mailbox import STOPS_LANE, Work
 from ..state.table import Change, Value
 from ..state.threads import Thread, Threads
 from ..telemetry.audit import THE_APP, Action, AuditRecord, AuditTrail, Caller, Outcome

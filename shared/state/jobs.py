@@ -18,20 +18,12 @@ from .documents import document_values, read_document
 from .errors import JobEndedError, RowChangedError, RowMissingError
 from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
 from .lanes import Lanes, has_waiting, head_sequence
+from .mailbox import WaitingJob, Work, read_work
 from .markers import mark_delivery, mark_lane
 from .table import Action, Change, Row, Table, Value, equals
 from .threads import Thread
 
 log = logging.getLogger(__name__)
-
-_WORK = "work"
-"""Name of the document in a box row."""
-
-OUTLETS = ("callback_url", "reply_queue")
-"""Properties of a waiting job: where its end is to be told."""
-
-STOPS_LANE = "stop_lane_on_failure"
-"""Property of a waiting job: if it fails, those behind it are cancelled."""
 
 MARKED = "lane_marked"
 """Property of a lane that the sweeper knows of."""
@@ -130,80 +122,6 @@ class Job:
         return self.thread_id or self.job_id
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a job brings."""
-
-    document: dict[str, Any]
-    """What to send, how and for whom."""
-    at_end: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    """What becomes of its end, by property: it counts even where the document cannot be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class WaitingJob:
-    """The job at the head of a lane, with the work it brings."""
-
-    job_id: str
-    box: Row
-    work: dict[str, Any]
-
-    @property
-    def messages_done(self) -> int:
-        """How many of its messages are answered."""
-        return int(self.box.values["messages_done"])
-
-    @property
-    def attempts(self) -> int:
-        """How often its next message has failed."""
-        return int(self.box.values.get("attempts", 0))
-
-    @property
-    def attempts_in_all(self) -> int:
-        """How often one of its messages has failed."""
-        return int(self.box.values.get("attempts_in_all", 0))
-
-    @property
-    def failures(self) -> list[dict[str, Any]]:
-        """The latest attempts that failed, oldest first."""
-        return json.loads(self.box.values.get("failures", "[]"))
-
-    @property
-    def unfinished(self) -> int:
-        """How often its next message was begun by a worker that did not live to see its end."""
-        return int(self.box.values.get("unfinished", 0))
-
-    @property
-    def outlets(self) -> dict[str, str]:
-        """Where its end is to be told."""
-        return {name: self.box.values[name] for name in OUTLETS if name in self.box.values}
-
-    @property
-    def stops_lane(self) -> bool:
-        """Whether the jobs behind it are cancelled if it fails."""
-        return bool(self.box.values.get(STOPS_LANE))
-
-    @property
-    def not_before(self) -> datetime | None:
-        """When it may run."""
-        return self.box.values.get("not_before")
-
-    @property
-    def expires_at(self) -> datetime | None:
-        """When it is of no use any more, if it has not begun."""
-        return self.box.values.get("expires_at")
-
-    @property
-    def begun(self) -> bool:
-        """Whether a worker has taken it up, even one that died."""
-        return bool(self.box.values.get("begun"))
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether it must not go on."""
-        return bool(self.box.values.get("cancelled"))
-
-
 class Jobs:
     """The jobs of all owners, each reachable through its owner only."""
 
@@ -254,7 +172,7 @@ class Jobs:
             RowExistsError: if the job was submitted before.
             DocumentTooLargeError: if the work does not fit into a row.
         """
-        box = {**document_values(work.document, _WORK), **work.at_end}
+        box = work.to_values()
         if job.thread_id is None or new_thread is not None:
             await mark_lane(self._table, job.owner, job.lane, job.created_at)
             await self._start_lane(job, box, new_thread, also)
@@ -302,7 +220,7 @@ class Jobs:
         box = await self._table.get(partition_key(owner), box_key(lane, head_sequence(row)))
         if box is None:
             return None
-        return WaitingJob(box.values["job_id"], box, _read_work(box))
+        return WaitingJob(box.values["job_id"], box, read_work(box))
 
     async def cancel(
         self, owner: str, job_id: str, also: Callable[[Job], Sequence[Change]] = lambda _: ()
@@ -332,15 +250,6 @@ class Jobs:
             except RowMissingError:  # it ended in between, and its box row is gone
                 continue
             return cancelled
-
-
-def _read_work(box: Row) -> dict[str, Any]:
-    """What a box row brings; nothing if it cannot be read, so that the job can be ended."""
-    try:
-        return read_document(box.values, _WORK) or {}
-    except ValueError:
-        log.exception("The work in %s cannot be read", box.row_key)
-        return {}
 
 
 def _rows(job: Job, work: Mapping[str, Value], sequence: int) -> list[Change]:

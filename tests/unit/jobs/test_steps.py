@@ -21,8 +21,9 @@ from shared.jobs.steps import (
     Step,
     Wait,
 )
-from shared.state.jobs import JobStatus, WaitingJob
+from shared.state.jobs import JobStatus
 from shared.state.keys import Kind, new_id, newest_first
+from shared.state.mailbox import WaitingJob
 from shared.state.table import Action, Change, Row
 from tests.fakes import FakeClock
 

@@ -13,9 +13,10 @@ from shared.state.errors import (
     RowExistsError,
     RowMissingError,
 )
-from shared.state.jobs import Job, Jobs, JobStatus, Work, job_change
+from shared.state.jobs import Job, Jobs, JobStatus, job_change
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import Lanes, has_waiting
+from shared.state.mailbox import Work
 from shared.state.table import Action, Change
 from shared.state.threads import Thread, Threads
 from tests.fakes import FakeClock, FakeTable

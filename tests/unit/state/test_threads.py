@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from shared.state.errors import LaneBusyError, MetadataFullError, RowMissingError
-from shared.state.jobs import Job, Jobs, JobStatus, Work
+from shared.state.jobs import Job, Jobs, JobStatus
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import Lanes
+from shared.state.mailbox import Work
 from shared.state.table import Action, Change
 from shared.state.threads import MAX_METADATA_PAIRS, Thread, Threads
 from tests.fakes import FakeClock, FakeTable
