@@ -630,7 +630,11 @@ class AppSettings(Settings):
     @property
     def turn_seconds(self) -> float:
         """How long a turn may take while its caller waits on HTTP."""
-        return min(self.foundry.timeout, HTTP_DEADLINE_SECONDS)
+        return self.turn_seconds_after(0)
+
+    def turn_seconds_after(self, waited: float) -> float:
+        """As `turn_seconds`, for a caller who has waited for some seconds already."""
+        return min(self.foundry.timeout, HTTP_DEADLINE_SECONDS - waited)
 
     @property
     def stream_seconds(self) -> float:

@@ -13,8 +13,9 @@ A caller who goes away does not undo a turn: it runs in a task of its own until 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -28,7 +29,7 @@ from .foundry.models import Backing, TurnRequest, TurnResult
 from .foundry.service import FoundryService
 from .problems import INTERNAL_ERROR
 from .recording import Outcome, Recording
-from .state.errors import RowMissingError, StateError
+from .state.errors import LaneBusyError, RowMissingError, StateError
 from .state.idempotency import Claim
 from .state.keeper import LeaseKeeper
 from .state.keys import Kind, is_id, new_id, newest_first, partition_key
@@ -42,6 +43,10 @@ from .telemetry.turn_spans import invocation, tell_said, tell_turn
 
 log = logging.getLogger(__name__)
 
+FIRST_LOOK_SECONDS = 0.25
+MAX_LOOK_SECONDS = 1.0
+"""How often somebody who waits for a thread looks whether it is free; each look is a read."""
+
 
 @dataclass(frozen=True, slots=True)
 class TurnCommand:
@@ -51,6 +56,8 @@ class TurnCommand:
     request: TurnRequest
     seconds: float
     thread_id: str | None = None
+    wait: float = 0.0
+    """Seconds to wait for a thread that is in use."""
     inlet: Inlet = Inlet.SYNC
     job_id: str | None = None
     caller: Caller = THE_APP
@@ -125,7 +132,7 @@ class Turns:
 
         Raises:
             FoundryError: if Foundry gave no answer; the failed turn is recorded.
-            LaneBusyError: if another turn runs on the thread.
+            LaneBusyError: if another turn runs on the thread, and goes on for longer than to wait.
             KeyInUseError: if somebody else has taken over the idempotency key.
             RowMissingError: if the owner has no such thread.
             StorageUnavailableError: if the turn could not be recorded.
@@ -157,7 +164,10 @@ class Turns:
         async def mark_tried(lane_row: Row) -> Sequence[Change]:
             return [await claim.begin(end_of_conversation(lane_row))] if claim else ()
 
-        lease = await self._lanes.take(command.owner, row_key, turn_id, mark_tried)
+        async def take() -> Lease:
+            return await self._lanes.take(command.owner, row_key, turn_id, mark_tried)
+
+        lease = await _when_free(take, command.wait)
         return await self.run_leased(command, lease, lambda outcome, _: keep(outcome), tell)
 
     async def _run_alone(
@@ -339,6 +349,20 @@ def _thread_values(lease: Lease, outcome: Outcome, now: datetime) -> dict[str, V
     if outcome.last_item_id is None:  # an answer found further back; what is behind it stays open
         return {**values, "unsettled": thread.unsettled or lease.taken_over}
     return {**values, "unsettled": False, "last_item_id": outcome.last_item_id}
+
+
+async def _when_free(take: Callable[[], Awaitable[Lease]], seconds: float) -> Lease:
+    """Take a lease, as soon as its holder gives it up within some seconds."""
+    clock = asyncio.get_running_loop().time
+    end, pause = clock() + seconds, FIRST_LOOK_SECONDS
+    while True:
+        try:
+            return await take()
+        except LaneBusyError:
+            if clock() >= end:
+                raise
+        await asyncio.sleep(min(pause, max(end - clock(), 0.0)))
+        pause = min(pause * 2, MAX_LOOK_SECONDS)
 
 
 def _answered(opened: TurnOpened, outcome: Outcome) -> Turn:

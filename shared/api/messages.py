@@ -25,7 +25,7 @@ async def send(services: Services, incoming: Incoming) -> Answer | Streamed:
 
 
 async def run_turn(
-    services: Services, incoming: Incoming, thread_id: str | None
+    services: Services, incoming: Incoming, thread_id: str | None, wait: float = 0.0
 ) -> Answer | Streamed:
     """Run the turn that a request's body asks for, streamed if the caller accepts events."""
     body = await incoming.body(SendMessage)
@@ -34,8 +34,9 @@ async def run_turn(
     command = TurnCommand(
         owner=incoming.owner,
         request=body.turn_request(body.message),
-        seconds=settings.stream_seconds if streamed else settings.turn_seconds,
+        seconds=settings.stream_seconds if streamed else settings.turn_seconds_after(wait),
         thread_id=thread_id,
+        wait=wait,
         inlet=Inlet.STREAM if streamed else Inlet.SYNC,
         caller=incoming.caller,
     )

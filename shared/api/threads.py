@@ -21,6 +21,9 @@ from .messages import run_turn
 MAX_FILTERS = 8
 """Table Storage takes 15 comparisons in a query, and we need some ourselves."""
 
+MAX_WAIT_SECONDS = 100
+"""For a thread in use; what is left of the time that Azure gives an answer is the turn's."""
+
 _METADATA_FILTER = "metadata."
 _FOUNDRY_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
@@ -121,8 +124,9 @@ async def list_messages(services: Services, incoming: Incoming) -> Answer:
 
 
 async def send_message(services: Services, incoming: Incoming) -> Answer | Streamed:
-    """Answer a message on a thread."""
-    return await run_turn(services, incoming, incoming.path["thread_id"])
+    """Answer a message on a thread; with `wait`, as soon as the thread is free."""
+    wait = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
+    return await run_turn(services, incoming, incoming.path["thread_id"], wait)
 
 
 async def _is_cursor(services: Services, thread: Thread, cursor: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -500,3 +501,27 @@ async def test_a_failure_that_passes_is_not_seen_by_the_caller(app: App) -> None
     assert (await ask(services)).result.content == "You said: Hi"
     assert len(records(app)) == 1
     assert services.foundry.metrics.snapshot()["retries"] == 2
+
+
+def test_a_second_turn_waits_for_the_first_as_long_as_it_may() -> None:
+    async def story() -> None:
+        app = App()
+        services = app.services()
+        thread_id = await add_thread(app, services)
+        release = asyncio.Event()
+        arrived = app.foundry.then_hold(release)
+        first = asyncio.create_task(ask(services, "one", thread_id))
+        await arrived.wait()
+        impatient = TurnCommand(OWNER, TurnRequest("two"), 60, thread_id, wait=5)
+        with pytest.raises(LaneBusyError):
+            await app.services().turns.run(impatient)
+        patient = replace(impatient, request=TurnRequest("three"), wait=30)
+        waiting = asyncio.create_task(app.services().turns.run(patient))
+        await asyncio.sleep(10)
+        release.set()
+        assert (await waiting).result.content == "You said: three"
+        await first
+        assert app.foundry.messages == ["one", "three"]
+        await app.aclose()
+
+    run_skipping(story())

@@ -81,8 +81,11 @@ async def test_a_thread_in_use_is_409_with_when_to_come_back(
     assert_problem(busy, 409, "thread_busy")
     assert busy.headers["retry-after"] == "60"
     assert_problem(await api.delete(f"threads/{thread_id}"), 409, "thread_busy")
+    patient = asyncio.create_task(api.post(path, json={"message": "three"}, params={"wait": 30}))
     release.set()
-    assert (await first).status_code == 200
+    assert (await first).status_code == (await patient).status_code == 200
+    refused = await api.post(path, json={"message": "four"}, params={"wait": 101})
+    assert_problem(refused, 422, "invalid_request")
 
 
 @pytest.mark.parametrize("thread_id", UNKNOWN)
