@@ -12,12 +12,12 @@ import logging
 import math
 import re
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from ..contract import OWNER
@@ -176,7 +176,8 @@ class AzureQueues:
             try:
                 await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
             except ResourceNotFoundError:
-                await client.create_queue()
+                with suppress(ResourceExistsError):  # somebody else has met its absence, too
+                    await client.create_queue()
                 await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
         except AzureError as error:
             raise StorageUnavailableError(

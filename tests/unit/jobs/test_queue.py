@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import math
 from typing import Any, cast
 
 import pytest
-from azure.core.exceptions import ResourceNotFoundError, ServiceRequestError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError, ServiceRequestError
 from azure.storage.queue.aio import QueueServiceClient
 from hypothesis import given
 from hypothesis import strategies as st
@@ -72,10 +73,13 @@ class StubQueue:
         if self.error:
             raise self.error
         if not self.exists:
+            await asyncio.sleep(0)
             raise ResourceNotFoundError("no such queue")
         self.sent.append((text, visibility_timeout, time_to_live))
 
     async def create_queue(self) -> None:
+        if self.exists:
+            raise ResourceExistsError("there is such a queue")
         self.exists = True
 
     async def close(self) -> None:
@@ -124,6 +128,16 @@ async def test_a_missing_queue_is_made(service: StubQueueService, queues: AzureQ
     poison.exists = False
     await queues.reject("jobs", b"\xffagain")
     assert [base64.b64decode(text) for text, _, _ in poison.sent] == [b"text", b"\xffagain"]
+
+
+async def test_a_queue_that_many_miss_at_once_is_made_once(
+    service: StubQueueService, queues: AzureQueues
+) -> None:
+    await queues.reject("jobs", b"text")
+    poison = service.queues["jobs-poison"]
+    poison.exists = False
+    await asyncio.gather(*(queues.reject("jobs", b"again") for _ in range(5)))
+    assert len(poison.sent) == 6
 
 
 async def test_a_queue_that_is_down_is_unavailable_storage(
