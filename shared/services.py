@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
-from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueServiceClient
 
 from . import probes
@@ -33,7 +32,7 @@ from .orchestration.orchestrator import router
 from .orchestration.providers import ChatServers
 from .orchestration.table_conversations import Storage, TableConversations
 from .recording import Recording
-from .state.azure_table import AzureTable
+from .state.account import DEVELOPMENT_STORAGE, Tables, connection_string, open_tables
 from .state.clock import StorageClock
 from .state.idempotency import IdempotencyKeys
 from .state.jobs import Jobs
@@ -53,18 +52,6 @@ from .turns import Turns
 
 log = logging.getLogger(__name__)
 
-DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
-"""The storage emulator on its usual ports, as the Functions host understands it."""
-
-_EMULATOR = (
-    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
-    "AccountKey=Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==;"
-    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
-    "QueueEndpoint=http://127.0.0.1:10001/devstoreaccount1;"
-    "TableEndpoint=http://127.0.0.1:10002/devstoreaccount1;"
-)
-"""https://learn.microsoft.com/azure/storage/common/storage-use-azurite; the key is public."""
-
 _QUEUE_OPTIONS: dict[str, Any] = {
     "connection_timeout": 5,
     "read_timeout": 10,
@@ -80,15 +67,6 @@ NO_STORAGE = (
     " sign in with the app's identity"
 )
 NO_IDENTITY = "AZURE_CLIENT_ID leads to no identity: assign a managed identity, or run 'az login'"
-
-
-@dataclass(frozen=True, slots=True)
-class Tables:
-    """Where the app keeps things."""
-
-    state: Table
-    audit: Table
-    metrics: Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,23 +173,16 @@ class Services:
             SettingsError: if no storage account is configured.
         """
         storage = settings.storage
-        names = (storage.state_table, storage.audit_table, storage.metrics_table)
-        identity: AsyncTokenCredential | None = None
-        connection = storage.connection_string
-        if connection:
-            connection = _EMULATOR if connection == DEVELOPMENT_STORAGE else connection
-            clients = [TableClient.from_connection_string(connection, name) for name in names]
+        identity = None if storage.connection_string else _storage_identity(settings)
+        clock = StorageClock()
+        if connection := connection_string(storage):
             service = QueueServiceClient.from_connection_string(connection, **_QUEUE_OPTIONS)
         else:
-            identity, uri = _storage_identity(settings), storage.table_service_uri
-            clients = [TableClient(uri, name, credential=identity) for name in names]
-            service = QueueServiceClient(
-                storage.queue_service_uri, credential=identity, **_QUEUE_OPTIONS
-            )
-        clock = StorageClock()
+            uri = storage.queue_service_uri
+            service = QueueServiceClient(uri, credential=identity, **_QUEUE_OPTIONS)
         services = cls.build(
             settings,
-            tables=Tables(*(AzureTable(client, clock) for client in clients)),
+            tables=open_tables(storage, identity, clock),
             queues=AzureQueues(
                 service, settings.jobs.lanes_queue, settings.outlets.deliveries_queue
             ),

@@ -11,9 +11,16 @@ from typing import Any, Self
 
 import httpx
 
-from ..config import FoundryAgentServiceConfig, IdentitySettings, MLConfig, ModelSettings
+from ..config import (
+    FoundryAgentServiceConfig,
+    IdentitySettings,
+    MLConfig,
+    ModelSettings,
+    StorageSettings,
+)
 from ..foundry.asking import turn_request
 from ..foundry.errors import ConfigurationError, FoundryError
+from ..foundry.loop_end import ClosedWithLoop
 from ..foundry.service import FoundryService
 from .backends import Backend, Model
 from .conversations import Conversations, MemoryConversations, ModelRequest
@@ -54,7 +61,8 @@ class ModelOrchestrator:
             config: How to reach Foundry.
             models: How to reach the other models, and which is preferred.
             identity: Which Entra identity to sign in with.
-            conversations: Where conversations are kept; in this process by default.
+            conversations: Where conversations are kept; by default in the table of the storage
+                account that the environment names, or in this process where it names none.
             http: What carries requests, in place of the real thing.
 
         Raises:
@@ -70,9 +78,10 @@ class ModelOrchestrator:
             identity or IdentitySettings.from_env(),
             http,
         )
-        self._orchestration = Orchestration(
-            router(service, servers), conversations or MemoryConversations()
-        )
+        self._storage = ClosedWithLoop()
+        if conversations is None:
+            conversations, self._storage = _conversations(servers.identity)
+        self._orchestration = Orchestration(router(service, servers), conversations)
 
     async def initialize(self) -> None:
         """Check the settings; no request is sent.
@@ -111,9 +120,12 @@ class ModelOrchestrator:
         Raises:
             TypeError: for an unknown option.
             ValueError: for an unknown model type.
+            StateError: if the conversation is stored and cannot be read or written, or another
+                turn runs in it (`LaneBusyError`); in memory, turns wait for each other.
         """
         request = self._request(model_type, domain, user_input, conversation_id, options)
         started, attempts = perf_counter(), list[Attempt]()
+        await self._storage.begin()
         try:
             answer = await self._orchestration.run(request, attempts)
         except FoundryError as error:
@@ -136,6 +148,7 @@ class ModelOrchestrator:
         request = self._request(
             model_type, domain, user_input, conversation_id, options, streamed=True
         )
+        await self._storage.begin()
         async with aclosing(self._orchestration.events(request)) as events:
             async for event in events:
                 yield event
@@ -159,6 +172,7 @@ class ModelOrchestrator:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._orchestration.aclose()
+        await self._storage.aclose()
 
     async def __aenter__(self) -> Self:
         await self.initialize()
@@ -184,6 +198,16 @@ class ModelOrchestrator:
             model_type=ModelType(model_type),
             streamed=streamed,
         )
+
+
+def _conversations(identity: IdentitySettings) -> tuple[Conversations, ClosedWithLoop]:
+    """Conversations where the environment has a place for them, and what closes them."""
+    storage = StorageSettings.from_env()
+    if not (storage.connection_string or storage.table_service_uri):
+        return MemoryConversations(), ClosedWithLoop()
+    from .stored import stored_conversations
+
+    return stored_conversations(storage, identity)
 
 
 def router(service: FoundryService | None, servers: ChatServers) -> Router:

@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from local.services import FoundryEmulator
+from shared.config import MLConfig, ModelSettings
+from shared.orchestration import ModelOrchestrator
 
 from .served import Deployment, EmulatorControl
 
@@ -70,3 +72,26 @@ async def test_it_streams(orchestrating: httpx.AsyncClient) -> None:
     assert names[-1] == "turn.completed"
     last = json.loads([line for line in lines if line.startswith("data: ")][-1][6:])
     assert (last["reply"], last["source"]) == ("You said: one two three", "vllm")
+
+
+async def test_a_program_finds_its_conversations_again(
+    deployment: Deployment, foundry: FoundryEmulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in deployment.environment().items():
+        monkeypatch.setenv(name, value)
+    config = MLConfig(
+        foundry_agent_service_endpoint=f"{foundry.url}/openai/v1",
+        foundry_agent_service_api_key="local-key",
+    )
+    models = ModelSettings(vllm_server_url=f"{foundry.url}/openai/v1", vllm_api_key="local-key")
+
+    async def ask(model_type: str, text: str) -> JsonObject:
+        async with ModelOrchestrator(config, models=models) as orchestrator:
+            return await orchestrator.process_model_request(model_type, "general", text, "mine")
+
+    first = await ask("foundry_agent_service", "My name is Eve.")
+    second = await ask("vllm", "What is my name?")
+    assert (first["error"], second["reply"]) == (None, "Your name is Eve.")
+    assert first["thread_id"] == second["thread_id"]
+    rows = await deployment.rows("local", kind=f"turn:{first['thread_id']}")
+    assert [row["status"] for row in rows] == ["succeeded"] * 2

@@ -12,7 +12,8 @@ from shared.config import (
     SettingsError,
     StorageSettings,
 )
-from shared.services import DEVELOPMENT_STORAGE, Services
+from shared.services import Services
+from shared.state.account import DEVELOPMENT_STORAGE
 
 from .conftest import App
 

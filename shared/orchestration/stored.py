@@ -1,0 +1,52 @@
+"""Conversations of a program that uses the library, in the tables of the app.
+
+Importing it takes the storage SDK, which a program without storage does not need.
+"""
+
+from __future__ import annotations
+
+from ..config import IdentitySettings, SpendingSettings, StorageSettings
+from ..foundry.errors import ConfigurationError
+from ..foundry.loop_end import ClosedWithLoop
+from ..identity.resolution import token_credential
+from ..recording import Recording
+from ..state.account import open_tables
+from ..state.clock import StorageClock
+from ..state.lanes import Lanes
+from ..telemetry.audit import AuditTrail
+from ..telemetry.meter import Meter
+from ..terms import read_prices
+from .table_conversations import Storage, TableConversations
+
+NO_IDENTITY = (
+    "AzureWebJobsStorage__tableServiceUri is set and there is no Entra identity: assign a managed "
+    "identity (in Azure), or sign in with 'az login' (on your machine)."
+)
+
+
+def stored_conversations(
+    storage: StorageSettings, identity: IdentitySettings
+) -> tuple[TableConversations, ClosedWithLoop]:
+    """Conversations in the storage account that settings name, and what closes them.
+
+    Raises:
+        ConfigurationError: if there is nothing to sign in to it with.
+    """
+    signed_in = None if storage.connection_string else token_credential(identity)
+    if signed_in is None and not storage.connection_string:
+        raise ConfigurationError(NO_IDENTITY)
+    clock = StorageClock()
+    tables = open_tables(storage, signed_in, clock)
+    audit, meter = AuditTrail(tables.audit, None), Meter(tables.metrics)
+    prices = read_prices(SpendingSettings.from_env().prices)
+    recording = Recording(audit, meter, prices, content=storage.record_content)
+    lanes = Lanes(tables.state, clock)
+    kept = TableConversations(Storage(tables.state, lanes, clock, _nobody, recording))
+    closes = [tables.state.aclose, audit.aclose, meter.aclose]
+    if signed_in is not None:
+        closes.append(signed_in.close)
+    return kept, ClosedWithLoop(*closes)
+
+
+async def _nobody(_: str, __: str) -> None:
+    """A program has no workers; the app's sweeper looks after jobs on a conversation's thread."""
