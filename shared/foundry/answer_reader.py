@@ -33,6 +33,8 @@ class AnswerReader:
         """Foundry has begun a response, and has not said that it ended badly."""
         self.request_id: str | None = None
         """Foundry's id of the request whose answer is read."""
+        self._heard = set[str]()
+        """Responses whose tokens are counted."""
 
     def read(self, data: str) -> JsonObject | None:
         """The event in one frame of a stream; None in a frame without any.
@@ -50,7 +52,7 @@ class AnswerReader:
             self.delivered += str(event.get("delta", ""))
         elif kind == "error":
             self.running = False
-            upstream().heard({})
+            self.hear({})
             raise error_from_failure(event.get("error") or event, self.request_id)
         elif kind in TERMINAL or kind == "response.failed":
             return self.end(object_at(event, "response"))
@@ -62,10 +64,10 @@ class AnswerReader:
         Raises:
             FoundryError: if it has failed, or has not ended at all.
         """
-        status, usage = response.get("status"), parse_usage(object_at(response, "usage"))
+        status = response.get("status")
         if status in {"failed", "cancelled"}:
             self.running = False
-            upstream().heard(usage)
+            self.hear(response)
             raise error_from_failure(response.get("error"), self.request_id)
         if status not in ANSWERED:
             raise ProtocolError(
@@ -73,8 +75,17 @@ class AnswerReader:
                 request_id=self.request_id,
                 may_have_run=True,
             )
-        upstream().heard(usage)
+        self.hear(response)
         return {"type": f"response.{status}", "response": response}
+
+    def hear(self, response: JsonObject) -> None:
+        """Count the tokens that a response says it took, whatever came of it, but only once."""
+        response_id = text_at(response, "id")
+        if response_id in self._heard:
+            return
+        if response_id:
+            self._heard.add(response_id)
+        upstream().heard(parse_usage(object_at(response, "usage")))
 
     def _parse(self, data: str) -> tuple[str, JsonObject]:
         """A frame's event and its kind; gateways report errors in events without a type."""

@@ -33,11 +33,11 @@ from .errors import (
 from .metrics import ClientMetrics
 from .models import Backing
 from .reconcile import ANSWERED, Landed, Reconciler
-from .responses import parse_usage, response_text
+from .responses import response_text
 from .retry import Deadline, Gate, RetryPolicy
 from .sse import SseParser
 from .transport import Call, Transport
-from .wire_json import JsonObject, object_at, objects_at
+from .wire_json import JsonObject, objects_at
 
 log = logging.getLogger(__name__)
 
@@ -314,7 +314,7 @@ class Exchange:
         if self._unheard:
             self._unheard -= 1
             upstream().unreported -= 1
-        upstream().heard(parse_usage(object_at(response, "usage")))
+        self._answer.hear(response)
         text, delivered = response_text(response), self._answer.delivered
         if not text.startswith(delivered):
             raise self._failure(ServiceUnavailableError(_INTERRUPTED))

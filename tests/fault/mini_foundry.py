@@ -20,7 +20,7 @@ JsonObject = dict[str, Any]
 class FixedToken:
     """A token that needs no identity service."""
 
-    async def headers(self, _: str | None = None) -> dict[str, str]:
+    async def headers(self, claims: str | None = None) -> dict[str, str]:
         return {"Authorization": "Bearer local-token"}
 
     async def aclose(self) -> None:
