@@ -9,7 +9,7 @@ import azurefunctions.extensions.http.fastapi as _  # noqa: F401 - its import tu
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api import audit, jobs, messages, operations, orchestrate, threads
+from shared.api import audit, jobs, messages, metrics, operations, orchestrate, threads, usage
 from shared.api.border import serve, serve_anybody
 from shared.api.routes import RouteTable
 from shared.config import AppSettings
@@ -121,8 +121,13 @@ async def readiness(req: Request) -> Response:
 
 
 @route("GET", "metrics")
-async def metrics(req: Request) -> Response:
-    return await serve(services, req, operations.metrics, Action.FIGURES_READ)
+async def read_metrics(req: Request) -> Response:
+    return await serve(services, req, metrics.show, Action.FIGURES_READ)
+
+
+@route("GET", "usage")
+async def read_usage(req: Request) -> Response:
+    return await serve(services, req, usage.show, Action.FIGURES_READ)
 
 
 @route("GET", "audit")

@@ -42,12 +42,13 @@ from .state.threads import Threads
 from .telemetry.audit import AuditTrail
 from .telemetry.audit_reading import AuditReader
 from .telemetry.figures_reading import FigureReader
+from .telemetry.gauges import Gauges
 from .telemetry.meter import Meter
 from .telemetry.readiness import Dependency, Readiness
 from .telemetry.rebuilding import Rebuilder
 from .telemetry.roll_up import RollUp
 from .telemetry.traced_table import TracedTable
-from .terms import read_prices
+from .terms import PriceTable, read_prices
 from .turns import Turns
 
 log = logging.getLogger(__name__)
@@ -90,11 +91,13 @@ class Services:
     audit_reader: AuditReader
     meter: Meter
     figures: FigureReader
+    gauges: Gauges
     roll_up: RollUp
     rebuilder: Rebuilder
     removal: Removal
     retention: Retention
     readiness: Readiness
+    prices: PriceTable
     clock: Clock
     _table: Table
     _queues: Queues
@@ -116,13 +119,14 @@ class Services:
         table = TracedTable(tables.state, settings.storage.state_table)
         audit_table = TracedTable(tables.audit, settings.storage.audit_table)
         audit, meter = AuditTrail(audit_table, _foundry_identity(settings)), Meter(tables.metrics)
+        prices = read_prices(settings.spending.prices)
         lanes = Lanes(table, clock)
         threads = Threads(table, lanes, clock)
         jobs = Jobs(table, lanes)
         recording = Recording(
             audit,
             meter,
-            read_prices(settings.spending.prices),
+            prices,
             content=settings.storage.record_content,
         )
         turns = Turns(
@@ -156,9 +160,11 @@ class Services:
             audit_reader=AuditReader(audit_table),
             meter=meter,
             figures=FigureReader(tables.metrics, meter, clock),
+            gauges=Gauges(table, clock),
             roll_up=RollUp(tables.metrics, clock),
             rebuilder=Rebuilder(table, tables.metrics, clock),
             readiness=Readiness(_dependencies(settings, foundry, table, queues)),
+            prices=prices,
             clock=clock,
             _table=table,
             _queues=queues,

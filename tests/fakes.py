@@ -104,7 +104,14 @@ class FakeTable:
         return self.partitions.get(partition, {}).get(row_key)
 
     async def scan(
-        self, partition: str, after: str, before: str, *, limit: int, where: str = ""
+        self,
+        partition: str,
+        after: str,
+        before: str,
+        *,
+        limit: int,
+        where: str = "",
+        select: Sequence[str] = (),
     ) -> list[Row]:
         self.reads += 1
         await self._reach()
@@ -114,7 +121,7 @@ class FakeTable:
             for row in self.rows(partition)
             if after < row.row_key < before and all(holds(row.values) for holds in conditions)
         ]
-        return matching[:limit]
+        return [_selected(row, select) if select else row for row in matching[:limit]]
 
     async def walk(
         self, after: tuple[str, str], *, limit: int, select: Sequence[str]
@@ -122,7 +129,7 @@ class FakeTable:
         self.reads += 1
         await self._reach()
         found = [
-            (partition, replace(row, values={n: v for n, v in row.values.items() if n in select}))
+            (partition, _selected(row, select))
             for partition in sorted(self.partitions)
             for row in self.rows(partition)
             if (partition, row.row_key) > after
@@ -184,6 +191,10 @@ class FakeTable:
             values = {**row.values, **values}
         _check_values(values)
         rows[key] = Row(key, f'W/"{next(self._versions)}"', values)
+
+
+def _selected(row: Row, names: Sequence[str]) -> Row:
+    return replace(row, values={n: v for n, v in row.values.items() if n in names})
 
 
 def _check_key(key: str) -> None:

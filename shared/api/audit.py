@@ -21,9 +21,6 @@ DEFAULT_DAYS = 7
 MAX_DAYS = 31
 """In one query: each day of an owner is a partition, and so a request to the store."""
 
-EARLIEST_DAY = date(2000, 1, 1)
-"""Nothing is older, and a day has to have a day before it."""
-
 JSON_LINES = "application/x-ndjson"
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
@@ -44,8 +41,8 @@ async def list_(services: Services, incoming: Incoming) -> Answer:
 
 
 def _query(incoming: Incoming, today: date) -> AuditQuery:
-    last = _day(incoming, "to", today)
-    first = _day(incoming, "from", last - timedelta(days=DEFAULT_DAYS - 1))
+    last = incoming.day("to", today)
+    first = incoming.day("from", last - timedelta(days=DEFAULT_DAYS - 1))
     if not timedelta() <= last - first < timedelta(days=MAX_DAYS):
         raise invalid_field("from", f"must be at most {MAX_DAYS - 1} days before to, and not after")
     everybody = incoming.query.get("all_owners") == "true"
@@ -59,19 +56,6 @@ def _query(incoming: Incoming, today: date) -> AuditQuery:
     }
     given = tuple((name, text) for name, text in where.items() if text is not None)
     return AuditQuery(None if everybody else incoming.owner, first, last, given)
-
-
-def _day(incoming: Incoming, name: str, default: date) -> date:
-    text = incoming.query.get(name)
-    if not text:
-        return default
-    try:
-        day = date.fromisoformat(text)
-    except ValueError:
-        raise invalid_field(name, "must be a day, YYYY-MM-DD") from None
-    if day < EARLIEST_DAY:
-        raise invalid_field(name, f"must not be before {EARLIEST_DAY}")
-    return day
 
 
 def _choice(incoming: Incoming, name: str, kind: type[_Choice]) -> _Choice | None:

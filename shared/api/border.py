@@ -48,6 +48,9 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     lines: Sequence[dict[str, Any]] | None = None
     """In place of a body: JSON documents, one a line."""
+    text: str | None = None
+    """In place of a body: a text of the media type ``media_type``."""
+    media_type: str = "text/plain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,9 @@ def _response(answer: Answer, request_id: str, overhead: float) -> Response:
     if answer.lines is not None:
         content = b"".join(_encoded(line) + b"\n" for line in answer.lines)
         return Response(content, answer.status, headers, "application/x-ndjson")
+    if answer.text is not None:
+        content = answer.text.encode(errors="replace")
+        return Response(content, answer.status, headers, answer.media_type)
     if answer.body is None:
         return Response(None, answer.status, headers)
     media_type = "application/json" if answer.status < HTTPStatus.BAD_REQUEST else PROBLEM_JSON

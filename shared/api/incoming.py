@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from http import HTTPStatus
 from typing import TypeVar
 
@@ -22,6 +23,9 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
+
+EARLIEST_DAY = date(2000, 1, 1)
+"""Nothing is older, and a day has to have a day before it."""
 
 MAX_FIELD_ERRORS = 20
 """A body with a million wrong fields is told of the first few."""
@@ -95,6 +99,23 @@ class Incoming:
                     )
                 )
         return bytes(content)
+
+    def day(self, name: str, default: date) -> date:
+        """A day in the query, by UTC.
+
+        Raises:
+            ProblemError: 422, if it is none, or long before anything was recorded.
+        """
+        text = self.query.get(name)
+        if not text:
+            return default
+        try:
+            day = date.fromisoformat(text)
+        except ValueError:
+            raise invalid_field(name, "must be a day, YYYY-MM-DD") from None
+        if day < EARLIEST_DAY:
+            raise invalid_field(name, f"must not be before {EARLIEST_DAY}")
+        return day
 
     def integer(self, name: str, default: int, least: int, most: int) -> int:
         """A whole number in the query.

@@ -1,4 +1,4 @@
-"""What operators ask: is it alive, how is it doing."""
+"""What operators ask: is it alive."""
 
 from __future__ import annotations
 
@@ -27,10 +27,3 @@ async def ready(services: Services, incoming: Incoming) -> Answer:
     problem = Problem(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, detail)
     document = problem.to_json(incoming.request_id) | {"ready": False, "checks": checks}
     return Answer(document, problem.status)
-
-
-async def metrics(services: Services, _: Incoming) -> Answer:
-    """The figures of this process's Foundry client since it started, and of each model that
-    `POST /orchestrate` can ask."""
-    models = services.orchestration.snapshot()
-    return Answer({**services.foundry.metrics.snapshot(), "models": models})

@@ -63,7 +63,14 @@ class AzureTable:
         return _row(entity)
 
     async def scan(
-        self, partition: str, after: str, before: str, *, limit: int, where: str = ""
+        self,
+        partition: str,
+        after: str,
+        before: str,
+        *,
+        limit: int,
+        where: str = "",
+        select: Sequence[str] = (),
     ) -> list[Row]:
         """See `Table.scan`."""
         condition = (
@@ -71,7 +78,8 @@ class AzureTable:
         )
         if where:
             condition += f" and {where}"
-        return [row for _, row in await self._query(condition, limit)]
+        names = ["PartitionKey", "RowKey", *select] if select else None
+        return [row for _, row in await self._query(condition, limit, names)]
 
     async def walk(
         self, after: tuple[str, str], *, limit: int, select: Sequence[str]

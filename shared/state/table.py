@@ -54,11 +54,19 @@ class Table(Protocol):
         ...
 
     async def scan(
-        self, partition: str, after: str, before: str, *, limit: int, where: str = ""
+        self,
+        partition: str,
+        after: str,
+        before: str,
+        *,
+        limit: int,
+        where: str = "",
+        select: Sequence[str] = (),
     ) -> list[Row]:
         """Up to ``limit`` rows with ``after`` < key < ``before``, in key order.
 
-        ``where`` is a further OData condition, written with `equals` or `since`.
+        ``where`` is a further OData condition, written with `equals` or `since`; with ``select``,
+        rows have these properties only.
         """
         ...
 

@@ -38,11 +38,20 @@ class TracedTable:
             return await self._table.get(partition, row_key)
 
     async def scan(
-        self, partition: str, after: str, before: str, *, limit: int, where: str = ""
+        self,
+        partition: str,
+        after: str,
+        before: str,
+        *,
+        limit: int,
+        where: str = "",
+        select: Sequence[str] = (),
     ) -> list[Row]:
         """See `Table.scan`."""
         with self._span("scan"):
-            return await self._table.scan(partition, after, before, limit=limit, where=where)
+            return await self._table.scan(
+                partition, after, before, limit=limit, where=where, select=select
+            )
 
     async def walk(
         self, after: tuple[str, str], *, limit: int, select: Sequence[str]

@@ -83,11 +83,9 @@ class FusedTable:
     async def get(self, partition: str, row_key: str) -> Row | None:
         return await self._pass("get", lambda: self.table.get(partition, row_key))
 
-    async def scan(
-        self, partition: str, after: str, before: str, *, limit: int, where: str = ""
-    ) -> list[Row]:
+    async def scan(self, partition: str, after: str, before: str, **options: Any) -> list[Row]:
         return await self._pass(
-            "scan", lambda: self.table.scan(partition, after, before, limit=limit, where=where)
+            "scan", lambda: self.table.scan(partition, after, before, **options)
         )
 
     async def walk(

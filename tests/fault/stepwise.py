@@ -127,11 +127,9 @@ class _StepwiseTable:
     async def get(self, partition: str, row_key: str) -> Row | None:
         return await self.process.passing(lambda: self.table.get(partition, row_key))
 
-    async def scan(
-        self, partition: str, after: str, before: str, *, limit: int, where: str = ""
-    ) -> list[Row]:
+    async def scan(self, partition: str, after: str, before: str, **options: Any) -> list[Row]:
         return await self.process.passing(
-            lambda: self.table.scan(partition, after, before, limit=limit, where=where)
+            lambda: self.table.scan(partition, after, before, **options)
         )
 
     async def walk(

@@ -79,6 +79,7 @@ ROWS = {
     "POST jobs/{job_id}/cancel": Row(JOB),
     "POST orchestrate": Row(body=SAID),
     "GET metrics": Row(),
+    "GET usage": Row(),
     "GET audit": Row(),
     "GET health": Row(open=True),
     "GET health/ready": Row(),

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from shared.api import jobs, messages, operations, threads
+from shared.api import jobs, messages, metrics, operations, threads, usage
 from shared.api.border import Handler, serve
 from shared.api.routes import RouteTable
 from shared.services import Services
@@ -31,7 +31,8 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("POST", "jobs/{job_id}/cancel", jobs.cancel),
     ("GET", "health", operations.health),
     ("GET", "health/ready", operations.ready),
-    ("GET", "metrics", operations.metrics),
+    ("GET", "metrics", metrics.show),
+    ("GET", "usage", usage.show),
 ]
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 

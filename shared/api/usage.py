@@ -1,0 +1,98 @@
+"""`GET /usage`: who used what and what it cost, as JSON or CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import date, timedelta
+from decimal import Decimal
+from typing import Any
+
+from ..services import Services
+from ..telemetry.figures import Figures, Sums, View, add_to
+from ..terms import NANOS
+from .border import Answer
+from .incoming import Incoming, invalid_field
+from .metrics import chosen, grouped, scope_of, total
+
+CSV = "text/csv"
+DEFAULT_DAYS = 30
+MAX_DAYS = 366
+DAY = "day"
+DIMENSIONS = (*View.USAGE.dimensions, DAY)
+
+_UNSAFE_IN_CELLS = ("=", "+", "-", "@", "\t", "\r")
+"""Spreadsheets take a cell that begins with one of these for a formula."""
+
+
+async def show(services: Services, incoming: Incoming) -> Answer:
+    """Tokens and money from one day to another, by what ``by`` names."""
+    scope = scope_of(incoming)
+    first, last = _days(incoming, services.clock().date())
+    by = chosen(incoming, DIMENSIONS, default=DAY)
+    days = await services.figures.by_day(scope, View.USAGE, first, last)
+    currency = services.prices.currency
+    groups = [
+        {**dict(zip(by, key, strict=True)), **_document(figures, currency)}
+        for key, figures in sorted(_by(days, by).items())
+    ]
+    if CSV in incoming.request.headers.get("accept", ""):
+        columns = [*by, *_document(Figures(), currency)]
+        return Answer(None, text=_csv(columns, groups), media_type=CSV)
+    everything = total({(str(day),): total(sums) for day, sums in days})
+    period = {"from": first.isoformat(), "to": last.isoformat()}
+    return Answer({**period, "total": _document(everything, currency), "groups": groups})
+
+
+def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:
+    """Figures by dimensions of which the day may be one; all in one where there are none."""
+    groups: Sums = {}
+    others = [name for name in by if name != DAY]
+    for day, sums in days:
+        parts = grouped(sums, View.USAGE, others) if others else {(): total(sums)}
+        for part, figures in parts.items():
+            names = {**dict(zip(others, part, strict=True)), DAY: day.isoformat()}
+            add_to(groups, tuple(names[name] for name in by), figures)
+    return groups
+
+
+def _document(figures: Figures, currency: str) -> dict[str, Any]:
+    """What turns used and cost; null where nothing of it is known."""
+    nothing = figures.requests == 0
+    known = nothing or figures.requests > figures.unknown_usage or figures.total_tokens > 0
+    priced = nothing or figures.requests > figures.unknown_cost or figures.cost > 0
+    return {
+        "requests": figures.requests,
+        "input_tokens": figures.input_tokens if known else None,
+        "output_tokens": figures.output_tokens if known else None,
+        "cached_tokens": figures.cached_tokens if known else None,
+        "total_tokens": figures.total_tokens if known else None,
+        "requests_of_unknown_usage": figures.unknown_usage,
+        "cost": float(Decimal(figures.cost) / NANOS) if priced else None,
+        "currency": currency,
+        "requests_of_unknown_cost": figures.unknown_cost,
+    }
+
+
+def _csv(columns: list[str], groups: list[dict[str, Any]]) -> str:
+    """A table with a line a group; texts from outside cannot be formulas."""
+    target = io.StringIO()
+    writer = csv.DictWriter(target, columns)
+    writer.writeheader()
+    for group in groups:
+        writer.writerow({name: _cell(value) for name, value in group.items()})
+    return target.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, str) and value.startswith(_UNSAFE_IN_CELLS):
+        return f"'{value}"
+    return value
+
+
+def _days(incoming: Incoming, today: date) -> tuple[date, date]:
+    last = incoming.day("to", today)
+    first = incoming.day("from", last - timedelta(days=DEFAULT_DAYS - 1))
+    if not timedelta() <= last - first < timedelta(days=MAX_DAYS):
+        raise invalid_field("from", f"must be at most {MAX_DAYS - 1} days before to, and not after")
+    return first, last

@@ -1,0 +1,184 @@
+"""`GET /metrics` and `GET /usage`: what callers see of their own, and who sees more."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.config import AppSettings, SpendingSettings
+from shared.services import Services
+from shared.state.turns import Beneficiary, TurnEffort, TurnStatus
+from shared.terms import NANOS
+from tests.unit.conftest import App
+from tests.unit.telemetry.test_meter import TURN
+
+from .calling import assert_problem, caller
+
+CLIENT_KEYS = {
+    "total_requests",
+    "successful_requests",
+    "failed_requests",
+    "in_flight",
+    "average_latency",
+    "p50_latency",
+    "p95_latency",
+    "p99_latency",
+    "total_tokens_used",
+    "input_tokens_used",
+    "output_tokens_used",
+    "retries",
+    "reconciliations",
+    "rate_limit_waits",
+}
+PRICES = '{"currency": "USD", "models": {"*": {"input": 1, "output": 1}}}'
+
+
+@pytest.fixture
+async def api(services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    async with caller(services) as client:
+        yield client
+
+
+def counted(services: Services, **changes: Any) -> None:
+    turn = replace(TURN, owner="key", created_at=services.clock())
+    services.meter.record(replace(turn, **changes))
+
+
+async def test_the_clients_figures_keep_their_names(api: httpx.AsyncClient) -> None:
+    figures = (await api.get("metrics")).json()
+    assert figures.keys() >= CLIENT_KEYS
+    assert {figures[name] for name in CLIENT_KEYS} == {0}
+
+
+async def test_figures_come_in_groups(services: Services, api: httpx.AsyncClient) -> None:
+    counted(services, domain="law", latency=2.0)
+    counted(services, domain="law", latency=4.0)
+    counted(services, model="m2", status=TurnStatus.FAILED, error_code="timeout")
+    for window in ("1h", "24h", "30d"):
+        figures = (await api.get("metrics", params={"by": "domain,model", "window": window})).json()
+        assert (figures["total_requests"], figures["failures"]) == (3, {"timeout": 1})
+        general, law = figures["groups"]
+        assert (law["domain"], law["model"], law["total_requests"]) == ("law", "m", 2)
+        assert law["average_latency"] == 3
+        assert 2 <= law["p50_latency"] <= 2.4
+        assert 4 <= law["p99_latency"] <= 4.8
+        assert (general["model"], general["failed_requests"]) == ("m2", 1)
+
+
+async def test_nobody_sees_the_figures_of_others(
+    services: Services, api: httpx.AsyncClient
+) -> None:
+    counted(services, owner="somebody")
+    assert (await api.get("metrics")).json()["total_requests"] == 0
+    assert (await api.get("usage")).json()["total"]["requests"] == 0
+    for path in ("metrics", "usage"):
+        assert_problem(await api.get(path, params={"all_owners": "true"}), 403, "forbidden")
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "text"),
+    [
+        ("metrics", "window", "2h"),
+        ("metrics", "by", "owner"),
+        ("metrics", "by", "domain,domain"),
+        ("usage", "by", "agent"),
+        ("usage", "from", "yesterday"),
+        ("usage", "from", "2020-01-01"),
+        ("usage", "to", "2020-01-32"),
+    ],
+)
+async def test_a_wrong_question_is_refused(
+    api: httpx.AsyncClient, path: str, field: str, text: str
+) -> None:
+    answer = await api.get(path, params={field: text})
+    problem = assert_problem(answer, 422, "invalid_request")
+    assert problem["errors"][0]["field"] == field
+
+
+async def test_gauges_are_exact(app: App, services: Services, api: httpx.AsyncClient) -> None:
+    for expires_in in (None, 3600, 90_000, 60):
+        body = {"expires_in": expires_in} if expires_in else {}
+        (await api.post("threads", json=body)).raise_for_status()
+    app.clock.advance(7200)
+    thread_id = (await api.post("threads", json={})).json()["thread_id"]
+    for _ in range(3):
+        await api.post("jobs", json={"message": "Hi", "thread_id": thread_id})
+    await api.post("messages", json={"message": "Hi"})
+    gauges = (await api.get("metrics")).json()["gauges"]
+    assert gauges == {
+        "threads": 3,
+        "threads_active_hour": 1,
+        "threads_active_day": 3,
+        "threads_expiring": 1,
+        "jobs_waiting": 3,
+        "jobs_running": 0,
+        "complete": True,
+    }
+
+
+@pytest.fixture
+async def priced(app: App) -> AsyncIterator[tuple[Services, httpx.AsyncClient]]:
+    spending = SpendingSettings(prices=PRICES)
+    app.settings = AppSettings(foundry=app.settings.foundry, spending=spending)
+    services = app.services()
+    async with caller(services) as client:
+        yield services, client
+
+
+async def test_usage_says_who_used_what(
+    priced: tuple[Services, httpx.AsyncClient], app: App
+) -> None:
+    services, api = priced
+    effort = TurnEffort(cost=NANOS // 4)
+    counted(services, beneficiary=Beneficiary("finance", "u-1"), effort=effort)
+    counted(services, beneficiary=Beneficiary("finance", "u-2"), effort=effort)
+    counted(services, beneficiary=Beneficiary("law"), usage={}, effort=TurnEffort(unreported=1))
+    app.clock.advance(86_400)
+    counted(services, effort=effort, created_at=services.clock())
+    answer = (await api.get("usage", params={"by": "department,day"})).json()
+    kept = [(g["day"], g["department"], g["requests"], g["cost"]) for g in answer["groups"]]
+    assert kept == [
+        ("2026-03-01", "finance", 2, 0.5),
+        ("2026-03-02", "finance", 1, 0.25),
+        ("2026-03-01", "law", 1, None),
+    ]
+    assert answer["groups"][2]["total_tokens"] is None
+    assert answer["groups"][2]["requests_of_unknown_usage"] == 1
+    assert (answer["total"]["cost"], answer["total"]["currency"]) == (0.75, "USD")
+    before = {"to": "2026-03-01", "by": ""}
+    answer = (await api.get("usage", params=before)).json()
+    assert answer["total"]["requests"] == 3
+
+
+async def test_usage_comes_as_a_table(priced: tuple[Services, httpx.AsyncClient]) -> None:
+    services, api = priced
+    counted(services, beneficiary=Beneficiary("=cmd()"), effort=TurnEffort(cost=NANOS))
+    counted(services, beneficiary=Beneficiary("law"), usage={}, effort=TurnEffort(unreported=1))
+    answer = await api.get("usage", params={"by": "department"}, headers={"Accept": "text/csv"})
+    assert answer.headers["content-type"].startswith("text/csv")
+    lines = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [line["department"] for line in lines] == ["'=cmd()", "law"]
+    assert [line["cost"] for line in lines] == ["1.0", ""]
+    assert lines[1]["total_tokens"] == ""
+
+
+async def test_usage_is_the_same_when_days_are_summed_up(
+    priced: tuple[Services, httpx.AsyncClient], app: App
+) -> None:
+    services, api = priced
+    for _ in range(5):
+        counted(services, effort=TurnEffort(cost=3), created_at=services.clock())
+        app.clock.advance(timedelta(hours=20).total_seconds())
+    before = (await api.get("usage")).json()
+    await services.meter.flush()
+    assert (await api.get("usage")).json() == before
+    await services.roll_up.run()
+    assert (await api.get("usage")).json() == before
+    assert before["total"]["requests"] == 5
