@@ -17,7 +17,7 @@ from shared.config import AppSettings
 from shared.foundry.service import FoundryService
 from shared.foundry.tools import tool
 from shared.jobs.queue import AzureQueues
-from shared.services import Services
+from shared.services import Services, Tables
 from shared.state.azure_table import AzureTable
 from shared.state.clock import StorageClock
 from tests.e2e.served import Deployment, EmulatorControl
@@ -60,15 +60,15 @@ async def serving(deployment: Deployment, **overrides: str) -> AsyncGenerator[Ap
     """The app with the tool `look_up`, in this process."""
     settings = AppSettings.from_env(deployment.environment(**overrides))
     storage, clock = settings.storage.connection_string, StorageClock()
-    table, audit_table = (
+    names = settings.storage
+    tables = (
         AzureTable(TableClient.from_connection_string(storage, name), clock)
-        for name in (settings.storage.state_table, settings.storage.audit_table)
+        for name in (names.state_table, names.audit_table, names.metrics_table)
     )
     queues = QueueServiceClient.from_connection_string(storage)
     services = Services.build(
         settings,
-        table=table,
-        audit_table=audit_table,
+        tables=Tables(*tables),
         queues=AzureQueues(queues, settings.jobs.lanes_queue, settings.outlets.deliveries_queue),
         foundry=FoundryService(settings.foundry, settings.identity, tools=[look_up]),
         clock=clock,
