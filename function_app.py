@@ -130,6 +130,11 @@ async def read_usage(req: Request) -> Response:
     return await serve(services, req, usage.show, Action.FIGURES_READ)
 
 
+@route("GET", "metrics/prometheus")
+async def prometheus(req: Request) -> Response:
+    return await serve(services, req, operations.prometheus)
+
+
 @route("GET", "audit")
 async def list_audit_records(req: Request) -> Response:
     return await serve(services, req, audit.list_, Action.AUDIT_READ)

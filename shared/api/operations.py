@@ -1,13 +1,17 @@
-"""What operators ask: is it alive."""
+"""What operators ask: is it alive, is it ready, and the figures for Prometheus."""
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
-from ..problems import Problem
+from ..config import AuthMode
+from ..problems import Problem, ProblemError
 from ..services import Services
+from ..telemetry.figures import FLEET, View
 from .border import Answer
 from .incoming import Incoming
+from .principal import NOT_ADMIN
 
 NOT_READY = "not_ready"
 
@@ -27,3 +31,24 @@ async def ready(services: Services, incoming: Incoming) -> Answer:
     problem = Problem(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, detail)
     document = problem.to_json(incoming.request_id) | {"ready": False, "checks": checks}
     return Answer(document, problem.status)
+
+
+async def prometheus(services: Services, incoming: Incoming) -> Answer:
+    """The fleet's figures for Prometheus, which shows a function key or is an admin.
+
+    Raises:
+        ProblemError: 403 for a user, who may see figures of their own only.
+    """
+    from ..telemetry.prometheus import Fleet, exposition
+
+    principal = incoming.principal
+    if principal.how is AuthMode.ENTRA and not principal.is_admin:
+        raise ProblemError(NOT_ADMIN)
+    (since, series), (_, usage), report = await asyncio.gather(
+        services.figures.written_today(FLEET, View.SERIES),
+        services.figures.written_today(FLEET, View.USAGE),
+        services.readiness.report(),
+    )
+    fleet = Fleet(since, series, usage, services.prices.currency, report)
+    text, media_type = exposition(fleet)
+    return Answer(None, text=text.decode(), media_type=media_type)

@@ -71,6 +71,20 @@ class FigureReader:
                 add_to(sums, key, figures)
         return start, sums
 
+    async def written_today(self, scope: str, view: View) -> tuple[datetime, Sums]:
+        """What all instances have written of this day (UTC), and where it begins.
+
+        Unlike a window, which has this process's own last turns too, it only ever grows, whichever
+        instance is asked.
+        """
+        now = self.clock()
+        start, end = start_of_day(now.date()), start_of_minute(now) + MINUTE
+        rolled = await rolled_until(self.table)
+        rows: list[Row] = []
+        for part in self._parts(Shelf(scope_key(scope), view), start, end, rolled):
+            rows += await part
+        return start, sums_of(rows)
+
     async def by_day(
         self, scope: str, view: View, first: date, last: date
     ) -> list[tuple[date, Sums]]:

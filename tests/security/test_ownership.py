@@ -80,6 +80,7 @@ ROWS = {
     "POST orchestrate": Row(body=SAID),
     "GET metrics": Row(),
     "GET usage": Row(),
+    "GET metrics/prometheus": Row(),
     "GET audit": Row(),
     "GET health": Row(open=True),
     "GET health/ready": Row(),

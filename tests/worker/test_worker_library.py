@@ -29,6 +29,7 @@ FUNCTIONS = {
     "readiness": "GET health/ready",
     "read_metrics": "GET metrics",
     "read_usage": "GET usage",
+    "prometheus": "GET metrics/prometheus",
     "list_audit_records": "GET audit",
     "unmatched": "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS {*path}",
     "receive_job": f"queue {INLET}",

@@ -33,6 +33,7 @@ ROUTES: list[tuple[str, str, Handler]] = [
     ("GET", "health/ready", operations.ready),
     ("GET", "metrics", metrics.show),
     ("GET", "usage", usage.show),
+    ("GET", "metrics/prometheus", operations.prometheus),
 ]
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
