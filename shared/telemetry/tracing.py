@@ -68,7 +68,10 @@ STATUS_CODE = "http.response.status_code"
 URL_PATH = "url.path"
 URL_SCHEME = "url.scheme"
 
+DEPARTMENT = "aos.department"
 DOMAIN = "aos.domain"
+ERROR_CODE = "aos.error.code"
+"""As `error.type`, which Application Insights does not keep."""
 INLET = "aos.inlet"
 JOB_ID = "aos.job.id"
 REQUEST_ID = "aos.request.id"
@@ -162,7 +165,7 @@ def error_type(error: BaseException) -> str:
 
 def fail(failed: Span, kind: str) -> None:
     """Mark a span as failed by an error of a kind."""
-    failed.set_attribute(ERROR_TYPE, kind)
+    failed.set_attributes({ERROR_TYPE: kind, ERROR_CODE: kind})
     failed.set_status(StatusCode.ERROR)
 
 

@@ -14,6 +14,7 @@ from .tracing import (
     AGENT_VERSION,
     CACHED_TOKENS,
     CONVERSATION_ID,
+    DEPARTMENT,
     DOMAIN,
     END_USER,
     FINISH_REASONS,
@@ -75,6 +76,7 @@ def tell_turn(invoked: Span, turn: TurnRecord, model: str) -> None:
         JOB_ID: turn.job_id,
         INLET: turn.inlet.value,
         DOMAIN: turn.domain,
+        DEPARTMENT: turn.beneficiary.department,
         RESPONSE_ID: turn.response_id,
         SERVICE_REQUEST_ID: turn.request_id,
     }

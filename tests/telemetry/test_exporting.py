@@ -29,12 +29,14 @@ import asyncio, logging
 from shared.config import TelemetrySettings
 from shared.telemetry.exporting import flush_telemetry, start_telemetry
 from shared.telemetry.log_ids import log_ids
-from shared.telemetry.tracing import span
+from shared.telemetry.tracing import fail, span
 
 logging.basicConfig(level=logging.INFO)
 thread = start_telemetry(TelemetrySettings.from_env())
 thread.join()
-with span("invoke_agent", {"enduser.id": "tid:oid"}), log_ids(request_id="req_1"):
+said = {"enduser.id": "tid:oid", "gen_ai.usage.input_tokens": 7, "aos.domain": "law"}
+with span("invoke_agent", said) as turn, log_ids(request_id="req_1"):
+    fail(turn, "rate_limited")
     logging.getLogger("shared.turns").info("A turn was done")
     logging.getLogger("urllib3").info("noise")
 asyncio.run(flush_telemetry())
@@ -119,6 +121,10 @@ def test_spans_and_logs_arrive_with_their_ids_under_an_entra_identity(
     (logged,) = insights.of("message", "A turn was done")
     assert turn["data"]["baseType"] == "RemoteDependencyData"
     assert turn["tags"]["ai.user.authUserId"] == "tid:oid"
+    properties = turn["data"]["baseData"]["properties"]
+    assert properties["gen_ai.usage.input_tokens"] == "7"
+    assert (properties["aos.domain"], properties["aos.error.code"]) == ("law", "rate_limited")
+    assert turn["data"]["baseData"]["success"] is False
     assert {e["tags"]["ai.cloud.role"] for e in (turn, logged)} == {"func-agents"}
     assert logged["tags"]["ai.operation.id"] == turn["tags"]["ai.operation.id"]
     assert logged["data"]["baseData"]["properties"]["request_id"] == "req_1"
