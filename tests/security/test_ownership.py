@@ -500,9 +500,9 @@ async def test_the_inlet_takes_only_owners_whom_entra_could_let_in(apps: Apps) -
 
 @pytest.mark.parametrize("suffix", ["", POISON_SUFFIX])
 async def test_a_wake_up_for_somebody_elses_lane_does_nothing(apps: Apps, suffix: str) -> None:
-    stranger, queues = f"{TENANT}:{OTHER}", apps.deployment
-    async with existing_queue(apps, queues.lanes + suffix) as lanes:
-        await lanes.send_message(json.dumps({"owner": stranger, "lane": apps.thread_id}))
+    stranger, queues = f"{TENANT}:{OTHER}", apps.deployments["both"]  # where no job runs
+    async with existing_queue(apps, queues.lanes), existing_queue(apps, queues.lanes + suffix) as q:
+        await q.send_message(json.dumps({"owner": stranger, "lane": apps.thread_id}))
 
     async def is_done() -> bool:
         return not any([await queues.depth(queues.lanes + each) for each in (suffix, "")])
