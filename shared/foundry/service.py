@@ -128,10 +128,9 @@ class FoundryService:
         retry = RetryPolicy(self.config.max_retries)
 
         async def send(call: Call) -> Reply:
+            """Send what does no harm when it is done twice; only turns are not of that kind."""
             deadline = Deadline(SHORT_CALL_SECONDS)
             with waiting(), spans.call(call.method, call.url):
-                if call.method != "GET":
-                    return await transport.send(call, seconds=deadline.remaining())
                 return await retry.repeat(lambda s: transport.send(call, seconds=s), deadline)
 
         async def look(call: Call) -> Reply:  # whoever looks, repeats it and counts the time

@@ -7,13 +7,14 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from shared.config import IdentitySettings
 from shared.foundry import NotFoundError, ProtocolError
 from shared.foundry.models import Backing, TurnRequest
 from shared.foundry.service import FoundryService
 from shared.services import Services
 
-from ..conftest import App
-from ..scripted_foundry import message_item
+from ..conftest import App, at_project
+from ..scripted_foundry import ScriptedFoundry, message_item
 
 Project = tuple[App, Services]
 
@@ -134,6 +135,23 @@ async def test_deleting_what_is_already_gone_is_done(app: App, services: Service
     await services.foundry.delete_thread(Backing(None, "resp_gone"))
     await services.foundry.delete_thread(Backing())
     assert [call.method for call in app.foundry.calls] == ["DELETE"]
+
+
+@pytest.mark.parametrize("failure", [httpx.ReadError("cut"), httpx.Response(503, json={})])
+async def test_a_thread_is_made_changed_and_deleted_in_spite_of_a_passing_fault(
+    identity: IdentitySettings, failure: httpx.Response | Exception
+) -> None:
+    foundry = ScriptedFoundry()
+    service = FoundryService(at_project(), identity, http=foundry.transport)
+    foundry.then(failure, "/conversations")
+    backing = await service.create_thread({"a": "b"})
+    foundry.then(failure, f"/{backing.conversation_id}")
+    await service.update_thread(backing, {"a": "c"})
+    foundry.then(failure, f"/{backing.conversation_id}")
+    await service.delete_thread(backing)
+    await service.aclose()
+    assert foundry.conversations == {}
+    assert [call.method for call in foundry.calls] == ["POST"] * 4 + ["DELETE"] * 2
 
 
 async def test_metadata_is_kept_where_foundry_keeps_any(project: Project) -> None:
