@@ -75,11 +75,12 @@ async def serve(options: HostOptions, local: LocalSettings, settings: HostSettin
     accounts = QueueAccounts(os.environ)
     try:
         routes = RouteTable(_with_trigger(functions, HTTP_TRIGGER), settings.route_prefix)
+        timers = _timer_listeners(functions, invoker)
         listeners: list[Listener] = [
             *_queue_listeners(functions, invoker, accounts, settings.queues),
-            *_timer_listeners(functions, invoker),
+            *timers,
         ]
-        web = with_cors(HttpHost(routes, KeyCheck(local), invoker), local)
+        web = with_cors(HttpHost(routes, KeyCheck(local), invoker, timers), local)
         server = _WebServer(
             uvicorn.Config(
                 web,

@@ -68,25 +68,26 @@ class TimerListener:
     def __init__(
         self, function: Function, invoker: Invoker, environment: Mapping[str, str]
     ) -> None:
-        self._function = function
+        self.function = function
         self._invoker = invoker
         self._schedule = parse_schedule(str(function.trigger["schedule"]), environment)
         self._last: datetime | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Fire until `stopping` is set; a run that has started then ends undisturbed."""
-        if self._function.trigger.get("runOnStartup"):
-            await self._fire(past_due=False)
+        if self.function.trigger.get("runOnStartup"):
+            await self.fire()
         due = self._schedule.next_after(datetime.now(UTC))
         while not await _is_set_before(stopping, due):
-            await self._fire(past_due=False)
+            await self.fire()
             due = self._schedule.next_after(due)
             if due <= datetime.now(UTC) and not stopping.is_set():
                 # The run outlasted its own next due time: catch up once, as the host does.
-                await self._fire(past_due=True)
+                await self.fire(past_due=True)
                 due = self._schedule.next_after(datetime.now(UTC))
 
-    async def _fire(self, *, past_due: bool) -> None:
+    async def fire(self, *, past_due: bool = False) -> None:
+        """Run the function now, due or not."""
         now = datetime.now(UTC)
         following = self._schedule.next_after(now)
         status = {
@@ -99,9 +100,9 @@ class TimerListener:
         )
         self._last = now
         try:
-            await self._invoker.invoke(self._function, request, "timer")
+            await self._invoker.invoke(self.function, request, "timer")
         except InvocationFailedError:
-            logger.warning("%s runs again at %s", self._function.name, following.isoformat())
+            logger.warning("%s runs again at %s", self.function.name, following.isoformat())
 
 
 async def _is_set_before(stopping: asyncio.Event, due: datetime) -> bool:

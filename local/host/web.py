@@ -8,6 +8,7 @@ import hmac
 import logging
 import os
 import time
+from collections.abc import Iterable
 
 from fastapi import FastAPI, HTTPException, Request, Response
 from starlette.middleware.cors import CORSMiddleware
@@ -18,11 +19,13 @@ from local.host.functions import Function
 from local.host.invocation import InvocationFailedError, Invoker, Trace
 from local.host.routing import Match, RouteTable
 from local.host.settings import LocalSettings
+from local.host.timers import TimerListener
 
 logger = logging.getLogger("local.host")
 
 _METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"]
 _MATCH = "local.host.match"
+_ADMIN_FUNCTIONS = "/admin/functions/"
 
 
 class KeyCheck:
@@ -34,7 +37,10 @@ class KeyCheck:
 
     def allows(self, function: Function, given: str | None) -> bool:
         """Tell whether a request with the key `given` may call `function`."""
-        level = str(function.trigger.get("authLevel") or "function").lower()
+        return self.admits(str(function.trigger.get("authLevel") or "function").lower(), given)
+
+    def admits(self, level: str, given: str | None) -> bool:
+        """Tell whether a request with the key `given` may do what takes this level."""
         if level == "anonymous" or (self._function_key is None and self._master_key is None):
             return True
         accepted = [self._master_key]
@@ -48,8 +54,15 @@ class KeyCheck:
 class HttpHost:
     """ASGI application: the host's own pages, then the function that the route table names."""
 
-    def __init__(self, routes: RouteTable, keys: KeyCheck, invoker: Invoker) -> None:
+    def __init__(
+        self,
+        routes: RouteTable,
+        keys: KeyCheck,
+        invoker: Invoker,
+        timers: Iterable[TimerListener] = (),
+    ) -> None:
         self._routes = routes
+        self._timers = {timer.function.name.lower(): timer for timer in timers}
         self._keys = keys
         self._invoker = invoker
         self._started = time.monotonic()
@@ -63,7 +76,10 @@ class HttpHost:
         if scope["type"] != "http":
             return  # neither lifespan nor websockets exist behind the host
         match = self._routes.match(scope["method"], scope["raw_path"].decode("ascii"))
-        if match is None:
+        if scope["method"] == "POST" and scope["path"].startswith(_ADMIN_FUNCTIONS):
+            answer = await self._run_timer(Request(scope))
+            await answer(scope, receive, send)
+        elif match is None:
             await self._own_page(scope)(scope, receive, send)
         elif not self._keys.allows(match.function, _given_key(Request(scope))):
             await Response(status_code=401)(scope, receive, send)
@@ -84,6 +100,19 @@ class HttpHost:
             if isinstance(failure.__cause__, HTTPException):
                 raise failure.__cause__ from None
             return Response(status_code=500)
+
+    async def _run_timer(self, request: Request) -> Response:
+        """`POST /admin/functions/{name}`: run a timer's function now; answers when it has run.
+
+        https://learn.microsoft.com/azure/azure-functions/functions-manually-run-non-http
+        """
+        if not self._keys.admits("admin", _given_key(request)):
+            return Response(status_code=401)
+        timer = self._timers.get(request.url.path.removeprefix(_ADMIN_FUNCTIONS).lower())
+        if timer is None:
+            return Response(status_code=404)
+        await timer.fire()
+        return Response(status_code=202)
 
     def _own_page(self, scope: Scope) -> Response:
         if scope["method"] not in {"GET", "HEAD"}:

@@ -47,6 +47,18 @@ async def test_outside_the_route_prefix_there_is_nothing_but_the_hosts_own_pages
     assert (await caller.get("/admin/host/status")).json()["state"] == "Running"
 
 
+async def test_a_timer_runs_when_it_is_asked_to(caller: httpx.AsyncClient) -> None:
+    async def runs() -> int:
+        return len((await caller.get("/api/seen")).json()["timers"])
+
+    await eventually(runs)  # at the start
+    before = await runs()
+    assert (await caller.post("/admin/functions/TICK", json={})).status_code == 202
+    assert await runs() == before + 1
+    for other in ("seen", "no-such-function"):
+        assert (await caller.post(f"/admin/functions/{other}", json={})).status_code == 404
+
+
 async def test_a_function_that_asks_for_it_gets_its_invocation_context(
     caller: httpx.AsyncClient, shared_host: FunctionsHost
 ) -> None:
@@ -126,6 +138,9 @@ def test_keys_are_asked_for_once_they_are_configured(
         assert status("/api/guarded", **{"x-functions-key": "mk"}) == 200
         assert status("/api/administered", **{"x-functions-key": "fk"}) == 401
         assert status("/api/administered", **{"x-functions-key": "mk"}) == 200
+        timer = f"{host.url}/admin/functions/tick"
+        for key, answer in (("fk", 401), ("mk", 202)):
+            assert httpx.post(timer, headers={"x-functions-key": key}).status_code == answer
 
 
 async def test_without_configured_keys_every_function_is_open(caller: httpx.AsyncClient) -> None:
