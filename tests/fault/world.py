@@ -13,9 +13,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any, TypeVar
 
 import httpx
+from starlette.applications import Starlette
 
 from local.foundry.app import create_app
 from local.foundry.settings import EmulatorSettings
@@ -324,10 +326,16 @@ async def _until_taken(put: Callable[[], Awaitable[_T]], clock: FakeClock) -> _T
             clock.advance(LEASE_SECONDS + 1)
 
 
+@cache
+def _emulator() -> Starlette:
+    """The emulator's app; whenever it is started, its state is new."""
+    return create_app(EmulatorSettings(), ScriptedModel())
+
+
 @asynccontextmanager
 async def running_world(fuse: Fuse | None = None, endpoint: str = PROJECT) -> AsyncGenerator[World]:
     """A world with an empty table and an emulator of its own."""
-    app = create_app(EmulatorSettings(), ScriptedModel())
+    app = _emulator()
     async with app.router.lifespan_context(app):
         world = World(httpx.ASGITransport(app), app.state.service.store, fuse or Fuse(), endpoint)
         yield world
