@@ -1,0 +1,1 @@
+"""Limits to what owners and departments may spend."""
