@@ -6,10 +6,12 @@ carries the same document. What is not known here is a bug and is reported witho
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
+from .budgets.limits import BudgetExhaustedError
 from .foundry import errors as foundry
 from .state import errors as state
 
@@ -35,6 +37,8 @@ class Problem:
     retry_after: float | None = None
     """Seconds to wait before trying again."""
     errors: tuple[FieldError, ...] = ()
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Members of its own that a kind of problem has."""
 
     def to_json(self, request_id: str | None = None) -> dict[str, Any]:
         """The members of RFC 9457, and ours."""
@@ -53,7 +57,7 @@ class Problem:
             document["errors"] = [
                 {"field": error.field, "reason": error.reason} for error in self.errors
             ]
-        return document
+        return {**document, **self.more}
 
 
 class ProblemError(Exception):
@@ -87,6 +91,8 @@ _STATE: dict[type[Exception], tuple[HTTPStatus, str]] = {
     state.StorageUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "storage_unavailable"),
 }
 
+BUDGET_EXHAUSTED = "budget_exhausted"
+
 NOT_FOUND = Problem(
     HTTPStatus.NOT_FOUND, "not_found", "There is nothing of yours under this address."
 )
@@ -107,7 +113,24 @@ def problem_from(error: Exception) -> Problem:
         return Problem(status, error.code, error.message, error.retry_after)
     if isinstance(error, state.RowMissingError):
         return NOT_FOUND
+    if isinstance(error, BudgetExhaustedError):
+        return _budget_exhausted(error)
     if known := _STATE.get(type(error)):
         status, code = known
         return Problem(status, code, str(error), getattr(error, "retry_after", None))
     return INTERNAL_ERROR
+
+
+def _budget_exhausted(error: BudgetExhaustedError) -> Problem:
+    """402 for what is used up until it resets, 429 for too much at once."""
+    limit = error.limit
+    budget = {
+        "subject": limit.subject,
+        "of": limit.measure.value,
+        "per": limit.period.value if limit.period else None,
+        "limit": limit.shown(limit.amount),
+        "left": limit.shown(error.left),
+        "resets_at": error.resets_at.isoformat(timespec="seconds"),
+    }
+    status = HTTPStatus.PAYMENT_REQUIRED if error.is_spent else HTTPStatus.TOO_MANY_REQUESTS
+    return Problem(status, BUDGET_EXHAUSTED, str(error), error.retry_after, more={"budget": budget})

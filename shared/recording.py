@@ -1,4 +1,4 @@
-"""What is kept of every turn: its row, its audit records, and the figures it adds to."""
+"""What allows a turn, and what is kept of it: its row, audit records, the figures it adds to."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import TypeVar
 
+from .admission import Admission
+from .budgets.budgets import Hold
 from .foundry.errors import FoundryError
 from .foundry.models import TurnResult
 from .state.turns import TurnEffort, TurnRecord, TurnStatus
 from .telemetry.audit import AuditTrail, Caller, turn_records
 from .telemetry.meter import Meter
 from .telemetry.upstream import Upstream, counted
-from .terms import PriceTable
 
 Outcome = TurnResult | FoundryError
 """How a turn ended."""
@@ -29,6 +30,8 @@ class Watch:
     upstream: Upstream
     taken_up: float
     """When work on it began, by this machine's performance counter."""
+    hold: Hold
+    """What budgets have reserved for it."""
     started: float = field(default_factory=perf_counter)
     """When it had what it needs to run, by the same."""
 
@@ -39,18 +42,26 @@ class Recording:
 
     audit: AuditTrail
     meter: Meter
-    prices: PriceTable
+    admission: Admission
     content: bool
     """Whether turn rows hold the text of questions and answers."""
 
     @contextmanager
-    def watching(self, owner: str, taken_up: float) -> Generator[Watch]:
+    def watching(self, owner: str, taken_up: float, hold: Hold) -> Generator[Watch]:
         """Watch a turn of an owner that runs in the block."""
         with counted() as upstream, self.meter.running(owner):
-            yield Watch(upstream, taken_up)
+            yield Watch(upstream, taken_up, hold)
 
     def ended(self, begun: TurnRecord, outcome: Outcome, watch: Watch) -> TurnRecord:
-        """The record of a turn that was ``begun``, completed by how it ended."""
+        """The record of a turn that was ``begun``, completed by how it ended.
+
+        Its budgets are told what it used.
+        """
+        record = self._completed(begun, outcome, watch)
+        self.admission.settle(watch.hold, record)
+        return record
+
+    def _completed(self, begun: TurnRecord, outcome: Outcome, watch: Watch) -> TurnRecord:
         record = replace(
             begun,
             latency=perf_counter() - watch.started,
@@ -76,14 +87,13 @@ class Recording:
 
     def _effort(self, record: TurnRecord, watch: Watch) -> TurnEffort:
         upstream = watch.upstream
-        complete = not upstream.unreported
         return TurnEffort(
             overhead=perf_counter() - watch.taken_up - upstream.seconds,
             retries=upstream.retries,
             reconciliations=upstream.reconciliations,
             rate_limit_waits=upstream.rate_limit_waits,
             unreported=upstream.unreported,
-            cost=self.prices.cost(record.model, upstream.usage, complete=complete),
+            cost=self.admission.cost(record.model, upstream),
         )
 
     async def alongside(

@@ -12,7 +12,9 @@ from azure.core.credentials_async import AsyncTokenCredential
 from azure.storage.queue.aio import QueueServiceClient
 
 from . import probes
+from .admission import Admission
 from .background import Background
+from .budgets.budgets import Budgets
 from .config import AppSettings, SettingsError
 from .foundry.service import FoundryService
 from .identity.errors import CredentialSettingsError
@@ -48,7 +50,7 @@ from .telemetry.readiness import Dependency, Readiness
 from .telemetry.rebuilding import Rebuilder
 from .telemetry.roll_up import RollUp
 from .telemetry.traced_table import TracedTable
-from .terms import PriceTable, read_prices
+from .terms import PriceTable, read_budgets, read_prices
 from .turns import Turns
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,7 @@ class Services:
     audit: AuditTrail
     audit_reader: AuditReader
     meter: Meter
+    budgets: Budgets
     figures: FigureReader
     gauges: Gauges
     roll_up: RollUp
@@ -120,13 +123,14 @@ class Services:
         audit_table = TracedTable(tables.audit, settings.storage.audit_table)
         audit, meter = AuditTrail(audit_table, _foundry_identity(settings)), Meter(tables.metrics)
         prices = read_prices(settings.spending.prices)
+        budgets = Budgets(read_budgets(settings.spending.budgets), tables.metrics, clock)
         lanes = Lanes(table, clock)
         threads = Threads(table, lanes, clock)
         jobs = Jobs(table, lanes)
         recording = Recording(
             audit,
             meter,
-            prices,
+            Admission(budgets, prices, foundry.config),
             content=settings.storage.record_content,
         )
         turns = Turns(
@@ -159,6 +163,7 @@ class Services:
             audit=audit,
             audit_reader=AuditReader(audit_table),
             meter=meter,
+            budgets=budgets,
             figures=FigureReader(tables.metrics, meter, clock),
             gauges=Gauges(table, clock),
             roll_up=RollUp(tables.metrics, clock),
@@ -202,6 +207,7 @@ class Services:
         await asyncio.gather(self.turns.aclose(), self.background.aclose())
         await self.orchestration.aclose()
         await self.readiness.aclose()
+        await self.budgets.aclose()
         await asyncio.gather(
             self.foundry.aclose(),
             self._webhooks.aclose(),

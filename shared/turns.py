@@ -1,6 +1,6 @@
 """The use case of this product: one user message in, one answer out, recorded.
 
-    lease -> look back -> send -> commit
+    budget -> lease -> look back -> send -> commit
 
 A synchronous call, a stream and a job come through here alike. On a thread, the lease makes the
 turn the only one; where an attempt before may have left something in Foundry, that is looked for
@@ -23,6 +23,7 @@ from functools import partial
 from time import perf_counter
 
 from .background import Background, StillRunning
+from .budgets.budgets import Hold
 from .foundry.errors import FoundryError
 from .foundry.events import TurnCompleted, TurnEvent
 from .foundry.models import Backing, TurnRequest, TurnResult
@@ -35,7 +36,7 @@ from .state.keeper import LeaseKeeper
 from .state.keys import Kind, is_id, new_id, newest_first, partition_key
 from .state.lanes import Clock, Lanes, Lease, WakeLane, wake_waiting
 from .state.table import Change, Row, Table, Value
-from .state.threads import Thread, end_of_conversation
+from .state.threads import LAST_TURN_TOKENS, Thread, end_of_conversation
 from .state.turns import Beneficiary, FirstTry, Inlet, TurnRecord, TurnStatus, responses_since
 from .telemetry.audit import THE_APP, Caller
 from .telemetry.log_ids import log_ids
@@ -67,6 +68,8 @@ class TurnCommand:
     """The message may have been sent before, at an attempt whose process died or gave up."""
     taken_up: float = field(default_factory=perf_counter)
     """When work on the turn began, by this machine's performance counter."""
+    hold: Hold = field(default_factory=Hold)
+    """What budgets have reserved for it, held while the turn runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ class Turn:
     turn_id: str
     thread_id: str | None
     result: TurnResult
+    warnings: tuple[str, ...] = ()
+    """Of budgets that are nearly used up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,8 @@ class TurnOpened:
 
     turn_id: str
     thread_id: str | None
+    warnings: tuple[str, ...] = ()
+    """As those of the `Turn`."""
 
 
 Progress = TurnOpened | TurnEvent | StillRunning | Turn
@@ -135,6 +142,7 @@ class Turns:
             LaneBusyError: if another turn runs on the thread, and goes on for longer than to wait.
             KeyInUseError: if somebody else has taken over the idempotency key.
             RowMissingError: if the owner has no such thread.
+            BudgetExhaustedError: if a budget does not allow it; nothing was sent.
             StorageUnavailableError: if the turn could not be recorded.
         """
         return await self._background.run(self._run(command, keep, tell=None))
@@ -154,11 +162,14 @@ class Turns:
         claim = command.claim
         turn_id = claim.id(Kind.TURN) if claim else new_id(Kind.TURN)
         if command.thread_id is None:
-            opened = TurnOpened(turn_id, None)
-            return await self._run_alone(opened, command, keep, tell)
+            command = await self.admitted(command, None)
+            async with command.hold as hold:
+                opened = TurnOpened(turn_id, None, hold.warnings)
+                return await self._run_alone(opened, command, keep, tell)
         if not is_id(Kind.THREAD, command.thread_id):
             raise RowMissingError(f"{command.thread_id!r} is not the id of a thread.")
         row_key = newest_first(command.thread_id)
+        command = await self.admitted(command, await self._lanes.read(command.owner, row_key))
         command = replace(command, first_try=claim.first_try if claim else None)
 
         async def mark_tried(lane_row: Row) -> Sequence[Change]:
@@ -167,8 +178,18 @@ class Turns:
         async def take() -> Lease:
             return await self._lanes.take(command.owner, row_key, turn_id, mark_tried)
 
-        lease = await _when_free(take, command.wait)
-        return await self.run_leased(command, lease, lambda outcome, _: keep(outcome), tell)
+        async with command.hold:
+            lease = await _when_free(take, command.wait)
+            return await self.run_leased(command, lease, lambda outcome, _: keep(outcome), tell)
+
+    async def admitted(self, command: TurnCommand, lane_row: Row | None) -> TurnCommand:
+        """The command with what it may need reserved; its `hold` is to be ended in any case.
+
+        Raises:
+            BudgetExhaustedError: if a budget does not allow it.
+        """
+        hold = await self._recording.admission.reserve(command.owner, command.request, lane_row)
+        return replace(command, hold=hold)
 
     async def _run_alone(
         self,
@@ -193,7 +214,7 @@ class Turns:
         tell: Tell | None = None,
     ) -> Turn:
         """Run the turn that a lease was taken for, and end the lease with its commit."""
-        opened = TurnOpened(lease.holder, command.thread_id)
+        opened = TurnOpened(lease.holder, command.thread_id, command.hold.warnings)
         if tell:
             tell(opened)
         async with LeaseKeeper(self._lanes, lease) as keeper:
@@ -236,7 +257,7 @@ class Turns:
         tell: Tell | None,
     ) -> tuple[Outcome, TurnRecord]:
         begun = self._begun(opened, command, keeper)
-        with self._recording.watching(command.owner, command.taken_up) as watch:
+        with self._recording.watching(command.owner, command.taken_up, command.hold) as watch:
             outcome = await self._outcome(opened, command, keeper, tell)
         return outcome, self._recording.ended(begun, outcome, watch)
 
@@ -345,6 +366,7 @@ def _thread_values(lease: Lease, outcome: Outcome, now: datetime) -> dict[str, V
         "message_count": thread.message_count + 1,
         "total_tokens": thread.total_tokens + outcome.usage.get("total_tokens", 0),
         "last_response_id": outcome.response_id,
+        LAST_TURN_TOKENS: outcome.usage.get("total_tokens", 0),
     }
     if outcome.last_item_id is None:  # an answer found further back; what is behind it stays open
         return {**values, "unsettled": thread.unsettled or lease.taken_over}
@@ -368,4 +390,4 @@ async def _when_free(take: Callable[[], Awaitable[Lease]], seconds: float) -> Le
 def _answered(opened: TurnOpened, outcome: Outcome) -> Turn:
     if isinstance(outcome, FoundryError):
         raise outcome
-    return Turn(opened.turn_id, opened.thread_id, outcome)
+    return Turn(opened.turn_id, opened.thread_id, outcome, opened.warnings)

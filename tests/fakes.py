@@ -14,6 +14,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
+from shared.admission import Admission
+from shared.budgets.budgets import Budgets
+from shared.config import FoundryAgentServiceConfig
 from shared.jobs.queue import Notice
 from shared.state.errors import (
     RowChangedError,
@@ -22,7 +25,9 @@ from shared.state.errors import (
     StateError,
     StorageUnavailableError,
 )
+from shared.state.lanes import Clock
 from shared.state.table import Action, Change, Row
+from shared.terms import PriceTable
 
 MAX_TRANSACTION_CHANGES = 100
 MAX_PROPERTY_BYTES = 64 * 1024
@@ -302,3 +307,8 @@ class FakeQueues:
     def _reach(self) -> None:
         if not self.available:
             raise StorageUnavailableError("Queue Storage is down.")
+
+
+def unlimited(clock: Clock) -> Admission:
+    """Lets every turn begin, and knows no prices."""
+    return Admission(Budgets((), FakeTable(), clock), PriceTable(), FoundryAgentServiceConfig())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,15 @@ from ..services import Services
 from ..state.idempotency import Claim
 from ..state.keys import Kind
 from ..state.turns import Inlet
-from ..turns import Turn, TurnCommand
+from ..turns import Turn, TurnCommand, TurnOpened
 from .border import Answer, Streamed, accepts_events
 from .documents import turn_document
 from .idempotency import kept_outcome, once
 from .incoming import Incoming
 from .streaming import event_stream
+
+WARNING = "x-budget-warning"
+"""Header of an answer that brought a budget near its end."""
 
 
 async def send(services: Services, incoming: Incoming) -> Answer | Streamed:
@@ -50,9 +54,15 @@ async def run_turn(
 
         keep = kept_outcome(claim, incoming.request_id, document)
         if not streamed:
-            return Answer(turn_document(await services.turns.run(claimed, keep)))
+            turn = await services.turns.run(claimed, keep)
+            return Answer(turn_document(turn), headers=_warning(turn.warnings))
         events = services.turns.stream(claimed, keep)
         first = await anext(events)
-        return Streamed(event_stream(first, events, incoming.request_id))
+        warnings = first.warnings if isinstance(first, TurnOpened) else ()
+        return Streamed(event_stream(first, events, incoming.request_id), _warning(warnings))
 
     return await once(services, incoming, body, act)
+
+
+def _warning(texts: Sequence[str]) -> dict[str, str]:
+    return {WARNING: ", ".join(texts)} if texts else {}

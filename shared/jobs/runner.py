@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
+from ..budgets.limits import BudgetExhaustedError
 from ..config import JobSettings
 from ..foundry.errors import FoundryError
 from ..problems import INTERNAL_ERROR
@@ -26,7 +27,7 @@ from ..state.keys import Kind, new_id, newest_first
 from ..state.lanes import UNSETTLED, Clock, Lanes, has_waiting, head_sequence
 from ..state.table import Change, Row
 from ..telemetry.log_ids import log_ids
-from ..turns import Turns
+from ..turns import TurnCommand, Turns
 from . import spans
 from .queue import Notice, Queues, WakeUp
 from .steps import End, Run, Step, Wait
@@ -159,8 +160,20 @@ class Runner:
             await self._run(step)
 
     async def _run(self, step: Step) -> None:
-        turn_id = new_id(Kind.TURN)
         command = step.command(self._turn_seconds)
+        try:
+            command = await self._turns.admitted(command, step.lane_row)
+        except BudgetExhaustedError as error:
+            log.info("Job %s has to wait: %s", step.head.job_id, error)
+            changes = step.postponing(error, step.lane_row, self._clock())
+            await self._lanes.write_seen(step.owner, step.lane_row, {}, changes)
+            await self._tell(step, changes)
+            return
+        async with command.hold:
+            await self._send(step, command)
+
+    async def _send(self, step: Step, command: TurnCommand) -> None:
+        turn_id = new_id(Kind.TURN)
         lease = await self._lanes.take_seen(
             step.owner, step.lane_row, turn_id, step.starting(self._clock())
         )

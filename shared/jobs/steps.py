@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from ..budgets.limits import BudgetExhaustedError
 from ..contract import DEFAULT_MAX_ATTEMPTS, TurnOptions
 from ..foundry.errors import (
     FoundryError,
@@ -162,6 +163,20 @@ class Step:
         return [
             job_change(self.head.job_id, **done),
             Change(Action.MERGE, self.head.box.row_key, advance),
+        ]
+
+    def postponing(self, error: BudgetExhaustedError, lane_row: Row, now: datetime) -> list[Change]:
+        """What it changes that a budget does not allow the step now.
+
+        The job waits until the budget resets; if it is not wanted any more by then, it fails.
+        """
+        problem, expires_at = problem_from(error), self.head.expires_at
+        if expires_at is not None and expires_at <= error.resets_at and not self.head.begun:
+            return self.ending(JobStatus.FAILED, problem, lane_row, now)
+        later = {"not_before": error.resets_at}
+        return [
+            job_change(self.head.job_id, problem=problem.to_json()),
+            Change(Action.MERGE, self.head.box.row_key, later),
         ]
 
     @property

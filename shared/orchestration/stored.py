@@ -5,7 +5,9 @@ Importing it takes the storage SDK, which a program without storage does not nee
 
 from __future__ import annotations
 
-from ..config import IdentitySettings, SpendingSettings, StorageSettings
+from ..admission import Admission
+from ..budgets.budgets import Budgets
+from ..config import FoundryAgentServiceConfig, IdentitySettings, SpendingSettings, StorageSettings
 from ..foundry.errors import ConfigurationError
 from ..foundry.loop_end import ClosedWithLoop
 from ..identity.resolution import token_credential
@@ -15,7 +17,7 @@ from ..state.clock import StorageClock
 from ..state.lanes import Lanes
 from ..telemetry.audit import AuditTrail
 from ..telemetry.meter import Meter
-from ..terms import read_prices
+from ..terms import read_budgets, read_prices
 from .table_conversations import Storage, TableConversations
 
 NO_IDENTITY = (
@@ -38,11 +40,14 @@ def stored_conversations(
     clock = StorageClock()
     tables = open_tables(storage, signed_in, clock)
     audit, meter = AuditTrail(tables.audit, None), Meter(tables.metrics)
-    prices = read_prices(SpendingSettings.from_env().prices)
-    recording = Recording(audit, meter, prices, content=storage.record_content)
+    spending = SpendingSettings.from_env()
+    budgets = Budgets(read_budgets(spending.budgets), tables.metrics, clock)
+    prices, foundry = read_prices(spending.prices), FoundryAgentServiceConfig.from_env()
+    admission = Admission(budgets, prices, foundry)
+    recording = Recording(audit, meter, admission, content=storage.record_content)
     lanes = Lanes(tables.state, clock)
     kept = TableConversations(Storage(tables.state, lanes, clock, _nobody, recording))
-    closes = [tables.state.aclose, audit.aclose, meter.aclose]
+    closes = [budgets.aclose, tables.state.aclose, audit.aclose, meter.aclose]
     if signed_in is not None:
         closes.append(signed_in.close)
     return kept, ClosedWithLoop(*closes)

@@ -95,14 +95,16 @@ class TableConversations:
         async with request.claim or nullcontext():
             taken_up, turn_id = perf_counter(), request.new_turn_id()
             begun = _begun(request, turn_id, self._storage.clock())
-            lease = await self._lease(request, turn_id)
-            conversation = TableConversation(self._storage, lease)
-            with self._storage.recording.watching(request.owner, taken_up) as watch:
-                try:
-                    async with conversation.keeper:
-                        yield conversation
-                finally:
-                    await self._keep(request, conversation, begun, watch)
+            recording = self._storage.recording
+            async with await recording.admission.reserve(request.owner, request.turn, None) as hold:
+                lease = await self._lease(request, turn_id)
+                conversation = TableConversation(self._storage, lease)
+                with recording.watching(request.owner, taken_up, hold) as watch:
+                    try:
+                        async with conversation.keeper:
+                            yield conversation
+                    finally:
+                        await self._keep(request, conversation, begun, watch)
 
     async def _keep(
         self,

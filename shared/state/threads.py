@@ -19,6 +19,9 @@ from .table import Action, Change, Row, Table, Value, equals
 MAX_METADATA_PAIRS = 16
 """As Foundry allows on a conversation."""
 
+LAST_TURN_TOKENS = "last_turn_tokens"
+"""Property of a thread: what its last turn took, most of which the next one takes again."""
+
 _METADATA_PROPERTY = re.compile(r"^mx?_")
 _PLAIN_NAME = re.compile(r"^[A-Za-z0-9_]{1,64}$")
 

@@ -14,7 +14,7 @@ from shared.orchestration.table_conversations import Storage, TableConversations
 from shared.recording import Recording
 from shared.state.lanes import Lanes
 from shared.telemetry.audit import AuditRecord
-from shared.terms import PriceTable
+from tests.fakes import unlimited
 
 from ..api.calling import assert_problem, caller
 from ..conftest import App
@@ -29,7 +29,7 @@ HI = {"user_input": "Hi", "conversation_id": "conv-001"}
 async def api(app: App, build: Build) -> AsyncIterator[httpx.AsyncClient]:
     lanes = Lanes(app.table, app.clock)
     services = app.services()
-    recording = Recording(services.audit, services.meter, PriceTable(), content=True)
+    recording = Recording(services.audit, services.meter, unlimited(app.clock), content=True)
     storage = Storage(app.table, lanes, app.clock, app.queues.wake, recording)
     asking = build(conversations=TableConversations(storage))
     services = replace(services, orchestration=asking.orchestration)

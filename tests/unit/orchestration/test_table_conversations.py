@@ -23,8 +23,7 @@ from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.threads import Thread
 from shared.telemetry.audit import AuditTrail
 from shared.telemetry.meter import Meter
-from shared.terms import PriceTable
-from tests.fakes import FakeClock, FakeQueues, FakeTable
+from tests.fakes import FakeClock, FakeQueues, FakeTable, unlimited
 
 from .conftest import Asking, Build
 from .net import FOUNDRY, VLLM, Net, foundry_config, model_settings
@@ -48,7 +47,7 @@ class World:
         recording = Recording(
             AuditTrail(self.audit_table, None),
             Meter(FakeTable()),
-            PriceTable(),
+            unlimited(self.clock),
             content=record_content,
         )
         storage = Storage(self.table, lanes, self.clock, self.queues.wake, recording)
