@@ -26,7 +26,7 @@ from .limits import WARNING_SHARE, BudgetExhaustedError, Limit, Measure
 log = logging.getLogger(__name__)
 
 CLAIM_LASTS = timedelta(seconds=60)
-"""Unless it is renewed, which is done every few seconds."""
+"""Unless it is renewed, which is done several times meanwhile."""
 
 RENEWAL_MARGIN = timedelta(seconds=15)
 """A claim that is about to run out is not spent from."""

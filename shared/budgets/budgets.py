@@ -22,7 +22,7 @@ from .limits import Amount, Limit, limits_of
 
 log = logging.getLogger(__name__)
 
-RENEW_SECONDS = 5.0
+RENEW_SECONDS = 15.0
 """How often rows are written while something is claimed; what a killed instance had spent since
 is not known to the others."""
 
