@@ -5,7 +5,8 @@ ifndef SEED
 SEED := $(shell date +%s)
 endif
 BIN := .venv/bin
-TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py)
+TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py) \
+	$(addprefix tests/e2e/test_,idempotency.py storage_transactions.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test torture bench lint types format infra-check package clean distclean
@@ -27,7 +28,7 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 	$(BIN)/python -m tests.torture --seed $(SEED) $(ARGS)
 	$(BIN)/python -m tests.torture.latency
 	TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 POISON_JOBS=5000 MALFORMED_MESSAGES=10000 \
-		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
+		IDEMPOTENCY_CALLERS=1000 $(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
 
 bench: ## measure the client and the turns beside others; bench/README.md says how to read it
 	@$(PYTHON) -m local.bootstrap test

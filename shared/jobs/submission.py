@@ -69,7 +69,7 @@ class Submission:
         outlets = self._outlets.asked(body)
         thread_id, new_thread = body.thread_id, None
         if thread_id is not None:
-            await self._threads.get(owner, thread_id)
+            await self._threads.check(owner, thread_id)
         elif body.new_thread or len(body.texts) > 1:
             new_thread = self._new_thread(owner, body)
             thread_id = new_thread.thread_id

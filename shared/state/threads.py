@@ -144,10 +144,18 @@ class Threads:
         """
         return Thread.from_row(owner, await self._row(owner, thread_id))
 
-    async def _row(self, owner: str, thread_id: str) -> Row:
+    async def check(self, owner: str, thread_id: str) -> None:
+        """See to it that there is a thread, as far as this instance remembers.
+
+        Raises:
+            RowMissingError: if the owner has no such thread, or it has expired.
+        """
+        await self._row(owner, thread_id, fresh=False)
+
+    async def _row(self, owner: str, thread_id: str, *, fresh: bool = True) -> Row:
         if not is_id(Kind.THREAD, thread_id):
             raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
-        return await self._lanes.read(owner, newest_first(thread_id), fresh=True)
+        return await self._lanes.read(owner, newest_first(thread_id), fresh=fresh)
 
     async def has_response(self, owner: str, thread_id: str, response_id: str) -> bool:
         """Whether a response was given on this thread of this owner, and not on another."""

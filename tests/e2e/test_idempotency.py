@@ -2,15 +2,23 @@
 
 import asyncio
 import json
+import os
+import random
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+from local.services import FunctionsHost
 from tests.integration.waiting import eventually
 
 from .served import Deployment, EmulatorControl
 
+CALLERS = int(os.environ.get("IDEMPOTENCY_CALLERS", "100"))
+KEYS = CALLERS // 20
+THREADS = max(KEYS // 5, 2)
+MESSAGES = sorted(f"message {number}" for number in range(KEYS))
 EVENTS = {"Accept": "text/event-stream"}
 
 
@@ -22,13 +30,6 @@ def events(text: str) -> list[tuple[str, Any]]:
     frames = [frame for frame in text.split("\n\n") if frame.startswith("event: ")]
     pairs = [frame.removeprefix("event: ").split("\ndata: ", 1) for frame in frames]
     return [(name, json.loads(data)) for name, data in pairs]
-
-
-async def user_messages(deployment: Deployment, emulator: EmulatorControl) -> list[str]:
-    """What the user said on the one thread there is, as Foundry has it."""
-    (thread,) = await deployment.rows(kind="thread:")
-    items = await emulator.items(thread["conversation_id"])
-    return [i["content"][0]["text"] for i in items if i.get("role") == "user"]
 
 
 async def test_a_repeated_turn_is_answered_byte_for_byte(
@@ -74,59 +75,80 @@ async def test_threads_jobs_and_cancels_happen_once(
     assert cancels[0].json()["cancel_requested"] is True
 
 
-async def test_200_callers_on_10_keys_make_10_turns(
-    caller: httpx.AsyncClient, deployment: Deployment
-) -> None:
-    async def call(number: int) -> tuple[int, bytes]:
+class Race:
+    """Callers who all want one of a few things done, and do not stop asking until it is."""
+
+    def __init__(self, urls: list[str]) -> None:
+        self._urls = urls
+        """Where to send the message of each key."""
+        self._limits = httpx.Limits(max_connections=CALLERS)
+
+    async def run(self, api: str, most_pause: float) -> dict[int, set[bytes]]:
+        """The answers that the callers of each key got."""
+        async with httpx.AsyncClient(base_url=api, limits=self._limits, timeout=90) as caller:
+            asked = [number % len(self._urls) for number in range(CALLERS)]
+            given = await asyncio.gather(*(self._ask(caller, k, most_pause) for k in asked))
+        answers: dict[int, set[bytes]] = {}
+        for number, answer in zip(asked, given, strict=True):
+            answers.setdefault(number, set()).add(answer)
+        return answers
+
+    async def _ask(self, caller: httpx.AsyncClient, number: int, most_pause: float) -> bytes:
         body = {"message": f"message {number}"}
         while True:
-            answer = await caller.post("messages", json=body, headers=key(f"race-{number}"))
+            try:
+                url, which = self._urls[number], key(f"race-{number}")
+                answer = await caller.post(url, json=body, headers=which)
+            except httpx.TransportError:  # the process is dead
+                await asyncio.sleep(1)
+                continue
             if answer.status_code == 200:
-                return number, answer.content
-            assert answer.json()["code"] == "idempotency_in_progress", answer.text
+                return answer.content
+            assert answer.json()["code"] in {"idempotency_in_progress", "thread_busy"}, answer.text
             assert int(answer.headers["retry-after"]) > 0
-            await asyncio.sleep(0.05 + number / 100)
+            await asyncio.sleep(random.uniform(0.05, most_pause))  # noqa: S311
 
-    answers = await asyncio.gather(*(call(number % 10) for number in range(200)))
-    assert len(set(answers)) == 10
+
+async def test_many_callers_on_few_keys_make_one_turn_for_each(
+    caller: httpx.AsyncClient, app: FunctionsHost, deployment: Deployment
+) -> None:
+    answers = await Race(["messages"] * KEYS).run(f"{app.url}/api/", most_pause=0.3)
+    assert [len(each) for each in answers.values()] == [1] * KEYS
     turns = await deployment.rows(kind="turn:-:")
-    assert sorted(row["question"] for row in turns if row["question"] != "Hi") == [
-        f"message {number}" for number in range(10)
-    ]
+    assert sorted(row["question"] for row in turns if row["question"] in MESSAGES) == MESSAGES
 
 
-async def test_a_request_whose_process_was_killed_is_done_once_by_its_repetition(
+@pytest.mark.timeout(600)
+async def test_a_process_killed_between_effect_and_record_leaves_one_of_each(
     deployment: Deployment, emulator: EmulatorControl, tmp_path: Path
 ) -> None:
+    """Foundry has answered on every thread, and nobody hears of it; the callers ask on."""
     own = Deployment(deployment.storage, deployment.foundry)
     with own.serve(tmp_path) as host:
-        async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=90) as caller:
-            thread_id = (await caller.post("threads")).json()["thread_id"]
-            url, body = f"threads/{thread_id}/messages", {"message": "My name is Ada."}
-            before = len(await emulator.requests("responses.create"))
-            await emulator.inject("hang", seconds=60)
-            cut_off = asyncio.create_task(caller.post(url, json=body, headers=key("killed")))
+        api = f"{host.url}/api/"
+        async with httpx.AsyncClient(base_url=api, timeout=90) as caller:
+            made = [(await caller.post("threads")).json()["thread_id"] for _ in range(THREADS)]
+        urls = [f"threads/{made[number % THREADS]}/messages" for number in range(KEYS)]
+        before = len(await emulator.requests("responses.create"))
+        await emulator.inject("hang", seconds=60, when="after", times=None)
+        racing = asyncio.create_task(Race(urls).run(api, most_pause=4))
 
-            async def has_asked() -> bool:
-                return len(await emulator.requests("responses.create")) > before
+        async def has_asked() -> bool:
+            return len(await emulator.requests("responses.create")) >= before + THREADS
 
-            await eventually(has_asked)
-            host.kill()
-            await asyncio.wait([cut_off])
-            assert cut_off.exception() is not None
-            host.restart()
-            await emulator.clear_faults()
-
-            async def answer() -> httpx.Response | None:
-                response = await caller.post(url, json=body, headers=key("killed"))
-                if response.status_code == 409:
-                    assert response.headers["retry-after"]
-                    await asyncio.sleep(1)
-                    return None
-                return response
-
-            done = await eventually(answer, 90)
-            replay = await caller.post(url, json=body, headers=key("killed"))
-    assert done.status_code == 200, done.text
-    assert replay.content == done.content
-    assert await user_messages(own, emulator) == ["My name is Ada."]
+        await eventually(has_asked, 60)
+        host.kill()
+        await emulator.clear_faults()
+        host.restart()
+        answers = await racing
+    assert [len(each) for each in answers.values()] == [1] * KEYS
+    turns = await own.rows(kind="turn:")
+    assert sorted(row["question"] for row in turns) == MESSAGES
+    said: list[str] = []
+    for thread in await own.rows(kind="thread:"):
+        items = await emulator.items(thread["conversation_id"])
+        said += [i["content"][0]["text"] for i in items if i.get("role") == "user"]
+    assert sorted(said) == MESSAGES
+    print(  # noqa: T201 - a figure
+        f"keys: {CALLERS} callers on {KEYS} keys and {THREADS} threads, killed: {len(said)} turns"
+    )

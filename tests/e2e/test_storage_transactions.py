@@ -21,21 +21,36 @@ class Metered:
 
     caller: httpx.AsyncClient
     meter: StorageMeter
+    queues: StorageMeter
     deployment: Deployment
 
     def start_count(self) -> None:
         """Forget what was counted."""
         self.meter.transactions.clear()
+        self.queues.transactions.clear()
 
     async def is_at_rest(self) -> bool:
         """Whether no lane has work and no worker is on one."""
         return await self.deployment.depth(self.deployment.lanes) == 0
+
+    async def new_thread(self) -> str:
+        """A thread that is on record, too, which happens behind its answer."""
+        self.start_count()
+        thread_id = (await self.caller.post("threads")).json()["thread_id"]
+        await eventually(lambda: self.audited)
+        return thread_id
 
     @property
     def counted(self) -> list[str]:
         """What was sent since to the table of threads, turns and jobs."""
         others = (self.deployment.audit, self.deployment.metrics)
         return [sent for sent in self.meter.transactions if not any(o in sent for o in others)]
+
+    @property
+    def queued(self) -> int:
+        """Messages put, and messages deleted because they were done, since."""
+        sent = [each.partition(" ") for each in self.queues.transactions]
+        return sum(method in {"POST", "DELETE"} and "/messages" in path for method, _, path in sent)
 
     @property
     def audited(self) -> list[str]:
@@ -48,13 +63,17 @@ async def metered(
     azurite: Azurite, foundry: FoundryEmulator, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Metered]:
     """An app that has made its table already."""
-    async with StorageMeter(azurite.ports.table).running() as meter:
-        storage = connection_string(replace(azurite.ports, table=meter.port))
+    async with (
+        StorageMeter(azurite.ports.table).running() as meter,
+        StorageMeter(azurite.ports.queue).running() as queues,
+    ):
+        ports = replace(azurite.ports, table=meter.port, queue=queues.port)
+        storage = connection_string(ports)
         deployment = Deployment(storage, foundry)
         with deployment.serve(tmp_path_factory.mktemp("metered")) as host:
             async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
                 await ended(caller, await submit(caller, message="Make the table."))
-                yield Metered(caller, meter, deployment)
+                yield Metered(caller, meter, queues, deployment)
 
 
 async def test_a_turn_without_a_thread_is_one_transaction(metered: Metered) -> None:
@@ -65,7 +84,7 @@ async def test_a_turn_without_a_thread_is_one_transaction(metered: Metered) -> N
 
 
 async def test_a_turn_on_a_thread_is_two_however_long_the_conversation(metered: Metered) -> None:
-    thread_id = (await metered.caller.post("threads")).json()["thread_id"]
+    thread_id = await metered.new_thread()
     for _ in range(12):
         metered.start_count()
         await say(metered.caller, thread_id, "And then?")
@@ -77,11 +96,17 @@ async def test_a_turn_on_a_thread_is_two_however_long_the_conversation(metered: 
 async def test_a_job_is_at_most_six(metered: Metered, on_a_thread: bool) -> None:
     body = {"message": "Hi"}
     if on_a_thread:
-        body["thread_id"] = (await metered.caller.post("threads")).json()["thread_id"]
+        body["thread_id"] = await metered.new_thread()
     await eventually(metered.is_at_rest)
     metered.start_count()
     job_id = await submit(metered.caller, **body)
     await eventually(metered.is_at_rest)
-    counted = metered.counted
+    counted, audited, queued = metered.counted, metered.audited, metered.queued
     assert (await metered.caller.get(f"jobs/{job_id}")).json()["status"] == "succeeded"
     assert len(counted) <= 6, counted
+    assert len(audited) == 2, audited  # that it was submitted, and its turn
+    assert queued == 2  # the wake-up, put and deleted
+    print(  # noqa: T201 - a figure
+        f"storage: a job {'on a thread' if on_a_thread else 'without'}: {len(counted)} table "
+        f"transactions, {len(audited)} of the audit trail, {queued} queue messages put or deleted"
+    )
