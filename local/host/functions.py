@@ -65,6 +65,15 @@ def index_functions(module: ModuleType) -> list[Function]:
     return [_describe(function) for function in built]
 
 
+def is_disabled(function: Function, environment: Mapping[str, str]) -> bool:
+    """Tell whether the setting `AzureWebJobs.<name>.Disabled` turns a function off.
+
+    https://learn.microsoft.com/azure/azure-functions/disable-function
+    """
+    value = environment.get(f"AzureWebJobs.{function.name}.Disabled", "")
+    return value.lower() in {"true", "1"}
+
+
 def _describe(function: Any) -> Function:
     name = str(function.get_function_name())
     bindings: list[dict[str, Any]] = [b.get_dict_repr() for b in function.get_bindings()]

@@ -22,6 +22,7 @@ from local.host.functions import (
     TIMER_TRIGGER,
     Function,
     index_functions,
+    is_disabled,
     load_app_module,
 )
 from local.host.invocation import Invoker
@@ -70,7 +71,7 @@ async def serve(options: HostOptions, local: LocalSettings, settings: HostSettin
     """
     listening = _listen(options.host, options.port)
     module = load_app_module(options.app_dir)
-    functions = index_functions(module)
+    functions = [each for each in index_functions(module) if not is_disabled(each, os.environ)]
     invoker = Invoker(settings.function_timeout)
     accounts = QueueAccounts(os.environ)
     try:

@@ -14,6 +14,12 @@ from .asking import ended, say, submit
 from .served import Deployment
 from .storage_meter import StorageMeter
 
+NO_TIMERS = {
+    f"AzureWebJobs.{timer}.Disabled": "true"
+    for timer in ("sweep_lanes", "sweep_deliveries", "expire_threads", "delete_old_records")
+}
+"""What they read once a minute or less often is no cost of a turn or a job."""
+
 
 @dataclass(frozen=True)
 class Metered:
@@ -70,7 +76,7 @@ async def metered(
         ports = replace(azurite.ports, table=meter.port, queue=queues.port)
         storage = connection_string(ports)
         deployment = Deployment(storage, foundry)
-        with deployment.serve(tmp_path_factory.mktemp("metered")) as host:
+        with deployment.serve(tmp_path_factory.mktemp("metered"), **NO_TIMERS) as host:
             async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
                 await ended(caller, await submit(caller, message="Make the table."))
                 yield Metered(caller, meter, queues, deployment)

@@ -143,6 +143,20 @@ def test_keys_are_asked_for_once_they_are_configured(
             assert httpx.post(timer, headers={"x-functions-key": key}).status_code == answer
 
 
+def test_a_function_can_be_disabled_by_a_setting(
+    sample_settings: dict[str, str], tmp_path: Path
+) -> None:
+    disabled = {"AzureWebJobs.tick.Disabled": "true", "AzureWebJobs.get_special.Disabled": "True"}
+    launch = HostLaunch(app_dir=SAMPLE_APP, environment={**sample_settings, **disabled})
+    with (
+        functions_host(tmp_path, launch) as host,
+        httpx.Client(base_url=host.url) as client,
+    ):
+        assert client.get("/api/things/special").json()["function"] == "get_thing"
+        assert client.post("/admin/functions/tick").status_code == 404
+        assert client.get("/api/seen").json()["timers"] == []
+
+
 async def test_without_configured_keys_every_function_is_open(caller: httpx.AsyncClient) -> None:
     assert (await caller.get("/api/guarded")).text == "open"
     assert (await caller.get("/api/administered")).text == "open"
