@@ -5,8 +5,8 @@ ifndef SEED
 SEED := $(shell date +%s)
 endif
 BIN := .venv/bin
-TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py) \
-	$(addprefix tests/e2e/test_,idempotency.py storage_transactions.py)
+TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
+	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help run test torture bench lint types format infra-check package clean distclean
@@ -27,12 +27,15 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 	@$(PYTHON) -m local.bootstrap test
 	$(BIN)/python -m tests.torture --seed $(SEED) $(ARGS)
 	$(BIN)/python -m tests.torture.latency
-	TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 POISON_JOBS=5000 MALFORMED_MESSAGES=10000 \
-		IDEMPOTENCY_CALLERS=1000 $(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
+	TRUTH_SEED=$(SEED) TRUTH_TURNS=10000 BUDGET_SEED=$(SEED) BUDGET_ROUNDS=200 \
+		TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 POISON_JOBS=5000 \
+		MALFORMED_MESSAGES=10000 IDEMPOTENCY_CALLERS=1000 \
+		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
 
 bench: ## measure the client and the turns beside others; bench/README.md says how to read it
 	@$(PYTHON) -m local.bootstrap test
 	$(BIN)/python -m bench.turns
+	$(BIN)/python -m bench.metering
 	$(BIN)/python -m bench.client
 
 lint: ## check style and the import contract

@@ -106,9 +106,8 @@ async def compare_time() -> bool:
     for name, values in times.items():
         p50, p99 = percentile(values, 0.5), percentile(values, 0.99)
         print(f"turn {name:14} p50 {p50:7.3f} ms  p99 {p99:7.3f} ms  of {len(values)}")
-    added = [
-        percentile(times["with figures"], s) - percentile(times["without"], s) for s in (0.5, 0.99)
-    ]
+    with_figures, without = times.values()
+    added = [percentile(with_figures, share) - percentile(without, share) for share in (0.5, 0.99)]
     print(f"added by figures    p50 {added[0]:7.3f} ms  p99 {added[1]:7.3f} ms")
     for app in apps.values():
         await app.services.aclose()
@@ -150,9 +149,8 @@ async def count_transactions() -> None:
         await meter.flush()
         counts.append(table.transactions)
     await meter.aclose()
-    print(
-        f"counting a turn     p50 {percentile(seconds, 0.5):7.3f} ms  p99 {percentile(seconds, 0.99):7.3f} ms"
-    )
+    p50, p99 = percentile(seconds, 0.5), percentile(seconds, 0.99)
+    print(f"counting a turn     p50 {p50:7.3f} ms  p99 {p99:7.3f} ms")
     print(f"figures: {max(counts[1:])} transactions a minute; in the first of a day {counts[0]}")
 
 
