@@ -251,7 +251,8 @@ def _row(entity: TableEntity) -> Row:
 
 
 def _etag(metadata: Mapping[str, Any]) -> str:
-    return str(metadata["etag"])
+    """The ETag of a written row; a deleted one has none."""
+    return str(metadata.get("etag", ""))
 
 
 def _no_table(error: HttpResponseError, changes: Sequence[Change]) -> bool:

@@ -1,0 +1,117 @@
+"""Figures and budgets on a real table service."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import pytest
+from azure.data.tables.aio import TableClient
+
+from local.services import Azurite
+from shared.budgets.budgets import Budgets
+from shared.budgets.limits import Amount, BudgetExhaustedError
+from shared.state.azure_table import AzureTable
+from shared.state.clock import StorageClock
+from shared.state.keys import Kind, new_id, partition_key
+from shared.state.turns import Beneficiary, TurnEffort, TurnRecord
+from shared.telemetry.figures import FLEET, Figures, View
+from shared.telemetry.figures_reading import FigureReader, Window
+from shared.telemetry.gauges import Gauges
+from shared.telemetry.meter import Meter
+from shared.telemetry.rebuilding import Rebuilder
+from shared.telemetry.roll_up import RollUp
+from shared.terms import read_budgets
+from tests.fakes import FakeClock
+from tests.unit.telemetry.test_meter import TURN
+
+OWNER = "tenant/owner=1"
+
+
+@dataclass
+class Storage:
+    """Two tables that nobody has made yet."""
+
+    state: AzureTable
+    metrics: AzureTable
+
+
+@pytest.fixture
+async def storage(azurite: Azurite) -> AsyncIterator[Storage]:
+    clients = [
+        TableClient.from_connection_string(azurite.connection_string, f"t{uuid.uuid4().hex}")
+        for _ in range(2)
+    ]
+    tables = [AzureTable(client, StorageClock()) for client in clients]
+    yield Storage(*tables)
+    for table in tables:
+        await table.aclose()
+
+
+def turns(clock: FakeClock) -> list[TurnRecord]:
+    return [
+        replace(
+            TURN,
+            turn_id=new_id(Kind.TURN),
+            owner=OWNER,
+            created_at=clock() + timedelta(minutes=number),
+            beneficiary=Beneficiary("finance" if number % 2 else None, f"u-{number % 120}"),
+            effort=TurnEffort(overhead=0.01, retries=number % 3, cost=number or None),
+        )
+        for number in range(150)
+    ]
+
+
+def total(sums: dict[tuple[str, ...], Figures]) -> Figures:
+    figures = Figures()
+    for each in sums.values():
+        figures.merge(each)
+    return figures
+
+
+async def test_what_is_counted_is_read_summed_up_and_rebuilt(storage: Storage) -> None:
+    clock = FakeClock()
+    all_turns = turns(clock)
+    expected = Figures()
+    for turn in all_turns:
+        await storage.state.write(partition_key(OWNER), [turn.insert()])
+        expected.add(turn)
+    meter = Meter(storage.metrics)
+    for turn in all_turns[:100]:  # the rest was never written
+        meter.record(turn)
+    assert await meter.flush()
+    reader = FigureReader(storage.metrics, Meter(storage.metrics), clock)
+    clock.advance(150 * 60)
+    _, sums = await reader.window(OWNER, View.SERIES, Window.DAY)
+    assert total(sums).requests == 100
+    await RollUp(storage.metrics, clock).run()
+    _, sums = await reader.window(FLEET, View.USAGE, Window.DAY)
+    assert total(sums).requests == 100
+    clock.advance(86_400)
+    rebuilder = Rebuilder(storage.state, storage.metrics, clock)
+    day = all_turns[0].created_at.date()
+    for _ in range(2):
+        assert await rebuilder.day(day, lambda _: None) == 150
+        for scope in (OWNER, FLEET):
+            for view in View:
+                ((found, sums),) = await reader.by_day(scope, view, day, day)
+                assert found == day
+                assert total(sums).to_values() == expected.to_values()
+    gauges = await Gauges(storage.state, clock).of(OWNER)
+    assert (gauges.threads, gauges.jobs_waiting, gauges.complete) == (0, 0, True)
+    meter._task.cancel()  # type: ignore[union-attr]
+
+
+async def test_a_budget_is_shared_by_two_instances(storage: Storage) -> None:
+    clock = FakeClock()
+    budgets = read_budgets('[{"owner": "*", "tokens": 100, "per": "day"}]')
+    one, other = (Budgets(budgets, storage.metrics, clock) for _ in range(2))
+    async with await one.reserve(OWNER, None, Amount(60)) as hold:
+        hold.spend(Amount(60))
+    with pytest.raises(BudgetExhaustedError, match="40 are left"):
+        await other.reserve(OWNER, None, Amount(41))
+    await (await other.reserve(OWNER, None, Amount(40))).settle()
+    await one.aclose()
+    await other.aclose()
