@@ -120,7 +120,10 @@ class Budgets:
         """Write rows until nothing is claimed; the next turn begins anew."""
         while any(not account.is_idle for account in self._accounts.values()):
             await asyncio.sleep(RENEW_SECONDS)
-            await self.renew()
+            try:
+                await self.renew()
+            except Exception:  # the border of a task nobody waits for: it tries again
+                log.exception("What was spent could not be told for a reason nobody foresaw")
         self._task = None
 
     async def renew(self, *, closing: bool = False) -> None:

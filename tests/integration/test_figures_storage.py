@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from azure.data.tables.aio import TableClient
 
-from local.services import Azurite
+from local.services import ROOT, Azurite
 from shared.budgets.budgets import Budgets
 from shared.budgets.limits import Amount, BudgetExhaustedError
 from shared.state.azure_table import AzureTable
@@ -115,3 +118,24 @@ async def test_a_budget_is_shared_by_two_instances(storage: Storage) -> None:
     await (await other.reserve(OWNER, None, Amount(40))).settle()
     await one.aclose()
     await other.aclose()
+
+
+def test_the_command_rebuilds_a_day_that_is_over(azurite: Azurite) -> None:
+    def run(day: date) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "AzureWebJobsStorage": azurite.connection_string}
+        return subprocess.run(  # noqa: S603 (a fixed command)
+            [sys.executable, "-m", "shared.telemetry.rebuild", day.isoformat(), "--quiet"],
+            cwd=ROOT,
+            env={**environment, "STATE_TABLE_NAME": "nothing", "METRICS_TABLE_NAME": "nothing2"},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    today = datetime.now(UTC).date()
+    done, early, late = (run(today - timedelta(days=days)) for days in (2, 0, 1000))
+    assert (done.returncode, done.stdout) == (0, f"{today - timedelta(days=2)}: 0 turns\n")
+    assert early.returncode == late.returncode == 1
+    assert "can be rebuilt from" in early.stderr
+    assert "kept for 90 days" in late.stderr
