@@ -168,7 +168,7 @@ class Services:
             gauges=Gauges(table, clock),
             roll_up=RollUp(tables.metrics, clock),
             rebuilder=Rebuilder(table, tables.metrics, clock),
-            readiness=Readiness(_dependencies(settings, foundry, table, queues)),
+            readiness=Readiness(_dependencies(settings, foundry, orchestration, table, queues)),
             prices=prices,
             clock=clock,
             _table=table,
@@ -230,7 +230,11 @@ class Services:
 
 
 def _dependencies(
-    settings: AppSettings, foundry: FoundryService, table: Table, queues: Queues
+    settings: AppSettings,
+    foundry: FoundryService,
+    orchestration: Orchestration,
+    table: Table,
+    queues: Queues,
 ) -> dict[str, Dependency]:
     """What makes the app ready, by the name under which it is told."""
     names = (
@@ -244,6 +248,7 @@ def _dependencies(
         "table": probes.table(table),
         "queues": probes.lag(queues, names),
         "poison": probes.poison(queues, names),
+        "models": probes.breakers(orchestration.breaker_states),
     }
 
 

@@ -51,4 +51,4 @@ async def prometheus(services: Services, incoming: Incoming) -> Answer:
     )
     fleet = Fleet(since, series, usage, services.prices.currency, report)
     text, media_type = exposition(fleet)
-    return Answer(None, text=text.decode(), media_type=media_type)
+    return Answer(None, text=text, media_type=media_type)

@@ -70,11 +70,12 @@ class Fleet:
     report: Report
 
 
-def exposition(fleet: Fleet) -> tuple[bytes, str]:
+def exposition(fleet: Fleet) -> tuple[str, str]:
     """The text, and its media type."""
     registry = CollectorRegistry()
     registry.register(_Told(fleet))
-    return cast("bytes", generate_latest(registry)), CONTENT_TYPE_LATEST
+    text = cast("bytes", generate_latest(registry))
+    return text.decode(), CONTENT_TYPE_LATEST
 
 
 class _Told:

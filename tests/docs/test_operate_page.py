@@ -67,7 +67,7 @@ def _told() -> set[str]:
     report = Report({"queues": Check(found, 0.1)}, 0.0)
     fleet = Fleet(datetime(2026, 1, 1, tzinfo=UTC), series, usage, "EUR", report)
     text, _ = exposition(fleet)
-    samples = [line.partition("{") for line in text.decode().splitlines() if line[0] != "#"]
+    samples = [line.partition("{") for line in text.splitlines() if line[0] != "#"]
     labels = {name for _, _, rest in samples for name in re.findall(r'(\w+)="', rest)}
     assert set(View.SERIES.dimensions) <= labels
     return {name for name, _, _ in samples} | labels
