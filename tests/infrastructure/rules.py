@@ -230,7 +230,7 @@ def host_json_is_sound(project: Project) -> Iterator[str]:
 def package_holds_what_runs(project: Project) -> Iterator[str]:
     """`.funcignore` keeps the app and drops everything else."""
     kept = packaged_files(ROOT, project.root / ".funcignore")
-    for needed in ("host.json", "function_app.py", "requirements.txt", "shared/config.py"):
+    for needed in ("host.json", "function_app.py", "requirements.txt", "shared/config/app.py"):
         if needed not in kept:
             yield f"{needed} is left out"
     for file in kept:

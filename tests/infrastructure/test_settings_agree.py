@@ -68,7 +68,7 @@ def test_the_template_emits_every_setting_and_no_other(project: Project) -> None
         surplus = emitted - known - PLATFORM_SETTINGS
         assert not surplus, (
             f"{scenario}: nothing reads {sorted(surplus)}: remove them from {PARAMETERS} or "
-            "infra/main.bicep, add them to shared/config.py, or, where the platform reads them, "
+            "infra/main.bicep, add them to shared/config, or, where the platform reads them, "
             "to PLATFORM_SETTINGS in tests/infrastructure/allowed.py"
         )
         assert emitted >= PLATFORM_SETTINGS
@@ -81,7 +81,7 @@ def test_the_parameters_have_the_defaults_of_the_settings_class(project: Project
     for name in parameters["settings"]["value"]:
         default = fields[name][1]
         text = str(default).lower() if isinstance(default, bool) else str(default)
-        assert emitted[name] == text, f"{name}: shared/config.py says {text!r}; change {PARAMETERS}"
+        assert emitted[name] == text, f"{name}: shared/config says {text!r}; change {PARAMETERS}"
         assert parameters["settings"]["value"][name].startswith(f"${{{name}")
 
 

@@ -1,0 +1,124 @@
+"""Settings of the Foundry Agent Service."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from .base import Env, Settings
+
+DEFAULT_MODEL = "llama-3.3-70b"
+
+
+class FoundryAgentServiceConfig(Settings):
+    """How to reach the Foundry Agent Service and how its model should answer."""
+
+    endpoint_url: Annotated[
+        str,
+        Env("FOUNDRY_AGENT_SERVICE_ENDPOINT", "https://acme.services.ai.azure.com/api/projects/p"),
+    ] = ""
+    """Project endpoint (agents, conversations; Entra tokens only) or resource endpoint ending in
+    `/openai/v1` (models only; API key or Entra token)."""
+
+    api_key: Annotated[str, Env("FOUNDRY_AGENT_SERVICE_API_KEY")] = Field(default="", repr=False)
+    """API key of the resource. Works on resource endpoints only; leave empty to use Entra."""
+
+    agent_id: Annotated[str, Env("FOUNDRY_AGENT_ID", "support-agent")] = ""
+    """Name of a Foundry agent, or `name:version`. Empty: the model is called directly."""
+
+    model: Annotated[str, Env("FOUNDRY_MODEL", DEFAULT_MODEL)] = DEFAULT_MODEL
+    """Name of the model deployment, used where no agent is configured."""
+
+    enable_stateful_threads: Annotated[bool, Env("FOUNDRY_ENABLE_STATEFUL_THREADS", "true")] = True
+    """Keep conversations in Foundry. Off: every message stands alone and threads are refused."""
+
+    enable_entra_agent_id: Annotated[bool, Env("FOUNDRY_ENABLE_ENTRA_AGENT_ID", "true")] = True
+    """Sign in with Microsoft Entra ID when no API key is set."""
+
+    enable_foundry_tools: Annotated[bool, Env("FOUNDRY_ENABLE_FOUNDRY_TOOLS", "true")] = True
+    """Allow tools in requests. Off: a request that names tools is refused."""
+
+    timeout: Annotated[float, Env("FOUNDRY_TIMEOUT", "60")] = Field(default=60, gt=0, le=1740)
+    """Seconds for a whole turn, retries included; while streaming, the longest silence allowed."""
+
+    max_retries: Annotated[int, Env("FOUNDRY_MAX_RETRIES", "3")] = Field(default=3, ge=0, le=10)
+    """How often a failed call may be repeated, where repeating it is safe."""
+
+    max_concurrency: Annotated[int, Env("FOUNDRY_MAX_CONCURRENCY", "300")] = Field(default=0, ge=0)
+    """The most requests in flight to the model deployment from one process; 0 for no limit."""
+
+    temperature: Annotated[float, Env("FOUNDRY_TEMPERATURE", "0.7")] = Field(
+        default=0.7, ge=0, le=1
+    )
+    """Sampling temperature, 0.0 (most predictable) to 1.0."""
+
+    max_tokens: Annotated[int, Env("FOUNDRY_MAX_TOKENS", "4096")] = Field(default=4096, ge=1)
+    """The most tokens an answer may have."""
+
+    top_p: Annotated[float, Env("FOUNDRY_TOP_P", "0.9")] = Field(default=0.9, ge=0, le=1)
+    """Nucleus sampling: the share of probability the next token is drawn from."""
+
+    pool_size: Annotated[int, Env("FOUNDRY_POOL_SIZE", "2000")] = Field(default=2000, ge=1)
+    """The most connections to Foundry that one process opens."""
+
+    vector_store_ids: Annotated[str, Env("FOUNDRY_VECTOR_STORE_IDS", "vs_abc,vs_def")] = ""
+    """Vector stores that the tool `file_search` looks in, separated by commas."""
+
+    search_connection_id: Annotated[str, Env("FOUNDRY_SEARCH_CONNECTION_ID")] = ""
+    """Resource id of the project's connection to Azure AI Search, for the tool
+    `azure_ai_search`."""
+
+    search_index: Annotated[str, Env("FOUNDRY_SEARCH_INDEX")] = ""
+    """Index that the tool `azure_ai_search` looks in."""
+
+    tool_timeout: Annotated[float, Env("FOUNDRY_TOOL_TIMEOUT", "30")] = Field(
+        default=30, gt=0, le=600
+    )
+    """Seconds that one call of a custom tool may take, where the tool sets no limit of its own."""
+
+    log_content: Annotated[bool, Env("FOUNDRY_LOG_CONTENT", "true")] = False
+    """Write what is sent to Foundry and what it answers to the log, at level DEBUG, and what was
+    said to traces. Off: only ids, sizes and decisions."""
+
+
+class MLConfig(Settings):
+    """The Agent Operating System's machine-learning settings that concern Foundry."""
+
+    enable_foundry_agent_service: bool = True
+    """Offer the Foundry Agent Service as a model."""
+
+    foundry_agent_service_endpoint: Annotated[str, Env("FOUNDRY_AGENT_SERVICE_ENDPOINT")] = ""
+    """As `FoundryAgentServiceConfig.endpoint_url`."""
+
+    foundry_agent_service_api_key: Annotated[str, Env("FOUNDRY_AGENT_SERVICE_API_KEY")] = Field(
+        default="", repr=False
+    )
+    """As `FoundryAgentServiceConfig.api_key`."""
+
+    foundry_agent_id: Annotated[str, Env("FOUNDRY_AGENT_ID")] = ""
+    """As `FoundryAgentServiceConfig.agent_id`."""
+
+    foundry_model: Annotated[str, Env("FOUNDRY_MODEL")] = DEFAULT_MODEL
+    """As `FoundryAgentServiceConfig.model`."""
+
+    foundry_enable_stateful_threads: Annotated[bool, Env("FOUNDRY_ENABLE_STATEFUL_THREADS")] = True
+    """As `FoundryAgentServiceConfig.enable_stateful_threads`."""
+
+    foundry_enable_entra_agent_id: Annotated[bool, Env("FOUNDRY_ENABLE_ENTRA_AGENT_ID")] = True
+    """As `FoundryAgentServiceConfig.enable_entra_agent_id`."""
+
+    foundry_enable_foundry_tools: Annotated[bool, Env("FOUNDRY_ENABLE_FOUNDRY_TOOLS")] = True
+    """As `FoundryAgentServiceConfig.enable_foundry_tools`."""
+
+    def foundry(self) -> FoundryAgentServiceConfig:
+        """These settings as the client takes them."""
+        return FoundryAgentServiceConfig(
+            endpoint_url=self.foundry_agent_service_endpoint,
+            api_key=self.foundry_agent_service_api_key,
+            agent_id=self.foundry_agent_id,
+            model=self.foundry_model,
+            enable_stateful_threads=self.foundry_enable_stateful_threads,
+            enable_entra_agent_id=self.foundry_enable_entra_agent_id,
+            enable_foundry_tools=self.foundry_enable_foundry_tools,
+        )

@@ -1,0 +1,82 @@
+"""Settings of jobs, and of where their end is told."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated
+
+from pydantic import Field, field_validator
+
+from .base import Env, Settings, names_in
+
+QUEUE_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
+"""What Queue Storage allows, less what `-poison` adds to the length."""
+
+SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every secret, as Standard Webhooks has it
+
+MIN_SECRET_BYTES = 24
+
+
+class JobSettings(Settings):
+    """How jobs come in and how long they may run."""
+
+    inlet_queue: Annotated[str, Env("JOBS_QUEUE_NAME", "agent-jobs")] = Field(
+        default="agent-jobs", min_length=3, max_length=56, pattern=QUEUE_NAME
+    )
+    """Queue on which any producer may put jobs; `<name>-poison` receives what cannot be run."""
+
+    lanes_queue: Annotated[str, Env("LANES_QUEUE_NAME", "agent-lanes")] = Field(
+        default="agent-lanes", min_length=3, max_length=56, pattern=QUEUE_NAME
+    )
+    """Queue of the app's own, which tells workers that a lane has work."""
+
+    turn_timeout: Annotated[float, Env("JOB_TURN_TIMEOUT", "600")] = Field(
+        default=600, gt=0, le=1740
+    )
+    """Seconds that one message of a job may take; nobody waits on HTTP, so it may be long."""
+
+
+class OutletSettings(Settings):
+    """Where the end of a job may be told: callbacks and reply queues."""
+
+    callback_hosts: Annotated[str, Env("CALLBACK_HOSTS", "hooks.contoso.com,*.fabrikam.com")] = ""
+    """Hosts that jobs may be called back at, separated by commas; `*.` stands for any name below,
+    `host:port` for a port other than 443. Empty: a job with a `callback_url` is refused."""
+
+    callback_secret: Annotated[str, Env("CALLBACK_SECRET", "whsec_<base64>")] = Field(
+        default="", repr=False
+    )
+    """Secret that callbacks are signed with: `whsec_` and at least 24 bytes in base64. Several,
+    separated by commas, all sign, so that one can be replaced without a gap."""
+
+    callback_timeout: Annotated[float, Env("CALLBACK_TIMEOUT", "10")] = Field(
+        default=10, gt=0, le=60
+    )
+    """Seconds within which a receiver must have taken a callback."""
+
+    reply_queues: Annotated[str, Env("REPLY_QUEUES", "replies,billing-replies")] = ""
+    """Queues of the storage account that jobs may be answered on, separated by commas. Empty: a job
+    with a `reply_queue` is refused."""
+
+    deliveries_queue: Annotated[str, Env("DELIVERIES_QUEUE_NAME", "agent-deliveries")] = Field(
+        default="agent-deliveries", min_length=3, max_length=56, pattern=QUEUE_NAME
+    )
+    """Queue of the app's own, which tells workers that the end of a job is to be told."""
+
+    loopback_callbacks: Annotated[bool, Env("TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1", "false")] = (
+        False
+    )
+    """Lets callbacks go to `http://127.0.0.1`. For tests only: never set it where the app serves
+    others."""
+
+    @field_validator("callback_secret")
+    @classmethod
+    def _can_sign(cls, text: str) -> str:
+        for secret in names_in(text):
+            try:
+                key = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+            except ValueError:
+                key = b""
+            if not secret.startswith(SECRET_PREFIX) or len(key) < MIN_SECRET_BYTES:
+                raise ValueError(f"each is {SECRET_PREFIX} and {MIN_SECRET_BYTES} bytes or more")
+        return text

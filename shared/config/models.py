@@ -1,0 +1,81 @@
+"""Settings of the models beside Foundry."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from .base import Env, Settings
+
+
+class ModelSettings(Settings):
+    """Models beside Foundry that `ModelOrchestrator` may ask, and in which order."""
+
+    preferences: Annotated[
+        str, Env("MODEL_PREFERENCES", "sales=azure_ml,vllm; *=foundry_agent_service,vllm")
+    ] = ""
+    """Which models answer, best first, by domain; `*` is any other. Empty: Foundry, then the rest
+    in the order of this table. Where a model fails, the next one of its list answers."""
+
+    vllm_server_url: Annotated[str, Env("VLLM_SERVER_URL", "http://vllm:8000")] = ""
+    """vLLM or another server that speaks OpenAI chat completions."""
+
+    vllm_api_key: Annotated[str, Env("VLLM_API_KEY")] = Field(default="", repr=False)
+    """Key of that server, where it asks for one."""
+
+    vllm_model: Annotated[str, Env("VLLM_MODEL")] = ""
+    """Model on that server. Empty: the first that it lists."""
+
+    vllm_context_tokens: Annotated[int, Env("VLLM_CONTEXT_TOKENS", "8192")] = Field(
+        default=8192, ge=512
+    )
+    """Context that the server was started with; older messages that do not fit are left out."""
+
+    azure_ml_endpoint: Annotated[
+        str, Env("AZURE_ML_ENDPOINT", "https://llama.westeurope.inference.ml.azure.com")
+    ] = ""
+    """Azure ML online endpoint of a model that speaks OpenAI chat completions."""
+
+    azure_ml_key: Annotated[str, Env("AZURE_ML_KEY")] = Field(default="", repr=False)
+    """Key of that endpoint. Empty: sign in with Microsoft Entra ID."""
+
+    azure_ml_model: Annotated[str, Env("AZURE_ML_MODEL")] = ""
+    """Model at that endpoint. Empty: the first that it lists."""
+
+    azure_ml_context_tokens: Annotated[int, Env("AZURE_ML_CONTEXT_TOKENS", "8192")] = Field(
+        default=8192, ge=512
+    )
+    """As `VLLM_CONTEXT_TOKENS`."""
+
+    azure_openai_endpoint: Annotated[
+        str, Env("AZURE_OPENAI_ENDPOINT", "https://acme.openai.azure.com")
+    ] = ""
+    """Azure OpenAI resource."""
+
+    azure_openai_api_key: Annotated[str, Env("AZURE_OPENAI_API_KEY")] = Field(
+        default="", repr=False
+    )
+    """Key of that resource. Empty: sign in with Microsoft Entra ID."""
+
+    azure_openai_deployment: Annotated[str, Env("AZURE_OPENAI_DEPLOYMENT", "gpt-4.1")] = ""
+    """Model deployment on that resource."""
+
+    azure_openai_context_tokens: Annotated[int, Env("AZURE_OPENAI_CONTEXT_TOKENS", "128000")] = (
+        Field(default=128_000, ge=512)
+    )
+    """As `VLLM_CONTEXT_TOKENS`."""
+
+    openai_api_key: Annotated[str, Env("OPENAI_API_KEY")] = Field(default="", repr=False)
+    """Key of an OpenAI account."""
+
+    openai_base_url: Annotated[str, Env("OPENAI_BASE_URL")] = "https://api.openai.com/v1"
+    """Where OpenAI, or what stands in for it, is reached."""
+
+    openai_model: Annotated[str, Env("OPENAI_MODEL", "gpt-4.1-mini")] = "gpt-4.1-mini"
+    """Model of OpenAI."""
+
+    openai_context_tokens: Annotated[int, Env("OPENAI_CONTEXT_TOKENS", "128000")] = Field(
+        default=128_000, ge=512
+    )
+    """As `VLLM_CONTEXT_TOKENS`."""

@@ -1,0 +1,66 @@
+"""Where things are kept, and for how long."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from .base import Env, Settings
+
+
+class StorageSettings(Settings):
+    """Where state is kept: Table Storage for records, Queue Storage for jobs."""
+
+    connection_string: Annotated[str, Env("AzureWebJobsStorage", "UseDevelopmentStorage=true")] = (
+        Field(default="", repr=False)
+    )
+    """Connection string of the storage account; local development only."""
+
+    table_service_uri: Annotated[str, Env("AzureWebJobsStorage__tableServiceUri")] = ""
+    """Table endpoint of the storage account, reached with the managed identity."""
+
+    queue_service_uri: Annotated[str, Env("AzureWebJobsStorage__queueServiceUri")] = ""
+    """Queue endpoint of the storage account, reached with the managed identity."""
+
+    state_table: Annotated[str, Env("STATE_TABLE_NAME", "aosfoundry")] = Field(
+        default="aosfoundry", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$"
+    )
+    """Table of threads, turns and jobs."""
+
+    audit_table: Annotated[str, Env("AUDIT_TABLE_NAME", "aosaudit")] = Field(
+        default="aosaudit", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$"
+    )
+    """Table of the audit trail."""
+
+    metrics_table: Annotated[str, Env("METRICS_TABLE_NAME", "aosmetrics")] = Field(
+        default="aosmetrics", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$"
+    )
+    """Table of figures: metrics, usage and budgets."""
+
+    record_content: Annotated[bool, Env("RECORD_CONTENT", "true")] = True
+    """Keep the text of questions and answers. Off: only figures and ids are kept, and a
+    conversation that moves to another model begins there without its history."""
+
+
+class RetentionSettings(Settings):
+    """How long records are kept."""
+
+    turn_days: Annotated[int, Env("RETAIN_TURNS_DAYS", "90")] = Field(default=90, ge=0)
+    """Days that turn rows are kept; 0 keeps them for good."""
+
+    job_days: Annotated[int, Env("RETAIN_JOBS_DAYS", "30")] = Field(default=30, ge=0)
+    """Days that a job is kept after it has ended; 0 keeps jobs for good."""
+
+    delivery_days: Annotated[int, Env("RETAIN_DELIVERIES_DAYS", "7")] = Field(default=7, ge=0)
+    """Days that the record of a callback or reply is kept after its job has ended; 0 keeps it for
+    good."""
+
+    audit_days: Annotated[int, Env("RETAIN_AUDIT_DAYS", "365")] = Field(default=365, ge=0, le=3650)
+    """Days that audit records are kept; 0 keeps them for good."""
+
+    metrics_days: Annotated[int, Env("RETAIN_METRICS_DAYS", "14")] = Field(
+        default=14, ge=0, le=3650
+    )
+    """Days that figures are kept by minute and by hour; 0 keeps them for good. Those by day always
+    stay."""
