@@ -19,6 +19,8 @@ from .store import Store
 
 BACKLOG = 2048
 SHUTDOWN_SECONDS = 2
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep idle connections, so that none is closed as it is used again."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -98,6 +100,7 @@ def _server(
         lifespan="on",
         log_level=log_level,
         access_log=log_level in {"info", "debug"},
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
         backlog=BACKLOG,
     )

@@ -43,6 +43,8 @@ logger = logging.getLogger("local.host")
 
 # How many connections may wait to be accepted; uvicorn's own default.
 LISTEN_BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep idle connections, so that none is closed as it is used again."""
 
 
 @dataclass(frozen=True)
@@ -76,11 +78,9 @@ async def serve(options: HostOptions, local: LocalSettings, settings: HostSettin
     accounts = QueueAccounts(os.environ)
     try:
         routes = RouteTable(_with_trigger(functions, HTTP_TRIGGER), settings.route_prefix)
+        queues = _queue_listeners(functions, invoker, accounts, settings.queues)
         timers = _timer_listeners(functions, invoker)
-        listeners: list[Listener] = [
-            *_queue_listeners(functions, invoker, accounts, settings.queues),
-            *timers,
-        ]
+        listeners: list[Listener] = [*queues, *timers]
         web = with_cors(HttpHost(routes, KeyCheck(local), invoker, timers), local)
         server = _WebServer(
             uvicorn.Config(
@@ -89,6 +89,7 @@ async def serve(options: HostOptions, local: LocalSettings, settings: HostSettin
                 log_config=None,
                 access_log=False,
                 backlog=LISTEN_BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=options.grace_seconds,
             )
         )

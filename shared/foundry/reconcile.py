@@ -135,7 +135,7 @@ class Reconciler:
 
 
 def _compare(items: list[JsonObject], sent: list[JsonObject], others: frozenset[str]) -> Landed:
-    """Find the newest place where ``sent`` stands; its answer ends where the next input begins.
+    """Find the newest place where ``sent`` stands; its answer ends where the next message begins.
 
     A place whose answer is among ``others`` is somebody else's, who said the same.
     """
@@ -143,15 +143,16 @@ def _compare(items: list[JsonObject], sent: list[JsonObject], others: frozenset[
     for start in range(len(items) - len(sent), -1, -1):
         end = start + len(sent)
         if wanted and found[start:end] == wanted:
-            answer = list(takewhile(_is_output, items[end:]))
+            answer = list(takewhile(_is_no_message, items[end:]))
             if any(item.get("response_id") in others for item in answer):
                 continue
             return Landed(items, True, answer, passed=end + len(answer) < len(items))
     return Landed(items)
 
 
-def _is_output(item: JsonObject) -> bool:
-    return item.get("role") != "user" and item.get("type") != _OUTPUT
+def _is_no_message(item: JsonObject) -> bool:
+    """Whether an item belongs to the answer before it, as what tools returned does."""
+    return item.get("role") != "user"
 
 
 def _gist(item: JsonObject) -> tuple[Any, ...]:

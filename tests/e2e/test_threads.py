@@ -102,7 +102,7 @@ async def test_a_thread_half_deleted_does_not_end_the_list(
     for _ in range(4):
         answer = await caller.post("threads", json={"metadata": {"half": "deleted"}})
         made.append(answer.json()["thread_id"])
-    await emulator.inject("status", "conversations.delete", status=500)
+    await emulator.inject("status", "conversations.delete", status=500, times=4)
     assert (await caller.delete(f"threads/{made[3]}")).status_code == 503
     assert await all_threads(caller, half="deleted") == made[2::-1]
 
@@ -168,7 +168,7 @@ async def test_a_thread_that_foundry_has_lost_still_deletes(
 async def test_a_thread_that_foundry_would_not_delete_can_be_deleted_later(
     caller: httpx.AsyncClient, emulator: EmulatorControl, thread_id: str
 ) -> None:
-    await emulator.inject("status", "conversations.delete", status=500)
+    await emulator.inject("status", "conversations.delete", status=500, times=4)
     assert (await caller.delete(f"threads/{thread_id}")).status_code == 503
     assert (await caller.delete(f"threads/{thread_id}")).status_code == 204
 

@@ -140,7 +140,7 @@ class Fleet:
         mine = services.meter.unwritten(Shelf(FLEET, View.SERIES)).sums
         self.uncounted = sum(figures.requests for _, _, figures in mine)
         self.died_with = set(self.at_work[name])
-        running = list(services.turns._running)
+        running = list(services.turns._background._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
