@@ -27,7 +27,7 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 	@$(PYTHON) -m local.bootstrap test
 	$(BIN)/python -m tests.torture --seed $(SEED) $(ARGS)
 	$(BIN)/python -m tests.torture.latency
-	TRUTH_SEED=$(SEED) TRUTH_TURNS=10000 BUDGET_SEED=$(SEED) BUDGET_ROUNDS=200 \
+	TRUTH_SEED=$(SEED) TRUTH_TURNS=12000 BUDGET_SEED=$(SEED) BUDGET_ROUNDS=200 \
 		TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 POISON_JOBS=5000 \
 		MALFORMED_MESSAGES=10000 IDEMPOTENCY_CALLERS=1000 \
 		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
