@@ -30,6 +30,7 @@ LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 """Moments that Table Storage can hold, in any time zone."""
 
 DEFAULT_MAX_ATTEMPTS = 5
+JOB_ID = r"^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 OWNER = r"^[!-~]{1,128}$"
 """Escaped for a table key, an owner may grow threefold; a key holds 512 characters."""
 
@@ -218,7 +219,7 @@ class QueuedJob(SubmitJob):
     owner: str = Field(pattern=OWNER)
     """The tenant and principal, `tid:oid`, that everything the job makes will belong to."""
 
-    job_id: str | None = Field(default=None, pattern=r"^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$")
+    job_id: str | None = Field(default=None, pattern=JOB_ID)
     """Id to give the job, so that the producer can put the message twice and run it once."""
 
     traceparent: str | None = Field(default=None, max_length=256)

@@ -1,7 +1,8 @@
 """The public queue on which any producer may put jobs.
 
 A message that cannot be a job is put on the poison queue at once, with a note of the reason,
-instead of being tried five times first.
+instead of being tried five times first. From there it comes back once more, as does what failed
+five times: if it names its job, that job has failed.
 """
 
 from __future__ import annotations
@@ -10,20 +11,21 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 
 from azure.functions import QueueMessage
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from ulid import ULID
 
 from ..config import AppSettings
-from ..contract import QueuedJob
+from ..contract import JOB_ID, OWNER, QueuedJob
 from ..foundry.errors import InvalidRequestError
-from ..problems import ProblemError, problem_from
+from ..problems import INTERNAL_ERROR, Problem, ProblemError, problem_from
 from ..state.errors import StateError, StorageUnavailableError
 from ..state.keys import Kind
 from ..state.lanes import Clock
 from ..state.owners import NOBODY, queue_owner
-from ..state.rejected import record_rejected
+from ..state.rejected import REASON_CHARS, Rejected, record_rejected
 from ..state.table import Table
 from ..telemetry.audit import Action, AuditRecord, AuditTrail, Caller, Outcome
 from . import spans
@@ -31,9 +33,6 @@ from .queue import Queues
 from .submission import Submission
 
 log = logging.getLogger(__name__)
-
-MAX_REASON_CHARS = 1_000
-"""A message can name thousands of fields that nobody knows, of any name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +50,16 @@ class InletMessage:
         return cls(message.id or str(ULID()), inserted_at, message.get_body())
 
     @property
-    def job_id(self) -> str:
-        """The same id at every delivery, for producers that give none."""
+    def ulid(self) -> ULID:
+        """The same at every delivery."""
         milliseconds = int(self.inserted_at.timestamp() * 1000)
         random_part = hashlib.sha256(self.message_id.encode()).digest()[:10]
-        return f"{Kind.JOB}_{ULID.from_bytes(milliseconds.to_bytes(6) + random_part)}"
+        return ULID.from_bytes(milliseconds.to_bytes(6) + random_part)
+
+    @property
+    def job_id(self) -> str:
+        """The id of its job, for producers that give none."""
+        return f"{Kind.JOB}_{self.ulid}"
 
 
 class Inlet:
@@ -87,36 +91,65 @@ class Inlet:
         """
         try:
             job = QueuedJob.model_validate_json(message.body)
-            owner = queue_owner(job.owner, self._access)
-            caller = self._producer(message)
-            job_id = job.job_id or message.job_id
-            with spans.reception(self._queue, job.traceparent):
-                await self._submission.submit(owner, job, job_id, caller=caller)
-        except ValidationError as error:
-            reasons = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-            await self._reject(message, "; ".join(reasons))
+            await self._accept(message, job, job.job_id or message.job_id)
         except StorageUnavailableError:
             raise
-        except (StateError, InvalidRequestError, ProblemError) as error:
-            await self._reject(message, problem_from(error).detail)
-        except ValueError as error:
-            await self._reject(message, f"owner: {error}")
+        except _REFUSALS as error:
+            await self._reject(message, _reason(error))
+
+    async def receive_poison(self, message: InletMessage) -> None:
+        """End what a message on the poison queue asked for: its job fails, with the reason.
+
+        The message was rejected here, or it failed too often in a way that nobody foresaw. Then it
+        is tried once more, if it names its job: under an id that is made for it here, it might
+        become a second job.
+
+        Raises:
+            StorageUnavailableError: if storage is away; the queue delivers it again.
+        """
+        try:
+            job = QueuedJob.model_validate_json(message.body)
+            if job.job_id is None:
+                await self._submission.check(queue_owner(job.owner, self._access), job)
+                await self._note(message, _NAMELESS)
+                return
+            await self._accept(message, job, job.job_id)
+        except StorageUnavailableError:
+            raise
+        except _REFUSALS as error:
+            detail = _reason(error)
+            refusal = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail)
+            await self._fail(message, refusal)
+        except Exception:  # the border of a message: nobody looks at it after this
+            log.exception("Message %s cannot be taken in", message.message_id)
+            await self._note(message, INTERNAL_ERROR.detail)
+            await self._fail(message, INTERNAL_ERROR)
+
+    async def _accept(self, message: InletMessage, job: QueuedJob, job_id: str) -> None:
+        owner = queue_owner(job.owner, self._access)
+        with spans.reception(self._queue, job.traceparent):
+            caller = self._producer(message)
+            await self._submission.submit(owner, job, job_id, caller=caller)
+
+    async def _fail(self, message: InletMessage, problem: Problem) -> None:
+        """Let the job that a message names be one that failed, unless it was accepted."""
+        try:
+            named = _Named.model_validate_json(message.body)
+            owner = queue_owner(named.owner, self._access)
+        except ValueError:
+            return  # there is nobody who could ask for it
+        outlets = {"callback_url": named.callback_url, "reply_queue": named.reply_queue}
+        told = {field: text for field, text in outlets.items() if text}
+        await self._submission.refuse(owner, named.job_id, problem, told)
 
     def _producer(self, message: InletMessage) -> Caller:
         """Who put a message: a queue does not say, so the message stands for its producer."""
         return Caller("queue", self._queue, "queue", message.message_id)
 
     async def _reject(self, message: InletMessage, reason: str) -> None:
-        reason = " ".join(reason[:MAX_REASON_CHARS].split())
+        reason = " ".join(reason[:REASON_CHARS].split())
         log.error("Message %s is not a job and goes to poison: %s", message.message_id, reason)
-        await record_rejected(
-            self._table,
-            queue=self._queue,
-            message_id=message.message_id,
-            body=message.body.decode(errors="replace"),
-            reason=reason,
-            at=self._clock(),
-        )
+        await self._note(message, reason)
         await self._queues.reject(self._queue, message.body)
         caller = self._producer(message)
         self._audit.note_stranger(
@@ -131,3 +164,31 @@ class Inlet:
                 request_id=caller.request_id,
             )
         )
+
+    async def _note(self, message: InletMessage, reason: str) -> None:
+        id_, body = message.message_id, message.body
+        rejected = Rejected(message.ulid, self._queue, id_, body, reason, self._clock())
+        await record_rejected(self._table, rejected)
+
+
+_NAMELESS = "It failed too often, and names no job_id under which it could be tried once more."
+
+_REFUSALS = (StateError, InvalidRequestError, ProblemError, ValueError)
+"""What a message that is not a job, or not one that may be, fails with."""
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+    if isinstance(error, ValueError):
+        return f"owner: {error}"
+    return problem_from(error).detail
+
+
+class _Named(BaseModel):
+    """What a message must say for its job to be one that failed; the rest does not matter."""
+
+    owner: str = Field(pattern=OWNER)
+    job_id: str = Field(pattern=JOB_ID)
+    callback_url: str | None = None
+    reply_queue: str | None = None

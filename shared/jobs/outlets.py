@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
 from yarl import URL
@@ -41,6 +42,11 @@ class Outlets:
         if errors:
             raise ProblemError(_refusal(errors))
         return asked
+
+    def allowed(self, asked: Mapping[str, str]) -> dict[str, str]:
+        """Those outlets, by field, that are allowed."""
+        refusals = {"callback_url": self.refused_url, "reply_queue": self.refused_queue}
+        return {field: text for field, text in asked.items() if not refusals[field](text)}
 
     def refused_url(self, text: str) -> str | None:
         """Why a callback cannot go to an address; None if it can."""

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from ..contract import DEFAULT_MAX_ATTEMPTS, SubmitJob, TurnOptions
+from ..problems import Problem
 from ..state.errors import RowExistsError, StorageUnavailableError
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
 from ..state.mailbox import STOPS_LANE, Work
+from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Value
 from ..state.threads import Thread, Threads
 from ..telemetry.audit import THE_APP, Action, AuditRecord, AuditTrail, Caller, Outcome
 from ..telemetry.tracing import carried
 from . import spans
 from .outlets import Outlets
-from .queue import Queues
+from .queue import Notice, Queues
 
 log = logging.getLogger(__name__)
 
@@ -65,12 +68,9 @@ class Submission:
             DocumentTooLargeError: if the messages do not fit into a row.
             StorageUnavailableError: if the job could not be kept.
         """
-        body.turn_request("")  # what cannot be sent is refused now, not when the job runs
-        outlets = self._outlets.asked(body)
+        outlets = await self.check(owner, body)
         thread_id, new_thread = body.thread_id, None
-        if thread_id is not None:
-            await self._threads.check(owner, thread_id)
-        elif body.new_thread or len(body.texts) > 1:
+        if thread_id is None and (body.new_thread or len(body.texts) > 1):
             new_thread = self._new_thread(owner, body)
             thread_id = new_thread.thread_id
         now = self._clock()
@@ -97,6 +97,39 @@ class Submission:
             else:
                 await self._audit.alongside(self._wake(job), self._audited(job, caller))
         return job
+
+    async def check(self, owner: str, body: SubmitJob) -> dict[str, str]:
+        """The outlets of a job, if it can be accepted as it is.
+
+        Raises:
+            As `submit`, but for what only shows when the job is kept.
+        """
+        body.turn_request("")  # what cannot be sent is refused now, not when the job runs
+        outlets = self._outlets.asked(body)
+        if body.thread_id is not None:
+            await self._threads.check(owner, body.thread_id)
+        return outlets
+
+    async def refuse(
+        self, owner: str, job_id: str, problem: Problem, outlets: Mapping[str, str]
+    ) -> None:
+        """Keep a job that cannot be accepted as one that failed, and have that told.
+
+        Outlets that are not allowed are left out. A job that was accepted before stays as it is.
+        """
+        now = self._clock()
+        job = Job(job_id, owner, JobStatus.FAILED, now, finished_at=now, problem=problem.to_json())
+        told: list[Change] = []
+        if allowed := self._outlets.allowed(outlets):
+            job = replace(job, delivery=DeliveryStatus.PENDING.value)
+            await self._jobs.promise_delivery(job)
+            told.append(outbox_insert(job_id, allowed, now))
+        try:
+            await self._jobs.add_ended(job, told)
+        except RowExistsError:
+            return
+        if told:
+            await self._queues.notify(Notice(owner, job_id))
 
     async def _wake(self, job: Job) -> None:
         """Make the job start soon; if the queue cannot be reached, the sweeper finds the lane."""

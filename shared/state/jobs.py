@@ -112,7 +112,10 @@ class Job:
             "messages_done": 0,
             "not_before": self.not_before,
             "expires_at": self.expires_at,
+            "finished_at": self.finished_at,
             "metadata": json.dumps(dict(self.metadata), ensure_ascii=False),
+            "problem": json.dumps(self.problem) if self.problem else None,
+            "delivery": self.delivery,
             "sequence": sequence,
         }
 
@@ -191,6 +194,15 @@ class Jobs:
                 row = await self._lanes.read(job.owner, row_key, fresh=True)
             else:
                 return
+
+    async def add_ended(self, job: Job, also: Sequence[Change]) -> None:
+        """Keep a job that ended before it had a place in a lane.
+
+        Raises:
+            RowExistsError: if the job was submitted before.
+        """
+        insert = Change(Action.INSERT, newest_first(job.job_id), job.to_values(sequence=0))
+        await self._table.write(partition_key(job.owner), [insert, *also])
 
     async def _start_lane(
         self,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from ulid import ULID
 
-from .table import Action, Change, Table
+from .table import Action, Change, Table, Value
 
 REJECTED_PARTITION = "$rejected"
 """No owner's partition: a dollar sign in an owner's key is escaped."""
@@ -14,21 +15,38 @@ REJECTED_PARTITION = "$rejected"
 REJECTED = "rejected"
 """How the keys of its rows begin."""
 
+MAX_BODY_BYTES = 64 * 1024
+"""What a property holds; no queue message has more."""
+
 EXCERPT_CHARS = 1_000
+"""To be read in passing; the whole message stands beside it."""
+
 REASON_CHARS = 4_000
 """A body with many wrong fields has a long list of reasons; a text property holds 32,000."""
 
 
-async def record_rejected(
-    table: Table, *, queue: str, message_id: str, body: str, reason: str, at: datetime
-) -> None:
-    """Keep a note of a message, by time; the message itself is on the poison queue."""
-    values = {
-        "queue": queue,
-        "message_id": message_id,
-        "excerpt": body[:EXCERPT_CHARS],
-        "reason": reason[:REASON_CHARS],
-        "rejected_at": at,
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A message, and why it was rejected."""
+
+    ulid: ULID
+    """Of the message: one that is rejected twice is kept once."""
+    queue: str
+    message_id: str
+    body: bytes
+    reason: str
+    at: datetime
+
+
+async def record_rejected(table: Table, rejected: Rejected) -> None:
+    """Keep a message, in the order of time."""
+    values: dict[str, Value] = {
+        "queue": rejected.queue,
+        "message_id": rejected.message_id,
+        "excerpt": rejected.body[:EXCERPT_CHARS].decode(errors="replace"),
+        "body": rejected.body[:MAX_BODY_BYTES],
+        "reason": rejected.reason[:REASON_CHARS],
+        "rejected_at": rejected.at,
     }
-    change = Change(Action.INSERT, f"{REJECTED}:{ULID()}", values)
+    change = Change(Action.UPSERT, f"{REJECTED}:{rejected.ulid}", values)
     await table.write(REJECTED_PARTITION, [change])

@@ -49,14 +49,19 @@ async def ended_jobs(deployment: Deployment, owner: str, count: int = 1) -> list
     return await eventually(found, 30)
 
 
-async def on_poison_at_once(deployment: Deployment) -> str:
-    """Wait for the one message on the poison queue, and return its text on the wire."""
+async def rejected_at_once(deployment: Deployment, count: int = 1) -> list[Any]:
+    """Wait until so many messages are on record as rejected, and gone from the poison queue."""
 
-    async def found() -> list[str]:
-        return await deployment.waiting(f"{deployment.inlet}-poison")
+    async def found() -> list[Any]:
+        notes = await deployment.rows(REJECTED_PARTITION)
+        return notes if len(notes) >= count else []
 
-    (text,) = await eventually(found, WITHOUT_RETRIES_SECONDS)
-    return text
+    async def is_taken() -> bool:
+        return await deployment.depth(f"{deployment.inlet}-poison") == 0
+
+    notes = await eventually(found, WITHOUT_RETRIES_SECONDS)
+    await eventually(is_taken, WITHOUT_RETRIES_SECONDS)
+    return notes
 
 
 async def test_a_message_becomes_a_job_of_its_owner(
@@ -115,13 +120,11 @@ REJECTED = {
 async def test_what_cannot_be_a_job_goes_to_poison_at_once_with_a_note(
     inlet: QueueClient, deployment: Deployment, body: bytes
 ) -> None:
-    on_the_wire = base64.b64encode(body).decode()
     before = await deployment.rows(REJECTED_PARTITION)
     async with deployment.queue(deployment.inlet, base64=False) as raw:
-        await raw.send_message(on_the_wire)
-    assert await on_poison_at_once(deployment) == on_the_wire
-    notes = (await deployment.rows(REJECTED_PARTITION))[len(before) :]
-    assert [(note["queue"], bool(note["reason"])) for note in notes] == [(deployment.inlet, True)]
+        await raw.send_message(base64.b64encode(body).decode())
+    (note,) = (await rejected_at_once(deployment, len(before) + 1))[len(before) :]
+    assert (note["queue"], note["body"], bool(note["reason"])) == (deployment.inlet, body, True)
     assert await deployment.rows("t:p") == []
     await still_alive(inlet, deployment)
 
@@ -132,8 +135,24 @@ async def test_what_is_not_base64_goes_to_poison_at_once(
     text = '{"owner": "t:p", "message": "not encoded"}'
     async with deployment.queue(deployment.inlet, base64=False) as raw:
         await raw.send_message(text)
-    assert await on_poison_at_once(deployment) == text
+
+    async def is_on_poison() -> bool:
+        return await deployment.depth(f"{deployment.inlet}-poison") == 1
+
+    await eventually(is_on_poison, WITHOUT_RETRIES_SECONDS)
     await still_alive(inlet, deployment)
+
+
+async def test_a_rejected_message_that_names_its_job_lets_it_fail(
+    inlet: QueueClient, deployment: Deployment
+) -> None:
+    owner, job_id = f"tenant-1:{ULID()}", f"job_{ULID()}"
+    await inlet.send_message(json.dumps({"owner": owner, "job_id": job_id, "message": 5}))
+    (job,) = await ended_jobs(deployment, owner)
+    assert job["status"] == "failed"
+    problem = json.loads(job["problem"])
+    assert (problem["status"], problem["code"]) == (422, "invalid_request")
+    assert problem["detail"].startswith("message: ")
 
 
 async def still_alive(inlet: QueueClient, deployment: Deployment) -> None:

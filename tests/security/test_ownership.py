@@ -92,6 +92,7 @@ ROWS = {
 }
 OTHER_TRIGGERS = {
     ("queueTrigger", "receive_job"): "test_the_inlet_gives_nobody_a_thread_of_somebody_else",
+    ("queueTrigger", "fail_job"): "test_the_inlet_gives_nobody_a_thread_of_somebody_else",
     ("queueTrigger", "run_lane"): "test_a_wake_up_for_somebody_elses_lane_does_nothing",
     ("queueTrigger", "fail_lane"): "test_a_wake_up_for_somebody_elses_lane_does_nothing",
     ("timerTrigger", "sweep_lanes"): "takes nothing from outside",

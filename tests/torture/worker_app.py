@@ -30,6 +30,11 @@ async def receive_job(msg: func.QueueMessage) -> None:
     await services.inlet.receive(InletMessage.of(msg))
 
 
+@app.queue_trigger("msg", settings.jobs.inlet_queue + POISON_SUFFIX, STORAGE)
+async def fail_job(msg: func.QueueMessage) -> None:
+    await services.inlet.receive_poison(InletMessage.of(msg))
+
+
 @app.queue_trigger("msg", settings.jobs.lanes_queue, STORAGE)
 async def run_lane(msg: func.QueueMessage) -> None:
     await services.runner.receive(msg.get_body())

@@ -33,6 +33,7 @@ FUNCTIONS = {
     "list_audit_records": "GET audit",
     "unmatched": "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS {*path}",
     "receive_job": f"queue {INLET}",
+    "fail_job": f"queue {INLET}-poison",
     "run_lane": f"queue {LANES}",
     "fail_lane": f"queue {LANES}-poison",
     "sweep_lanes": "timer 0 * * * * *",

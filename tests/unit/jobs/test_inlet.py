@@ -11,6 +11,7 @@ from azure.functions import QueueMessage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.config import AppSettings, OutletSettings
 from shared.jobs.inlet import InletMessage
 from shared.services import Services
 from shared.state.errors import StorageUnavailableError
@@ -167,3 +168,104 @@ async def test_any_message_leaves_the_worker_alive(
 async def test_an_owner_too_long_for_a_key_goes_to_poison(app: App, services: Services) -> None:
     await services.inlet.receive(message({"owner": "漢" * 256, "message": "Hi"}))
     assert len(app.queues.rejected) == 1
+
+
+JOB = new_id(Kind.JOB)
+NAMED = {"owner": OWNER, "job_id": JOB}
+
+
+def notes(app: App) -> list[str]:
+    return [row.values["reason"] for row in app.table.rows(REJECTED_PARTITION)]
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({}, "give either message or messages"),
+        ({"message": 5}, "message"),
+        ({"message": "Hi", "colour": "red"}, "colour: Extra inputs"),
+        ({"message": "Hi", "thread_id": new_id(Kind.THREAD)}, "nothing of yours"),
+        ({"message": "Hi", "callback_url": "https://evil.example"}, "CALLBACK_HOSTS"),
+    ],
+)
+async def test_a_rejected_job_that_is_named_has_failed(
+    app: App, services: Services, body: dict[str, Any], reason: str
+) -> None:
+    await services.inlet.receive(message({**NAMED, **body}))
+    ((_, poison),) = app.queues.rejected
+    for _ in range(2):
+        await services.inlet.receive_poison(message(poison, "m-2"))
+    job = await services.jobs.get(OWNER, JOB)
+    assert (job.status, job.finished_at, job.delivery) == ("failed", app.clock(), None)
+    assert job.problem is not None
+    assert (job.problem["code"], job.problem["status"]) == ("invalid_request", 422)
+    assert reason in job.problem["detail"]
+    assert len(notes(app)) == 1
+
+
+async def test_the_end_of_a_rejected_job_is_told(app: App) -> None:
+    app.settings = AppSettings(
+        foundry=app.settings.foundry, outlets=OutletSettings(reply_queues="replies")
+    )
+    services = app.services()
+    body = {**NAMED, "message": 5, "reply_queue": "replies", "callback_url": "https://evil.example"}
+    await services.inlet.receive_poison(message(body))
+    ((notice, _),) = app.queues.notices
+    await services.deliveries.deliver(notice)
+    ((queue, reply),) = app.queues.replies
+    assert (queue, json.loads(reply)["type"]) == ("replies", "job.failed")
+    assert (await services.jobs.get(OWNER, JOB)).delivery == "delivered"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xff",
+        b"[]",
+        {"owner": OWNER},
+        {"owner": 5, "job_id": JOB},
+        {"owner": OWNER, "message": "Hi", "thread_id": new_id(Kind.THREAD)},
+    ],
+)
+async def test_what_names_no_job_fails_none(app: App, services: Services, body: object) -> None:
+    await services.inlet.receive(message(body))
+    await services.inlet.receive_poison(message(body, "m-2"))
+    assert jobs(app) == []
+    assert len(notes(app)) == len(app.queues.rejected) == 1
+
+
+async def test_a_job_that_failed_for_want_of_storage_is_taken_in_from_poison(
+    app: App, services: Services
+) -> None:
+    for _ in range(2):
+        await services.inlet.receive_poison(message({**NAMED, "message": "Hi"}))
+    (job,) = jobs(app)
+    assert job["status"] == "queued"
+    assert notes(app) == []
+
+
+async def test_one_without_a_name_is_put_on_record_instead_of_run_twice(
+    app: App, services: Services
+) -> None:
+    await services.inlet.receive_poison(message({"owner": OWNER, "message": "Hi"}))
+    assert jobs(app) == []
+    (reason,) = notes(app)
+    assert "names no job_id" in reason
+
+
+async def test_a_job_that_cannot_be_taken_in_has_failed(app: App, services: Services) -> None:
+    async def break_down() -> None:
+        raise RuntimeError("a bug")
+
+    app.table.before_next_write(break_down)
+    await services.inlet.receive_poison(message({**NAMED, "message": "Hi"}))
+    job = await services.jobs.get(OWNER, JOB)
+    assert job.problem is not None
+    assert (job.status, job.problem["code"]) == ("failed", "internal_error")
+    assert len(notes(app)) == 1
+
+
+async def test_a_job_that_was_accepted_stays_as_it_is(app: App, services: Services) -> None:
+    await services.inlet.receive(message({**NAMED, "message": "Hi"}))
+    await services.inlet.receive_poison(message({**NAMED, "message": 5}))
+    assert (await services.jobs.get(OWNER, JOB)).status == "queued"

@@ -65,6 +65,7 @@ class StubQueue:
 
     def __init__(self) -> None:
         self.exists = True
+        self.is_made_by_others = False
         self.error: Exception | None = None
         self.sent: list[tuple[str, int, int]] = []
         self.closed = False
@@ -81,6 +82,8 @@ class StubQueue:
         if self.exists:
             raise ResourceExistsError("there is such a queue")
         self.exists = True
+        if self.is_made_by_others:
+            raise ResourceExistsError("somebody else was faster")
 
     async def close(self) -> None:
         self.closed = True
@@ -122,10 +125,13 @@ async def test_a_wake_up_is_put_in_base64_with_its_delay(
     assert (delay, later, lifetime) == (0, math.ceil(1.2), FOREVER)
 
 
-async def test_a_missing_queue_is_made(service: StubQueueService, queues: AzureQueues) -> None:
+@pytest.mark.parametrize("by_others", [False, True])
+async def test_a_missing_queue_is_made(
+    service: StubQueueService, queues: AzureQueues, by_others: bool
+) -> None:
     await queues.reject("jobs", b"text")
     poison = service.queues["jobs-poison"]
-    poison.exists = False
+    poison.exists, poison.is_made_by_others = False, by_others
     await queues.reject("jobs", b"\xffagain")
     assert [base64.b64decode(text) for text, _, _ in poison.sent] == [b"text", b"\xffagain"]
 
