@@ -47,6 +47,14 @@ async def a_caller_between_jobs(world: World) -> None:
     await world.say(thread_id, "three")
 
 
+async def a_caller_with_keys(world: World) -> None:
+    thread_id = await world.add_thread()
+    await world.say_with_key(thread_id, "one")
+    await world.submit("two", thread_id=thread_id)
+    await world.settle()
+    await world.say_with_key(thread_id, "three")
+
+
 async def a_cancelled_job(world: World) -> None:
     thread_id = await world.add_thread()
     await world.submit("one", thread_id=thread_id)
@@ -66,6 +74,7 @@ STORIES: dict[str, tuple[Story, list[str], list[str]]] = {
     "two jobs": (two_jobs_in_a_row, ["one", "two", "three"], ["succeeded"] * 2),
     "a failure": (a_failure_in_between, ["one", "two"], ["succeeded", "failed", "succeeded"]),
     "a caller": (a_caller_between_jobs, ["one", "two", "three"], ["succeeded"]),
+    "keys": (a_caller_with_keys, ["one", "two", "three"], ["succeeded"]),
     "a reply": (an_answer_on_a_queue, ["one"], ["succeeded"]),
     "cancelled": (a_cancelled_job, ["one", "two"], ["succeeded", "cancelled", "succeeded"]),
 }

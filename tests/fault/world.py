@@ -28,12 +28,21 @@ from shared.contract import SubmitJob
 from shared.foundry.errors import FoundryError
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import Notice, WakeUp
+from shared.recording import Outcome
 from shared.services import Services, Tables
-from shared.state.errors import LaneBusyError, LeaseLostError, StorageUnavailableError
+from shared.state.errors import (
+    KeyInUseError,
+    LaneBusyError,
+    LeaseLostError,
+    StateError,
+    StorageUnavailableError,
+)
+from shared.state.idempotency import HOLD_SECONDS, Claim, KeptAnswer
 from shared.state.jobs import Job
 from shared.state.keys import Kind, is_id, new_id, newest_first
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.outbox import DeliveryStatus
+from shared.state.table import Change
 from shared.state.threads import Thread, Threads
 from shared.turns import TurnCommand
 from tests.fakes import FakeClock, FakeTable
@@ -201,6 +210,28 @@ class World:
 
         await self.surviving(lambda: _until_taken(send, self.clock))
 
+    async def say_with_key(self, thread_id: str, message: str) -> None:
+        """Send a message as a caller does who repeats the request, key and all, until answered."""
+
+        async def send() -> None:
+            claimed = await self.services.idempotency.claim(OWNER, message, message)
+            if isinstance(claimed, Claim):
+                await self._run_claimed(claimed, thread_id, message)
+
+        await self.surviving(lambda: _until_taken(send, self.clock))
+
+    async def _run_claimed(self, claim: Claim, thread_id: str, message: str) -> None:
+        def keep(outcome: Outcome) -> list[Change]:
+            failed = isinstance(outcome, FoundryError)
+            return [claim.reopen() if failed else claim.finish(KeptAnswer(200, {}, {}))]
+
+        command = TurnCommand(OWNER, TurnRequest(message), 60, thread_id, claim=claim)
+        try:
+            await self.services.turns.run(command, keep)
+        except (StateError, FoundryError):
+            await claim.give_up()
+            raise
+
     async def cancel(self, job_id: str) -> None:
         """Cancel a job as a caller does who asks again unless it was answered."""
 
@@ -322,8 +353,8 @@ async def _until_taken(put: Callable[[], Awaitable[_T]], clock: FakeClock) -> _T
             return await put()
         except LaneBusyError as busy:
             clock.advance(busy.retry_after)
-        except (StorageUnavailableError, LeaseLostError, FoundryError):
-            clock.advance(LEASE_SECONDS + 1)
+        except (StorageUnavailableError, LeaseLostError, KeyInUseError, FoundryError):
+            clock.advance(max(LEASE_SECONDS, HOLD_SECONDS) + 1)
 
 
 @cache
