@@ -73,15 +73,22 @@ async def test_a_poisoned_job_fails_and_its_lane_moves_on(kind: Callable[[Values
         assert world.said(thread_id) == ["one", "two"]
 
 
-async def test_many_poisoned_jobs_among_good_ones() -> None:
-    """Every wake-up of a poisoned lane fails five times; those too many must harm nobody."""
+@pytest.mark.parametrize("lanes", [LANES, JOBS])
+async def test_many_poisoned_jobs_among_good_ones(lanes: int) -> None:
+    """Every wake-up of a poisoned lane fails five times; those too many must harm nobody.
+
+    Where each job is a lane of its own, each that is poisoned has a message on the poison queue.
+    Where many share one, a message there ends all of its lane.
+    """
     async with running_world() as world:
-        threads = [await world.add_thread() for _ in range(LANES)]
+        threads = (
+            [await world.add_thread() for _ in range(lanes)] if lanes < JOBS else [None] * JOBS
+        )
         jobs = [
-            await world.submit(f"job {number}", thread_id=threads[number % LANES])
+            await world.submit(f"job {number}", thread_id=threads[number % lanes])
             for number in range(JOBS)
         ]
-        poisoned = jobs[:: JOBS // POISONED]
+        poisoned = [jobs[number * 10 + number % 10] for number in range(POISONED)]
         for number, job_id in enumerate(poisoned):
             await poison(world, job_id, POISONS[number % len(POISONS)])
         await world.settle()
@@ -91,6 +98,8 @@ async def test_many_poisoned_jobs_among_good_ones() -> None:
         assert failed == poisoned
         assert all(problem_code(rows[job_id]) for job_id in failed)
         assert len(succeeded) == JOBS - POISONED
+        if lanes == JOBS:
+            assert world.queues.poisoned_in_all == POISONED
         print(f"poison: {JOBS} jobs, {len(failed)} failed with a reason, ", end="")  # noqa: T201
         print(f"{len(succeeded)} succeeded, {world.queues.poisoned_in_all} poison messages")  # noqa: T201
 
