@@ -14,7 +14,8 @@ from tests.torture.audit import Audit, Findings
 from tests.torture.plan import Lane, Options, PlannedJob
 from tests.torture.run import torture
 
-SHORT = Options(jobs=300, lanes=30, kills=3, deadline=200)
+SHORT = Options(jobs=500, lanes=40, kills=3, kills_until=0.3, deadline=200)
+"""The kills come early, because each lets a lease of a minute run out."""
 
 
 @pytest.mark.timeout(300)

@@ -99,10 +99,12 @@ class Fleet:
             for worker in self.workers:
                 worker.stop()
 
-    async def torment(self, kills: int, progress: Callable[[], Awaitable[float]]) -> None:
+    async def torment(self, options: Options, progress: Callable[[], Awaitable[float]]) -> None:
         """Kill workers at random, evenly over the work, of which ``progress`` tells the share."""
-        for number in range(kills):
-            while await progress() < (number + self.chance.random()) / (kills + 1):
+        each = options.kills_until / (options.kills + 1)
+        for number in range(options.kills):
+            due = (number + self.chance.random()) * each
+            while await progress() < due:
                 await asyncio.sleep(POLL_SECONDS)
             worker = self.chance.choice(self.workers)
             self.deaths += worker.exit_code is not None

@@ -28,6 +28,8 @@ class Options:
     lanes: int = 300
     workers: int = 4
     kills: int = 40
+    kills_until: float = 1.0
+    """Share of the work after which nobody is killed any more."""
     fault_rate: float = 0.04
     copies: int = 5
     """The most times that one wake-up is put."""

@@ -146,7 +146,7 @@ class _Run:
         async with self._control:
             await self._arm_faults()
             await asyncio.gather(
-                self._produce(), self._fleet.torment(self._options.kills, self._progress)
+                self._produce(), self._fleet.torment(self._options, self._progress)
             )
             async with TableClient.from_connection_string(self._site.storage, TABLE) as table:
                 audit = Audit(table_rows(table))
