@@ -14,11 +14,12 @@ from tests.torture.audit import Audit, Findings
 from tests.torture.plan import Lane, Options, PlannedJob
 from tests.torture.run import torture
 
-SHORT = Options(jobs=500, lanes=40, kills=3, kills_until=0.3, deadline=200)
-"""The kills come early, because each lets a lease of a minute run out."""
+SHORT = Options(jobs=500, lanes=40, kills=3, kills_until=0.3, inlet_share=0.0, deadline=300)
+"""The kills come early, because each lets a lease of a minute run out. Nothing comes in on the
+public queue: what a killed worker held of that is shown again after ten minutes, as in Azure."""
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(420)
 def test_nothing_is_lost_or_repeated_while_workers_are_killed(tmp_path: Path) -> None:
     report = torture(SHORT, tmp_path)
     print(report)  # noqa: T201 - shown on failure

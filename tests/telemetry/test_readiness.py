@@ -26,7 +26,7 @@ from tests.e2e.served import Deployment, EmulatorControl
 
 from .conftest import App, serving
 
-DEPENDENCIES = {"foundry", "credential", "table", "queues", "poison"}
+DEPENDENCIES = {"foundry", "credential", "table", "queues", "poison", "models"}
 WRONG_KEY = base64.b64encode(b"not the key of this account").decode()
 
 

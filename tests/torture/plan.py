@@ -16,9 +16,6 @@ BATCH_MESSAGES = 3
 ALONE_SHARE = 0.05
 """Of the jobs, those without a thread."""
 
-INLET_SHARE = 0.1
-"""Of the lanes, those whose jobs come in on the public queue instead of being submitted."""
-
 
 @dataclass(frozen=True)
 class Options:
@@ -31,6 +28,8 @@ class Options:
     kills_until: float = 1.0
     """Share of the work after which nobody is killed any more."""
     fault_rate: float = 0.04
+    inlet_share: float = 0.1
+    """Of the lanes, those whose jobs come in on the public queue instead of being submitted."""
     copies: int = 5
     """The most times that one wake-up is put."""
     skew: float = 120.0
@@ -67,7 +66,7 @@ class Lane:
 def plan(options: Options) -> list[Lane]:
     """The work of a run."""
     chance = random.Random(options.seed)  # noqa: S311 - not for secrets
-    lanes = [_lane(number, chance) for number in range(options.lanes)]
+    lanes = [_lane(number, options, chance) for number in range(options.lanes)]
     alone = Lane("owner-alone", None, by_inlet=False)
     for number in range(options.jobs):
         lane = alone if chance.random() < ALONE_SHARE else chance.choice(lanes)
@@ -77,7 +76,7 @@ def plan(options: Options) -> list[Lane]:
     return [*lanes, alone]
 
 
-def _lane(number: int, chance: random.Random) -> Lane:
+def _lane(number: int, options: Options, chance: random.Random) -> Lane:
     owner, now = f"owner-{number:04d}", datetime.now(UTC)
     thread = Thread(new_id(Kind.THREAD), owner, now, now)
-    return Lane(owner, thread, by_inlet=chance.random() < INLET_SHARE)
+    return Lane(owner, thread, by_inlet=chance.random() < options.inlet_share)
