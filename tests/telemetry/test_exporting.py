@@ -104,6 +104,8 @@ def test_spans_and_logs_arrive_with_their_ids_under_an_entra_identity(
         "FUNCTIONS_WORKER_RUNTIME": "python",
         "IDENTITY_ENDPOINT": foundry.token_endpoint,
         "IDENTITY_HEADER": IDENTITY_HEADER,
+        "OTEL_TRACES_SAMPLER": "microsoft.fixed_percentage",
+        "OTEL_TRACES_SAMPLER_ARG": "1.0",
         "REQUESTS_CA_BUNDLE": str(insights.trusted),
         "WEBSITE_SITE_NAME": "func-agents",
     }
