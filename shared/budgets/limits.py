@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from ..state.table import EARLIEST_MOMENT
 from ..terms import ANY, NANOS, Budget, Period
 
 WARNING_SHARE = 0.8
@@ -63,7 +64,7 @@ class Limit:
     def partition(self) -> str:
         """Where the rows of all instances stand; the amount may be changed at any time."""
         digest = hashlib.sha256(self.subject.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        return f"$budget!{digest}!{self.measure}!{self.period or 'now'}"
+        return f"$budget!{digest}!{self.measure}!{self.period or 'turns'}"
 
     def begins(self, now: datetime) -> datetime:
         """When the period began that a moment is in."""
@@ -76,7 +77,7 @@ class Limit:
             case Period.MONTH:
                 return now.replace(day=1, hour=0, minute=0)
             case None:
-                return datetime.min.replace(tzinfo=UTC)
+                return EARLIEST_MOMENT
 
     def resets_at(self, now: datetime) -> datetime:
         """When the next period begins; for turns in flight, when one may have ended."""

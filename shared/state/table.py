@@ -11,8 +11,17 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeAlias
 
+from .errors import StateError
+
 Value: TypeAlias = str | int | float | bool | bytes | datetime
-"""What a property can hold; int is 64 bits."""
+"""What a property can hold; see `is_storable` for how much of it."""
+
+EARLIEST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST_MOMENT = datetime(9999, 1, 1, tzinfo=UTC)
+"""Table Storage refuses years before 1601, and what reads it knows no years beyond 9999, in any
+time zone; nothing that happens here lies outside of these."""
+
+MAX_INTEGER = 2**63 - 1
 
 
 class Action(StrEnum):
@@ -35,6 +44,25 @@ class Change:
     values: Mapping[str, Value | None] = field(default_factory=dict[str, Value | None])
     """Properties to write; None leaves a property out."""
     etag: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what the store would refuse, or keep as something that cannot be read.
+
+        Raises:
+            StateError: naming the property.
+        """
+        for name, value in self.values.items():
+            if not is_storable(value):
+                raise StateError(f"{name} of {self.row_key} cannot be stored: {value!r}")
+
+
+def is_storable(value: Value | None) -> bool:
+    """Whether a property can hold a value: its date, which must have a zone, or its number."""
+    if isinstance(value, datetime):
+        return value.tzinfo is not None and EARLIEST_MOMENT <= value < LATEST_MOMENT
+    if isinstance(value, int):
+        return abs(value) <= MAX_INTEGER
+    return True
 
 
 @dataclass(frozen=True, slots=True)

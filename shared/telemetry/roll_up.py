@@ -8,10 +8,10 @@ more each time: an instance that could not write for a while is late with its mi
 from __future__ import annotations
 
 import logging
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 
 from ..state.lanes import Clock
-from ..state.table import Action, Change, Table
+from ..state.table import EARLIEST_MOMENT, Action, Change, Table
 from .days import DAYS_PARTITION, LAST_KEY, DayIndex, day_partition
 from .figure_rows import (
     DAY,
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 LATE = 2 * HOUR
 """Minutes that come later than this are not in hours and days until the day is rebuilt."""
 
-NEVER = datetime.min.replace(tzinfo=UTC)
+NEVER = EARLIEST_MOMENT
 
 _PARTITION = "$rolled"
 _KEY = "until"
