@@ -31,7 +31,9 @@ EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 OPEN = func.AuthLevel.ANONYMOUS
 
 services = Services.connect(AppSettings.from_env())
-start_telemetry(services.settings.telemetry)
+start_telemetry(
+    services.settings.telemetry, record_content=services.settings.storage.record_content
+)
 KEY = func.AuthLevel.FUNCTION if services.settings.access.mode.asks_for_key else OPEN
 routes = RouteTable()
 app = func.FunctionApp(http_auth_level=KEY)

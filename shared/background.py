@@ -63,7 +63,7 @@ class Background:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.debug("Work in the background ended with %r", error)
+            log.debug("Work in the background ended with %s", type(error).__name__)
 
     async def aclose(self) -> None:
         """Wait for what still runs."""

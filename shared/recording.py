@@ -44,7 +44,7 @@ class Recording:
     meter: Meter
     admission: Admission
     content: bool
-    """Whether turn rows hold the text of questions and answers."""
+    """Whether rows hold the text of questions, answers and errors."""
 
     @contextmanager
     def watching(self, owner: str, taken_up: float, hold: Hold) -> Generator[Watch]:
@@ -70,7 +70,8 @@ class Recording:
             usage=watch.upstream.usage,
         )
         if isinstance(outcome, FoundryError):
-            failed = replace(record, error_code=outcome.code, error=outcome.message)
+            error = outcome.message if self.content else None
+            failed = replace(record, error_code=outcome.code, error=error)
             return replace(failed, effort=self._effort(failed, watch))
         succeeded = replace(
             record,

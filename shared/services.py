@@ -152,7 +152,7 @@ class Services:
             orchestration=orchestration,
             background=Background(),
             jobs=jobs,
-            idempotency=IdempotencyKeys(table, clock),
+            idempotency=IdempotencyKeys(table, clock, record_content=recording.content),
             submission=submission,
             inlet=inlet,
             runner=runner,

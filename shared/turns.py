@@ -134,6 +134,11 @@ class Turns:
         self._recording = recording
         self._background = Background()
 
+    @property
+    def record_content(self) -> bool:
+        """Whether rows hold the text of questions, answers and errors."""
+        return self._recording.content
+
     async def run(self, command: TurnCommand, keep: Keep = _no_answer) -> Turn:
         """Run one turn to its end, even if the caller is cancelled meanwhile.
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Self
+
+from pydantic import model_validator
+
 from .base import Settings
 from .foundry import FoundryAgentServiceConfig
 from .identity import AccessSettings, IdentitySettings
@@ -46,6 +50,12 @@ class AppSettings(Settings):
 
     telemetry: TelemetrySettings = TelemetrySettings()
     """Where traces and logs go."""
+
+    @model_validator(mode="after")
+    def _is_private_or_not(self) -> Self:
+        if self.foundry.log_content and not self.storage.record_content:
+            raise ValueError("FOUNDRY_LOG_CONTENT records what RECORD_CONTENT forbids; clear one")
+        return self
 
     @property
     def turn_seconds(self) -> float:

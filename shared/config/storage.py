@@ -39,8 +39,9 @@ class StorageSettings(Settings):
     """Table of figures: metrics, usage and budgets."""
 
     record_content: Annotated[bool, Env("RECORD_CONTENT", "true")] = True
-    """Keep the text of questions and answers. Off: only figures and ids are kept, and a
-    conversation that moves to another model begins there without its history."""
+    """Keep the text of questions, answers and errors. Off: only metrics and ids are kept, the
+    replay of an Idempotency-Key and the result of a job have no text, and a conversation that moves
+    to another model begins there without its history. See docs/privacy.md."""
 
 
 class RetentionSettings(Settings):

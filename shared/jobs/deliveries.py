@@ -11,8 +11,11 @@ import asyncio
 import json
 import logging
 import random
+from dataclasses import replace
 from datetime import timedelta
 
+from ..state.answers import drop_answers, held_answers
+from ..state.content import CONTENT_RECORDED
 from ..state.errors import RowChangedError, RowMissingError, StorageUnavailableError
 from ..state.jobs import Jobs
 from ..state.lanes import Clock
@@ -78,7 +81,7 @@ class Deliveries:
         try:
             notice = Notice.parse(body)
         except ValueError:
-            log.error("A message that is no notice was thrown away: %r", body[:200])  # noqa: TRY400
+            log.error("A message of %d bytes that is no notice was thrown away", len(body))  # noqa: TRY400
         else:
             await self.deliver(notice)
 
@@ -87,7 +90,7 @@ class Deliveries:
         try:
             notice = Notice.parse(body)
         except ValueError:
-            log.error("A message that is no notice was thrown away: %r", body[:200])  # noqa: TRY400
+            log.error("A message of %d bytes that is no notice was thrown away", len(body))  # noqa: TRY400
             return
         delivery = await self._outbox.get(notice.owner, notice.job_id)
         if delivery is not None and delivery.is_pending:
@@ -105,8 +108,8 @@ class Deliveries:
             delivery = await self._outbox.get(notice.owner, notice.job_id)
             if delivery is not None and self._outbox.is_due(delivery):
                 pause = await self._deliver(delivery)
-        except RowChangedError:
-            log.debug("Somebody else tells the end of job %s", notice.job_id)
+        except (RowChangedError, RowMissingError):
+            log.debug("The end of job %s is delivered elsewhere, or deleted", notice.job_id)
         except StorageUnavailableError as error:
             log.warning("The end of job %s has to wait: %s", notice.job_id, error)
             pause = STORAGE_PAUSE_SECONDS
@@ -140,6 +143,10 @@ class Deliveries:
 
     async def _body(self, delivery: Delivery) -> bytes:
         job = await self._jobs.get(delivery.owner, delivery.job_id)
+        if any(result.get(CONTENT_RECORDED) is False for result in job.results):
+            held = await held_answers(self._table, job.owner, job.job_id)
+            results = (held.get(number, result) for number, result in enumerate(job.results))
+            job = replace(job, results=tuple(results))
         return _encode(ended_document(job))
 
     async def _reply(self, queue: str, body: bytes) -> None:
@@ -170,7 +177,8 @@ class Deliveries:
     async def _end(
         self, delivery: Delivery, status: DeliveryStatus, error: str | None = None
     ) -> None:
-        await self._outbox.finish(delivery, status, error)
+        held = await held_answers(self._table, delivery.owner, delivery.job_id)
+        await self._outbox.finish(delivery, status, error, also=drop_answers(delivery.job_id, held))
         await unmark_delivery(self._table, delivery.owner, delivery.job_id)
 
     async def sweep(self) -> int:

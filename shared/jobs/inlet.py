@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from azure.functions import QueueMessage
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 from ulid import ULID
 
 from ..config import AppSettings
@@ -82,6 +83,7 @@ class Inlet:
         self._clock = clock
         self._queue = settings.jobs.inlet_queue
         self._access = settings.access
+        self._record_content = settings.storage.record_content
 
     async def receive(self, message: InletMessage) -> None:
         """Accept the job in a message, or reject the message for good.
@@ -95,7 +97,7 @@ class Inlet:
         except StorageUnavailableError:
             raise
         except _REFUSALS as error:
-            await self._reject(message, _reason(error))
+            await self._reject(message, self._reason(error))
 
     async def receive_poison(self, message: InletMessage) -> None:
         """End what a message on the poison queue asked for: its job fails, with the reason.
@@ -117,7 +119,7 @@ class Inlet:
         except StorageUnavailableError:
             raise
         except _REFUSALS as error:
-            detail = _reason(error)
+            detail = self._reason(error)
             refusal = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail)
             await self._fail(message, refusal)
         except Exception:  # the border of a message: nobody looks at it after this
@@ -166,9 +168,36 @@ class Inlet:
         )
 
     async def _note(self, message: InletMessage, reason: str) -> None:
-        id_, body = message.message_id, message.body
-        rejected = Rejected(message.ulid, self._queue, id_, body, reason, self._clock())
+        rejected = Rejected(
+            message.ulid,
+            self._queue,
+            message.message_id,
+            message.body,
+            reason,
+            self._clock(),
+            owner=self._named_owner(message),
+            record_content=self._record_content,
+        )
         await record_rejected(self._table, rejected)
+
+    def _named_owner(self, message: InletMessage) -> str | None:
+        """The owner that a message names, if it is one whose data can be erased."""
+        try:
+            return queue_owner(_Owned.model_validate_json(message.body).owner, self._access)
+        except ValueError:
+            return None
+
+    def _reason(self, error: Exception) -> str:
+        """Why a message is refused; where content is not recorded, without a word of it."""
+        if not isinstance(error, ValidationError):
+            if isinstance(error, ValueError):
+                return f"owner: {error}"
+            problem = problem_from(error)
+            return problem.detail if self._record_content else problem.code
+        details = error.errors()
+        if self._record_content:
+            return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in details)
+        return "; ".join(f"{_known_field(e)}: {e['type']}" for e in details)
 
 
 _NAMELESS = "It failed too often, and names no job_id under which it could be tried once more."
@@ -177,18 +206,21 @@ _REFUSALS = (StateError, InvalidRequestError, ProblemError, ValueError)
 """What a message that is not a job, or not one that may be, fails with."""
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
-        return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-    if isinstance(error, ValueError):
-        return f"owner: {error}"
-    return problem_from(error).detail
+def _known_field(error: ErrorDetails) -> str:
+    """The field that is wrong, by our name for it: an unknown one is named by the producer."""
+    name = str(error["loc"][0]) if error["loc"] else "body"
+    return name if name in QueuedJob.model_fields else "an unknown field"
 
 
-class _Named(BaseModel):
-    """What a message must say for its job to be one that failed; the rest does not matter."""
+class _Owned(BaseModel):
+    """A message that names an owner."""
 
     owner: str = Field(pattern=OWNER)
+
+
+class _Named(_Owned):
+    """What a message must say for its job to be one that failed; the rest does not matter."""
+
     job_id: str = Field(pattern=JOB_ID)
     callback_url: str | None = None
     reply_queue: str | None = None

@@ -82,7 +82,7 @@ class Removal:
                 await self._postpone(marker, BUSY_SECONDS)
                 return False
             except FoundryError as error:
-                log.warning("Thread %s cannot be deleted yet: %s", marker.lane, error)
+                log.warning("Thread %s cannot be deleted yet: %s", marker.lane, error.code)
                 await self._postpone(marker, REFUSED_SECONDS)
                 return False
             await self._forget(marker)

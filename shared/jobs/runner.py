@@ -85,7 +85,7 @@ class Runner:
         try:
             wake_up = WakeUp.parse(body)
         except ValueError:
-            log.error("A message that is not a wake-up was thrown away: %r", body[:200])  # noqa: TRY400
+            log.error("A message of %d bytes that is not a wake-up was thrown away", len(body))  # noqa: TRY400
         else:
             await self._drain_past_failures(wake_up)
 
@@ -148,7 +148,7 @@ class Runner:
             except RowMissingError:
                 return None
             if head := await self._jobs.head(wake_up.owner, wake_up.lane, row):
-                return Step(wake_up.owner, wake_up.lane, row, head)
+                return Step(wake_up.owner, wake_up.lane, row, head, self._turns.record_content)
             if not fresh and not has_waiting(row):
                 return None
         return None

@@ -22,6 +22,8 @@ from ..foundry.errors import (
 from ..foundry.models import TurnResult
 from ..problems import Problem, problem_from
 from ..recording import Outcome
+from ..state.answers import hold_answer
+from ..state.content import without_answer, without_detail
 from ..state.documents import CHUNK_BYTES
 from ..state.jobs import JobStatus, job_change
 from ..state.keys import Kind, is_id, outbox_key
@@ -87,6 +89,8 @@ class Step:
     lane: str
     lane_row: Row
     head: WaitingJob
+    record_content: bool = True
+    """Whether the job's row holds the text of answers and errors."""
 
     @property
     def number(self) -> int:
@@ -153,17 +157,27 @@ class Step:
         if isinstance(outcome, FoundryError):
             return self._failed(outcome, lane_row, now)
         answer_bytes = MAX_ANSWERS_BYTES // len(self.head.work["messages"])
+        answer = _result_document(outcome, turn_id, answer_bytes)
+        recorded = answer if self.record_content else without_answer(answer)
         done: dict[str, Any] = {
             "messages_done": self.number + 1,
-            "results": {self.number: _result_document(outcome, turn_id, answer_bytes)},
+            "results": {self.number: recorded},
         }
+        held = self._held(answer, now)
         if self.is_last:
-            return self._end(JobStatus.SUCCEEDED, now, **done)
+            return [*self._end(JobStatus.SUCCEEDED, now, **done), *held]
         advance = {"messages_done": self.number + 1, "attempts": 0, "unfinished": 0}
         return [
             job_change(self.head.job_id, **done),
             Change(Action.MERGE, self.head.box.row_key, advance),
+            *held,
         ]
+
+    def _held(self, answer: dict[str, Any], now: datetime) -> list[Change]:
+        """What keeps an answer until it is delivered, where the job's row does not hold it."""
+        if self.record_content or not self.head.outlets:
+            return []
+        return [hold_answer(self.head.job_id, self.number, answer, now)]
 
     def postponing(self, error: BudgetExhaustedError, lane_row: Row, now: datetime) -> list[Change]:
         """What it changes that a budget does not allow the step now.
@@ -193,6 +207,8 @@ class Step:
         """What an attempt that failed changes: the job is tried again, or ends."""
         problem, attempts = problem_from(error), self.head.attempts + 1
         document = problem.to_json(error.request_id)
+        if not self.record_content:
+            document = without_detail(document)
         failure = {"message": self.number, "at": now.isoformat(), **document}
         failed: dict[str, Any] = {
             "attempts": self.head.attempts_in_all + 1,

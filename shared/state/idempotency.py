@@ -20,6 +20,7 @@ from typing import Any, Self
 
 from ulid import ULID
 
+from .content import without_content
 from .documents import document_values, read_document
 from .errors import (
     KeyInUseError,
@@ -45,6 +46,9 @@ LOOK_AGAIN_SECONDS = 2.0
 
 ANSWERED = "answered"
 """Property of a key whose request is over."""
+
+THREAD_ID = "thread_id"
+"""Property of a key: the thread that its answer is about, with which the answer goes."""
 
 _BODY = "body"
 
@@ -104,11 +108,13 @@ class Claim:
         Raises:
             DocumentTooLargeError: if the answer does not fit into a row.
         """
+        body = self._keys.recorded(answer)
         outcome: dict[str, Value | None] = {
             ANSWERED: True,
             "status": answer.status,
             "headers": json.dumps(dict(answer.headers)),
-            **document_values(answer.body, _BODY),
+            THREAD_ID: body.get(THREAD_ID),
+            **document_values(body, _BODY),
         }
         self.is_settled = True
         return self._upsert(outcome)
@@ -179,9 +185,16 @@ _LASTING = ("fingerprint", "makes", "created_at", "tried_at", "sent_after")
 class IdempotencyKeys:
     """The keys of all owners."""
 
-    def __init__(self, table: Table, clock: Clock) -> None:
+    def __init__(self, table: Table, clock: Clock, *, record_content: bool = True) -> None:
         self._table = table
         self.now = clock
+        self._record_content = record_content
+
+    def recorded(self, answer: KeptAnswer) -> dict[str, Any]:
+        """The body of an answer as its row holds it."""
+        if self._record_content:
+            return dict(answer.body)
+        return without_content(answer.status, answer.body)
 
     async def claim(self, owner: str, key: str, fingerprint: str) -> Claim | KeptAnswer:
         """Claim a key for the request with a fingerprint, or get the answer it had.

@@ -25,6 +25,7 @@ AFTER_COLON = ";"
 
 IDEMPOTENCY = "idem"
 OUTBOX = "out"
+ANSWER = "answer"
 
 
 class Kind(StrEnum):
@@ -97,6 +98,11 @@ def key_row(key_hash: str) -> str:
 def outbox_key(job_id: str) -> str:
     """Row key of what is to be told about a job that has ended."""
     return f"{OUTBOX}:{job_id}"
+
+
+def answer_key(job_id: str, number: int) -> str:
+    """Row key of an answer of a job that waits to be delivered."""
+    return f"{ANSWER}:{job_id}:{number:04d}"
 
 
 def conversation_key(conversation_id: str) -> str:

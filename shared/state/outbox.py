@@ -6,7 +6,7 @@ about cannot exist, and what died with a process is found by the job's marker.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -133,9 +133,14 @@ class Outbox:
         await self._table.write(partition_key(delivery.owner), [change])
 
     async def finish(
-        self, delivery: Delivery, status: DeliveryStatus, error: str | None = None
+        self,
+        delivery: Delivery,
+        status: DeliveryStatus,
+        error: str | None = None,
+        *,
+        also: Sequence[Change] = (),
     ) -> None:
-        """End a delivery, and let the job say how.
+        """End a delivery, and let the job say how, together with other changes.
 
         Raises:
             RowMissingError: if the job is gone.
@@ -148,6 +153,7 @@ class Outbox:
         changes = [
             Change(Action.MERGE, delivery.row.row_key, values, delivery.row.etag),
             job_change(delivery.job_id, delivery=status.value),
+            *also,
         ]
         await self._table.write(partition_key(delivery.owner), changes)
 

@@ -36,17 +36,24 @@ class Rejected:
     body: bytes
     reason: str
     at: datetime
+    owner: str | None = None
+    """Whom it names, if it names an owner."""
+    record_content: bool = True
+    """Whether the message itself is kept."""
 
 
 async def record_rejected(table: Table, rejected: Rejected) -> None:
     """Keep a message, in the order of time."""
-    values: dict[str, Value] = {
+    values: dict[str, Value | None] = {
         "queue": rejected.queue,
         "message_id": rejected.message_id,
-        "excerpt": rejected.body[:EXCERPT_CHARS].decode(errors="replace"),
-        "body": rejected.body[:MAX_BODY_BYTES],
+        "owner": rejected.owner,
+        "bytes": len(rejected.body),
         "reason": rejected.reason[:REASON_CHARS],
         "rejected_at": rejected.at,
     }
+    if rejected.record_content:
+        values["excerpt"] = rejected.body[:EXCERPT_CHARS].decode(errors="replace")
+        values["body"] = rejected.body[:MAX_BODY_BYTES]
     change = Change(Action.UPSERT, f"{REJECTED}:{rejected.ulid}", values)
     await table.write(REJECTED_PARTITION, [change])

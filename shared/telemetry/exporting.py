@@ -16,6 +16,7 @@ from opentelemetry import trace
 
 from ..config import TelemetrySettings
 from .log_ids import LogIdsFilter, add_ids_to_logs
+from .log_texts import WithoutTexts, keep_texts_out_of_logs
 
 log = logging.getLogger(__name__)
 
@@ -41,17 +42,24 @@ _INSTRUMENTATIONS = (
 """All off: the app has spans of its own, and those of the Azure SDK hold table keys in URLs."""
 
 
-def start_telemetry(settings: TelemetrySettings) -> Thread | None:
-    """Add ids to the logs, and begin to export where an address is set; gives the thread."""
+def start_telemetry(settings: TelemetrySettings, *, record_content: bool = True) -> Thread | None:
+    """Add ids to the logs, and begin to export where an address is set; gives the thread.
+
+    Without ``record_content``, exceptions are logged and exported without their texts.
+    """
     add_ids_to_logs()
+    if not record_content:
+        keep_texts_out_of_logs()
     if not settings.connection_string:
         return None
-    thread = Thread(target=_start, args=(settings,), name="telemetry-start", daemon=True)
+    thread = Thread(
+        target=_start, args=(settings, record_content), name="telemetry-start", daemon=True
+    )
     thread.start()
     return thread
 
 
-def _start(settings: TelemetrySettings) -> None:
+def _start(settings: TelemetrySettings, record_content: bool) -> None:
     from azure.monitor.opentelemetry import (
         configure_azure_monitor,  # pyright: ignore[reportUnknownVariableType] - untyped kwargs
     )
@@ -72,6 +80,8 @@ def _start(settings: TelemetrySettings) -> None:
         if type(handler).__module__.startswith("opentelemetry."):
             handler.addFilter(is_worth_sending)
             handler.addFilter(LogIdsFilter())
+            if not record_content:
+                handler.addFilter(WithoutTexts())
 
 
 def is_worth_sending(record: logging.LogRecord) -> bool:

@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -84,9 +84,10 @@ class Deployment:
     async def everything(self) -> str:
         """All rows of the app's tables."""
         rows: list[JsonObject] = []
-        for name in (self.table, self.audit):
+        for name in (self.table, self.audit, self.metrics):
             async with TableClient.from_connection_string(self.storage, name) as client:
-                rows += [dict(row) async for row in client.list_entities()]
+                with suppress(ResourceNotFoundError):  # nothing was ever written to it
+                    rows += [dict(row) async for row in client.list_entities()]
         return repr(rows)
 
     async def rows(self, partition: str = KEY_PARTITION, kind: str = "") -> list[JsonObject]:

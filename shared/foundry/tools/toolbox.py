@@ -146,8 +146,8 @@ class Toolbox:
             return FunctionOutput(call.call_id, as_output(result), succeeded=True)
         except ToolError as error:
             return _failed(call, str(error) or "The tool failed.")
-        except PydanticSerializationError as error:
-            log.warning("tool %s (call %s): no JSON: %s", call.name, call.call_id, error)
+        except PydanticSerializationError:
+            log.warning("tool %s (call %s): its result is no JSON", call.name, call.call_id)
             return _failed(call, "The tool's result could not be written as JSON.")
         except (Exception, SystemExit) as error:
             if limit.expired():
