@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from .foundry.asking import MAX_METADATA_KEY, MAX_METADATA_TEXT
 from .foundry.content import image_part
 from .foundry.models import TurnRequest
 from .foundry.structured import response_format
@@ -40,9 +41,6 @@ MAX_TOOLS = 128
 """As many as a Foundry agent may have."""
 
 MAX_NAME_CHARS = 128
-
-MAX_METADATA_KEY = 64
-MAX_METADATA_TEXT = 512
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

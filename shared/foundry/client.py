@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Self
 
@@ -13,38 +12,16 @@ import httpx
 from ulid import ULID
 
 from ..config import FoundryAgentServiceConfig, IdentitySettings
-from .asking import turn_request
+from .asking import checked_metadata, checked_text, turn_request
 from .errors import FoundryError, NotFoundError
 from .events import TurnCompleted, TurnEvent
 from .models import Backing, FoundryResponse, MessagePage, ThreadInfo, TurnRequest, TurnResult
+from .remembered import RememberedThread, RememberedThreads
 from .service import FoundryService
-from .tools import ApprovalCallback, CustomTool, ToolLike, deny
+from .tools import ApprovalCallback, ToolLike, deny
 from .wire_json import object_at
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class _Thread:
-    info: ThreadInfo
-    backing: Backing
-
-    def sending(self) -> Backing:
-        """What to send on; until an answer comes, Foundry may hold what we do not know of."""
-        settled = self.backing
-        self.backing = replace(settled, look_first=True)
-        return settled
-
-    def answered(self, result: TurnResult) -> None:
-        """Move on to what the next turn continues from."""
-        self.info.message_count += 1
-        self.info.last_accessed = datetime.now(UTC)
-        self.backing = replace(
-            self.backing,
-            last_response_id=result.response_id,
-            last_item_id=result.last_item_id or self.backing.last_item_id,
-            look_first=False,
-        )
 
 
 class FoundryAgentServiceClient:
@@ -61,12 +38,12 @@ class FoundryAgentServiceClient:
         config: FoundryAgentServiceConfig | None = None,
         *,
         identity: IdentitySettings | None = None,
-        tools: Iterable[CustomTool[..., Any]] = (),
+        tools: Iterable[Callable[..., Any]] = (),
         approve: ApprovalCallback = deny,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.config = config or FoundryAgentServiceConfig.from_env()
-        self._threads: dict[str, _Thread] = {}
+        self._threads = RememberedThreads()
         self._service = FoundryService(
             self.config, identity, tools=tools, approve=approve, http=http
         )
@@ -96,10 +73,12 @@ class FoundryAgentServiceClient:
 
         Args:
             message: What the user says.
-            thread_id: From `create_thread`; without it the message stands alone.
+            thread_id: From `create_thread`; without it the message stands alone. Messages on one
+                thread are sent one at a time, in the order of the calls.
             domain: Field the answer is about; counted in metrics, told to the model.
             system_prompt: Instructions for the model, in place of the domain's.
-            tools: Names of tools the model may use.
+            tools: Tools the model may use: names, objects, and functions of yours, which it may
+                call in this turn.
             overrides: `model`, `temperature`, `max_tokens`, `top_p`, `metadata`; `images` (URLs or
                 bytes); `files` (from `file_part`); `response_format` (a pydantic model or a JSON
                 schema; the answer read as it says is in ``metadata["parsed"]``); `background`
@@ -107,10 +86,13 @@ class FoundryAgentServiceClient:
 
         Raises:
             ConfigurationError: if the client cannot work as configured.
-            TypeError: for an unknown override.
+            TypeError: for an unknown override, or a value of another type.
+            InvalidRequestError: for a value that cannot be used.
+            RuntimeError: on another event loop than before, or in a fork of the process.
         """
         options = {"system_prompt": system_prompt, "tools": tools, **overrides}
         turn = turn_request(message, domain, options)
+        _check_id(thread_id)
         self._service.connect()
         try:
             result = await self._run(turn, thread_id)
@@ -137,12 +119,11 @@ class FoundryAgentServiceClient:
         """
         options = {"system_prompt": system_prompt, "tools": tools, **overrides}
         turn = turn_request(message, domain, options)
-        thread = await self._thread(thread_id) if thread_id else None
-        events = self._service.stream(turn, thread.sending() if thread else None)
+        _check_id(thread_id)
+        self._service.connect()
+        events = self._stream_on(turn, thread_id) if thread_id else self._service.stream(turn)
         async with aclosing(events):
             async for event in events:
-                if isinstance(event, TurnCompleted) and thread:
-                    thread.answered(event.result)
                 yield event
 
     async def send_message_or_raise(
@@ -157,6 +138,7 @@ class FoundryAgentServiceClient:
         """As `send_message`, but a failure of the service raises its `FoundryError`."""
         options = {"system_prompt": system_prompt, "tools": tools, **overrides}
         turn = turn_request(message, domain, options)
+        _check_id(thread_id)
         return _success(await self._run(turn, thread_id), thread_id)
 
     async def create_thread(self, metadata: Mapping[str, str] | None = None) -> str:
@@ -165,7 +147,7 @@ class FoundryAgentServiceClient:
         Raises:
             FoundryError: if Foundry cannot make it.
         """
-        kept = dict(metadata or {})
+        kept = checked_metadata(metadata or {})
         backing = await self._service.create_thread(kept)
         thread_id = backing.conversation_id or f"thread_{ULID()}"
         self._remember(thread_id, backing, datetime.now(UTC), kept)
@@ -179,9 +161,8 @@ class FoundryAgentServiceClient:
             return None
 
     async def list_threads(self) -> list[ThreadInfo]:
-        """The threads that this client made or used, newest first."""
-        infos = [thread.info for thread in self._threads.values()]
-        return sorted(infos, key=lambda info: info.created_at, reverse=True)
+        """The threads that this client made or used and still remembers, newest first."""
+        return sorted(self._threads.infos(), key=lambda info: info.created_at, reverse=True)
 
     async def update_thread(self, thread_id: str, metadata: Mapping[str, str]) -> ThreadInfo:
         """Merge ``metadata`` into a thread's.
@@ -189,8 +170,9 @@ class FoundryAgentServiceClient:
         Raises:
             NotFoundError: if there is no such thread.
         """
+        added = checked_metadata(metadata)
         thread = await self._thread(thread_id)
-        merged = thread.info.metadata | dict(metadata)
+        merged = thread.info.metadata | added
         await self._service.update_thread(thread.backing, merged)
         thread.info.metadata = merged
         return thread.info
@@ -207,13 +189,18 @@ class FoundryAgentServiceClient:
         return await self._service.messages(thread.backing, limit=limit, cursor=cursor)
 
     async def delete_thread(self, thread_id: str) -> bool:
-        """Delete a thread here and in Foundry; False if there was no such thread."""
+        """Delete a thread here and in Foundry; False if there was no such thread.
+
+        Raises:
+            ThreadBusyError: if a turn runs on it and does not end in time.
+        """
         try:
             thread = await self._thread(thread_id)
+            async with thread.alone(self.config.timeout):
+                await self._service.delete_thread(thread.backing)
+                self._threads.forget(thread)
         except NotFoundError:
             return False
-        await self._service.delete_thread(thread.backing)
-        self._threads.pop(thread_id, None)
         return True
 
     async def health_check(self) -> bool:
@@ -239,27 +226,38 @@ class FoundryAgentServiceClient:
         if thread_id is None:
             return await self._service.respond(turn)
         thread = await self._thread(thread_id)
-        result = await self._service.respond(turn, thread.sending())
-        thread.answered(result)
-        return result
+        async with thread.turn(turn, self.config.timeout) as sending:
+            sending.result = await self._service.respond(
+                sending.request, sending.backing, seconds=sending.deadline.remaining()
+            )
+            return sending.result
 
-    async def _thread(self, thread_id: str) -> _Thread:
+    async def _stream_on(self, turn: TurnRequest, thread_id: str) -> AsyncGenerator[TurnEvent]:
+        thread = await self._thread(thread_id)
+        async with (
+            thread.turn(turn, self.config.timeout) as sending,
+            aclosing(self._service.stream(sending.request, sending.backing)) as events,
+        ):
+            async for event in events:
+                if isinstance(event, TurnCompleted):
+                    sending.result = event.result
+                yield event
+
+    async def _thread(self, thread_id: str) -> RememberedThread:
         """A thread, whether this client made it or another one did."""
-        if thread_id not in self._threads:
-            conversation = await self._service.conversation(thread_id)
-            created_at = datetime.fromtimestamp(conversation.get("created_at") or 0, UTC)
-            metadata = object_at(conversation, "metadata")
-            last_item_id = await self._service.last_item_id(thread_id)
-            backing = Backing(thread_id, last_item_id=last_item_id)
-            self._remember(thread_id, backing, created_at, metadata)
-        return self._threads[thread_id]
+        if thread := self._threads.get(checked_text("thread_id", thread_id)):
+            return thread
+        found, backing = await self._service.take_up(thread_id)
+        created_at = datetime.fromtimestamp(found.get("created_at") or 0, UTC)
+        metadata = object_at(found, "metadata") if backing.conversation_id else {}
+        return self._remember(thread_id, backing, created_at, metadata)
 
     def _remember(
         self, thread_id: str, backing: Backing, created_at: datetime, metadata: dict[str, str]
-    ) -> None:
+    ) -> RememberedThread:
         agent_id = self.config.agent_id or None
         info = ThreadInfo(thread_id, agent_id, created_at, created_at, metadata=metadata)
-        self._threads[thread_id] = _Thread(info, backing)
+        return self._threads.add(RememberedThread(info, backing))
 
     def _failure(
         self, error: FoundryError, turn: TurnRequest, thread_id: str | None
@@ -274,6 +272,11 @@ class FoundryAgentServiceClient:
             error=error.message,
             error_code=error.code,
         )
+
+
+def _check_id(thread_id: str | None) -> None:
+    if thread_id is not None:
+        checked_text("thread_id", thread_id)
 
 
 def _success(result: TurnResult, thread_id: str | None) -> FoundryResponse:

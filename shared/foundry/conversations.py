@@ -45,6 +45,10 @@ class Conversations:
         """The conversation object: `id`, `created_at` (unix seconds), `metadata`."""
         return (await self._send(Call("GET", self._url("conversations", conversation_id)))).body
 
+    async def response(self, response_id: str) -> JsonObject:
+        """A stored response object."""
+        return (await self._send(Call("GET", self._url("responses", response_id)))).body
+
     async def last_item_id(self, conversation_id: str) -> str | None:
         """The newest item of a conversation; None for an empty one."""
         url = self._url("conversations", conversation_id, "items")

@@ -36,8 +36,9 @@ from .reconcile import ANSWERED, Landed, Reconciler
 from .responses import response_text
 from .retry import Deadline, Gate, RetryPolicy
 from .sse import SseParser
+from .tools.unanswered import blocks_the_thread, refusal, unanswered
 from .transport import Call, Transport
-from .wire_json import JsonObject, objects_at
+from .wire_json import JsonObject, object_at, objects_at
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +48,8 @@ SETTLE_SHARE = 0.5
 LAST_LOOK_SECONDS = 5.0
 """Beyond the deadline, for seeing whether the answer is there after all."""
 
-ABANDONED_CALL = "The tool did not run: the turn that asked for it was interrupted."
-"""Answers a function call that nobody will answer any more; unanswered, it blocks the thread."""
+TURN_MARK = "aos_turn"
+"""Key of the metadata by which a client finds the answer to its own message among equal ones."""
 
 _INTERRUPTED = "The stream from Foundry broke off before the answer was complete."
 _NOT_TOLD = "Foundry did not tell in time what stands in the conversation; try again."
@@ -96,6 +97,10 @@ class Exchange:
         """How the latest attempt failed."""
         self._unsure = backing.look_first and backing.conversation_id is not None
         """Foundry must be asked what is there before anything is sent."""
+        self._left_open = backing.left_open and backing.conversation_id is not None
+        """Calls in the conversation must be answered together with what is sent."""
+        self._unblocked = False
+        """They have been."""
         self._landed = False
         """Our input is known to stand in the conversation, still unanswered."""
         self.is_passed = False
@@ -121,6 +126,8 @@ class Exchange:
                 return
             if self._lost and self._over:
                 raise self._failure(self._lost)
+            if self._left_open and not self._landed:
+                await self._answer_open_calls()
             try:
                 async with (
                     self._link.gate.passing(Deadline(self._patience)),
@@ -188,6 +195,9 @@ class Exchange:
     async def _take_in(self, error: FoundryError) -> None:
         """Decide what a failed attempt means for the next step, and wait before that."""
         self._failures += 1
+        if self._can_unblock(error):
+            self._left_open = True
+            return
         self._lost = error
         delay = self._link.retry.delay(error, self._failures)
         log.debug("Attempt %d: %s (request %s)", self._failures, error.code, error.request_id)
@@ -262,8 +272,9 @@ class Exchange:
                 self._answer.running, wait = False, Deadline(0.0)
         if self._backing.conversation_id is None:
             return None
-        landed = await self._link.reconciler.settle(self._backing, self._sent, wait)
         was_sent = self._lost is not None or self._backing.sent_before
+        sent = self._sent if was_sent or not self._backing.by_others else []
+        landed = await self._link.reconciler.settle(self._backing, sent, wait)
         if landed.passed and not was_sent:  # somebody said the same before
             landed = Landed(landed.items)
         log.debug(
@@ -275,10 +286,22 @@ class Exchange:
             landed.is_answered,
         )
         if landed.is_answered:
-            self.is_passed = landed.passed
-            return await self._link.reconciler.answer(landed, wait)
+            answer = await self._link.reconciler.answer(landed, wait)
+            if self._is_ours(answer):
+                self.is_passed = landed.passed
+                return answer
+            others = self._backing.others | {str(answer.get("id"))}
+            self._backing = replace(self._backing, others=others)
+            return await self._find()
         self._prepare(landed)
         return None
+
+    def _is_ours(self, answer: JsonObject) -> bool:
+        """Whether a response answers what we sent, and not an equal message of another client."""
+        mark = object_at(self._body, "metadata").get(TURN_MARK)
+        if mark is None or "metadata" not in answer:  # its items alone do not tell
+            return True
+        return object_at(answer, "metadata").get(TURN_MARK) == mark
 
     @property
     def _answer_may_come(self) -> bool:
@@ -300,14 +323,32 @@ class Exchange:
         if landed.ours:
             self._body = {**self._body, "input": []}
             return
-        interrupted: list[JsonObject] = [
-            {"type": "function_call_output", "call_id": call_id, "output": ABANDONED_CALL}
-            for call_id in landed.open_calls
-        ]
-        self._body = {**self._body, "input": [*interrupted, *self._sent]}
-        self._sent = objects_at(self._body, "input")
+        self._send_first(unanswered([*landed.items, *self._sent]))
         if landed.last_item_id:
             self._backing = replace(self._backing, last_item_id=landed.last_item_id)
+
+    def _send_first(self, open_calls: list[JsonObject]) -> None:
+        """Answer calls that will not be run any more before what is sent."""
+        self._body = {**self._body, "input": [*map(refusal, open_calls), *self._sent]}
+        self._sent = objects_at(self._body, "input")
+
+    def _can_unblock(self, error: FoundryError) -> bool:
+        """Whether a refusal is due to a call that another client left, which is answered once."""
+        on_conversation = self._backing.conversation_id is not None
+        return on_conversation and not self._unblocked and blocks_the_thread(error)
+
+    async def _answer_open_calls(self) -> None:
+        """Answer the calls with which the conversation ends, in front of what is sent next.
+
+        Raises:
+            FoundryError: if Foundry does not say how it ends.
+        """
+        assert self._backing.conversation_id is not None  # noqa: S101 - as `_left_open` says
+        conversation_id, find = self._backing.conversation_id, self._link.reconciler.tail
+        tail = await self._link.retry.repeat(lambda _: find(conversation_id), self._deadline)
+        self._send_first(unanswered([*tail.unanswered, *self._sent]))
+        self._backing = replace(self._backing, last_item_id=tail.last_item_id)
+        self._left_open, self._unblocked = False, True
 
     def _adopt(self, response: JsonObject) -> Iterator[JsonObject]:
         """The events that an answer found later still owes the caller."""

@@ -1,4 +1,4 @@
-"""Connections that close at the latest when the event loop they live on ends.
+"""What lives on one event loop: it says so where it is used on another, and closes with its own.
 
 A script may end without closing its client. `asyncio.run` ends a loop's asynchronous generators
 first, so a generator that waits on the loop closes for it what would else end in complaints.
@@ -6,9 +6,46 @@ first, so a generator that waits on the loop closes for it what would else end i
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 Close = Callable[[], Awaitable[None]]
+
+_OTHER_LOOP = (
+    "This object belongs to the event loop that first used it, and connections cannot move to "
+    "another. Make a new one inside each asyncio.run(), or do all the work in one asyncio.run()."
+)
+
+_FORKED = (
+    "This object was first used in another process, and connections do not survive a fork. Make a "
+    "new one in each process, after the fork."
+)
+
+
+class Home:
+    """The event loop and the process in which something was first used."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._process_id = 0
+
+    def enter(self) -> None:
+        """Make the running loop the home, or check that it is.
+
+        Raises:
+            RuntimeError: saying what to do, on another loop or in a fork of the process.
+        """
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:  # nothing is sent without a loop
+            return
+        if self._loop is None:
+            self._loop, self._process_id = loop, os.getpid()
+        elif self._process_id != os.getpid():
+            raise RuntimeError(_FORKED)
+        elif self._loop is not loop:
+            raise RuntimeError(_OTHER_LOOP)
 
 
 class ClosedWithLoop:
@@ -16,26 +53,39 @@ class ClosedWithLoop:
 
     def __init__(self, *closes: Close) -> None:
         self._closes = closes
+        self._home = Home()
         self._waiting: AsyncGenerator[None] | None = None
+        self._closed = False
 
     async def begin(self) -> None:
-        """Let the running loop close it; the first call counts."""
+        """Let the running loop close it; the first call counts.
+
+        Raises:
+            RuntimeError: on another event loop than before, or in a fork of the process.
+        """
+        self._home.enter()
         if self._waiting is None:
             self._waiting = self._wait()
             _OPEN.add(self)
             await anext(self._waiting)
 
     async def aclose(self) -> None:
-        """Close it now."""
+        """Close it now.
+
+        Raises:
+            RuntimeError: if it is open on another event loop, or in another process.
+        """
         if self._waiting is None:
             await self._close()
-        else:
+        elif not self._closed:
+            self._home.enter()
             await self._waiting.aclose()
 
     async def _wait(self) -> AsyncGenerator[None]:
         try:
             yield
         finally:
+            self._closed = True
             _OPEN.discard(self)
             await self._close()
 

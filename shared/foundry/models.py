@@ -61,6 +61,10 @@ class Backing:
     """The message itself may stand there, and what others said since behind it."""
     others: frozenset[str] = frozenset()
     """Responses there that answered others, even where they said the same."""
+    by_others: bool = False
+    """What may stand there unseen was sent by others: nothing of it answers the message."""
+    left_open: bool = False
+    """A call there waits for its answer, which must come before anything else."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ before and behind those, what other turns left that were lost as well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any
@@ -17,6 +18,7 @@ from .conversations import item_text
 from .errors import NotFoundError
 from .models import Backing
 from .retry import Deadline
+from .tools.unanswered import ANSWER_TYPES, missing, unanswered
 from .transport import Call, Reply
 from .wire_json import JsonObject, objects_at, text_at
 
@@ -25,6 +27,12 @@ Send = Callable[[Call], Awaitable[Reply]]
 FIRST_LOOK_SECONDS = 0.2
 MAX_LOOK_SECONDS = 2.0
 PAGE_ITEMS = 100
+
+TAIL_ITEMS = 20
+"""A page of the newest items; nearly always holds the last turn."""
+
+MAX_ITEMS_PER_CALL = 20
+"""What the service takes at once."""
 
 ANSWERED = {"completed", "incomplete"}
 RUNNING = {"queued", "in_progress"}
@@ -53,20 +61,19 @@ class Landed:
         """Whether the model has finished; what a tool returned is still to be answered."""
         return (
             bool(self.answer)
-            and self.answer[-1].get("type") not in _INPUT_TYPES
+            and self.answer[-1].get("type") not in ANSWER_TYPES
             and all(item.get("status", "completed") in ANSWERED for item in self.answer)
         )
 
-    @property
-    def open_calls(self) -> list[str]:
-        """Function calls that nobody has answered; they would block the conversation."""
-        called = [str(i["call_id"]) for i in self.items if i.get("type") == "function_call"]
-        answered = {i.get("call_id") for i in self.items if i.get("type") == _OUTPUT}
-        return [call_id for call_id in called if call_id not in answered]
 
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The newest items of a conversation, at least those of its last turn."""
 
-_OUTPUT = "function_call_output"
-_INPUT_TYPES = {_OUTPUT, "mcp_approval_response"}
+    last_item_id: str | None
+    """The newest of all."""
+    unanswered: list[JsonObject]
+    """Calls and requests for approval that would block the conversation."""
 
 
 class Reconciler:
@@ -78,18 +85,12 @@ class Reconciler:
 
     async def look(self, backing: Backing, sent: list[JsonObject]) -> Landed:
         """What stands behind ``backing``, and whether what we ``sent`` is among it."""
+        newer: dict[str, str | int] = {"order": "asc", "limit": PAGE_ITEMS}
+        if backing.last_item_id:
+            newer["after"] = backing.last_item_id
         items: list[JsonObject] = []
-        after, more = backing.last_item_id, True
-        while more:
-            query: dict[str, str | int] = {"order": "asc", "limit": PAGE_ITEMS}
-            if after:
-                query["after"] = after
-            url = f"{self._url}/conversations/{backing.conversation_id}/items"
-            page = (await self._send(Call("GET", url, query=query))).body
-            found = objects_at(page, "data")
-            items += found
-            more = bool(found) and page.get("has_more") is True
-            after = text_at(found[-1], "id") if found else None
+        async for page in self._pages(backing.conversation_id, newer):
+            items += page
         return _compare(items, sent, backing.others)
 
     async def settle(self, backing: Backing, sent: list[JsonObject], deadline: Deadline) -> Landed:
@@ -102,6 +103,40 @@ class Reconciler:
                 return landed
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_LOOK_SECONDS)
+
+    async def tail(self, conversation_id: str) -> Tail:
+        """How a conversation ends, however long it is: back to its newest user message."""
+        items: list[JsonObject] = []
+        newest: dict[str, str | int] = {"order": "desc", "limit": TAIL_ITEMS}
+        async with aclosing(self._pages(conversation_id, newest)) as pages:
+            async for page in pages:
+                items += page
+                if not all(map(_is_no_message, page)):
+                    break
+        return Tail(text_at(items[0], "id") if items else None, unanswered(reversed(items)))
+
+    async def deliver(self, backing: Backing, answers: list[JsonObject]) -> None:
+        """Put answers to calls into the conversation, those that are not there yet.
+
+        No model is asked: the next message continues behind them. May be repeated.
+        """
+        owed = missing(answers, (await self.look(backing, [])).items)
+        url = f"{self._url}/conversations/{backing.conversation_id}/items"
+        for start in range(0, len(owed), MAX_ITEMS_PER_CALL):
+            body: JsonObject = {"items": owed[start : start + MAX_ITEMS_PER_CALL]}
+            await self._send(Call("POST", url, body))
+
+    async def _pages(
+        self, conversation_id: str | None, query: dict[str, str | int]
+    ) -> AsyncGenerator[list[JsonObject]]:
+        """The items of a conversation, page by page."""
+        url, more = f"{self._url}/conversations/{conversation_id}/items", True
+        while more:
+            page = (await self._send(Call("GET", url, query=query))).body
+            found = objects_at(page, "data")
+            yield found
+            more = bool(found) and page.get("has_more") is True
+            query = {**query, "after": str(found[-1].get("id"))} if found else query
 
     async def response(self, response_id: str, deadline: Deadline) -> JsonObject | None:
         """A stored response once it has ended; None if it is not kept or does not end in time."""
@@ -158,6 +193,6 @@ def _is_no_message(item: JsonObject) -> bool:
 def _gist(item: JsonObject) -> tuple[Any, ...]:
     """What identifies an input item whatever form the service keeps it in."""
     kind = item.get("type")
-    if kind in _INPUT_TYPES:
+    if kind in ANSWER_TYPES:
         return (kind, item.get("call_id"), item.get("approval_request_id"))
     return (item.get("role"), item_text(item)) if item.get("role") else (kind, item.get("id"))

@@ -29,15 +29,18 @@ from .engine import Turn
 from .errors import ConfigurationError, FoundryError, NotFoundError
 from .events import TurnCompleted, TurnEvent
 from .exchange import Link
+from .loop_end import Home
 from .metrics import ClientMetrics
 from .models import Backing, MessagePage, TurnRequest, TurnResult
 from .reconcile import Reconciler
+from .remembered import MAX_REMEMBERED_THREADS
 from .responses import RequestBuilder
 from .retry import Deadline, Gate, RetryPolicy
 from .structured import Answer, parse_structured
-from .tools import ApprovalCallback, CustomTool, Toolbox, deny, tools_refused
+from .tools import ApprovalCallback, Toolbox, deny, tools_refused
+from .tools.unanswered import unanswered
 from .transport import Call, Reply, Transport
-from .wire_json import JsonObject
+from .wire_json import JsonObject, objects_at, text_at
 
 MANAGEMENT_API_VERSION = "v1"
 
@@ -66,6 +69,7 @@ class _Connection:
     link_of: Callable[[str], Link]
     """How to send to a model deployment; the agent's has no name here."""
     send: Send
+    reconciler: Reconciler
 
 
 class FoundryService:
@@ -76,7 +80,7 @@ class FoundryService:
         config: FoundryAgentServiceConfig,
         identity: IdentitySettings | None = None,
         *,
-        tools: Iterable[CustomTool[..., Any]] = (),
+        tools: Iterable[Callable[..., Any]] = (),
         approve: ApprovalCallback = deny,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
@@ -85,7 +89,7 @@ class FoundryService:
         Args:
             config: Where Foundry is and how its model should answer.
             identity: Which Entra identity to sign in with; default is what the environment says.
-            tools: Custom tools that messages may name.
+            tools: Custom tools, or plain functions, that messages may name.
             approve: Asked before an MCP server's tool is called; denies by default.
             http: What carries requests, in place of the real thing.
         """
@@ -96,6 +100,7 @@ class FoundryService:
         self._identity = identity
         self._http = http
         self._connected: _Connection | None = None
+        self._home = Home()
         self._agent: JsonObject | None = None
         self._agent_read_at = 0.0
 
@@ -104,7 +109,9 @@ class FoundryService:
 
         Raises:
             ConfigurationError: naming the setting that is missing or cannot work.
+            RuntimeError: on another event loop than before, or in a fork of the process.
         """
+        self._home.enter()
         if self._connected is None:
             self._connected = self._open()
 
@@ -150,7 +157,8 @@ class FoundryService:
             )
 
         conversations = Conversations(endpoint, send)
-        return _Connection(endpoint, builder, transport, conversations, link_of, send)
+        reader = Reconciler(endpoint.openai, send)
+        return _Connection(endpoint, builder, transport, conversations, link_of, send, reader)
 
     def _credential(self, endpoint: Endpoint) -> Credential:
         if self.config.api_key and endpoint.surface is Surface.PROJECT:
@@ -201,9 +209,7 @@ class FoundryService:
         connection = self._connection
         body = connection.builder.build(turn, backing)
         if turn.tools and connection.builder.agent:
-            check_tools(
-                await self._agent_version(), [tool for tool in turn.tools if isinstance(tool, str)]
-            )
+            check_tools(await self._agent_version(), turn.tools)
         if streamed or turn.background:
             body["stream"] = True
         run = Turn(
@@ -212,7 +218,7 @@ class FoundryService:
             backing=backing or Backing(),
             deadline=Deadline(seconds),
             silence=self.config.timeout,
-            toolbox=self._toolbox,
+            toolbox=self._toolbox.with_tools(turn.tools),
             approve=self._approve,
         )
         completed: TurnCompleted | None = None
@@ -256,15 +262,40 @@ class FoundryService:
             )
         return await self._connection.conversations.create(metadata)
 
-    async def conversation(self, conversation_id: str) -> JsonObject:
-        """The conversation object behind a thread.
+    async def take_up(self, thread_id: str) -> tuple[JsonObject, Backing]:
+        """A conversation that is known by its id only, or the chain that ends with a response.
+
+        Calls that an earlier turn left open there are found, to be answered with the next message.
 
         Raises:
             NotFoundError: if there is none, or the endpoint has no conversations.
         """
         if not self._connection.endpoint.has_conversations:
-            raise NotFoundError(f"This client knows no thread {conversation_id}.")
-        return await self._connection.conversations.get(conversation_id)
+            return await self._take_up_chain(thread_id)
+        found = await self._connection.conversations.get(thread_id)
+        tail = await self._connection.reconciler.tail(thread_id)
+        return found, Backing(
+            thread_id, last_item_id=tail.last_item_id, left_open=bool(tail.unanswered)
+        )
+
+    async def _take_up_chain(self, response_id: str) -> tuple[JsonObject, Backing]:
+        """The chain that ends with a response; a turn that was never finished is left out."""
+        if not response_id.startswith("resp_"):
+            raise NotFoundError(
+                f"This client knows no thread {response_id}. At a resource endpoint a thread is "
+                "known to the client that made it, as long as it is among the "
+                f"{MAX_REMEMBERED_THREADS:,} used last; another client can continue it by the id "
+                "of its last answer, metadata['response_id']."
+            )
+        newest, reply = response_id, await self._response(response_id)
+        while unanswered(objects_at(reply, "output")):
+            if not (newest := text_at(reply, "previous_response_id")):
+                return reply, Backing()
+            reply = await self._response(newest)
+        return reply, Backing(last_response_id=newest)
+
+    async def _response(self, response_id: str) -> JsonObject:
+        return await self._connection.conversations.response(response_id)
 
     async def last_item_id(self, conversation_id: str) -> str | None:
         """The newest item of a conversation."""
@@ -322,7 +353,6 @@ class FoundryService:
 
     async def aclose(self) -> None:
         """Close all connections."""
-        self._toolbox.close()
         if self._connected is not None:
             await self._connected.transport.aclose()
             self._connected = None

@@ -18,7 +18,7 @@ from ..config import (
     ModelSettings,
     StorageSettings,
 )
-from ..foundry.asking import turn_request
+from ..foundry.asking import checked_text, turn_request
 from ..foundry.errors import ConfigurationError, FoundryError
 from ..foundry.loop_end import ClosedWithLoop
 from ..foundry.service import FoundryService
@@ -118,8 +118,10 @@ class ModelOrchestrator:
             ``error_code``.
 
         Raises:
-            TypeError: for an unknown option.
+            TypeError: for an unknown option, or a value of another type.
+            InvalidRequestError: for a value that cannot be used.
             ValueError: for an unknown model type.
+            RuntimeError: on another event loop than before, or in a fork of the process.
             StateError: if the conversation is stored and cannot be read or written, or another
                 turn runs in it (`LaneBusyError`); in memory, turns wait for each other.
         """
@@ -193,7 +195,7 @@ class ModelOrchestrator:
     ) -> ModelRequest:
         return ModelRequest(
             turn=turn_request(user_input, domain, options),
-            conversation_id=conversation_id,
+            conversation_id=checked_text("conversation_id", conversation_id),
             seconds=self._seconds,
             model_type=ModelType(model_type),
             streamed=streamed,

@@ -47,7 +47,6 @@ async def test_a_turn_with_calls_that_succeed_and_fail_is_finished(
     said = '/call order_status {"order_id": 7}\n/call order_status {"id": 7}\n/call explode'
     asked = (await raw.post("responses", json=turn(said, **offered))).raise_for_status().json()
     outputs = await box.run(function_calls(asked["output"]))
-    box.close()
     assert [output.succeeded for output in outputs] == [True, False, False]
     body = {**turn("", **offered), "input": [output.to_item() for output in outputs]}
     answer = text_of((await raw.post("responses", json=body)).raise_for_status().json())

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from shared.foundry.exchange import ABANDONED_CALL
 from shared.foundry.models import Backing, TurnRequest
 from shared.foundry.tools import tool
+from shared.foundry.tools.unanswered import ABANDONED_CALL
 
 from .laboratory import JsonObject, Laboratory, Where, new_name, said, text_of
 from .turning import ANSWER, Way, take_turn

@@ -8,24 +8,29 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..errors import InvalidRequestError
+from ..tools.custom import custom_tool
+from ..tools.model_tools import ToolModel
 from ..tools.names import NAMED_TOOLS
+from ..tools.toolbox import ToolLike
 from ..wire_json import JsonObject, object_at, objects_at, text_at
 
 
-def check_tools(version: JsonObject, names: Iterable[str]) -> None:
-    """Check that an agent's version has a tool for each name.
+def check_tools(version: JsonObject, wanted: Iterable[ToolLike]) -> None:
+    """Check that an agent's version has each tool that a caller asks for.
 
     A name is satisfied by a tool that it stands for (`data_analysis`: a code interpreter), by a
-    function of that name, by an MCP server of that label, or by a tool of that type.
+    function of that name, by an MCP server of that label, or by a tool of that type; a tool that
+    is given whole, by one of its name, label or type.
 
     Args:
         version: As `Agents.get` returns it, with `name`, `version` and `definition`.
-        names: What the caller asked for.
+        wanted: What the caller asked for.
 
     Raises:
         InvalidRequestError: `tool_not_in_agent`, listing what the agent has.
     """
     tools = objects_at(object_at(version, "definition"), "tools")
+    names = map(_name_of, wanted)
     missing = [name for name in names if not any(_satisfies(tool, name) for tool in tools)]
     if missing:
         has = ", ".join(_label(tool) for tool in tools) or "no tools"
@@ -42,6 +47,14 @@ def _satisfies(tool: JsonObject, name: str) -> bool:
     if named and tool.get("type") in named.types:
         return True
     return name in {_label(tool), tool.get("type")}
+
+
+def _name_of(tool: ToolLike) -> str:
+    if isinstance(tool, str):
+        return tool
+    if isinstance(tool, ToolModel):
+        return _label(tool.to_json())
+    return custom_tool(tool).name if callable(tool) else _label(dict(tool))
 
 
 def _label(tool: JsonObject) -> str:

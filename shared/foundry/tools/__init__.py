@@ -3,7 +3,7 @@
 from .approvals import ApprovalCallback, answer_approvals, deny
 from .calls import FunctionCall, FunctionOutput, function_calls
 from .catalogue import AnyTool, ToolChoice, parse_tool, parse_tool_choice
-from .custom import CustomTool, ToolError, tool
+from .custom import CustomTool, ToolError, custom_tool, tool
 from .model_tools import ToolModel
 from .names import NAMED_TOOLS
 from .refusals import tools_refused
@@ -22,6 +22,7 @@ __all__ = [
     "ToolModel",
     "Toolbox",
     "answer_approvals",
+    "custom_tool",
     "deny",
     "function_calls",
     "parse_tool",

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 from ..errors import ProtocolError
 from ..wire_json import JsonObject, text_at
 from .calls import settle
+from .unanswered import approval
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,15 @@ async def deny(_server_label: str, _name: str, _arguments: JsonObject) -> bool:
 
 
 async def answer_approvals(
-    items: Iterable[JsonObject], approve: ApprovalCallback = deny
+    items: Iterable[JsonObject],
+    approve: ApprovalCallback = deny,
+    *,
+    seconds: float | None = None,
 ) -> list[JsonObject]:
     """A `mcp_approval_response` for every `mcp_approval_request` among a response's output items.
 
-    The callback is asked for all at once. It denies by raising, too, and by not being done when
-    the caller is cancelled; the answers are returned all the same, see `settle`.
+    The callback is asked for all at once. It denies by raising, too, and by not being done after
+    ``seconds``.
 
     Raises:
         ProtocolError: for a request that has no id to answer to.
@@ -44,11 +48,15 @@ async def answer_approvals(
     requests = [item for item in items if item.get("type") == "mcp_approval_request"]
     ids = [_id(request) for request in requests]
     tasks = [asyncio.create_task(_decide(request, approve)) for request in requests]
-    await settle(tasks)
+    await settle(tasks, seconds)
     return [
-        _response(request_id, approved=not task.cancelled() and task.result())
+        approval(request_id, approved=_is_yes(task))
         for request_id, task in zip(ids, tasks, strict=True)
     ]
+
+
+def _is_yes(task: asyncio.Task[bool]) -> bool:
+    return task.done() and not task.cancelled() and task.result()
 
 
 async def _decide(request: JsonObject, approve: ApprovalCallback) -> bool:
@@ -71,12 +79,3 @@ def _id(request: JsonObject) -> str:
     if request_id is None:
         raise ProtocolError("Foundry asked for an approval without its id.")
     return request_id
-
-
-def _response(request_id: str, *, approved: bool) -> JsonObject:
-    answer: JsonObject = {
-        "type": "mcp_approval_response",
-        "approval_request_id": request_id,
-        "approve": approved,
-    }
-    return answer if approved else {**answer, "reason": "The call was not approved."}

@@ -8,17 +8,23 @@ https://learn.microsoft.com/azure/ai-foundry/agents/how-to/tools/function-callin
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 from ..errors import ProtocolError
 from ..wire_json import JsonObject, text_at
 
 MAX_OUTPUT_CHARACTERS = 100_000
 """About 25,000 tokens: a fifth of the context of Llama 3.3. A longer result is cut."""
+
+
+STOP_SECONDS = 1.0
+"""How long a tool may take to end once it is stopped."""
+
+STOPPED = "The tool was stopped before it finished."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,34 +66,45 @@ class FunctionOutput:
         }
 
 
+def function_output(call: FunctionCall, text: str, *, succeeded: bool) -> FunctionOutput:
+    """The answer to ``call``, cut where it is too long."""
+    if len(text) > MAX_OUTPUT_CHARACTERS:
+        note = f"\n[cut: {len(text)} characters in all]"
+        text = text[: MAX_OUTPUT_CHARACTERS - len(note)] + note
+    return FunctionOutput(call.call_id, text, succeeded)
+
+
 def function_calls(items: Iterable[JsonObject]) -> list[FunctionCall]:
     """The calls among the output items of a response."""
     return [FunctionCall.from_item(item) for item in items if item.get("type") == "function_call"]
 
 
 def as_output(result: Any) -> str:
-    """A function's result as text: a str as it is, anything else as JSON, cut if it is too long.
+    """A function's result as text: a str as it is, anything else as JSON.
 
     Raises:
         pydantic_core.PydanticSerializationError: if JSON cannot say it.
     """
-    text = result if isinstance(result, str) else to_json(result).decode()
-    if len(text) <= MAX_OUTPUT_CHARACTERS:
-        return text
-    note = f"\n[cut: {len(text)} characters in all]"
-    return text[: MAX_OUTPUT_CHARACTERS - len(note)] + note
+    if isinstance(result, str):
+        return result
+    if isinstance(result, Iterator | AsyncIterator):
+        raise PydanticSerializationError("Unable to serialize an iterator, which may never end")
+    return to_json(result).decode()
 
 
-async def settle(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Wait until all tasks have ended; being cancelled stops them instead of leaving them.
+async def settle(tasks: Iterable[asyncio.Task[Any]], seconds: float | None = None) -> None:
+    """Wait until all tasks have ended, and stop those that have not after ``seconds``.
 
-    A cancelled caller is not interrupted here, because it has outputs to deliver;
-    `asyncio.current_task().cancelling()` tells it to let go once it has.
+    Where the caller is cancelled, the tasks are stopped as well before the cancellation goes on.
+    A task that does not end within `STOP_SECONDS` of being stopped is left behind.
     """
     pending = set(tasks)
-    while pending:
-        try:
-            _, pending = await asyncio.wait(pending)
-        except asyncio.CancelledError:
-            for task in pending:
-                task.cancel()
+    try:
+        if pending:
+            _, pending = await asyncio.wait(pending, timeout=seconds)
+    finally:
+        pending = {task for task in pending if not task.done()}
+        for task in pending:
+            task.cancel()
+        if pending:
+            await asyncio.wait(pending, timeout=STOP_SECONDS)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable
 from typing import Any, Generic, ParamSpec, TypeVar, cast, overload
@@ -52,10 +53,11 @@ class CustomTool(Generic[_P, _R]):
         """Describe ``function``.
 
         Raises:
-            TypeError: if it lacks a docstring or type hints, or JSON cannot say its parameters.
-            ValueError: if the name is none that a model can call.
+            TypeError: if it lacks a docstring or type hints, if JSON cannot say its parameters,
+                or if it is a generator.
+            ValueError: if the name is none that a model can call, or the timeout no time.
         """
-        self.name = name or function.__name__
+        self.name = name or _name_of(function)
         self.timeout = timeout
         """Seconds that a call may take; None means as configured."""
         self.is_async = inspect.iscoroutinefunction(function)
@@ -63,6 +65,10 @@ class CustomTool(Generic[_P, _R]):
             raise ValueError(
                 f"{self.name!r} cannot name a tool: use 1 to 64 letters, digits, '_' or '-'."
             )
+        if timeout is not None and not 0 < timeout < math.inf:
+            raise ValueError(f"A tool's timeout is a number of seconds above 0, not {timeout!r}.")
+        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(f"{self.name} cannot be a tool: it yields; return a list instead.")
         self._function = function
         self._arguments = _arguments_of(function)
         self.description, described = _documentation(function)
@@ -123,6 +129,26 @@ def tool(
     if function is not None:
         return CustomTool(function, name=name, timeout=timeout)
     return functools.partial(CustomTool, name=name, timeout=timeout)
+
+
+def custom_tool(function: Callable[..., Any]) -> CustomTool[..., Any]:
+    """A function as a tool; one that is a tool already stays as it is.
+
+    Raises:
+        TypeError, ValueError: if it cannot be a tool; the text says why.
+    """
+    if isinstance(function, CustomTool):
+        return cast("CustomTool[..., Any]", function)
+    if not callable(function):
+        raise TypeError(f"{function!r} is no tool: give a name, an object, or a function.")
+    return CustomTool(function)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        raise TypeError(f"{function!r} has no name: give it one, as in tool(name=...).")
+    return name
 
 
 class _UntitledSchema(GenerateJsonSchema):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
+import inspect
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from time import perf_counter
 from typing import Any
 
@@ -15,49 +13,62 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
 from ...config import FoundryAgentServiceConfig
+from ..errors import InvalidRequestError
 from ..wire_json import JsonObject
 from . import spans
-from .calls import FunctionCall, FunctionOutput, as_output, settle
+from .calls import STOPPED, FunctionCall, FunctionOutput, as_output, function_output, settle
 from .catalogue import parse_tool
-from .custom import CustomTool, ToolError
+from .custom import CustomTool, ToolError, custom_tool
 from .model_tools import ToolModel
 from .names import NAMED_TOOLS, named_tool
+from .threads import RaisedInThreadError, ToolThreads
 from .validation import explain
 
 log = logging.getLogger(__name__)
 
-SYNC_TOOL_THREADS = 32
-"""Sync tools that run at once. They have threads of their own, so that slow ones do not hold up
-what else the process does in threads, such as looking up host names."""
-
-ToolLike = str | Mapping[str, Any] | ToolModel
-"""A tool as a caller may ask for it: by name, as a JSON object, or as a model of the catalogue."""
+ToolLike = str | Mapping[str, Any] | ToolModel | Callable[..., Any]
+"""A tool as a caller may ask for it: by name, as a JSON object, as a model of the catalogue, or
+as the function itself, which the model may then call in this turn."""
 
 
 class Toolbox:
-    """Custom tools, and the service's tools by name.
-
-    Belongs to one event loop; `close` it when no more calls will come.
-    """
+    """Custom tools, and the service's tools by name; belongs to one event loop."""
 
     def __init__(
         self,
-        tools: Iterable[CustomTool[..., Any]] = (),
+        tools: Iterable[Callable[..., Any]] = (),
         *,
         config: FoundryAgentServiceConfig | None = None,
     ) -> None:
         """Take ``tools`` in; the settings of ``config`` say what names stand for.
 
         Raises:
+            TypeError: for a function that cannot be a tool.
             ValueError: if two tools have one name.
         """
         self._config = config or FoundryAgentServiceConfig()
         self._custom: dict[str, CustomTool[..., Any]] = {}
-        self._threads: ThreadPoolExecutor | None = None
-        for tool in tools:
+        self._threads = ToolThreads()
+        for tool in map(custom_tool, tools):
             if tool.name in self._custom or tool.name in NAMED_TOOLS:
                 raise ValueError(f"There is already a tool named '{tool.name}'.")
             self._custom[tool.name] = tool
+
+    def with_tools(self, wanted: Iterable[ToolLike]) -> Toolbox:
+        """A toolbox that can run the functions among ``wanted`` too; the threads are shared.
+
+        Raises:
+            TypeError: for a function that cannot be a tool.
+        """
+        given = [
+            custom_tool(tool) for tool in wanted if not isinstance(tool, str | Mapping | ToolModel)
+        ]
+        if not given:
+            return self
+        box = Toolbox(config=self._config)
+        box._threads = self._threads
+        box._custom = self._custom | {tool.name: tool for tool in given}
+        return box
 
     @property
     def names(self) -> list[str]:
@@ -68,7 +79,8 @@ class Toolbox:
         """The `tools` of a request; names that mean the same tool give one.
 
         Raises:
-            InvalidRequestError: `unknown_tool`, or saying what is wrong with a definition.
+            InvalidRequestError: `unknown_tool`, or saying what is wrong with a definition; also
+                where two functions have one name.
             ConfigurationError: naming the setting that a tool needs.
         """
         found: list[JsonObject] = []
@@ -76,33 +88,55 @@ class Toolbox:
             definition = self._definition(tool)
             if definition not in found:
                 found.append(definition)
+        names = [definition["name"] for definition in found if definition["type"] == "function"]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise InvalidRequestError(
+                f"Two different functions are named {', '.join(twice)}: a model could not tell "
+                "them apart. Give one another name, as in tool(name=...)."
+            )
         return found
 
     def _definition(self, tool: ToolLike) -> JsonObject:
         if isinstance(tool, ToolModel):
             return tool.to_json()
-        if not isinstance(tool, str):
-            return parse_tool(tool).to_json()
-        if custom := self._custom.get(tool):
-            return custom.definition()
-        return named_tool(tool, self._config, also_known=self._custom).to_json()
+        if isinstance(tool, str):
+            if custom := self._custom.get(tool):
+                return custom.definition()
+            return named_tool(tool, self._config, also_known=self._custom).to_json()
+        if callable(tool):
+            return custom_tool(tool).definition()
+        return parse_tool(tool).to_json()
 
-    async def run(self, calls: Sequence[FunctionCall]) -> list[FunctionOutput]:
+    async def run(
+        self, calls: Sequence[FunctionCall], *, seconds: float | None = None
+    ) -> list[FunctionOutput]:
         """Run calls in parallel and answer each, in the same order, whatever becomes of it.
 
         A call fails with a text that tells the model why: an unknown tool, wrong arguments, a
-        tool that raised (its exception is logged, not told) or took too long. If the caller is
-        cancelled meanwhile, its tools are stopped and the answers are returned all the same: see
-        `settle`. A sync tool that is stopped goes on in its thread, its result ignored.
+        tool that raised (its exception is logged, not told) or took too long. A sync tool that is
+        stopped goes on in its thread, its result ignored.
+
+        Args:
+            calls: What the model asked for.
+            seconds: After so long, tools that still run are stopped.
         """
+        outputs: list[FunctionOutput] = []
+        await self.answer(calls, outputs, seconds=seconds)
+        return outputs
+
+    async def answer(
+        self,
+        calls: Sequence[FunctionCall],
+        outputs: list[FunctionOutput],
+        *,
+        seconds: float | None = None,
+    ) -> None:
+        """As `run`, but ``outputs`` is filled in even where the caller is cancelled."""
         tasks = [asyncio.create_task(self._traced_answer(call)) for call in calls]
-        await settle(tasks)
-        return [
-            _failed(call, "The tool was stopped before it finished.")
-            if task.cancelled()
-            else task.result()
-            for call, task in zip(calls, tasks, strict=True)
-        ]
+        try:
+            await settle(tasks, seconds)
+        finally:
+            outputs += map(_output, calls, tasks)
 
     async def _traced_answer(self, call: FunctionCall) -> FunctionOutput:
         """As `_answer`, with a span of its own."""
@@ -118,56 +152,68 @@ class Toolbox:
         if tool is None:
             known = ", ".join(sorted(self._custom)) or "none"
             return _failed(call, f"There is no tool '{call.name}'. Known tools: {known}.")
-        try:
-            bound = tool.bind(call.arguments)
-        except ValidationError as error:
-            return _failed(call, f"The arguments are wrong: {explain(error)}.")
         started = perf_counter()
-        output = await self._run_bound(call, tool, bound)
-        seconds = perf_counter() - started
+        output = await self._run_tool(call, tool)
         log.debug(
             "tool %s (call %s): %s in %.3f s, %d characters",
             call.name,
             call.call_id,
             "succeeded" if output.succeeded else "failed",
-            seconds,
+            perf_counter() - started,
             len(output.output),
         )
         return output
 
-    async def _run_bound(
-        self, call: FunctionCall, tool: CustomTool[..., Any], bound: Callable[[], Any]
-    ) -> FunctionOutput:
+    async def _run_tool(self, call: FunctionCall, tool: CustomTool[..., Any]) -> FunctionOutput:
+        try:
+            bound = tool.bind(call.arguments)
+        except ValidationError as error:
+            return _failed(call, f"The arguments are wrong: {explain(error)}.")
+        except Exception as error:  # noqa: BLE001 - the border of a tool: its types' validators
+            return _raised(call, error)
         seconds = tool.timeout or self._config.tool_timeout
         limit = asyncio.timeout(seconds)
         try:
             async with limit:
-                result = await (bound() if tool.is_async else self._in_thread(bound))
-            return FunctionOutput(call.call_id, as_output(result), succeeded=True)
+                text = await (_awaited(bound()) if tool.is_async else self._in_thread(bound))
         except ToolError as error:
             return _failed(call, str(error) or "The tool failed.")
         except PydanticSerializationError:
             log.warning("tool %s (call %s): its result is no JSON", call.name, call.call_id)
             return _failed(call, "The tool's result could not be written as JSON.")
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - its border
             if limit.expired():
                 log.warning("tool %s (call %s) timed out", call.name, call.call_id)
                 return _failed(call, f"The tool gave no result within {seconds:g} s.")
-            log.warning("tool %s (call %s) failed", call.name, call.call_id, exc_info=True)
-            return _failed(call, f"The tool failed ({type(error).__name__}).")
+            return _raised(call, error)
+        return function_output(call, text, succeeded=True)
 
-    async def _in_thread(self, bound: Callable[[], Any]) -> Any:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(SYNC_TOOL_THREADS, thread_name_prefix="tool")
-        run = partial(contextvars.copy_context().run, bound)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+    async def _in_thread(self, bound: Callable[[], Any]) -> str:
+        def work() -> str | Awaitable[Any]:
+            result = bound()
+            return result if inspect.isawaitable(result) else as_output(result)
 
-    def close(self) -> None:
-        """Let the threads of sync tools go, without waiting for tools that still run."""
-        if self._threads is not None:
-            self._threads.shutdown(wait=False, cancel_futures=True)
-            self._threads = None
+        result = await self._threads.run(work)
+        return result if isinstance(result, str) else await _awaited(result)
+
+
+async def _awaited(result: Awaitable[Any]) -> str:
+    return as_output(await result)
+
+
+def _output(call: FunctionCall, task: asyncio.Task[FunctionOutput]) -> FunctionOutput:
+    """How a call ended; one whose task was stopped, or would not stop, has no result."""
+    if task.done() and not task.cancelled():
+        return task.result()
+    return _failed(call, STOPPED)
+
+
+def _raised(call: FunctionCall, error: BaseException) -> FunctionOutput:
+    """The answer where a tool raised: the kind of error is told, its text is logged only."""
+    log.warning("tool %s (call %s) failed", call.name, call.call_id, exc_info=error)
+    raised = error.__cause__ if isinstance(error, RaisedInThreadError) else error
+    return _failed(call, f"The tool failed ({type(raised).__name__}).")
 
 
 def _failed(call: FunctionCall, text: str) -> FunctionOutput:
-    return FunctionOutput(call.call_id, text, succeeded=False)
+    return function_output(call, text, succeeded=False)

@@ -166,7 +166,7 @@ async def test_metadata_is_kept_where_foundry_keeps_any(project: Project) -> Non
 
 async def test_an_endpoint_without_conversations_knows_none(services: Services) -> None:
     with pytest.raises(NotFoundError):
-        await services.foundry.conversation("conv_1")
+        await services.foundry.take_up("conv_1")
 
 
 async def test_a_conversation_without_an_id_is_a_protocol_error(project: Project) -> None:

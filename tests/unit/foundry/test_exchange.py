@@ -12,12 +12,13 @@ import httpx
 import pytest
 
 from shared.foundry import errors
-from shared.foundry.exchange import ABANDONED_CALL, Exchange, Link
+from shared.foundry.exchange import Exchange, Link
 from shared.foundry.metrics import ClientMetrics
 from shared.foundry.models import Backing
 from shared.foundry.reconcile import PAGE_ITEMS, Reconciler
 from shared.foundry.responses import response_text
 from shared.foundry.retry import Deadline, Gate, RetryPolicy
+from shared.foundry.tools.unanswered import ABANDONED_CALL
 from shared.foundry.transport import Transport
 from shared.identity.credentials import ApiKeyCredential
 

@@ -73,20 +73,33 @@ async def test_a_callback_that_fails_or_answers_something_else_denies(
     assert "callback failed" in caplog.text
 
 
-async def test_a_cancelled_wait_denies_what_was_not_decided() -> None:
-    asked = asyncio.Event()
-
+async def test_what_is_not_decided_in_time_is_denied() -> None:
     async def slow(_server: str, name: str, _arguments: dict[str, Any]) -> bool:
         if name == "slow":
-            asked.set()
             await asyncio.Event().wait()
         return True
 
-    waiting = asyncio.create_task(answer_approvals([request("fast"), request("slow")], slow))
+    answers = await answer_approvals([request("fast"), request("slow")], slow, seconds=0.05)
+    assert [answer["approve"] for answer in answers] == [True, False]
+
+
+async def test_a_cancelled_wait_stops_the_callback_and_goes_on_being_cancelled() -> None:
+    asked, stopped = asyncio.Event(), asyncio.Event()
+
+    async def slow(_server: str, _name: str, _arguments: dict[str, Any]) -> bool:
+        asked.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            stopped.set()
+        return True
+
+    waiting = asyncio.create_task(answer_approvals([request()], slow))
     await asyncio.wait_for(asked.wait(), DEADLINE_SECONDS)
     waiting.cancel()
-    answers = await asyncio.wait_for(asyncio.shield(waiting), DEADLINE_SECONDS)
-    assert [answer["approve"] for answer in answers] == [True, False]
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert stopped.is_set()
 
 
 async def test_a_request_without_an_id_is_a_broken_protocol() -> None:
