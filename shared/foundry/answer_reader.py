@@ -7,14 +7,17 @@ https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import cast
 
 from ..telemetry.upstream import upstream
+from .answers import Reply, Stream
+from .classification import kind_of
 from .error_bodies import error_from_failure
-from .errors import ProtocolError, ServiceUnavailableError
-from .reconcile import ANSWERED
+from .errors import ProtocolError, RateLimitedError, ServiceUnavailableError
+from .reconcile import ANSWERED, RUNNING
 from .responses import parse_usage
-from .wire_json import JsonObject, object_at, parse_json, text_at
+from .wire_json import JsonObject, object_at, objects_at, parse_json, text_at
 
 TERMINAL = {"response.completed", "response.incomplete"}
 """Events that end a stream and carry the whole response."""
@@ -33,8 +36,23 @@ class AnswerReader:
         """Foundry has begun a response, and has not said that it ended badly."""
         self.request_id: str | None = None
         """Foundry's id of the request whose answer is read."""
+        self._headers: Mapping[str, str] = {}
+        self._failure: JsonObject | None = None
+        """What an `error` event said; empty where the response failed without a reason."""
+        self._failed: JsonObject = {}
+        """The response that failed."""
         self._heard = set[str]()
         """Responses whose tokens are counted."""
+
+    def open(self, answer: Reply | Stream) -> None:
+        """Begin to read an answer to the same request."""
+        self.request_id, self._headers = answer.request_id, answer.headers
+        self._failure, self._failed = None, {}
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether a failure was reported whose reason may still come."""
+        return self._failure is not None
 
     def read(self, data: str) -> JsonObject | None:
         """The event in one frame of a stream; None in a frame without any.
@@ -43,6 +61,7 @@ class AnswerReader:
             FoundryError: if the frame cannot be read, or says that the response failed.
         """
         if data == "[DONE]":
+            self.conclude()
             return None
         kind, event = self._parse(data)
         if kind == "response.created":
@@ -51,12 +70,40 @@ class AnswerReader:
         elif kind == "response.output_text.delta":
             self.delivered += str(event.get("delta", ""))
         elif kind == "error":
-            self.running = False
-            self.hear({})
-            raise error_from_failure(event.get("error") or event, self.request_id)
-        elif kind in TERMINAL or kind == "response.failed":
+            self._fail(event, object_at(event, "response"))
+            return None
+        elif kind == "response.failed":
+            self._fail({}, object_at(event, "response"))
+            return None
+        elif kind in TERMINAL:
             return self.end(object_at(event, "response"))
         return event
+
+    def _fail(self, reason: JsonObject, response: JsonObject) -> None:
+        """Take in what one event says of a failure.
+
+        The reason and the response come in one event or in two, in either order.
+
+        Raises:
+            FoundryError: once both are known.
+        """
+        self.running = False
+        self._failure = reason or self._failure or {}
+        self._failed = response or self._failed
+        if self._failed and (self._failure or self._failed.get("error")):
+            self.conclude()
+
+    def conclude(self) -> None:
+        """Raise the failure that was reported, if one was.
+
+        Raises:
+            FoundryError: as it says.
+        """
+        if self._failure is None:
+            return
+        self.hear(self._failed)
+        error = _reason(self._failed, self._failure)
+        raise error_from_failure(error, self.request_id, headers=self._headers)
 
     def end(self, response: JsonObject) -> JsonObject:
         """The terminal event of a response that has ended.
@@ -65,11 +112,12 @@ class AnswerReader:
             FoundryError: if it has failed, or has not ended at all.
         """
         status = response.get("status")
-        if status in {"failed", "cancelled"}:
-            self.running = False
-            self.hear(response)
-            raise error_from_failure(response.get("error"), self.request_id)
+        if _has_failed(response):
+            self._fail({}, response)
+            self.conclude()
         if status not in ANSWERED:
+            self.response_id = text_at(response, "id")
+            self.running = status in RUNNING and self.response_id is not None
             raise ProtocolError(
                 f"Foundry returned a response that is not finished (status {status!r}).",
                 request_id=self.request_id,
@@ -100,3 +148,31 @@ class AnswerReader:
                 request_id=self.request_id,
             ) from error
         return kind, event
+
+
+def _has_failed(response: JsonObject) -> bool:
+    """Whether a response failed, by its status, its error, or the reason that it is incomplete."""
+    status = response.get("status")
+    if status == "incomplete":
+        reason = text_at(object_at(response, "incomplete_details"), "reason")
+        kind = kind_of(None, [reason or ""])
+        return kind in {RateLimitedError, ServiceUnavailableError}
+    return status in {"failed", "cancelled"} or (
+        status not in ANSWERED and bool(response.get("error"))
+    )
+
+
+def _reason(response: JsonObject, event: JsonObject) -> JsonObject:
+    """One error object of all that a failed response and an `error` event say."""
+    errors: list[JsonObject] = []
+    for said in (response.get("error"), event.get("error") or event):
+        if isinstance(said, str):
+            errors.append({"message": said})
+        elif isinstance(said, dict) and said:
+            errors.append(cast("JsonObject", said))
+    if reason := text_at(object_at(response, "incomplete_details"), "reason"):
+        errors.append({"code": reason})
+    if not errors:
+        return {}
+    first, *others = errors
+    return {**first, "details": [*objects_at(first, "details"), *others]}

@@ -1,19 +1,17 @@
-"""Turns Foundry's refusals into our errors.
+"""Turns what a service says of a failure into our errors.
 
-The service answers in several shapes (its own, OpenAI's, API Management's, a gateway's HTML
-page); all of them end here, and nowhere else decides what a status means.
+Services answer in several shapes (Foundry's, OpenAI's, vLLM's, API Management's, a gateway's HTML
+page); all of them are read here. What they mean is decided in `classification`.
 https://learn.microsoft.com/azure/ai-foundry/agents/how-to/troubleshoot
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, cast
 
+from .classification import Kind, kind_of
 from .errors import (
     AuthenticationError,
     ContentFilteredError,
@@ -21,27 +19,37 @@ from .errors import (
     InvalidRequestError,
     NotFoundError,
     PermissionDeniedError,
+    QuotaExhaustedError,
     RateLimitedError,
     ServiceUnavailableError,
     ThreadBusyError,
     TimeoutError,
+    UnknownFailureError,
 )
 from .peer import FOUNDRY, Peer
-from .wire_json import parse_json
+from .waits import retry_after
+from .wire_json import JsonObject, object_at, objects_at, parse_json
 
-MAX_RETRY_AFTER_SECONDS = 120.0
-"""Longer waits than this are cut: quota windows are a minute long."""
+MAX_MESSAGE_CHARS = 2000
+"""Of a service's own text in ours."""
 
-_SECONDS_IN_PROSE = re.compile(r"try again in (\d+(?:\.\d+)?) seconds?", re.IGNORECASE)
-_LOCKED_IN_PROSE = re.compile(r"conversation_locked|already has an active|is active", re.IGNORECASE)
+MAX_DEPTH = 5
+"""Of errors within errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """The code and text of a refusal, whatever shape it came in."""
+    """What a failure is called and why it happened, whatever shape it came in."""
 
-    code: str
-    message: str
+    code: str = ""
+    """The outermost code, for people."""
+    message: str = ""
+    codes: tuple[str, ...] = ()
+    """All that it is called, from the outside in."""
+    types: tuple[str, ...] = ()
+    """What kind of error the service says it is."""
+    parts: tuple[JsonObject, ...] = field(default=(), repr=False)
+    """The objects it was read from, from the inside out."""
 
     @classmethod
     def parse(cls, content: bytes) -> ErrorBody:
@@ -49,18 +57,53 @@ class ErrorBody:
         try:
             body: Any = parse_json(content)
         except ValueError:
-            return cls("", "")
+            return cls()
         return cls.from_json(body)
 
     @classmethod
     def from_json(cls, body: Any) -> ErrorBody:
-        """Read the `error` object of a body, or the body itself where it is flat."""
+        """Read the `error` of a body, or the body itself where it is flat."""
         if not isinstance(body, dict):
-            return cls("", "")
-        outer = cast("dict[str, Any]", body)
+            return cls()
+        outer = cast("JsonObject", body)
         inner = outer.get("error")
-        error = cast("dict[str, Any]", inner) if isinstance(inner, dict) else outer
-        return cls(str(error.get("code") or ""), str(error.get("message") or ""))
+        error = cast("JsonObject", inner) if isinstance(inner, dict) else outer
+        parts = [*_parts(error)]
+        if error is not outer:
+            parts.append(outer)
+        codes = [code for part in parts for code in _codes(part)]
+        types = [str(part[name]) for part in parts for name in _TYPES if part.get(name)]
+        message = error.get("message") or error.get("detail")
+        if not message and isinstance(inner, str):
+            message = inner
+        return cls(
+            str(error.get("code") or "")[:100],
+            str(message or "")[:MAX_MESSAGE_CHARS],
+            tuple(codes),
+            tuple(types),
+            tuple(reversed(parts)),
+        )
+
+
+_TYPES = ("type", "error_type")
+_STATUSES = ("status", "statusCode", "status_code")
+
+
+def _parts(error: JsonObject, depth: int = MAX_DEPTH) -> Iterator[JsonObject]:
+    """An error and the errors within it, from the outside in."""
+    yield error
+    if depth:
+        inner = [object_at(error, "innererror"), *objects_at(error, "details")[:MAX_DEPTH]]
+        for part in filter(None, inner):
+            yield from _parts(part, depth - 1)
+
+
+def _codes(part: JsonObject) -> Iterator[str]:
+    """What an error object is called; a status in it counts as a code."""
+    for name in ("code", *_STATUSES):
+        value = part.get(name)
+        if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+            yield str(value)
 
 
 def error_from_response(
@@ -72,99 +115,60 @@ def error_from_response(
 ) -> FoundryError:
     """The error that an HTTP answer of 400 or above stands for."""
     body = ErrorBody.parse(content)
-    kind, advice = _classify(status, body, peer)
+    kind = kind_of(status, body.codes, body.types, body.message)
     text = f"{peer.name} answered {status}"
     if body.code:
         text += f" ({body.code})"
     if body.message:
         text += f": {body.message}"
     return kind(
-        f"{text.rstrip('.')}. {advice}",
+        f"{text.rstrip('.')}. {_advice(kind, peer)}",
         status_code=status,
         request_id=request_id,
-        retry_after=retry_after(headers, body.message),
-        may_have_run=status >= 500,
+        retry_after=retry_after(headers, body.message, body.parts),
+        may_have_run=status >= 499,
     )
 
 
 def error_from_failure(
-    error: Mapping[str, Any] | None, request_id: str | None, peer: Peer = FOUNDRY
+    error: Mapping[str, Any] | None,
+    request_id: str | None,
+    peer: Peer = FOUNDRY,
+    headers: Mapping[str, str] | None = None,
 ) -> FoundryError:
-    """The error inside a response that arrived with HTTP 200 and status `failed`."""
+    """The error inside an answer that arrived with HTTP 200."""
     body = ErrorBody.from_json(error or {})
-    kind: type[FoundryError] = ServiceUnavailableError
-    if body.code in {"rate_limit_exceeded", "429"}:
-        kind = RateLimitedError
-    elif body.code == "content_filter":
-        kind = ContentFilteredError
-    elif (
-        body.code.startswith(("invalid", "image", "unsupported")) or body.code == "tool_user_error"
-    ):
-        kind = InvalidRequestError
-    failure = kind(
+    kind = kind_of(None, body.codes, body.types, body.message)
+    text = (
         f"{peer.name} could not finish the answer ({body.code or 'no code'}): "
-        f"{body.message or 'no reason given'}",
+        f"{body.message or 'no reason given'}"
+    )
+    failure = kind(
+        f"{text.rstrip('.')}. {_advice(kind, peer)}",
         request_id=request_id,
-        retry_after=retry_after({}, body.message),
+        retry_after=retry_after(headers or {}, body.message, body.parts),
         may_have_run=True,
     )
     failure.answer_may_come = False
     return failure
 
 
-def _classify(status: int, body: ErrorBody, peer: Peer) -> tuple[type[FoundryError], str]:
-    if status in {400, 409} and _LOCKED_IN_PROSE.search(f"{body.code} {body.message}"):
-        return ThreadBusyError, "Another turn runs on this conversation; try again shortly."
-    if body.code == "content_filter":
-        return ContentFilteredError, "Rephrase the message; sending it again will not help."
-    if status == 403 or body.code == "PermissionDenied":
-        return PermissionDeniedError, peer.access
-    return _by_status(status, peer)
-
-
-def _by_status(status: int, peer: Peer) -> tuple[type[FoundryError], str]:
-    match status:
-        case 401:
-            return AuthenticationError, peer.sign_in
-        case 404:
-            return NotFoundError, peer.missing
-        case 408:
-            return TimeoutError, f"{peer.name} gave up waiting; try again."
-        case 429:
-            return RateLimitedError, "Wait, or raise the quota of the model deployment."
-        case _ if status >= 500:
-            return ServiceUnavailableError, f"The fault is on {peer.name}'s side; try again."
-        case _:
-            return InvalidRequestError, "Correct the request before sending it again."
-
-
-def retry_after(headers: Mapping[str, str], message: str = "") -> float | None:
-    """Seconds to wait that an answer asks for: header in ms, s or as a date, or in prose."""
-    for name in ("retry-after-ms", "x-ms-retry-after-ms"):
-        if (seconds := _clamped(headers.get(name, ""), 1000)) is not None:
-            return seconds
-    if value := headers.get("retry-after"):
-        seconds = _clamped(value, 1)
-        return _until(value) if seconds is None else seconds
-    if prose := _SECONDS_IN_PROSE.search(message):
-        return _clamped(prose[1], 1)
-    return None
-
-
-def _clamped(number: str, divisor: float) -> float | None:
-    try:
-        seconds = float(number) / divisor
-    except ValueError:
-        return None
-    return min(seconds, MAX_RETRY_AFTER_SECONDS) if seconds >= 0 else None
-
-
-def _until(http_date: str) -> float | None:
-    try:
-        moment = parsedate_to_datetime(http_date)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    seconds = (moment - datetime.now(UTC)).total_seconds()
-    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+def _advice(kind: Kind, peer: Peer) -> str:
+    """What to do about a kind of failure."""
+    advice: dict[Kind, str] = {
+        ContentFilteredError: "Rephrase the message; sending it again will not help.",
+        ThreadBusyError: "Another turn runs on this conversation; try again shortly.",
+        QuotaExhaustedError: (
+            f"The account at {peer.name} has used up its credit or quota: its owner must raise "
+            "the limit or settle the bill."
+        ),
+        RateLimitedError: "Wait, or raise the quota of the model deployment.",
+        AuthenticationError: peer.sign_in,
+        PermissionDeniedError: peer.access,
+        NotFoundError: peer.missing,
+        TimeoutError: f"{peer.name} gave up waiting; try again.",
+        InvalidRequestError: "Correct the request before sending it again.",
+        ServiceUnavailableError: f"The fault is on {peer.name}'s side; try again.",
+        UnknownFailureError: f"{peer.name} gave no reason that is known; try again later.",
+    }
+    return advice[kind]

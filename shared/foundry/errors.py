@@ -11,13 +11,29 @@ FoundryError
 ├── RateLimitedError            the deployment's quota is used up (`retry_after`)
 ├── TimeoutError                no answer within the deadline (also the builtin TimeoutError)
 ├── ServiceUnavailableError     Foundry cannot be reached, or failed inside
-│   └── StreamInterruptedError  a stream broke off; carries what had arrived
+│   ├── QuotaExhaustedError     the account has no credit or quota left; waiting does not help
+│   ├── StreamInterruptedError  a stream broke off; carries what had arrived
+│   └── UnknownFailureError     it failed for a reason that is not known
 └── ProtocolError               the answer was not one that the protocol allows
+
+What each of them means for repetition, breakers and jobs is its `treatment`.
 """
 
 from __future__ import annotations
 
 import builtins
+
+from .treatment import (
+    BUSY,
+    INTERRUPTED,
+    MISTAKE,
+    OUTAGE,
+    RATE_LIMIT,
+    SETUP,
+    SPENT,
+    UNKNOWN,
+    UNREADABLE,
+)
 
 __all__ = [
     "AuthenticationError",
@@ -28,11 +44,13 @@ __all__ = [
     "NotFoundError",
     "PermissionDeniedError",
     "ProtocolError",
+    "QuotaExhaustedError",
     "RateLimitedError",
     "ServiceUnavailableError",
     "StreamInterruptedError",
     "ThreadBusyError",
     "TimeoutError",
+    "UnknownFailureError",
 ]
 
 
@@ -41,6 +59,9 @@ class FoundryError(Exception):
 
     code = "foundry_error"
     """Stable, machine-readable name of the problem."""
+
+    treatment = SETUP
+    """What it means for those who could try again."""
 
     def __init__(
         self,
@@ -95,6 +116,7 @@ class InvalidRequestError(FoundryError):
     """Foundry refuses the request as it is; sending it again cannot help."""
 
     code = "invalid_request"
+    treatment = MISTAKE
 
 
 class ContentFilteredError(InvalidRequestError):
@@ -107,30 +129,48 @@ class ThreadBusyError(FoundryError):
     """Another turn runs on the thread; try again when it is over."""
 
     code = "thread_busy"
+    treatment = BUSY
 
 
 class RateLimitedError(FoundryError):
     """The deployment's quota is used up for now."""
 
     code = "rate_limited"
+    treatment = RATE_LIMIT
 
 
 class TimeoutError(FoundryError, builtins.TimeoutError):  # noqa: A001 - named as its builtin twin
     """No complete answer came within the deadline."""
 
     code = "timeout"
+    treatment = OUTAGE
 
 
 class ServiceUnavailableError(FoundryError):
     """Foundry could not be reached, or failed inside."""
 
     code = "service_unavailable"
+    treatment = OUTAGE
+
+
+class QuotaExhaustedError(ServiceUnavailableError):
+    """The account has no credit or quota left until its owner acts."""
+
+    code = "quota_exhausted"
+    treatment = SPENT
+
+
+class UnknownFailureError(ServiceUnavailableError):
+    """Foundry failed and gave no reason that is known."""
+
+    treatment = UNKNOWN
 
 
 class StreamInterruptedError(ServiceUnavailableError):
     """A stream broke off after part of the answer had been delivered."""
 
     code = "stream_interrupted"
+    treatment = INTERRUPTED
 
     def __init__(
         self,
@@ -153,3 +193,4 @@ class ProtocolError(FoundryError):
     """The answer was not one that the protocol allows."""
 
     code = "protocol_error"
+    treatment = UNREADABLE

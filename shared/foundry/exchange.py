@@ -22,9 +22,9 @@ from opentelemetry.trace import INVALID_SPAN
 from ..telemetry.upstream import upstream
 from . import spans
 from .answer_reader import TERMINAL, AnswerReader
+from .answers import Stream
 from .errors import (
     FoundryError,
-    RateLimitedError,
     ServiceUnavailableError,
     StreamInterruptedError,
     ThreadBusyError,
@@ -50,6 +50,9 @@ LAST_LOOK_SECONDS = 5.0
 
 TURN_MARK = "aos_turn"
 """Key of the metadata by which a client finds the answer to its own message among equal ones."""
+
+REASON_SECONDS = 1.0
+"""After an event says that the answer failed, for another one that says why."""
 
 _INTERRUPTED = "The stream from Foundry broke off before the answer was complete."
 _NOT_TOLD = "Foundry did not tell in time what stands in the conversation; try again."
@@ -161,21 +164,46 @@ class Exchange:
         call, seconds = self._next_call(), self._deadline.remaining()
         if not self._streams:
             reply = await self._link.transport.send(call, seconds=seconds)
-            self._answer.request_id = reply.request_id
+            self._answer.open(reply)
             yield self._answer.end(reply.body)
             return
         opened = self._link.transport.stream(call, silence=self._silence, seconds=seconds)
-        async with opened as stream:
-            self._answer.request_id = stream.request_id
-            parser = SseParser()
-            async for chunk in stream.chunks:
-                for data in parser.feed(chunk):
-                    if (event := self._answer.read(data)) is None:
-                        continue
+        try:
+            async with opened as stream, aclosing(self._streamed(stream)) as events:
+                async for event in events:
                     yield event
                     if event["type"] in TERMINAL:
                         return
+        except FoundryError:
+            self._answer.conclude()  # it may have said why before it broke off
+            raise
+        self._answer.conclude()
         raise ServiceUnavailableError(_INTERRUPTED, may_have_run=True, request_id=self.request_id)
+
+    async def _streamed(self, stream: Stream) -> AsyncGenerator[JsonObject]:
+        """The events of a stream; a whole answer in its place gives those that it stands for."""
+        self._answer.open(stream)
+        if stream.whole is not None:
+            terminal = self._answer.end(stream.whole)
+            if text := response_text(terminal["response"]):
+                yield {"type": "response.output_text.delta", "delta": text}
+            yield terminal
+            return
+        parser = SseParser()
+        while (chunk := await self._next_chunk(stream)) is not None:
+            for data in parser.feed(chunk):
+                if (event := self._answer.read(data)) is not None:
+                    yield event
+
+    async def _next_chunk(self, stream: Stream) -> bytes | None:
+        """The next piece; after a failure, only for a moment what else is said of it."""
+        if not self._answer.is_failing:
+            return await anext(stream.chunks, None)
+        try:
+            async with asyncio.timeout(REASON_SECONDS):
+                return await anext(stream.chunks, None)
+        except builtins.TimeoutError:
+            return None
 
     @property
     def _resumes(self) -> bool:
@@ -199,15 +227,14 @@ class Exchange:
             self._left_open = True
             return
         self._lost = error
-        delay = self._link.retry.delay(error, self._failures)
+        pause = self._link.retry.pause(error, self._failures)
+        may_repeat = self._link.retry.may_repeat(error, self._failures)
         log.debug("Attempt %d: %s (request %s)", self._failures, error.code, error.request_id)
-        rate_limited = isinstance(error, RateLimitedError)
-        if rate_limited:  # the gate keeps this request waiting, and all the others
-            self._link.gate.pause(delay or error.retry_after or 0.0)
-        self._over = delay is None or delay >= self._patience
-        if delay and not self._over and not rate_limited:
-            log.debug("Waiting %.2f s", delay)
-            await asyncio.sleep(delay)
+        waits_at_gate = self._link.gate.heed(error, pause)
+        self._over = not may_repeat or pause >= self._patience
+        if pause and not self._over and not waits_at_gate:
+            log.debug("Waiting %.2f s", pause)
+            await asyncio.sleep(pause)
         if self._resumes and not self._over:
             return
         refused = error.status_code is not None and error.status_code >= HTTPStatus.BAD_REQUEST
@@ -225,9 +252,12 @@ class Exchange:
         return min(remaining, self._silence) if self._streams else remaining
 
     def _failure(self, error: FoundryError) -> FoundryError:
-        """What the caller is told: after a part of the answer, that it broke off."""
+        """What the caller gets: after a part of the answer, that it broke off.
+
+        A failure that names its reason, such as a filter's or a limit's, is that reason still.
+        """
         answer = self._answer
-        if not answer.delivered:
+        if not answer.delivered or not error.treatment.counts:
             return error
         return StreamInterruptedError(
             f"{_INTERRUPTED} {error.message}",

@@ -12,31 +12,26 @@ import logging
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TypeVar
 
-from .errors import (
-    FoundryError,
-    RateLimitedError,
-    ServiceUnavailableError,
-    ThreadBusyError,
-    TimeoutError,
-)
+from .errors import FoundryError, RateLimitedError
 from .metrics import ClientMetrics
+from .treatment import RATE_LIMIT
 
 log = logging.getLogger(__name__)
 
 FIRST_BACKOFF_SECONDS = 0.5
 MAX_BACKOFF_SECONDS = 8.0
 
-_RETRIABLE = (RateLimitedError, ServiceUnavailableError, ThreadBusyError, TimeoutError)
-
 _T = TypeVar("_T")
 
 
 class HeldBackError(RateLimitedError):
     """The gate did not let the request pass in time; it was not sent, and waiting is no help."""
+
+    treatment = replace(RATE_LIMIT, repeats=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +43,19 @@ class RetryPolicy:
     """Uniform in [0, 1)."""
 
     def delay(self, error: FoundryError, failures: int) -> float | None:
-        """Seconds to wait after the ``failures``-th failure; None to give up.
+        """Seconds to wait after the ``failures``-th failure; None to give up."""
+        return self.pause(error, failures) if self.may_repeat(error, failures) else None
+
+    def may_repeat(self, error: FoundryError, failures: int) -> bool:
+        """Whether another attempt is allowed after the ``failures``-th failure."""
+        return failures <= min(self.max_retries, error.treatment.repeats)
+
+    def pause(self, error: FoundryError, failures: int) -> float:
+        """Seconds that nothing should be sent after the ``failures``-th failure.
 
         What the service asks for is kept; else the wait is drawn evenly between nothing and a
         bound that doubles (full jitter), so that many clients do not come back together.
         """
-        if failures > self.max_retries or not isinstance(error, _RETRIABLE):
-            return None
-        if isinstance(error, HeldBackError):
-            return None
         if error.retry_after is not None:
             return error.retry_after
         bound = min(FIRST_BACKOFF_SECONDS * 2 ** (failures - 1), MAX_BACKOFF_SECONDS)
@@ -105,6 +104,13 @@ class Gate:
     def pause(self, seconds: float) -> None:
         """Keep requests back for so long, or longer if a longer pause runs already."""
         self._open_at = max(self._open_at, monotonic() + seconds)
+
+    def heed(self, error: FoundryError, seconds: float) -> bool:
+        """Pause where a refusal by quota asks for it; whether it did, so that all wait here."""
+        if not isinstance(error, RateLimitedError) or isinstance(error, HeldBackError):
+            return False
+        self.pause(seconds)
+        return True
 
     @asynccontextmanager
     async def passing(self, deadline: Deadline) -> AsyncGenerator[None]:

@@ -130,6 +130,7 @@ class FoundryService:
             self._credential(endpoint),
             pool_size=self.config.pool_size,
             log_content=self.config.log_content,
+            url=endpoint.openai,
             http=self._http,
         )
         retry = RetryPolicy(self.config.max_retries)

@@ -13,32 +13,30 @@ import builtins
 import json
 import logging
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, cast
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 from opentelemetry.trace import Span
 
 from ..identity.credentials import Credential, claims_challenge
 from ..identity.errors import IdentityError
+from ..outbound import BROKEN, NEVER_SENT, OutboundSettingsError, open_http, why_unreachable
 from ..telemetry.tracing import inject
-from .error_bodies import error_from_response
+from .answers import Answer, Reply, Stream, unreadable
 from .errors import (
     AuthenticationError,
+    ConfigurationError,
     FoundryError,
-    ProtocolError,
     ServiceUnavailableError,
     TimeoutError,
 )
 from .loop_end import ClosedWithLoop
 from .peer import FOUNDRY, Peer
-from .wire_json import JsonObject, parse_json
+from .wire_json import JsonObject
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +45,12 @@ CONNECT_TIMEOUT_SECONDS = 15.0
 
 KEEPALIVE_SECONDS = 60.0
 
-_BROKEN = (httpx.RequestError, aiohttp.ClientError)
-"""Whatever can go wrong in an exchange; some errors of aiohttp come through untranslated."""
-
 _HEADERS = {
     "Accept-Encoding": "gzip, deflate",
     "User-Agent": "agent-operating-system-foundry",
 }
 
 _parsed = lru_cache(maxsize=256)(httpx.URL)
-
-_NEVER_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +65,6 @@ class Call:
     """What the call is part of, where that is not what is current."""
 
 
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """A successful answer whose body is still arriving."""
-
-    chunks: AsyncIterator[bytes]
-    request_id: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """A successful answer."""
-
-    body: JsonObject
-    request_id: str | None
-
-
 class Transport:
     """Sends calls with a credential over pooled connections.
 
@@ -100,14 +77,28 @@ class Transport:
         *,
         pool_size: int,
         log_content: bool = False,
+        url: str = "",
         http: httpx.AsyncBaseTransport | None = None,
         peer: Peer = FOUNDRY,
     ) -> None:
+        """Take the parts in.
+
+        Args:
+            credential: What authenticates each call.
+            pool_size: The most connections at once.
+            log_content: Write what is sent and received to the log, too.
+            url: Where calls go, which decides whether a proxy carries them.
+            http: What carries requests, in place of the real thing.
+            peer: Whom it talks to, for the texts of errors.
+
+        Raises:
+            ConfigurationError: if the proxy or the trusted certificates cannot be used.
+        """
         self._credential = credential
         self._log_content = log_content
         self._peer = peer
         limits = httpx.Limits(max_connections=pool_size, keepalive_expiry=KEEPALIVE_SECONDS)
-        self._http = http or AiohttpTransport(limits=limits)
+        self._http = http or _open(url, limits)
         self._closing = ClosedWithLoop(self._http.aclose, credential.aclose)
 
     async def send(self, call: Call, *, seconds: float) -> Reply:
@@ -122,10 +113,12 @@ class Transport:
                 response = await self._request(call, attempt_id)
         except builtins.TimeoutError as error:
             raise _too_late(seconds, attempt_id, self._peer) from error
-        except _BROKEN as error:
+        except httpx.DecodingError as error:
+            raise unreadable(error, attempt_id, self._peer) from error
+        except BROKEN as error:
             raise _unreachable(error, attempt_id, self._peer) from error
         self._log_answer(response, attempt_id, response.content)
-        return _reply(response, attempt_id, self._peer)
+        return Answer(response, attempt_id, self._peer).reply()
 
     @asynccontextmanager
     async def stream(self, call: Call, *, silence: float, seconds: float) -> AsyncGenerator[Stream]:
@@ -144,15 +137,17 @@ class Transport:
         try:
             async with asyncio.timeout_at(ends_at):
                 response = await self._open(call, attempt_id, silence)
+            answer = Answer(response, attempt_id, self._peer)
             try:
                 if response.status_code >= 400:
                     async with asyncio.timeout_at(ends_at):
                         await response.aread()
                     self._log_answer(response, attempt_id, response.content)
-                    raise _refusal(response, attempt_id, self._peer)
+                    raise answer.refusal()
                 self._log_answer(response, attempt_id)
-                async with aclosing(self._chunks(response, attempt_id, ends_at)) as chunks:
-                    yield Stream(chunks, _request_id(response, attempt_id))
+                answer.check_redirect()
+                async with aclosing(self._chunks(answer, ends_at)) as chunks:
+                    yield await answer.stream(chunks)
             finally:
                 await response.aclose()
         except FoundryError:  # ours may be a builtin TimeoutError, too
@@ -166,13 +161,13 @@ class Transport:
                 request_id=attempt_id,
                 may_have_run=True,
             ) from error
-        except _BROKEN as error:
+        except httpx.DecodingError as error:
+            raise unreadable(error, attempt_id, self._peer) from error
+        except BROKEN as error:
             raise _unreachable(error, attempt_id, self._peer) from error
 
-    async def _chunks(
-        self, response: httpx.Response, attempt_id: str, ends_at: float
-    ) -> AsyncGenerator[bytes]:
-        size, chunks = 0, response.aiter_raw()
+    async def _chunks(self, answer: Answer, ends_at: float) -> AsyncGenerator[bytes]:
+        size, chunks, attempt_id = 0, answer.chunks(), answer.attempt_id
         try:
             while True:
                 async with asyncio.timeout_at(ends_at):
@@ -191,7 +186,8 @@ class Transport:
     ) -> None:
         if not log.isEnabledFor(logging.DEBUG):
             return
-        status, request_id = response.status_code, _request_id(response, attempt_id)
+        status = response.status_code
+        request_id = Answer(response, attempt_id, self._peer).request_id
         size = "a stream" if content is None else f"{len(content)} bytes"
         log.debug("Attempt %s: status %d, %s, request %s", attempt_id, status, size, request_id)
         if self._log_content and content is not None:
@@ -265,6 +261,13 @@ class Transport:
         await self._closing.aclose()
 
 
+def _open(url: str, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+    try:
+        return open_http(url, limits)
+    except OutboundSettingsError as error:
+        raise ConfigurationError(str(error)) from error
+
+
 def _too_late(seconds: float, attempt_id: str, peer: Peer) -> TimeoutError:
     return TimeoutError(
         f"{peer.name} gave no complete answer within {seconds:.3g} s. Raise FOUNDRY_TIMEOUT for "
@@ -274,46 +277,6 @@ def _too_late(seconds: float, attempt_id: str, peer: Peer) -> TimeoutError:
     )
 
 
-def _request_id(response: httpx.Response, attempt_id: str) -> str:
-    headers = response.headers
-    return headers.get("x-request-id") or headers.get("apim-request-id") or attempt_id
-
-
-def _refusal(response: httpx.Response, attempt_id: str, peer: Peer) -> FoundryError:
-    return error_from_response(
-        response.status_code,
-        response.headers,
-        response.content,
-        _request_id(response, attempt_id),
-        peer,
-    )
-
-
-def _reply(response: httpx.Response, attempt_id: str, peer: Peer) -> Reply:
-    request_id = _request_id(response, attempt_id)
-    if response.status_code >= 400:
-        raise _refusal(response, attempt_id, peer)
-    if not response.content:
-        return Reply({}, request_id)
-    try:
-        body: Any = parse_json(response.content)
-    except ValueError as error:
-        raise ProtocolError(
-            f"{peer.name}'s answer is not JSON. Check that {peer.endpoint_setting} leads to "
-            f"{peer.name} and not to a proxy's page.",
-            status_code=response.status_code,
-            request_id=request_id,
-            may_have_run=True,
-        ) from error
-    if not isinstance(body, dict):
-        raise ProtocolError(
-            f"{peer.name}'s answer is not a JSON object.",
-            request_id=request_id,
-            may_have_run=True,
-        )
-    return Reply(cast("JsonObject", body), request_id)
-
-
 def _unreachable(error: Exception, attempt_id: str, peer: Peer) -> ServiceUnavailableError:
     """A broken exchange; the cause tells whether the request had left before it broke.
 
@@ -321,10 +284,12 @@ def _unreachable(error: Exception, attempt_id: str, peer: Peer) -> ServiceUnavai
     error itself proves nothing.
     """
     cause = error.__cause__
-    if isinstance(cause, _NEVER_SENT) or (cause is None and isinstance(error, httpx.ConnectError)):
+    if isinstance(cause, NEVER_SENT) or (cause is None and isinstance(error, httpx.ConnectError)):
+        reason = why_unreachable(error)
         return ServiceUnavailableError(
-            f"{peer.name} cannot be reached. Check {peer.endpoint_setting}, DNS and the "
-            f"network rules between this app and {peer.name}.",
+            f"{peer.name} cannot be reached{f': {reason}' if reason else ''}. Check "
+            f"{peer.endpoint_setting}, DNS and the network rules between this app and "
+            f"{peer.name}.",
             request_id=attempt_id,
         )
     return ServiceUnavailableError(

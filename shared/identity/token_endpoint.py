@@ -17,13 +17,12 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlencode
 
-import aiohttp
 import httpx
 from azure.core.credentials import AccessTokenInfo
-from httpx_aiohttp import AiohttpTransport
 from pydantic import BaseModel, Field, ValidationError
 
-from .errors import ExchangeError, Leg
+from ..outbound import BROKEN, OutboundSettingsError, open_http, why_unreachable
+from .errors import CredentialSettingsError, ExchangeError, Leg
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +66,11 @@ class TokenEndpoint:
     ) -> None:
         self.url = f"{authority.rstrip('/')}/{tenant_id}/oauth2/v2.0/token"
         self._clock = clock
-        self._http = httpx.AsyncClient(transport=http or AiohttpTransport(), timeout=POST_SECONDS)
+        try:
+            carrier = http or open_http(self.url)
+        except OutboundSettingsError as error:
+            raise CredentialSettingsError(str(error)) from error
+        self._http = httpx.AsyncClient(transport=carrier, timeout=POST_SECONDS)
 
     async def post(self, leg: Leg, form: Mapping[str, str]) -> AccessTokenInfo:
         """Send a form and return the token it is answered with.
@@ -98,10 +101,11 @@ class TokenEndpoint:
         try:
             async with asyncio.timeout(POST_SECONDS):
                 response = await self._http.post(self.url, content=content, headers=headers)
-        except (httpx.RequestError, aiohttp.ClientError, TimeoutError) as error:
+        except (*BROKEN, TimeoutError) as error:
+            why = why_unreachable(error) or type(error).__name__
             reason = (
-                f"{httpx.URL(self.url).host} cannot be reached ({type(error).__name__}); check DNS "
-                "and the network rules between this app and Microsoft Entra"
+                f"{httpx.URL(self.url).host} cannot be reached: {why}. Check DNS and the network "
+                "rules between this app and Microsoft Entra"
             )
             raise ExchangeError(leg, reason, correlation_id=request_id, transient=True) from error
         if response.status_code != HTTPStatus.OK:

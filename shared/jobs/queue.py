@@ -23,8 +23,11 @@ from azure.storage.queue.aio import QueueClient, QueueServiceClient
 from ..contract import OWNER
 from ..state.errors import StorageUnavailableError
 from ..state.keys import Kind, is_id
+from ..state.refusals import refusal
 
 log = logging.getLogger(__name__)
+
+QUEUE_ROLE = "Storage Queue Data Contributor"
 
 POISON_SUFFIX = "-poison"
 """Where the Functions host puts messages that failed too often."""
@@ -180,9 +183,11 @@ class AzureQueues:
                     await client.create_queue()
                 await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
         except AzureError as error:
+            refused = refusal(error, "Queue Storage", QUEUE_ROLE)
             raise StorageUnavailableError(
-                f"Queue Storage does not take a message for {queue}. Check AzureWebJobsStorage, "
-                "and that the app's identity has the role 'Storage Queue Data Contributor'."
+                refused
+                or f"Queue Storage does not take a message for {queue}. Check AzureWebJobsStorage, "
+                f"and that the app's identity has the role '{QUEUE_ROLE}'."
             ) from error
 
     def _client(self, queue: str) -> QueueClient:
@@ -205,8 +210,10 @@ def _reading(queue: str) -> Generator[None]:
     except ResourceNotFoundError:
         return
     except AzureError as error:
+        refused = refusal(error, "Queue Storage", QUEUE_ROLE)
         raise StorageUnavailableError(
-            f"Queue Storage does not show {queue}. Check AzureWebJobsStorage and the network rules "
-            "of the storage account, and that the app's identity has the role 'Storage Queue Data "
-            "Contributor'."
+            refused
+            or f"Queue Storage does not show {queue}. Check AzureWebJobsStorage and the network "
+            "rules of the storage account, and that the app's identity has the role "
+            f"'{QUEUE_ROLE}'."
         ) from error

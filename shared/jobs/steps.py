@@ -11,14 +11,7 @@ from typing import Any
 
 from ..budgets.limits import BudgetExhaustedError
 from ..contract import DEFAULT_MAX_ATTEMPTS, TurnOptions
-from ..foundry.errors import (
-    FoundryError,
-    ProtocolError,
-    RateLimitedError,
-    ServiceUnavailableError,
-    ThreadBusyError,
-    TimeoutError,
-)
+from ..foundry.errors import FoundryError
 from ..foundry.models import TurnResult
 from ..problems import Problem, problem_from
 from ..recording import Outcome
@@ -50,15 +43,6 @@ MAX_RETRY_SECONDS = 300.0
 
 LANE_STOPPED_AT = "lane_stopped_at"
 """Property of a lane: jobs up to this sequence do not run."""
-
-_PASSING = (
-    ProtocolError,
-    RateLimitedError,
-    ServiceUnavailableError,
-    ThreadBusyError,
-    TimeoutError,
-)
-"""Failures that may be over when the job is tried again; all others end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +198,7 @@ class Step:
             "attempts": self.head.attempts_in_all + 1,
             "failures": json.dumps([*self.head.failures, failure][-MAX_FAILURES:]),
         }
-        if not isinstance(error, _PASSING) or attempts >= self._max_attempts:
+        if attempts >= self._max_attempts or attempts > error.treatment.job_repeats:
             return self._end_badly(JobStatus.FAILED, lane_row, now, problem=document, **failed)
         backoff = min(FIRST_RETRY_SECONDS * 2 ** (attempts - 1), MAX_RETRY_SECONDS)
         pause = max(problem.retry_after or 0.0, backoff * random.uniform(0.5, 1.0))  # noqa: S311

@@ -15,20 +15,12 @@ from time import monotonic
 from types import TracebackType
 from typing import Self
 
-from ..foundry.errors import (
-    FoundryError,
-    RateLimitedError,
-    ServiceUnavailableError,
-    TimeoutError,
-)
+from ..foundry.errors import FoundryError, TimeoutError
 
 log = logging.getLogger(__name__)
 
 FAILURES_TO_OPEN = 5
 COOL_DOWN_SECONDS = 30.0
-
-OUTAGES = (RateLimitedError, ServiceUnavailableError, TimeoutError)
-"""Failures of the model and not of the request: another model may do better."""
 
 
 class Circuit(StrEnum):
@@ -62,13 +54,17 @@ class Breaker:
         left = max(self._opened_at + COOL_DOWN_SECONDS - self._clock(), 0.0)
         return left if self.circuit is Circuit.OPEN else max(left, 1.0)
 
-    def admit(self) -> Passage | None:
-        """A passage for one request; None while the model rests."""
+    def admit(self, *, has_time: bool = True) -> Passage | None:
+        """A passage for one request; None while the model rests.
+
+        Without ``has_time``, the request has less than the model may need, so that silence says
+        nothing of the model.
+        """
         if self.circuit is not Circuit.CLOSED:
             if self.rest():
                 return None
             self._change(Circuit.HALF_OPEN)
-        return Passage(self, self._era)
+        return Passage(self, self._era, has_time)
 
     def record(self, era: int, *, failed: bool) -> None:
         """Take in how a request of ``era`` ended; one from before the last change is too old."""
@@ -108,6 +104,7 @@ class Passage:
 
     breaker: Breaker
     era: int
+    has_time: bool
 
     def __enter__(self) -> Self:
         return self
@@ -115,7 +112,20 @@ class Passage:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        if error is None or isinstance(error, FoundryError):
-            self.breaker.record(self.era, failed=isinstance(error, OUTAGES))
-        else:  # the caller left, or a fault of ours
-            self.breaker.give_back(self.era)
+        match self._verdict(error):
+            case None:
+                self.breaker.give_back(self.era)
+            case failed:
+                self.breaker.record(self.era, failed=failed)
+
+    def _verdict(self, error: BaseException | None) -> bool | None:
+        """Whether the model failed; None where the request's ending says nothing of it."""
+        if error is None:
+            return False
+        if not isinstance(error, FoundryError):  # the caller left, or a fault of ours
+            return None
+        ran_out_of_time = isinstance(error, TimeoutError) and error.status_code is None
+        if error.treatment.counts:
+            return None if ran_out_of_time and not self.has_time else True
+        was_answered = error.request_id is not None
+        return False if was_answered else None

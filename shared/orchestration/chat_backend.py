@@ -13,11 +13,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from time import perf_counter
 
+from ..foundry.answers import Reply, Stream
 from ..foundry.errors import (
     FoundryError,
     InvalidRequestError,
     ProtocolError,
-    RateLimitedError,
     ServiceUnavailableError,
     StreamInterruptedError,
 )
@@ -27,7 +27,7 @@ from ..foundry.models import TurnRequest
 from ..foundry.peer import Peer
 from ..foundry.retry import Deadline, Gate, RetryPolicy
 from ..foundry.sse import SseParser
-from ..foundry.transport import Call, Stream, Transport
+from ..foundry.transport import Call, Transport
 from ..foundry.wire_json import JsonObject, objects_at, text_at
 from ..telemetry.upstream import upstream, waiting
 from .backends import CHECK_SECONDS
@@ -151,8 +151,6 @@ class ChatBackend:
             except FoundryError as error:
                 if error.may_have_run:  # it may have used tokens of which nobody told us
                     upstream().unreported += 1
-                if isinstance(error, StreamInterruptedError):
-                    raise
                 failures += 1
                 await self._pause(error, failures, deadline)
             else:
@@ -160,15 +158,14 @@ class ChatBackend:
 
     async def _pause(self, error: FoundryError, failures: int, deadline: Deadline) -> None:
         """Wait before the next attempt, or raise the failure where there shall be none."""
-        delay = self._retry.delay(error, failures)
-        rate_limited = isinstance(error, RateLimitedError)
-        if rate_limited:  # the gate keeps this request waiting, and all the others
-            self._gate.pause(delay or error.retry_after or 0.0)
-        if delay is None or delay >= deadline.remaining():
+        pause = self._retry.pause(error, failures)
+        waits_at_gate = self._gate.heed(error, pause)
+        may_repeat = self._retry.may_repeat(error, failures)
+        if not may_repeat or pause >= deadline.remaining():
             raise error
         self._metrics.retried()
-        if not rate_limited:
-            await asyncio.sleep(delay)
+        if not waits_at_gate:
+            await asyncio.sleep(pause)
 
     async def _attempt(self, body: JsonObject, deadline: Deadline) -> AsyncGenerator[TurnEvent]:
         call = Call("POST", f"{self._model.base_url}/chat/completions", body)
@@ -178,7 +175,7 @@ class ChatBackend:
                     yield event
             return
         reply = await self._transport.send(call, seconds=deadline.remaining())
-        yield TurnCompleted(read_completion(reply.body, self._answerer(body, reply.request_id)))
+        yield TurnCompleted(read_completion(reply.body, self._answerer(body, reply)))
 
     async def _streamed(self, call: Call, deadline: Deadline) -> AsyncGenerator[TurnEvent]:
         chat: ChatStream | None = None
@@ -186,13 +183,18 @@ class ChatBackend:
             async with self._transport.stream(
                 call, silence=self._silence, seconds=deadline.remaining()
             ) as stream:
-                chat = ChatStream(self._answerer(call.body or {}, stream.request_id))
+                chat = ChatStream(self._answerer(call.body or {}, stream))
+                if stream.whole is not None:
+                    result = read_completion(stream.whole, chat.by)
+                    yield MessageDelta(result.content)
+                    yield TurnCompleted(result)
+                    return
                 async with aclosing(self._deltas(chat, stream)) as deltas:
                     async for delta in deltas:
                         yield delta
         except FoundryError as error:
-            if chat is None or not chat.text:
-                raise
+            if chat is None or not chat.text or not error.treatment.counts:
+                raise  # what names its reason, such as a filter or a limit, is that reason still
             raise StreamInterruptedError(
                 f"The answer broke off. {error.message}",
                 request_id=error.request_id,
@@ -217,8 +219,8 @@ class ChatBackend:
                 may_have_run=True,
             )
 
-    def _answerer(self, body: JsonObject, request_id: str | None) -> Answerer:
-        return Answerer(self._model.peer, str(body.get("model")), request_id)
+    def _answerer(self, body: JsonObject, answer: Reply | Stream) -> Answerer:
+        return Answerer(self._model.peer, str(body.get("model")), answer.request_id, answer.headers)
 
     async def _model_name(self, deadline: Deadline) -> str:
         """The configured model, or the first that the server lists."""

@@ -6,9 +6,8 @@ https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import cast
 
 from ..foundry.error_bodies import error_from_failure
@@ -17,7 +16,7 @@ from ..foundry.events import MessageDelta
 from ..foundry.models import FinishReason, TurnRequest, TurnResult, Usage
 from ..foundry.peer import Peer
 from ..foundry.responses import instructions_for
-from ..foundry.wire_json import JsonObject, object_at, objects_at, text_at
+from ..foundry.wire_json import JsonObject, object_at, objects_at, parse_json, text_at
 from .history import Exchange
 
 DONE = "[DONE]"
@@ -52,6 +51,18 @@ class Answerer:
     peer: Peer
     model: str
     request_id: str | None
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def check(self, body: JsonObject) -> None:
+        """Raise the failure that an answer or a piece of one reports in place of text.
+
+        Raises:
+            FoundryError: as it says.
+        """
+        choices = objects_at(body, "choices")
+        for part in (body, *choices[:1]):
+            if part.get("error") or part.get("object") == "error":
+                raise error_from_failure(part, self.request_id, self.peer, self.headers)
 
 
 def read_completion(body: JsonObject, by: Answerer) -> TurnResult:
@@ -61,6 +72,7 @@ def read_completion(body: JsonObject, by: Answerer) -> TurnResult:
         ContentFilteredError: if a filter stopped the answer.
         ProtocolError: if it holds no answer.
     """
+    by.check(body)
     choices = objects_at(body, "choices")
     if not choices:
         raise ProtocolError(f"{by.peer.name}'s answer has no choices.", request_id=by.request_id)
@@ -73,7 +85,7 @@ class ChatStream:
     """Puts a streamed completion together."""
 
     def __init__(self, by: Answerer) -> None:
-        self._by = by
+        self.by = by
         self._id = ""
         self._model = by.model
         self._usage: Usage = {}
@@ -95,17 +107,14 @@ class ChatStream:
         """
         known = len(self.text)
         try:
-            chunk = cast("JsonObject", json.loads(data))
-            failed = bool(chunk.get("error")) or chunk.get("object") == "error"
+            chunk = cast("JsonObject", parse_json(data))
+            self.by.check(chunk)
         except (ValueError, AttributeError) as error:
             raise ServiceUnavailableError(
-                f"An event of the stream from {self._by.peer.name} cannot be read.",
-                request_id=self._by.request_id,
+                f"An event of the stream from {self.by.peer.name} cannot be read.",
+                request_id=self.by.request_id,
                 may_have_run=True,
             ) from error
-        if failed:
-            error = object_at(chunk, "error") or chunk
-            raise error_from_failure(error, self._by.request_id, self._by.peer)
         self.read(chunk)
         return MessageDelta(self.text[known:]) if len(self.text) > known else None
 
@@ -131,7 +140,7 @@ class ChatStream:
             raise ContentFilteredError(
                 "A content filter stopped the answer. Rephrase the message; sending it again "
                 "will not help.",
-                request_id=self._by.request_id,
+                request_id=self.by.request_id,
             )
         return TurnResult(
             content=self.text or self._refusal,
@@ -140,7 +149,7 @@ class ChatStream:
             response_id=self._id,
             model=self._model,
             usage=self._usage,
-            request_id=self._by.request_id,
+            request_id=self.by.request_id,
         )
 
 

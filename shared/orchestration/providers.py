@@ -128,7 +128,11 @@ class ChatServers:
 
     def _backend(self, model: ChatModel, credential: Credential) -> Backend:
         transport = Transport(
-            credential, pool_size=self.foundry.pool_size, http=self.http, peer=model.peer
+            credential,
+            pool_size=self.foundry.pool_size,
+            url=model.base_url,
+            http=self.http,
+            peer=model.peer,
         )
         return ChatBackend(
             model,

@@ -18,16 +18,15 @@ from typing import Any
 from ..foundry.errors import (
     ConfigurationError,
     FoundryError,
-    InvalidRequestError,
     ServiceUnavailableError,
-    StreamInterruptedError,
     TimeoutError,
 )
 from ..foundry.events import MessageDelta, ToolStarted, TurnCompleted, TurnEvent
 from ..foundry.models import TurnRequest
 from ..foundry.retry import Deadline
+from ..foundry.treatment import INTERRUPTED, MISTAKE
 from .backends import Model
-from .breaker import FAILURES_TO_OPEN, OUTAGES
+from .breaker import FAILURES_TO_OPEN
 from .conversations import Conversation, ModelRequest
 from .model_types import WHAT_TO_SET, ModelType
 from .preferences import Preferences
@@ -37,6 +36,9 @@ log = logging.getLogger(__name__)
 
 SHARE_WHILE_OTHERS_WAIT = 0.5
 """Of the time that is left: a model that hangs must leave time for the next one to answer."""
+
+ENOUGH = 0.9
+"""Of the time that a model gets by default while others wait."""
 
 CLOSING_SECONDS = 5.0
 """Beyond its deadline, for the last model to look whether a lost answer is there after all."""
@@ -68,6 +70,8 @@ class Router:
         self._models: Mapping[ModelType, Model] = {model.model_type: model for model in models}
         self._preferences = preferences
         self._patience = patience
+        self._enough = patience * SHARE_WHILE_OTHERS_WAIT * ENOUGH
+        """Seconds after which silence is the model's failure and not its caller's haste."""
 
     def connect(self) -> None:
         """Check the settings of all models.
@@ -171,7 +175,7 @@ class Router:
         streamed: bool,
     ) -> AsyncGenerator[TurnEvent]:
         """The events of one model, unless its circuit is open."""
-        passage = model.breaker.admit()
+        passage = model.breaker.admit(has_time=limits.patience >= self._enough)
         if passage is None:
             raise _resting(model)
         with passage:
@@ -182,8 +186,9 @@ class Router:
                 async with aclosing(begun_in_time) as begun:
                     async for event in begun:
                         yield event
-            except OUTAGES:
-                model.health.forget()
+            except FoundryError as error:
+                if error.treatment.moves:
+                    model.health.forget()
                 raise
         model.health.learn(healthy=True)
 
@@ -209,11 +214,7 @@ def _another_may_answer(error: FoundryError, *, is_fallback: bool) -> bool:
     Where another model has failed before, its failure is what the caller needs to know, and not
     that the one in its place is not set up well.
     """
-    if isinstance(error, StreamInterruptedError):
-        return False
-    return isinstance(error, OUTAGES) or (
-        is_fallback and not isinstance(error, InvalidRequestError)
-    )
+    return error.treatment.moves or (is_fallback and error.treatment not in {MISTAKE, INTERRUPTED})
 
 
 def _resting(model: Model) -> ServiceUnavailableError:

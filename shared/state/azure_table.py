@@ -15,7 +15,6 @@ from typing import Any, cast
 from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
-    ClientAuthenticationError,
     HttpResponseError,
     ResourceNotFoundError,
 )
@@ -31,8 +30,10 @@ from .errors import (
     StateError,
     StorageUnavailableError,
 )
+from .refusals import refusal
 from .table import Action, Change, Row, Value, equals
 
+TABLE_ROLE = "Storage Table Data Contributor"
 WRITE_ATTEMPTS = 4
 READ_RETRIES = 3
 FIRST_BACKOFF_SECONDS = 0.1
@@ -204,7 +205,8 @@ class AzureTable:
         try:
             await self._client.create_table()
         except HttpResponseError as error:
-            if error.status_code != HTTPStatus.CONFLICT:
+            refused = refusal(error, "Table Storage", TABLE_ROLE)
+            if refused or error.status_code != HTTPStatus.CONFLICT:
                 raise _translate(error) from error
         except AzureError as error:
             raise _translate(error) from error
@@ -268,6 +270,8 @@ _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 def _translate(error: AzureError) -> StateError:
     """Our error for a failure of azure-data-tables; the statuses are those of the service."""
+    if refused := refusal(error, "Table Storage", TABLE_ROLE):
+        return StorageUnavailableError(refused)
     status = error.status_code if isinstance(error, HttpResponseError) else None
     if status == HTTPStatus.NOT_FOUND:
         return RowMissingError("A row that should be there is missing.")
@@ -275,13 +279,6 @@ def _translate(error: AzureError) -> StateError:
         return RowChangedError("A row was changed by somebody else in between.")
     if status == HTTPStatus.CONFLICT:
         return RowExistsError("A row that should be new exists already.")
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN} or isinstance(
-        error, ClientAuthenticationError
-    ):
-        return StorageUnavailableError(
-            "Table Storage refuses the app. Give its identity the role 'Storage Table Data "
-            "Contributor' on the storage account."
-        )
     if (
         isinstance(error, HttpResponseError)
         and status

@@ -32,6 +32,8 @@ FOUNDRY_PROBLEMS = {
     foundry.RateLimitedError: (429, "rate_limited"),
     foundry.TimeoutError: (504, "timeout"),
     foundry.ServiceUnavailableError: (503, "service_unavailable"),
+    foundry.QuotaExhaustedError: (503, "quota_exhausted"),
+    foundry.UnknownFailureError: (503, "service_unavailable"),
     foundry.ProtocolError: (502, "protocol_error"),
 }
 

@@ -32,7 +32,7 @@ async def open_agents(
             "Agents are managed with an Entra identity: sign in with 'az login', or run where a "
             "managed identity is assigned."
         )
-    transport = Transport(EntraCredential(tokens), pool_size=config.pool_size)
+    transport = Transport(EntraCredential(tokens), pool_size=config.pool_size, url=endpoint.openai)
 
     async def send(call: Call) -> Reply:
         return await transport.send(call, seconds=CALL_SECONDS)

@@ -7,15 +7,29 @@ import pytest
 from shared.foundry.errors import (
     ContentFilteredError,
     FoundryError,
+    InvalidRequestError,
+    NotFoundError,
+    ProtocolError,
+    QuotaExhaustedError,
     RateLimitedError,
     ServiceUnavailableError,
     TimeoutError,
+    UnknownFailureError,
 )
+from shared.foundry.retry import HeldBackError
 from shared.orchestration.breaker import COOL_DOWN_SECONDS, FAILURES_TO_OPEN, Breaker, Circuit
 
 from .conftest import Ticks
 
-OUTAGES = [ServiceUnavailableError, TimeoutError, RateLimitedError]
+OUTAGES = [
+    ProtocolError,
+    QuotaExhaustedError,
+    ServiceUnavailableError,
+    TimeoutError,
+    UnknownFailureError,
+]
+ANSWERS = [ContentFilteredError, InvalidRequestError, NotFoundError, RateLimitedError]
+"""Failures that a model which works reports."""
 
 
 @pytest.fixture
@@ -58,11 +72,40 @@ def test_a_success_in_between_starts_the_count_anew(breaker: Breaker) -> None:
     assert breaker.circuit is Circuit.CLOSED
 
 
-def test_a_refused_message_is_no_failure_of_the_model(breaker: Breaker) -> None:
+@pytest.mark.parametrize("kind", ANSWERS)
+def test_a_refused_message_is_no_failure_of_the_model(
+    breaker: Breaker, kind: type[FoundryError]
+) -> None:
+    for _ in range(FAILURES_TO_OPEN * 2):
+        ask(breaker, kind("no", request_id="r"))
     fail(breaker, FAILURES_TO_OPEN - 1)
-    ask(breaker, ContentFilteredError("no"))
+    ask(breaker, kind("no", request_id="r"))
     fail(breaker, 1)
     assert breaker.circuit is Circuit.CLOSED
+
+
+@pytest.mark.parametrize("error", [InvalidRequestError("no"), HeldBackError("wait")])
+def test_a_message_that_was_not_sent_says_nothing_of_the_model(
+    breaker: Breaker, error: FoundryError
+) -> None:
+    fail(breaker, FAILURES_TO_OPEN - 1)
+    ask(breaker, error)
+    fail(breaker, 1)
+    assert breaker.circuit is Circuit.OPEN
+
+
+def test_silence_within_the_time_of_a_caller_in_haste_is_not_counted(breaker: Breaker) -> None:
+    def ask_in_haste(error: FoundryError) -> None:
+        passage = breaker.admit(has_time=False)
+        assert passage is not None
+        passage.__exit__(type(error), error, None)
+
+    for _ in range(FAILURES_TO_OPEN):
+        ask_in_haste(TimeoutError("no answer within 1 s"))
+    assert breaker.circuit is Circuit.CLOSED
+    for _ in range(FAILURES_TO_OPEN):
+        ask_in_haste(TimeoutError("the service gave up", status_code=408))
+    assert breaker.circuit is Circuit.OPEN
 
 
 def test_after_the_cool_down_one_probe_passes_and_closes_it(breaker: Breaker, ticks: Ticks) -> None:

@@ -1,0 +1,141 @@
+"""How requests leave the app: through which proxy, trusting which authorities, and why they fail.
+
+`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` choose the proxy, in either case;
+`SSL_CERT_FILE` or `SSL_CERT_DIR` replaces the authorities that are trusted. Azure's own libraries,
+which reach storage and sign in, obey the same variables.
+"""
+
+from __future__ import annotations
+
+import errno
+import ssl
+from ipaddress import ip_address
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+NEVER_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.ClientHttpProxyError,
+)
+"""Failures before a request could leave."""
+
+BROKEN = (httpx.RequestError, aiohttp.ClientError)
+"""Whatever can go wrong in an exchange; some errors of aiohttp come through untranslated."""
+
+PROXY_SIGN_IN = (
+    "the proxy wants a user and a password (407); write them into the proxy's setting, as in "
+    "HTTPS_PROXY=http://user:password@host:port"
+)
+
+_NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
+
+
+class OutboundSettingsError(ValueError):
+    """A variable that says how requests leave cannot be used; the text names it."""
+
+
+def open_http(url: str, limits: httpx.Limits | None = None) -> httpx.AsyncBaseTransport:
+    """What carries requests to the host of ``url``.
+
+    Raises:
+        OutboundSettingsError: naming the variable that cannot be used.
+    """
+    proxy = proxy_for(url)
+    try:
+        return AiohttpTransport(limits=limits or httpx.Limits(max_connections=100), proxy=proxy)
+    except (OSError, ssl.SSLError) as error:
+        raise OutboundSettingsError(
+            "SSL_CERT_FILE or SSL_CERT_DIR names no readable certificates: it must be a PEM file "
+            "with every authority to trust, or a directory of them."
+        ) from error
+
+
+def proxy_for(url: str) -> httpx.Proxy | None:
+    """The proxy that leads to the host of ``url``; none leads to this machine itself.
+
+    Raises:
+        OutboundSettingsError: if it is not an HTTP proxy.
+    """
+    target = httpx.URL(url)
+    proxies = getproxies()
+    given = (proxies.get(target.scheme) or proxies.get("all") or "").strip()
+    if not given or _is_this_machine(target.host) or proxy_bypass(target.netloc.decode()):
+        return None
+    try:
+        proxy = httpx.URL(given if "://" in given else f"http://{given}")
+    except httpx.InvalidURL:
+        proxy = httpx.URL()
+    if proxy.scheme not in {"http", "https"} or not proxy.host:
+        raise OutboundSettingsError(
+            f"{target.scheme.upper()}_PROXY (or ALL_PROXY) must be the URL of an HTTP proxy, as in "
+            "http://proxy.example:8080."
+        )
+    return httpx.Proxy(proxy)
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def why_unreachable(error: Exception) -> str:
+    """Why no connection came about and what to do, as a part of a sentence; empty if unknown."""
+    cause = error if isinstance(error, aiohttp.ClientError) else _cause(error)
+    match cause:
+        case aiohttp.ClientHttpProxyError():
+            return _why_proxy_refused(cause)
+        case aiohttp.ClientProxyConnectionError():
+            return (
+                f"the proxy {cause.host} does not answer; check HTTPS_PROXY, and NO_PROXY for "
+                "hosts that need none"
+            )
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return _why_not_trusted(cause)
+        case aiohttp.ClientConnectorDNSError():
+            return (
+                f"the name {cause.host} is not resolved; check its spelling and, for a private "
+                "endpoint, the private DNS zone"
+            )
+        case aiohttp.ClientConnectorError():
+            return _why_not_connected(cause)
+        case aiohttp.ConnectionTimeoutError():
+            return "no connection came about in time; a firewall may drop it without an answer"
+        case _:
+            return ""
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__
+
+
+def _why_proxy_refused(error: aiohttp.ClientHttpProxyError) -> str:
+    if error.status == 407:
+        return PROXY_SIGN_IN
+    return f"the proxy refused to connect ({error.status}); allow the host there, or in NO_PROXY"
+
+
+def _why_not_trusted(
+    error: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError,
+) -> str:
+    if isinstance(found := _cause(error), ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted ({found.verify_message.rstrip('.')}); where it is "
+            "your own, or a proxy inspects TLS, set SSL_CERT_FILE to a PEM file that holds the "
+            "authority's certificate beside the public ones"
+        )
+    return f"TLS failed with {error.host}; check that it speaks TLS on port {error.port}"
+
+
+def _why_not_connected(error: aiohttp.ClientConnectorError) -> str:
+    place = f"{error.host}:{error.port}"
+    if error.os_error.errno == errno.ECONNREFUSED:
+        return f"{place} refused the connection; nothing listens there, or a firewall rejects it"
+    if error.os_error.errno in _NO_ROUTE:
+        return f"no route leads to {place}; check the virtual network and its rules"
+    return f"no connection to {place} ({error.os_error.strerror or 'no reason given'})"

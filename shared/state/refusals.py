@@ -1,0 +1,89 @@
+"""Why Azure Storage refuses the app, and what to do, by the codes that it gives.
+
+https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
+
+_NETWORK = (
+    "its network rules do not let the app in: allow the app's virtual network, or connect a "
+    "private endpoint"
+)
+_ROLE = (
+    "give the app's identity the role '{role}' on the storage account; a new assignment takes some "
+    "minutes to apply"
+)
+_CREDENTIAL = (
+    "check the key in AzureWebJobsStorage, or that the app's identity (AZURE_CLIENT_ID) has the "
+    "role '{role}', and that the machine's clock is right"
+)
+_FULL = (
+    "the account is full or over one of its limits: delete data, shorten the retention settings, "
+    "or use another account"
+)
+
+_FIXES = {
+    "AuthorizationFailure": _NETWORK,
+    "AuthorizationPermissionMismatch": _ROLE,
+    "InsufficientAccountPermissions": _ROLE,
+    "KeyBasedAuthenticationNotPermitted": (
+        "the account takes no keys: replace the connection string AzureWebJobsStorage by "
+        "AzureWebJobsStorage__accountName, which signs in with the app's identity"
+    ),
+    "AuthenticationFailed": _CREDENTIAL,
+    "InvalidAuthenticationInfo": _CREDENTIAL,
+    "NoAuthenticationInformation": _CREDENTIAL,
+    "AccountIsDisabled": (
+        "the account is disabled: its subscription is suspended or the account was locked; enable "
+        "it in the Azure portal"
+    ),
+    "AccountBeingCreated": "the account is still being created: wait some minutes",
+    "StorageAccountBeingCreated": "the account is still being created: wait some minutes",
+    "TableBeingDeleted": "the table is being deleted: wait some minutes, or name another one",
+    "QueueBeingDeleted": "the queue is being deleted: wait some minutes, or name another one",
+    "QueueDisabled": "an administrator has disabled the queue: enable it in the Azure portal",
+    "AccountLimitExceeded": _FULL,
+    "AccountQuotaExceeded": _FULL,
+    "InsufficientStorage": _FULL,
+    "StorageCapacityExceeded": _FULL,
+}
+_LIMIT_WORDS = ("LimitExceeded", "QuotaExceeded", "CapacityExceeded")
+_SLOW_DOWN = {"AccountIOPSLimitExceeded"}
+"""Limits of a rate, which pass by themselves."""
+
+
+def refusal(error: AzureError, service: str, role: str) -> str | None:
+    """Why a service such as Table Storage refuses the app; None where it does not.
+
+    ``role`` is what the app's identity needs there.
+    """
+    if not isinstance(error, HttpResponseError):
+        return None
+    code = code_of(error)
+    fix = _FIXES.get(code)
+    if fix is None and code.endswith(_LIMIT_WORDS) and code not in _SLOW_DOWN:
+        fix = _FULL
+    if fix is None and error.status_code == HTTPStatus.INSUFFICIENT_STORAGE:
+        fix = _FULL
+    if fix is None and error.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        fix = _ROLE
+    if fix is None and isinstance(error, ClientAuthenticationError):  # no token was to be had
+        fix = _CREDENTIAL
+    if fix is None:
+        return None
+    named = f" ({code})" if code else ""
+    return f"{service} refuses the app{named}: {fix.format(role=role)}."
+
+
+def code_of(error: HttpResponseError) -> str:
+    """The storage service's code for an error; empty where it gives none."""
+    code: Any = getattr(error, "error_code", None)
+    response: Any = error.response
+    if not code and response is not None:
+        code = response.headers.get("x-ms-error-code")
+    return str(getattr(code, "value", code) or "")

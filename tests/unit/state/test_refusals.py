@@ -1,0 +1,76 @@
+"""What storage refuses and why, by its codes, at the table and at the queue."""
+
+from __future__ import annotations
+
+from unittest.mock import Mock
+
+import pytest
+from azure.core.exceptions import (
+    ClientAuthenticationError,
+    HttpResponseError,
+    ResourceExistsError,
+    ServiceRequestError,
+)
+
+from shared.state.azure_table import _translate
+from shared.state.errors import RowExistsError, StorageUnavailableError
+from shared.state.refusals import refusal
+
+SERVICE, ROLE = "Table Storage", "Storage Table Data Contributor"
+
+
+def refused(status: int, code: str, *, in_header: bool = False) -> HttpResponseError:
+    headers = {"x-ms-error-code": code} if in_header else {}
+    response = Mock(status_code=status, reason="No", headers=headers)
+    kind = {403: ClientAuthenticationError, 409: ResourceExistsError}.get(status, HttpResponseError)
+    error = kind(message=code, response=response)
+    if not in_header:
+        error.error_code = code  # pyright: ignore[reportAttributeAccessIssue] - as the SDKs do
+    return error
+
+
+CODES = [
+    (403, "AuthorizationFailure", "network rules"),
+    (403, "AuthorizationPermissionMismatch", ROLE),
+    (403, "InsufficientAccountPermissions", ROLE),
+    (403, "KeyBasedAuthenticationNotPermitted", "AzureWebJobsStorage__accountName"),
+    (403, "AccountIsDisabled", "disabled"),
+    (403, "AuthenticationFailed", "key in AzureWebJobsStorage"),
+    (403, "SomethingNew", ROLE),
+    (401, "InvalidAuthenticationInfo", "AZURE_CLIENT_ID"),
+    (409, "AccountBeingCreated", "being created"),
+    (409, "TableBeingDeleted", "being deleted"),
+    (409, "AccountLimitExceeded", "full"),
+    (409, "TotalCapacityExceeded", "full"),
+    (507, "", "full"),
+]
+
+
+@pytest.mark.parametrize("in_header", [False, True])
+@pytest.mark.parametrize(("status", "code", "told"), CODES)
+def test_a_refusal_says_what_it_is(status: int, code: str, told: str, in_header: bool) -> None:
+    error = refused(status, code, in_header=in_header)
+    text = refusal(error, SERVICE, ROLE)
+    assert text is not None
+    assert told in text
+    assert code in text
+    table_error = _translate(error)
+    assert (type(table_error), str(table_error)) == (StorageUnavailableError, text)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        refused(409, "EntityAlreadyExists"),
+        refused(409, ""),
+        refused(503, "ServerBusy"),
+        refused(503, "AccountIOPSLimitExceeded"),
+        ServiceRequestError("down"),
+    ],
+)
+def test_what_is_no_refusal_is_left_to_others(error: HttpResponseError) -> None:
+    assert refusal(error, SERVICE, ROLE) is None
+
+
+def test_a_row_that_exists_is_no_trouble_of_the_account() -> None:
+    assert isinstance(_translate(refused(409, "EntityAlreadyExists")), RowExistsError)
