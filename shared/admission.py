@@ -43,9 +43,13 @@ class Admission:
         )
         return await self.budgets.reserve(owner, department, prospect.need(self.prices))
 
-    def cost(self, model: str, upstream: Upstream) -> int | None:
-        """What a turn cost as far as Foundry reported, in billionths; None if that is unknown."""
-        return self.prices.cost(model, upstream.usage, complete=not upstream.unreported)
+    def cost(self, model: str, asked: str, upstream: Upstream) -> int | None:
+        """What a turn cost as far as Foundry reported, in billionths; None if that is unknown.
+
+        ``asked`` is the model that was asked for, unless an agent chose it.
+        """
+        name = None if self.config.agent_id else asked
+        return self.prices.cost(model, name, upstream.usage, complete=not upstream.unreported)
 
     def settle(self, hold: Hold, turn: TurnRecord) -> None:
         """Tell what a turn used; budgets hear of it when the hold ends."""

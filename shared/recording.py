@@ -72,7 +72,7 @@ class Recording:
         if isinstance(outcome, FoundryError):
             error = outcome.message if self.content else None
             failed = replace(record, error_code=outcome.code, error=error)
-            return replace(failed, effort=self._effort(failed, watch))
+            return replace(failed, effort=self._effort(failed, begun.model, watch))
         succeeded = replace(
             record,
             status=TurnStatus.SUCCEEDED,
@@ -83,10 +83,10 @@ class Recording:
             tools_used=outcome.tools_used,
             response_id=outcome.response_id,
         )
-        effort = self._effort(succeeded, watch)
+        effort = self._effort(succeeded, begun.model, watch)
         return replace(succeeded, effort=replace(effort, tool_calls=len(outcome.tool_calls)))
 
-    def _effort(self, record: TurnRecord, watch: Watch) -> TurnEffort:
+    def _effort(self, record: TurnRecord, asked: str, watch: Watch) -> TurnEffort:
         upstream = watch.upstream
         return TurnEffort(
             overhead=perf_counter() - watch.taken_up - upstream.seconds,
@@ -94,7 +94,7 @@ class Recording:
             reconciliations=upstream.reconciliations,
             rate_limit_waits=upstream.rate_limit_waits,
             unreported=upstream.unreported,
-            cost=self.admission.cost(record.model, upstream),
+            cost=self.admission.cost(record.model, asked, upstream),
         )
 
     async def alongside(

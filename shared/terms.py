@@ -1,6 +1,7 @@
 """What things cost and what may be spent, as settings state it in JSON.
 
-`PRICES`: what a million tokens of each model cost; `*` stands for every model not listed.
+`PRICES`: what a million tokens of each model cost; `*` stands for every model not listed. A name
+stands for its versions too: `gpt-4.1` for `gpt-4.1-2026-04-14`, but not for `gpt-4.1-mini`.
 
     {"currency": "EUR", "models": {"llama-3.3-70b": {"input": 0.6, "output": 0.7, "cached": 0.3}}}
 
@@ -14,6 +15,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
@@ -29,6 +31,13 @@ NANOS = 1_000_000_000
 
 _NANOS_PER_TOKEN = NANOS // 1_000_000
 """For a price of 1 per million."""
+
+_VERSION = re.compile(
+    r"-(\d{4}-\d\d-\d\d|\d{3,8}|v\d{1,3}(\.\d{1,3})?|latest)(-preview)?"
+    r"|[@:](\d{4}-\d\d-\d\d|v?\d{1,8}|latest)"
+)
+"""What may follow a model's name and still be that model: a date, a build or a version, as in
+`gpt-4o-2024-08-06`, `gpt-4-0613` and `model:3`. A size or a kind, such as `-mini`, is another."""
 
 _Rate = Annotated[Decimal, Field(ge=0, le=100_000)]
 _Limit = Annotated[int, Field(ge=1, le=10**15)]
@@ -66,18 +75,36 @@ class PriceTable(_Terms):
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     models: dict[str, ModelPrice] = {}
 
-    def of(self, model: str) -> ModelPrice | None:
-        """The price of a model, if it is known."""
-        return self.models.get(model) or self.models.get(ANY)
+    def of(self, model: str, asked: str | None = None) -> ModelPrice | None:
+        """The price of the model that answered, if it is known.
 
-    def cost(self, model: str, usage: Mapping[str, int], *, complete: bool) -> int | None:
+        ``asked`` is the name under which it was asked, which may be that of a deployment.
+        """
+        names = [name for name in (model, asked) if name and name != ANY]
+        exact = (self.models.get(name) for name in names)
+        versions = (self._of_version(name) for name in names)
+        return next(filter(None, (*exact, *versions)), None) or self.models.get(ANY)
+
+    def _of_version(self, model: str) -> ModelPrice | None:
+        """The price of the longest name that a model is a version of."""
+        names = (
+            name
+            for name in self.models
+            if model.startswith(name) and _VERSION.fullmatch(model, len(name))
+        )
+        longest = max(names, key=len, default=None)
+        return None if longest is None else self.models[longest]
+
+    def cost(
+        self, model: str, asked: str | None, usage: Mapping[str, int], *, complete: bool
+    ) -> int | None:
         """What tokens of a model cost, in billionths; None if that is not known.
 
         ``complete`` says that there were no others: then no tokens cost nothing.
         """
         if complete and not usage:
             return 0
-        price = self.of(model)
+        price = self.of(model, asked)
         return price.nanos(usage) if price else None
 
     def at_most(self, model: str) -> ModelPrice | None:

@@ -41,6 +41,8 @@ class FaultKind(StrEnum):
     """HTTP 200 with the response's status `incomplete` after the first piece of text."""
     NO_USAGE = "no_usage"
     """Report no usage."""
+    WRONG_USAGE = "wrong_usage"
+    """Report `body` as the usage."""
     NO_TERMINAL = "no_terminal"
     """End the stream in good order but without its terminal event."""
 

@@ -217,7 +217,9 @@ class Turns:
         if not complete:
             reason = "max_output_tokens" if end.reason is FinishReason.LENGTH else "content_filter"
             body["incomplete_details"] = {"reason": reason}
-        if fault is None or fault.kind is not FaultKind.NO_USAGE:
+        if fault is not None and fault.kind is FaultKind.WRONG_USAGE:
+            body["usage"] = fault.body
+        elif fault is None or fault.kind is not FaultKind.NO_USAGE:
             body["usage"] = _usage(end.usage)
         self._conclude(turn, "completed" if complete else "incomplete")
 

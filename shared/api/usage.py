@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import unicodedata
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
@@ -21,8 +22,15 @@ MAX_DAYS = 366
 DAY = "day"
 DIMENSIONS = (*View.USAGE.dimensions, DAY)
 
-_UNSAFE_IN_CELLS = ("=", "+", "-", "@", "\t", "\r")
-"""Spreadsheets take a cell that begins with one of these for a formula."""
+BOM = "\ufeff"
+"""Without it, Excel takes UTF-8 for the code page of its machine."""
+
+_STARTS_FORMULA = frozenset("=+-@\N{MINUS SIGN}")
+"""Spreadsheets run a cell that begins with one of these, once they have dropped what is invisible
+before it; wide and small forms of the signs count as the signs in some."""
+
+_INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn"})
+"""Categories of characters that show nothing where a cell begins."""
 
 
 async def show(services: Services, incoming: Incoming) -> Answer:
@@ -77,6 +85,7 @@ def _document(figures: Figures, currency: str) -> dict[str, Any]:
 def _csv(columns: list[str], groups: list[dict[str, Any]]) -> str:
     """A table with a line a group; texts from outside cannot be formulas."""
     target = io.StringIO()
+    target.write(BOM)
     writer = csv.DictWriter(target, columns)
     writer.writeheader()
     for group in groups:
@@ -85,9 +94,18 @@ def _csv(columns: list[str], groups: list[dict[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    if isinstance(value, str) and value.startswith(_UNSAFE_IN_CELLS):
-        return f"'{value}"
-    return value
+    """A text that a spreadsheet would run gets an apostrophe before it; numbers stay numbers."""
+    return f"'{value}" if isinstance(value, str) and _would_run(value) else value
+
+
+def _would_run(text: str) -> bool:
+    """Whether a cell's first visible character begins a formula, or layout hides what follows."""
+    if text.startswith(("\t", "\r", "\n")):
+        return True
+    for character in text:
+        if unicodedata.category(character) not in _INVISIBLE:
+            return unicodedata.normalize("NFKC", character)[:1] in _STARTS_FORMULA
+    return False
 
 
 def _days(incoming: Incoming, today: date) -> tuple[date, date]:

@@ -37,18 +37,19 @@ class Prospect:
 
 
 def used_by(turn: TurnRecord, need: Amount, prices: PriceTable) -> Amount:
-    """What a turn used; where nobody reported it, what was reserved for it.
+    """What a turn used; at least what was reserved for it where not all was reported.
 
     A model without a price costs what the dearest one does.
     """
     usage = turn.usage
-    if not usage:
-        return need if turn.effort.unreported else Amount(requests=1)
     tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+    tokens = max(tokens, usage.get("total_tokens", 0))
     nanos = turn.effort.cost
     if nanos is None:
-        nanos = _nanos(prices, turn.model, usage) or need.nanos
-    return Amount(max(tokens, usage.get("total_tokens", 0)), nanos, 1)
+        nanos = _nanos(prices, turn.model, usage)
+    if turn.effort.unreported:
+        return Amount(max(tokens, need.tokens), max(nanos, need.nanos), 1)
+    return Amount(tokens, nanos, 1)
 
 
 def _nanos(prices: PriceTable, model: str, usage: Mapping[str, int]) -> int:

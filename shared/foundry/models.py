@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -13,9 +14,30 @@ from .tool_calls import ToolCall
 from .tools import ToolLike
 from .wire_json import JsonObject
 
+log = logging.getLogger(__name__)
+
 Usage = dict[str, int]
 """Token counts: `input_tokens`, `output_tokens`, `total_tokens`, and `cached_tokens`,
 `reasoning_tokens` where given. What the service did not say is absent, never 0."""
+
+MAX_REPORTED_TOKENS = 100_000_000
+"""Ten times the largest context there is: a count beyond it is a fault of who reports it."""
+
+
+def token_counts(reported: JsonObject) -> Usage:
+    """The counts that can be true: whole numbers, not negative, not beyond all measure.
+
+    Others are left out and logged, and so count as tokens that nobody reported.
+    """
+    counts = {name: count for name, count in reported.items() if count is not None}
+    usage = {name: count for name, count in counts.items() if _is_count(count)}
+    if wrong := counts.keys() - usage.keys():
+        log.warning("Token counts that cannot be true are left out: %s", ", ".join(sorted(wrong)))
+    return usage
+
+
+def _is_count(count: object) -> bool:
+    return type(count) is int and 0 <= count <= MAX_REPORTED_TOKENS  # a bool is no count
 
 
 class FinishReason(StrEnum):

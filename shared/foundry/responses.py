@@ -12,7 +12,7 @@ from ..config import FoundryAgentServiceConfig
 from .content import user_message
 from .endpoint import AgentReference
 from .errors import ConfigurationError, ContentFilteredError, InvalidRequestError
-from .models import Backing, FinishReason, TurnRequest, TurnResult, Usage
+from .models import Backing, FinishReason, TurnRequest, TurnResult, Usage, token_counts
 from .structured import read_answer
 from .tool_calls import CALL_SUFFIX, tool_calls
 from .tools import Toolbox
@@ -172,10 +172,10 @@ def _agent_id(body: JsonObject) -> str | None:
 
 
 def parse_usage(usage: JsonObject) -> Usage:
-    """Token counts in flat form; a count that is missing or null stays absent."""
+    """Token counts in flat form; a count that is missing or cannot be true stays absent."""
     counts: JsonObject = {
         **{name: usage.get(name) for name in _COUNTS},
         "cached_tokens": object_at(usage, "input_tokens_details").get("cached_tokens"),
         "reasoning_tokens": object_at(usage, "output_tokens_details").get("reasoning_tokens"),
     }
-    return {name: count for name, count in counts.items() if isinstance(count, int)}
+    return token_counts(counts)

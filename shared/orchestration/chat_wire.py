@@ -13,7 +13,7 @@ from typing import cast
 from ..foundry.error_bodies import error_from_failure
 from ..foundry.errors import ContentFilteredError, ProtocolError, ServiceUnavailableError
 from ..foundry.events import MessageDelta
-from ..foundry.models import FinishReason, TurnRequest, TurnResult, Usage
+from ..foundry.models import FinishReason, TurnRequest, TurnResult, Usage, token_counts
 from ..foundry.peer import Peer
 from ..foundry.responses import instructions_for
 from ..foundry.wire_json import JsonObject, object_at, objects_at, parse_json, text_at
@@ -154,10 +154,10 @@ class ChatStream:
 
 
 def _usage(usage: JsonObject) -> Usage:
-    """Token counts in our words; a count that is missing or null stays absent."""
+    """Token counts in our words; a count that is missing or cannot be true stays absent."""
     counts: JsonObject = {
         **{ours: usage.get(theirs) for ours, theirs in _COUNTS.items()},
         "cached_tokens": object_at(usage, "prompt_tokens_details").get("cached_tokens"),
         "reasoning_tokens": object_at(usage, "completion_tokens_details").get("reasoning_tokens"),
     }
-    return {name: count for name, count in counts.items() if isinstance(count, int)}
+    return token_counts(counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from local.services import ROOT, Azurite, FoundryEmulator, FunctionsHost
 
 from .asking import ended, submit
-from .served import Deployment
+from .served import Deployment, EmulatorControl
 
 OPERATE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
 BUDGETS = re.findall(r"```json\n(\[.*?\])\n```", OPERATE, re.DOTALL)[0]
@@ -49,3 +50,29 @@ async def test_the_documented_budgets_let_messages_threads_and_jobs_pass(
     body = {"user_input": "Hello", "conversation_id": "money"}
     answer = await spender.post("orchestrate", json=body)
     assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        {"input_tokens": -5, "output_tokens": 7, "total_tokens": -2},
+        {"input_tokens": True, "output_tokens": 1.5, "total_tokens": 10**30},
+        {"input_tokens": 2**63, "output_tokens": 10**12, "total_tokens": -(2**70)},
+        {"input_tokens": "9", "output_tokens": None, "total_tokens": [1]},
+    ],
+)
+async def test_usage_that_cannot_be_true_is_stored_nowhere(
+    spender: httpx.AsyncClient, emulator: EmulatorControl, usage: dict[str, Any]
+) -> None:
+    async def counted() -> dict[str, Any]:
+        return (await spender.get("usage")).json()["total"]
+
+    before = await counted()
+    await emulator.inject("wrong_usage", body=usage)
+    answer = (await spender.post("messages", json={"message": "Hello"})).json()
+    true = {name: 7 for name in ("output_tokens",) if usage[name] == 7}
+    assert answer["usage"] == true
+    after = await counted()
+    assert after["requests_of_unknown_usage"] == before["requests_of_unknown_usage"] + 1
+    assert after["requests_of_unknown_cost"] == before["requests_of_unknown_cost"] + 1
+    assert (after["cost"], after["input_tokens"]) == (before["cost"], before["input_tokens"])

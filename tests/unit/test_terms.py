@@ -37,6 +37,62 @@ def test_a_star_prices_every_model_not_listed() -> None:
     assert [str(table.of(name).input) for name in ("m", "x")] == ["2", "1"]  # type: ignore[union-attr]
 
 
+VERSIONS = """{"models": {"gpt-4.1": {"input": 1, "output": 1},
+                              "gpt-4.1-mini": {"input": 2, "output": 1},
+                              "gpt-4": {"input": 3, "output": 1},
+                              "my-deployment": {"input": 4, "output": 1},
+                              "gpt-4.1-2027-01-01": {"input": 5, "output": 1}}}"""
+
+
+@pytest.mark.parametrize(
+    ("model", "asked", "price"),
+    [
+        ("gpt-4.1", None, 1),
+        ("gpt-4.1-2026-04-14", None, 1),
+        ("gpt-4.1-2026-04-14", "gpt-4.1", 1),
+        ("gpt-4.1-2026-04-14-preview", None, 1),
+        ("gpt-4.1-20260414", None, 1),
+        ("gpt-4.1:3", None, 1),
+        ("gpt-4.1@2026-04-14", None, 1),
+        ("gpt-4.1-latest", None, 1),
+        ("gpt-4.1-2027-01-01", None, 5),
+        ("gpt-4.1-mini", None, 2),
+        ("gpt-4.1-mini-2026-04-14", None, 2),
+        ("gpt-4-0613", None, 3),
+        ("gpt-4.1-2026-04-14", "my-deployment", 4),
+        ("o9-2026-04-14", "my-deployment", 4),
+        ("o9", "my-deployment-2", None),
+        ("o9", "my-deployment-v2", 4),
+        ("gpt-4.1-nano", None, None),
+        ("gpt-4.1-nano-2026-04-14", None, None),
+        ("gpt-4.5", None, None),
+        ("gpt-4o-2024-08-06", None, None),
+        ("gpt-4-32k", None, None),
+        ("gpt-4.1-", None, None),
+        ("gpt-4.1-2026-04-14x", None, None),
+        ("gpt-4.12026-04-14", None, None),
+        ("GPT", None, None),
+        ("", "", None),
+    ],
+)
+def test_a_price_is_that_of_the_model_or_of_what_it_is_a_version_of(
+    model: str, asked: str | None, price: int | None
+) -> None:
+    found = read_prices(VERSIONS).of(model, asked)
+    assert (None if found is None else int(found.input)) == price
+
+
+def test_a_star_is_no_name_of_a_model() -> None:
+    table = read_prices(
+        '{"models": {"*": {"input": 9, "output": 9}, "m": {"input": 1, "output": 1}}}'
+    )
+    assert [int(p.input) for p in (table.of("*", "m"), table.of("m-0613"), table.of("x")) if p] == [
+        1,
+        1,
+        9,
+    ]
+
+
 def test_budgets_are_read() -> None:
     text = """[{"owner": "*", "tokens": 1000, "per": "day"},
                {"department": "finance", "money": 0.5, "per": "month"},

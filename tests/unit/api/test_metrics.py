@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 from collections.abc import AsyncIterator
@@ -163,10 +164,39 @@ async def test_usage_comes_as_a_table(priced: tuple[Services, httpx.AsyncClient]
     counted(services, beneficiary=Beneficiary("law"), usage={}, effort=TurnEffort(unreported=1))
     answer = await api.get("usage", params={"by": "department"}, headers={"Accept": "text/csv"})
     assert answer.headers["content-type"].startswith("text/csv")
-    lines = list(csv.DictReader(io.StringIO(answer.text)))
+    assert answer.content.startswith(codecs.BOM_UTF8)  # or Excel takes it for another encoding
+    lines = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
     assert [line["department"] for line in lines] == ["'=cmd()", "law"]
     assert [line["cost"] for line in lines] == ["1.0", ""]
     assert lines[1]["total_tokens"] == ""
+
+
+@pytest.mark.parametrize("sign", "=+-@＝＋－＠﹢﹣﹦﹫−⁼₊")  # noqa: RUF001
+@pytest.mark.parametrize(
+    "before",
+    ["", " ", "\t", "\r", "\n", "\u00a0", "\u200b", "\ufeff", "\u3000 \u2028", "\u202e\x00"],
+)
+async def test_no_cell_is_a_formula_however_it_is_spelt(
+    priced: tuple[Services, httpx.AsyncClient], sign: str, before: str
+) -> None:
+    services, api = priced
+    text = f"{before}{sign}cmd|' /C calc'!A0"
+    counted(services, beneficiary=Beneficiary(user_id=text), effort=TurnEffort(cost=NANOS))
+    answer = await api.get("usage", params={"by": "user_id"}, headers={"Accept": "text/csv"})
+    (line,) = csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))
+    assert line["user_id"] == f"'{text}"
+    assert line["cost"] == "1.0"
+
+
+@pytest.mark.parametrize("text", ["\tlaw", "\rlaw", "law", "a=1", " law", "10-2", "ÄÖ", "3", ""])
+async def test_other_cells_stay_as_they_are(
+    priced: tuple[Services, httpx.AsyncClient], text: str
+) -> None:
+    services, api = priced
+    counted(services, beneficiary=Beneficiary(user_id=text))
+    answer = await api.get("usage", params={"by": "user_id"}, headers={"Accept": "text/csv"})
+    (line,) = csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))
+    assert line["user_id"] == (f"'{text}" if text[:1] in {"\t", "\r"} and text else text)
 
 
 async def test_usage_is_the_same_when_days_are_summed_up(

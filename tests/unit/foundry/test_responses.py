@@ -210,6 +210,11 @@ def test_a_text_part_without_text_is_empty(part: dict[str, Any]) -> None:
         ),
         ({"input_tokens_details": None, "output_tokens_details": {}}, {}),
         ({"input_tokens": "many"}, {}),
+        ({"input_tokens": -1, "output_tokens": 3, "total_tokens": 2.0}, {"output_tokens": 3}),
+        ({"input_tokens": True, "output_tokens": False, "total_tokens": float("nan")}, {}),
+        ({"input_tokens": 2**63, "output_tokens": 10**400, "total_tokens": 10**9}, {}),
+        ({"input_tokens": 1, "input_tokens_details": {"cached_tokens": -4}}, {"input_tokens": 1}),
+        ({"input_tokens": [1], "output_tokens": {"n": 1}}, {}),
     ],
 )
 def test_counts_nobody_reported_stay_absent(usage: dict[str, Any], counts: dict[str, int]) -> None:
