@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from .budgets.limits import BudgetExhaustedError
+from .budgets.limits import BudgetExhaustedError, BudgetTooSmallError, Limit
 from .foundry import errors as foundry
 from .state import errors as state
 
@@ -92,6 +92,7 @@ _STATE: dict[type[Exception], tuple[HTTPStatus, str]] = {
 }
 
 BUDGET_EXHAUSTED = "budget_exhausted"
+BUDGET_TOO_SMALL = "budget_too_small"
 
 NOT_FOUND = Problem(
     HTTPStatus.NOT_FOUND, "not_found", "There is nothing of yours under this address."
@@ -115,6 +116,8 @@ def problem_from(error: Exception) -> Problem:
         return NOT_FOUND
     if isinstance(error, BudgetExhaustedError):
         return _budget_exhausted(error)
+    if isinstance(error, BudgetTooSmallError):
+        return _budget_too_small(error)
     if known := _STATE.get(type(error)):
         status, code = known
         return Problem(status, code, str(error), getattr(error, "retry_after", None))
@@ -125,12 +128,25 @@ def _budget_exhausted(error: BudgetExhaustedError) -> Problem:
     """402 for what is used up until it resets, 429 for too much at once."""
     limit = error.limit
     budget = {
-        "subject": limit.subject,
-        "of": limit.measure.value,
-        "per": limit.period.value if limit.period else None,
-        "limit": limit.shown(limit.amount),
+        **_budget(limit),
         "left": limit.shown(error.left),
         "resets_at": error.resets_at.isoformat(timespec="seconds"),
     }
     status = HTTPStatus.PAYMENT_REQUIRED if error.is_spent else HTTPStatus.TOO_MANY_REQUESTS
     return Problem(status, BUDGET_EXHAUSTED, str(error), error.retry_after, more={"budget": budget})
+
+
+def _budget_too_small(error: BudgetTooSmallError) -> Problem:
+    """422: the request is refused for good, so there is no `retry_after`."""
+    budget = {**_budget(error.limit), "needed": error.limit.shown(error.need)}
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    return Problem(status, BUDGET_TOO_SMALL, str(error), more={"budget": budget})
+
+
+def _budget(limit: Limit) -> dict[str, Any]:
+    return {
+        "subject": limit.subject,
+        "of": limit.measure.value,
+        "per": limit.period.value if limit.period else None,
+        "limit": limit.shown(limit.amount),
+    }

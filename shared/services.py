@@ -127,10 +127,11 @@ class Services:
         lanes = Lanes(table, clock)
         threads = Threads(table, lanes, clock)
         jobs = Jobs(table, lanes)
+        admission = Admission(budgets, prices, foundry.config, settings.access.known_departments)
         recording = Recording(
             audit,
             meter,
-            Admission(budgets, prices, foundry.config),
+            admission,
             content=settings.storage.record_content,
         )
         turns = Turns(
@@ -140,7 +141,7 @@ class Services:
         servers = ChatServers(settings.models, settings.foundry, settings.identity)
         orchestration = Orchestration(router(foundry, servers), TableConversations(storage))
         outlets, webhooks = Outlets(settings.outlets), Webhooks(settings.outlets)
-        submission = Submission(jobs, threads, queues, clock, outlets, audit)
+        submission = Submission(jobs, threads, queues, clock, outlets, recording)
         deliveries = Deliveries(table, jobs, queues, clock, outlets=outlets, webhooks=webhooks)
         runner = Runner(turns, jobs, lanes, queues, clock=clock, settings=settings.jobs)
         inlet = Inlet(submission, table, queues, audit, clock=clock, settings=settings)

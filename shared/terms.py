@@ -21,7 +21,17 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from .departments import same_name
 
 ANY = "*"
 """Every model without a price of its own; each owner, or each department."""
@@ -133,6 +143,11 @@ class Budget(_Terms):
     concurrent: _Limit | None = None
     """Turns at the same time."""
     per: Period | None = None
+
+    @field_validator("department")
+    @classmethod
+    def _in_one_spelling(cls, name: str | None) -> str | None:
+        return name and same_name(name)
 
     @model_validator(mode="after")
     def _is_one_limit(self) -> Self:

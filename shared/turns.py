@@ -37,7 +37,7 @@ from .state.keys import Kind, is_id, new_id, newest_first, partition_key
 from .state.lanes import Clock, Lanes, Lease, WakeLane, wake_waiting
 from .state.table import Change, Row, Table, Value
 from .state.threads import LAST_TURN_TOKENS, Thread, end_of_conversation
-from .state.turns import Beneficiary, FirstTry, Inlet, TurnRecord, TurnStatus, responses_since
+from .state.turns import FirstTry, Inlet, TurnRecord, TurnStatus, responses_since
 from .telemetry.audit import THE_APP, Caller
 from .telemetry.log_ids import log_ids
 from .telemetry.turn_spans import invocation, tell_said, tell_turn
@@ -147,7 +147,8 @@ class Turns:
             LaneBusyError: if another turn runs on the thread, and goes on for longer than to wait.
             KeyInUseError: if somebody else has taken over the idempotency key.
             RowMissingError: if the owner has no such thread.
-            BudgetExhaustedError: if a budget does not allow it; nothing was sent.
+            BudgetTooSmallError: if it may need more than a whole budget.
+            BudgetExhaustedError: if a budget does not allow it now; nothing was sent.
             StorageUnavailableError: if the turn could not be recorded.
         """
         return await self._background.run(self._run(command, keep, tell=None))
@@ -191,9 +192,11 @@ class Turns:
         """The command with what it may need reserved; its `hold` is to be ended in any case.
 
         Raises:
-            BudgetExhaustedError: if a budget does not allow it.
+            BudgetTooSmallError, BudgetExhaustedError: if a budget does not allow it.
         """
-        hold = await self._recording.admission.reserve(command.owner, command.request, lane_row)
+        hold = await self._recording.admission.reserve(
+            command.owner, command.request, lane_row, command.caller
+        )
         return replace(command, hold=hold)
 
     async def _run_alone(
@@ -353,7 +356,9 @@ class Turns:
             agent_id=config.agent_id or None,
             question=request.message,
             metadata=request.metadata,
-            beneficiary=Beneficiary.of(request.metadata, on_thread),
+            beneficiary=self._recording.admission.beneficiary(
+                command.owner, request.metadata, on_thread, command.caller
+            ),
         )
 
     async def aclose(self) -> None:

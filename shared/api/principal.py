@@ -60,6 +60,8 @@ class Principal:
     roles: frozenset[Role]
     how: AuthMode
     """What the caller was admitted by: a function key, Entra, or nothing."""
+    departments: tuple[str, ...] = ()
+    """That the caller's token names."""
 
     @property
     def is_admin(self) -> bool:
@@ -68,7 +70,7 @@ class Principal:
 
     def caller(self, request_id: str) -> Caller:
         """The caller of one request, as audit records name it."""
-        return Caller(self.subject, self.actor, self.how.value, request_id)
+        return Caller(self.subject, self.actor, self.how.value, request_id, self.departments)
 
 
 _USER = frozenset({Role.USE})
@@ -132,8 +134,19 @@ class Access:
         if Role.USE in " ".join(claims.all("scp")).split() or Role.ADMIN in roles:
             roles |= _USER
         return Principal(
-            entra_owner(tenant, subject), subject, client, tenant, roles, AuthMode.ENTRA
+            owner=entra_owner(tenant, subject),
+            subject=subject,
+            actor=client,
+            tenant=tenant,
+            roles=roles,
+            how=AuthMode.ENTRA,
+            departments=self._departments(claims),
         )
+
+    def _departments(self, claims: Claims) -> tuple[str, ...]:
+        """The departments that a token names, where the settings say by which claim."""
+        claim = self.settings.department_claim
+        return self.settings.known_departments.claimed(claims.all(claim)) if claim else ()
 
     def _client(self, claims: Claims) -> str:
         """The client application; v1 tokens name it `appid`, v2 tokens `azp`."""
@@ -183,7 +196,7 @@ def authorized(principal: Principal, request: Request) -> Principal:
                 "owner must be <tenant id>:<object id>, key or anonymous.",
             )
         )
-    return replace(principal, owner=owner)
+    return replace(principal, owner=owner, departments=())  # those are the admin's own
 
 
 def _unknown(reason: str) -> ProblemError:

@@ -141,7 +141,7 @@ class Account:
         resets_at = self.limit.resets_at(self._clock()).isoformat(timespec="seconds")
         share = 100 * used // self.limit.amount
         name = self.limit.name.encode("ascii", "replace").decode()
-        return f"{name}: {share} % used, {left:g} left, resets at {resets_at}"
+        return f"{name}: {share} % used, {left:.12g} left, resets at {resets_at}"
 
     async def _claim(self, amount: int) -> None:
         """See to it that our claim covers another amount."""

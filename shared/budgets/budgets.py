@@ -18,7 +18,7 @@ from ..state.lanes import Clock
 from ..state.table import Table
 from ..terms import Budget
 from .account import Account
-from .limits import Amount, Limit, limits_of
+from .limits import Amount, BudgetTooSmallError, Limit, limits_of
 
 log = logging.getLogger(__name__)
 
@@ -93,11 +93,13 @@ class Budgets:
         """Reserve what a turn of an owner, for a department, may need.
 
         Raises:
-            BudgetExhaustedError: if that is more than a budget allows; nothing is reserved.
+            BudgetTooSmallError: if that is more than a whole budget.
+            BudgetExhaustedError: if that is more than a budget allows now; nothing is reserved.
             StorageUnavailableError: if nobody can tell.
         """
+        limits = self.check(owner, department, need)
         hold = Hold(need)
-        accounts = [self._account(each) for each in limits_of(self._budgets, owner, department)]
+        accounts = [self._account(each) for each in limits]
         try:
             for account in accounts:
                 await hold.reserve(account)
@@ -108,6 +110,19 @@ class Budgets:
         if accounts and self._task is None:
             self._task = asyncio.create_task(self._renew_regularly())
         return hold
+
+    def check(self, owner: str, department: str | None, need: Amount) -> list[Limit]:
+        """The limits that such a turn is under; nothing is reserved, and nothing read.
+
+        Raises:
+            BudgetTooSmallError: if it may need more than a whole budget.
+        """
+        limits = limits_of(self._budgets, owner, department)
+        for limit in limits:
+            needed = need.of(limit.measure, ended=False)
+            if needed > limit.amount:
+                raise BudgetTooSmallError(limit, needed)
+        return limits
 
     def _account(self, limit: Limit) -> Account:
         account = self._accounts.get(limit)

@@ -103,6 +103,19 @@ class Limit:
         return f"{self.measure}{per} of {self.subject}"
 
 
+class BudgetTooSmallError(Exception):
+    """A turn may need more than a whole budget: it cannot ever begin."""
+
+    def __init__(self, limit: Limit, need: int) -> None:
+        self.limit = limit
+        self.need = need
+        super().__init__(
+            f"This may need {limit.shown(need):.12g}, more than the whole budget of "
+            f"{limit.shown(limit.amount):.12g} {limit.name}: it can never run as it is. "
+            "Shorten it, or lower max_tokens."
+        )
+
+
 class BudgetExhaustedError(Exception):
     """A turn would exceed a budget; it was not begun."""
 
@@ -113,8 +126,8 @@ class BudgetExhaustedError(Exception):
         self.retry_after = max((self.resets_at - now).total_seconds(), 1.0)
         """Seconds until then."""
         super().__init__(
-            f"The budget of {limit.shown(limit.amount):g} {limit.name} does not allow this: "
-            f"{limit.shown(self.left):g} are left, and it resets at "
+            f"The budget of {limit.shown(limit.amount):.12g} {limit.name} does not allow this: "
+            f"{limit.shown(self.left):.12g} are left, and it resets at "
             f"{self.resets_at.isoformat(timespec='seconds')}."
         )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ..departments import Departments, read_departments
 from .base import Env, Settings
 
 GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
@@ -101,6 +103,27 @@ class AccessSettings(Settings):
     issuers: Annotated[str, Env("AUTH_ISSUERS")] = ""
     """Issuers that a caller's token may have, with commas between. Empty: Entra's own two of the
     caller's tenant."""
+
+    department_claim: Annotated[str, Env("DEPARTMENT_CLAIM", "department")] = ""
+    """Claim of a caller's token that names its department, or its groups. Empty: none does."""
+
+    departments: Annotated[str, Env("DEPARTMENTS", '{"key": "finance", "<group id>": "law"}')] = ""
+    """Departments of owners, and of values of `DEPARTMENT_CLAIM`, as JSON."""
+
+    trust_stated_department: Annotated[bool, Env("TRUST_STATED_DEPARTMENT", "false")] = False
+    """Spend from the budget of the department that a caller states, if it is known from nowhere
+    else. Off: what a caller states is a label in usage."""
+
+    @cached_property
+    def known_departments(self) -> Departments:
+        """Who belongs where."""
+        return Departments(read_departments(self.departments), self.trust_stated_department)
+
+    @field_validator("departments")
+    @classmethod
+    def _has_departments(cls, text: str) -> str:
+        read_departments(text)
+        return text
 
     @model_validator(mode="after")
     def _is_safe(self) -> Self:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 from ulid import ULID
 
+from ..budgets.limits import BudgetTooSmallError
 from ..config import AppSettings
 from ..contract import JOB_ID, OWNER, QueuedJob
 from ..foundry.errors import InvalidRequestError
@@ -112,16 +113,15 @@ class Inlet:
         try:
             job = QueuedJob.model_validate_json(message.body)
             if job.job_id is None:
-                await self._submission.check(queue_owner(job.owner, self._access), job)
+                owner, caller = queue_owner(job.owner, self._access), self._producer(message)
+                await self._submission.check(owner, job, caller)
                 await self._note(message, _NAMELESS)
                 return
             await self._accept(message, job, job.job_id)
         except StorageUnavailableError:
             raise
         except _REFUSALS as error:
-            detail = self._reason(error)
-            refusal = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", detail)
-            await self._fail(message, refusal)
+            await self._fail(message, self._refusal(error))
         except Exception:  # the border of a message: nobody looks at it after this
             log.exception("Message %s cannot be taken in", message.message_id)
             await self._note(message, INTERNAL_ERROR.detail)
@@ -199,10 +199,16 @@ class Inlet:
             return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in details)
         return "; ".join(f"{_known_field(e)}: {e['type']}" for e in details)
 
+    def _refusal(self, error: Exception) -> Problem:
+        """Why the job of a message failed."""
+        if isinstance(error, BudgetTooSmallError):
+            return problem_from(error)
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", self._reason(error))
+
 
 _NAMELESS = "It failed too often, and names no job_id under which it could be tried once more."
 
-_REFUSALS = (StateError, InvalidRequestError, ProblemError, ValueError)
+_REFUSALS = (StateError, InvalidRequestError, ProblemError, BudgetTooSmallError, ValueError)
 """What a message that is not a job, or not one that may be, fails with."""
 
 

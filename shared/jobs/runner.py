@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 
-from ..budgets.limits import BudgetExhaustedError
+from ..budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..config import JobSettings
 from ..foundry.errors import FoundryError
 from ..problems import INTERNAL_ERROR
@@ -163,9 +163,9 @@ class Runner:
         command = step.command(self._turn_seconds)
         try:
             command = await self._turns.admitted(command, step.lane_row)
-        except BudgetExhaustedError as error:
-            log.info("Job %s has to wait: %s", step.head.job_id, error)
-            changes = step.postponing(error, step.lane_row, self._clock())
+        except (BudgetExhaustedError, BudgetTooSmallError) as error:
+            log.info("Job %s cannot go on now: %s", step.head.job_id, error)
+            changes = step.unaffordable(error, step.lane_row, self._clock())
             await self._lanes.write_seen(step.owner, step.lane_row, {}, changes)
             await self._tell(step, changes)
             return

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..budgets.limits import BudgetExhaustedError
+from ..budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..contract import DEFAULT_MAX_ATTEMPTS, TurnOptions
 from ..foundry.errors import FoundryError
 from ..foundry.models import TurnResult
@@ -163,12 +163,17 @@ class Step:
             return []
         return [hold_answer(self.head.job_id, self.number, answer, now)]
 
-    def postponing(self, error: BudgetExhaustedError, lane_row: Row, now: datetime) -> list[Change]:
-        """What it changes that a budget does not allow the step now.
+    def unaffordable(
+        self, error: BudgetExhaustedError | BudgetTooSmallError, lane_row: Row, now: datetime
+    ) -> list[Change]:
+        """What it changes that a budget does not allow the step.
 
-        The job waits until the budget resets; if it is not wanted any more by then, it fails.
+        The job waits until the budget resets. It fails if it is not wanted any more by then, or if
+        the whole budget is too small for it.
         """
         problem, expires_at = problem_from(error), self.head.expires_at
+        if isinstance(error, BudgetTooSmallError):
+            return self.ending(JobStatus.FAILED, problem, lane_row, now)
         if expires_at is not None and expires_at <= error.resets_at and not self.head.begun:
             return self.ending(JobStatus.FAILED, problem, lane_row, now)
         later = {"not_before": error.resets_at}

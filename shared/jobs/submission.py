@@ -14,6 +14,7 @@ from typing import Any
 
 from ..contract import DEFAULT_MAX_ATTEMPTS, SubmitJob, TurnOptions
 from ..problems import Problem
+from ..recording import Recording
 from ..state.errors import RowExistsError, StorageUnavailableError
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
@@ -22,7 +23,7 @@ from ..state.mailbox import STOPS_LANE, Work
 from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Value
 from ..state.threads import Thread, Threads
-from ..telemetry.audit import THE_APP, Action, AuditRecord, AuditTrail, Caller, Outcome
+from ..telemetry.audit import THE_APP, Action, AuditRecord, Caller, Outcome
 from ..telemetry.tracing import carried
 from . import spans
 from .outlets import Outlets
@@ -41,14 +42,15 @@ class Submission:
         queues: Queues,
         clock: Clock,
         outlets: Outlets,
-        audit: AuditTrail,
+        recording: Recording,
     ) -> None:
         self._jobs = jobs
         self._threads = threads
         self._queues = queues
         self._clock = clock
         self._outlets = outlets
-        self._audit = audit
+        self._audit = recording.audit
+        self._admission = recording.admission
 
     async def submit(
         self,
@@ -64,11 +66,12 @@ class Submission:
         Raises:
             InvalidRequestError: for an image or response format that cannot be used.
             ProblemError: for a callback or reply queue that is not allowed.
+            BudgetTooSmallError: for a message that may need more than a whole budget.
             RowMissingError: if the owner has no such thread.
             DocumentTooLargeError: if the messages do not fit into a row.
             StorageUnavailableError: if the job could not be kept.
         """
-        outlets = await self.check(owner, body)
+        outlets = await self.check(owner, body, caller)
         thread_id, new_thread = body.thread_id, None
         if thread_id is None and (body.new_thread or len(body.texts) > 1):
             new_thread = self._new_thread(owner, body)
@@ -98,16 +101,19 @@ class Submission:
                 await self._audit.alongside(self._wake(job), self._audited(job, caller))
         return job
 
-    async def check(self, owner: str, body: SubmitJob) -> dict[str, str]:
+    async def check(self, owner: str, body: SubmitJob, caller: Caller) -> dict[str, str]:
         """The outlets of a job, if it can be accepted as it is.
 
         Raises:
             As `submit`, but for what only shows when the job is kept.
         """
-        body.turn_request("")  # what cannot be sent is refused now, not when the job runs
+        request = body.turn_request("")  # what cannot be sent is refused now, not when the job runs
         outlets = self._outlets.asked(body)
+        thread = None
         if body.thread_id is not None:
-            await self._threads.check(owner, body.thread_id)
+            thread = await self._threads.check(owner, body.thread_id)
+        for text in body.texts:
+            self._admission.check(owner, replace(request, message=text), thread, caller)
         return outlets
 
     async def refuse(

@@ -94,9 +94,11 @@ class TableConversations:
         """As `Conversations.open`."""
         async with request.claim or nullcontext():
             taken_up, turn_id = perf_counter(), request.new_turn_id()
-            begun = _begun(request, turn_id, self._storage.clock())
             recording = self._storage.recording
-            async with await recording.admission.reserve(request.owner, request.turn, None) as hold:
+            admission, owner, caller = recording.admission, request.owner, request.caller
+            whom = admission.beneficiary(owner, request.turn.metadata, None, caller)
+            begun = _begun(request, turn_id, self._storage.clock(), whom)
+            async with await admission.reserve(owner, request.turn, None, caller) as hold:
                 lease = await self._lease(request, turn_id)
                 conversation = TableConversation(self._storage, lease)
                 with recording.watching(request.owner, taken_up, hold) as watch:
@@ -207,7 +209,9 @@ def _thread_values(standing: Standing) -> dict[str, Value]:
     return values
 
 
-def _begun(request: ModelRequest, turn_id: str, created_at: datetime) -> TurnRecord:
+def _begun(
+    request: ModelRequest, turn_id: str, created_at: datetime, beneficiary: Beneficiary
+) -> TurnRecord:
     turn = request.turn
     return TurnRecord(
         turn_id=turn_id,
@@ -222,5 +226,5 @@ def _begun(request: ModelRequest, turn_id: str, created_at: datetime) -> TurnRec
         model=turn.model or request.model_type or "",
         question=turn.message,
         metadata=turn.metadata,
-        beneficiary=Beneficiary.of(turn.metadata, None),
+        beneficiary=beneficiary,
     )

@@ -144,13 +144,13 @@ class Threads:
         """
         return Thread.from_row(owner, await self._row(owner, thread_id))
 
-    async def check(self, owner: str, thread_id: str) -> None:
-        """See to it that there is a thread, as far as this instance remembers.
+    async def check(self, owner: str, thread_id: str) -> Row:
+        """The row of a thread, as far as this instance remembers.
 
         Raises:
             RowMissingError: if the owner has no such thread, or it has expired.
         """
-        await self._row(owner, thread_id, fresh=False)
+        return await self._row(owner, thread_id, fresh=False)
 
     async def _row(self, owner: str, thread_id: str, *, fresh: bool = True) -> Row:
         if not is_id(Kind.THREAD, thread_id):

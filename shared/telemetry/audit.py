@@ -69,17 +69,19 @@ class Caller:
     actor: str
     how: str
     request_id: str | None = None
+    departments: tuple[str, ...] = ()
+    """That the caller's token names."""
 
     def to_json(self) -> dict[str, Any]:
-        """For a job, which runs when its request is over."""
-        return {"subject": self.subject, "actor": self.actor, "how": self.how} | (
-            {"request_id": self.request_id} if self.request_id else {}
-        )
+        """For a job, which runs when its request is over; without what says nothing."""
+        document = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in document.items() if value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what `to_json` gave."""
-        return cls(**document)
+        known: dict[str, Any] = {**document, "departments": tuple(document.get("departments", ()))}
+        return cls(**known)
 
 
 THE_APP = Caller("app", "app", "app")

@@ -13,8 +13,15 @@ import pytest
 
 from shared.budgets.budgets import Budgets
 from shared.budgets.estimates import Prospect
-from shared.budgets.limits import Amount, BudgetExhaustedError, Limit, Measure, limits_of
-from shared.config import AppSettings, FoundryAgentServiceConfig, SpendingSettings
+from shared.budgets.limits import (
+    Amount,
+    BudgetExhaustedError,
+    BudgetTooSmallError,
+    Limit,
+    Measure,
+    limits_of,
+)
+from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig, SpendingSettings
 from shared.contract import SubmitJob
 from shared.jobs.queue import WakeUp
 from shared.services import Services
@@ -100,20 +107,32 @@ async def test_a_new_instance_knows_what_was_spent(table: FakeTable) -> None:
 
 
 async def test_what_one_budget_refuses_is_given_back_to_the_others(table: FakeTable) -> None:
-    text = """[{"owner": "*", "concurrent": 1}, {"owner": "*", "tokens": 10, "per": "day"}]"""
+    text = """[{"owner": "*", "concurrent": 2}, {"owner": "*", "tokens": 10, "per": "day"}]"""
     budgets = Budgets(read_budgets(text), table, FakeClock())
+    first = await budgets.reserve("o", None, Amount(5))
     with pytest.raises(BudgetExhaustedError):
-        await budgets.reserve("o", None, Amount(11))
-    await (await budgets.reserve("o", None, Amount(9))).settle()
+        await budgets.reserve("o", None, Amount(9))
+    second = await budgets.reserve("o", None, Amount(5))
+    await asyncio.gather(first.settle(), second.settle())
     await budgets.aclose()
 
 
-def limited(app: App, budgets: str, prices: str = "") -> Services:
+async def test_what_a_whole_budget_does_not_hold_is_refused_for_good(table: FakeTable) -> None:
+    budgets = Budgets(read_budgets(MUCH), table, FakeClock())
+    with pytest.raises(BudgetTooSmallError, match="1000000 tokens per day of owner:o"):
+        await budgets.reserve("o", None, Amount(1_000_001))
+    assert table.transactions == 0
+    await (await budgets.reserve("o", None, Amount(1_000_000))).settle()
+    await budgets.aclose()
+
+
+def limited(app: App, budgets: str, prices: str = "", *, trusting: bool = False) -> Services:
     app.settings = AppSettings(
         foundry=FoundryAgentServiceConfig(
             endpoint_url=RESOURCE, api_key="secret", max_retries=0, max_tokens=100
         ),
         spending=SpendingSettings(budgets=budgets, prices=prices),
+        access=AccessSettings(trust_stated_department=trusting),
     )
     return app.services()
 
@@ -154,7 +173,7 @@ async def test_a_refusal_says_what_is_left_and_until_when(app: App, api: httpx.A
 
 
 async def test_callers_are_warned_before_the_end(app: App) -> None:
-    services = limited(app, '[{"department": "*", "tokens": 120, "per": "day"}]')
+    services = limited(app, '[{"department": "*", "tokens": 120, "per": "day"}]', trusting=True)
     body = {"message": "Hi", "metadata": {"department": "law"}}
     async with caller(services) as client:
         for headers in ({}, {"Accept": "text/event-stream"}):
@@ -165,9 +184,10 @@ async def test_callers_are_warned_before_the_end(app: App) -> None:
 
 
 async def test_a_threads_department_pays_for_its_turns(app: App) -> None:
-    services = limited(app, '[{"department": "law", "requests": 1, "per": "minute"}]')
+    limits = '[{"department": "Law", "requests": 1, "per": "minute"}]'
+    services = limited(app, limits, trusting=True)
     async with caller(services) as client:
-        made = await client.post("threads", json={"metadata": {"department": "law"}})
+        made = await client.post("threads", json={"metadata": {"department": " lAW "}})
         path = f"threads/{made.json()['thread_id']}/messages"
         assert (await client.post(path, json={"message": "Hi"})).status_code == 200
         refused = await client.post(path, json={"message": "Hi"})
