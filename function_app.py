@@ -1,4 +1,8 @@
-"""The table of contents: every trigger of the app and what it calls."""
+"""The table of contents: every trigger of the app and what it calls.
+
+The Functions host tries routes in the order of their functions' names and takes the first that
+fits: two functions may not fit one address, and the catch-all's name sorts behind all others.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +147,7 @@ async def list_audit_records(req: Request) -> Response:
 
 
 @app.route(route="{*path}", methods=EVERY_METHOD, auth_level=OPEN)
-async def unmatched(req: Request) -> Response:
+async def z_unmatched_sorts_last(req: Request) -> Response:
     return await serve_anybody(services, req, routes.unmatched)
 
 

@@ -8,6 +8,7 @@ import resource
 import sys
 from pathlib import Path
 
+from local.host.forwarding import SILENCE_SECONDS
 from local.host.server import HostOptions, serve
 from local.host.settings import (
     HostConfigurationError,
@@ -40,7 +41,7 @@ def main() -> int:
         settings = read_host_settings(app_dir / "host.json", os.environ)
         _configure_logging(settings.log_level)
         port = arguments.port or local.http_port or DEFAULT_PORT
-        options = HostOptions(arguments.host, port, app_dir, arguments.grace)
+        options = HostOptions(arguments.host, port, app_dir, arguments.grace, arguments.silence)
         asyncio.run(serve(options, local, settings))
     except HostConfigurationError as error:
         print(f"local host: {error}", file=sys.stderr)
@@ -63,6 +64,12 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--grace", type=int, default=10, help="seconds that running invocations have at the end"
+    )
+    parser.add_argument(
+        "--silence",
+        type=float,
+        default=SILENCE_SECONDS,
+        help="seconds without a byte of a request or its answer, then the caller gets 504",
     )
     return parser.parse_args()
 

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Awaitable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
 from typing import Any, cast
@@ -24,9 +24,12 @@ _thread_local_storage = threading.local()
 
 
 @dataclass(frozen=True)
-class Trace:
-    """W3C trace context of an invocation, as `Context.trace_context` shows it."""
+class Cause:
+    """What started an invocation; its trace fields are what `Context.trace_context` shows."""
 
+    reason: str
+    """For the log."""
+    invocation_id: str = field(default_factory=lambda: str(uuid.uuid4()))
     trace_parent: str = ""
     trace_state: str = ""
 
@@ -34,15 +37,14 @@ class Trace:
 class InvocationContext(Context):
     """What a function that has a `context` parameter receives."""
 
-    def __init__(self, function: Function, invocation_id: str, trace: Trace) -> None:
+    def __init__(self, function: Function, cause: Cause) -> None:
         self._function = function
-        self._invocation_id = invocation_id
-        self._trace = trace
+        self._cause = cause
 
     @property
     def invocation_id(self) -> str:
         """The id that this run has in every log line of the host."""
-        return self._invocation_id
+        return self._cause.invocation_id
 
     @property
     def thread_local_storage(self) -> Any:
@@ -62,7 +64,7 @@ class InvocationContext(Context):
     @property
     def trace_context(self) -> Any:
         """The caller's traceparent and tracestate."""
-        return self._trace
+        return self._cause
 
     @property
     def retry_context(self) -> Any:
@@ -84,20 +86,18 @@ class Invoker:
         )
         self._timeout = None if function_timeout is None else function_timeout.total_seconds()
 
-    async def invoke(
-        self, function: Function, argument: object, reason: str, trace: Trace | None = None
-    ) -> object:
+    async def invoke(self, function: Function, argument: object, cause: Cause) -> object:
         """Run `function` with `argument` for its trigger.
 
         Returns what the function returns. Raises InvocationFailedError when it raised or exceeded
         host.json's functionTimeout.
         """
-        invocation_id = str(uuid.uuid4())
-        logger.info("Executing %s (%s, id=%s)", function.name, reason, invocation_id)
+        invocation_id = cause.invocation_id
+        logger.info("Executing %s (%s, id=%s)", function.name, cause.reason, invocation_id)
         started = time.perf_counter()
         outcome = "cancelled"
         try:
-            result = await self._run(function, argument, invocation_id, trace or Trace())
+            result = await self._run(function, argument, cause)
             outcome = "succeeded"
         except Exception as error:  # the border between the host and the app's code
             outcome = "failed"
@@ -118,17 +118,15 @@ class Invoker:
         """Stop the threads without waiting for handlers that still run in them."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    async def _run(
-        self, function: Function, argument: object, invocation_id: str, trace: Trace
-    ) -> object:
+    async def _run(self, function: Function, argument: object, cause: Cause) -> object:
         arguments: dict[str, object] = {function.trigger_argument: argument}
         if function.takes_context:
-            arguments["context"] = InvocationContext(function, invocation_id, trace)
+            arguments["context"] = InvocationContext(function, cause)
         async with asyncio.timeout(self._timeout):
             if function.is_async:
-                _thread_local_storage.invocation_id = invocation_id
+                _thread_local_storage.invocation_id = cause.invocation_id
                 return await cast("Awaitable[object]", function.handler(**arguments))
-            call = partial(_run_in_thread, function, arguments, invocation_id)
+            call = partial(_run_in_thread, function, arguments, cause.invocation_id)
             loop = asyncio.get_running_loop()
             return await loop.run_in_executor(self._threads, copy_context().run, call)
 

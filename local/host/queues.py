@@ -4,7 +4,7 @@ The rules are those of the Storage Queues extension (Microsoft.Azure.WebJobs.Ext
 at most batchSize + newBatchThreshold messages at once, hidden for ten minutes and renewed at
 half-life while the function runs, deleted on success, shown again after visibilityTimeout on
 failure, and moved to `<queue>-poison` after maxDequeueCount failures. A message that cannot be
-decoded goes to the poison queue at once.
+decoded goes to the poison queue at once. One that is cut off by a stop counts as failed.
 """
 
 import asyncio
@@ -29,6 +29,8 @@ logger = logging.getLogger("local.host")
 MESSAGE_LEASE = timedelta(minutes=10)
 MIN_POLLING_SECONDS = 0.1
 POISON_SUFFIX = "-poison"
+_WHITE_SPACE = dict.fromkeys(map(ord, " \t\r\n"))
+"""Allowed inside base64, as .NET reads it: the command `base64` wraps its lines."""
 
 MessageHandler = Callable[[FunctionMessage], Awaitable[object]]
 
@@ -51,14 +53,14 @@ class QueueListener:
         self._lease = lease
         self._running: set[asyncio.Task[None]] = set()
         self._reachable = True
+        self._missing = False
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Process messages until `stopping` is set, then finish those that run.
 
-        Cancelled, it cancels those as well and makes their messages visible again.
+        Cancelled, it cancels those as well: their messages have failed once more.
         """
-        longest = max(self._settings.max_polling_interval.total_seconds(), MIN_POLLING_SECONDS)
-        pause = MIN_POLLING_SECONDS
+        pauses = Pauses(self._settings.max_polling_interval)
         async with asyncio.TaskGroup() as group:
             while not stopping.is_set():
                 if len(self._running) > self._settings.new_batch_threshold:
@@ -70,12 +72,14 @@ class QueueListener:
                     self._running.add(task)
                     task.add_done_callback(self._running.discard)
                 if messages:
-                    pause = MIN_POLLING_SECONDS
-                    continue
-                await _wait(stopping, pause * random.uniform(0.8, 1.2))  # noqa: S311 (jitter)
-                pause = min(pause * 2, longest)
+                    pauses = Pauses(self._settings.max_polling_interval)
+                else:
+                    pause = next(pauses) * random.uniform(0.8, 1.2)  # noqa: S311 (jitter)
+                    await _wait(stopping, pause)
 
     async def _receive(self) -> list[StoredMessage]:
+        if self._missing and not await self._appeared():
+            return []
         pages = self._queue.receive_messages(
             messages_per_page=self._settings.batch_size,
             visibility_timeout=int(self._lease.total_seconds()),
@@ -85,7 +89,7 @@ class QueueListener:
             if page := await anext(pages, None):  # no message, no page
                 messages = [message async for message in page]
         except ResourceNotFoundError:
-            pass  # someone creates the queue sooner or later
+            self._missing = True  # a producer creates the queue sooner or later
         except AzureError as error:
             self._note_unreachable(error)
             return []
@@ -93,6 +97,17 @@ class QueueListener:
             logger.info("Queue %s answers again", self._queue.queue_name)
             self._reachable = True
         return messages
+
+    async def _appeared(self) -> bool:
+        try:
+            await self._queue.get_queue_properties()
+        except ResourceNotFoundError:
+            return False
+        except AzureError as error:
+            self._note_unreachable(error)
+            return False
+        self._missing = False
+        return True
 
     def _note_unreachable(self, error: AzureError) -> None:
         if self._reachable:
@@ -116,10 +131,11 @@ class QueueListener:
                 await self._move_to_poison(message, lease)
             elif await self._handled(message, body, lease):
                 await lease.delete()
-            elif attempt >= self._settings.max_dequeue_count:
-                await self._move_to_poison(message, lease)
-            elif self._poison_queue:
-                await lease.show_after(self._settings.visibility_timeout)
+            else:
+                await self._settle_failure(message, attempt, lease)
+        except asyncio.CancelledError:
+            await self._settle_failure(message, attempt, lease)
+            raise
         except AzureError as error:
             logger.warning(
                 "Message %s of queue %s could not be settled (%s); it may be delivered again",
@@ -128,6 +144,12 @@ class QueueListener:
                 type(error).__name__,
             )
 
+    async def _settle_failure(self, message: StoredMessage, attempt: int, lease: "_Lease") -> None:
+        if attempt >= self._settings.max_dequeue_count:
+            await self._move_to_poison(message, lease)
+        elif self._poison_queue:
+            await lease.show_after(self._settings.visibility_timeout)
+
     async def _handled(self, message: StoredMessage, body: bytes, lease: "_Lease") -> bool:
         """Run the handler under the lease; answer whether it accepted the message."""
         try:
@@ -135,9 +157,6 @@ class QueueListener:
                 await self._handler(_function_message(message, body))
         except InvocationFailedError:
             return False
-        except asyncio.CancelledError:
-            await lease.show_after(timedelta())
-            raise
         return True
 
     def _decode(self, message: StoredMessage) -> bytes | None:
@@ -146,7 +165,7 @@ class QueueListener:
         if not self._settings.base64_messages:
             return text.encode()
         try:
-            return base64.b64decode(text, validate=True)
+            return base64.b64decode(text.translate(_WHITE_SPACE), validate=True)
         except ValueError:
             logger.error(  # noqa: TRY400 (the text of the message must not be logged)
                 "Message %s of queue %s is not base64, as host.json's messageEncoding asks",
@@ -160,7 +179,7 @@ class QueueListener:
             # A poison queue has none of its own: the message stays hidden until its lease ends,
             # which keeps it from failing in a tight loop.
             return
-        try:
+        try:  # the copy lives as long as the storage service lets messages live: seven days
             await self._poison_queue.send_message(message.content)
         except ResourceNotFoundError:
             await self._poison_queue.create_queue()
@@ -173,6 +192,22 @@ class QueueListener:
             self._poison_queue.queue_name,
             message.dequeue_count,
         )
+
+
+class Pauses:
+    """Seconds between polls of an empty queue: 0.1, 0.2, 0.3, 0.5, 0.8 and so on up to a limit."""
+
+    def __init__(self, longest: timedelta) -> None:
+        self._longest = max(longest.total_seconds(), MIN_POLLING_SECONDS)
+        self._last, self._next = MIN_POLLING_SECONDS, MIN_POLLING_SECONDS
+
+    def __iter__(self) -> "Pauses":
+        return self
+
+    def __next__(self) -> float:
+        pause = min(self._next, self._longest)
+        self._last, self._next = self._next, self._last + self._next
+        return pause
 
 
 @dataclass

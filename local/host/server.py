@@ -16,6 +16,7 @@ from typing import Protocol, cast
 import uvicorn
 from azure.functions.queue import QueueMessage
 
+from local.host.forwarding import SILENCE_SECONDS
 from local.host.functions import (
     HTTP_TRIGGER,
     QUEUE_TRIGGER,
@@ -25,7 +26,7 @@ from local.host.functions import (
     is_disabled,
     load_app_module,
 )
-from local.host.invocation import Invoker
+from local.host.invocation import Cause, Invoker
 from local.host.queues import POISON_SUFFIX, MessageHandler, QueueListener
 from local.host.routing import RouteTable
 from local.host.settings import (
@@ -56,6 +57,8 @@ class HostOptions:
     app_dir: Path
     grace_seconds: int
     """How long running invocations may go on after the host was told to stop."""
+    silence_seconds: float = SILENCE_SECONDS
+    """Without a byte of a request or its answer; then the caller gets 504."""
 
 
 class Listener(Protocol):
@@ -81,11 +84,14 @@ async def serve(options: HostOptions, local: LocalSettings, settings: HostSettin
         queues = _queue_listeners(functions, invoker, accounts, settings.queues)
         timers = _timer_listeners(functions, invoker)
         listeners: list[Listener] = [*queues, *timers]
-        web = with_cors(HttpHost(routes, KeyCheck(local), invoker, timers), local)
+        web = with_cors(
+            HttpHost(routes, KeyCheck(local), invoker, timers, options.silence_seconds), local
+        )
         server = _WebServer(
             uvicorn.Config(
                 web,
                 lifespan="off",
+                proxy_headers=False,
                 log_config=None,
                 access_log=False,
                 backlog=LISTEN_BACKLOG,
@@ -94,8 +100,15 @@ async def serve(options: HostOptions, local: LocalSettings, settings: HostSettin
             )
         )
         for route in routes.routes:
-            methods = ",".join(sorted(route.methods)) or "any method"
+            methods = ",".join(sorted(route.methods))
             logger.info("Function %s: %s %s", route.function.name, methods, route.template)
+        for route, before in routes.hidden():
+            logger.warning(
+                "Function %s can never be reached: the Functions host tries routes in the order of "
+                "their functions' names, and %s comes first. Rename one of them.",
+                route.function.name,
+                " and ".join(each.function.name for each in before),
+            )
         await _run_until_stopped(server, listening, listeners, options.grace_seconds)
     finally:
         invoker.close()
@@ -166,8 +179,8 @@ def _queue_listeners(
 
 def _message_handler(function: Function, invoker: Invoker, queue_name: str) -> MessageHandler:
     async def handle(message: QueueMessage) -> None:
-        reason = f"message {message.id} of queue {queue_name}"
-        await invoker.invoke(function, message, reason)
+        cause = Cause(f"message {message.id} of queue {queue_name}")
+        await invoker.invoke(function, message, cause)
 
     return handle
 

@@ -10,7 +10,7 @@ from azure.functions.timer import TimerRequest
 from cronsim import CronSim, CronSimError
 
 from local.host.functions import Function
-from local.host.invocation import InvocationFailedError, Invoker
+from local.host.invocation import Cause, InvocationFailedError, Invoker
 from local.host.settings import HostConfigurationError, substitute_settings, time_span
 
 logger = logging.getLogger("local.host")
@@ -100,7 +100,7 @@ class TimerListener:
         )
         self._last = now
         try:
-            await self._invoker.invoke(self.function, request, "timer")
+            await self._invoker.invoke(self.function, request, Cause("timer"))
         except InvocationFailedError:
             logger.warning("%s runs again at %s", self.function.name, following.isoformat())
 

@@ -8,6 +8,7 @@ import hmac
 import logging
 import os
 import time
+import uuid
 from collections.abc import Iterable
 
 from fastapi import FastAPI, HTTPException, Request, Response
@@ -15,15 +16,15 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from local.host.forwarding import SILENCE_SECONDS, Forwarder
 from local.host.functions import Function
-from local.host.invocation import InvocationFailedError, Invoker, Trace
-from local.host.routing import Match, RouteTable
+from local.host.invocation import Cause, InvocationFailedError, Invoker
+from local.host.routing import ALL_METHODS, Match, RouteTable
 from local.host.settings import LocalSettings
 from local.host.timers import TimerListener
 
 logger = logging.getLogger("local.host")
 
-_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH", "TRACE"]
 _MATCH = "local.host.match"
 _ADMIN_FUNCTIONS = "/admin/functions/"
 
@@ -60,6 +61,7 @@ class HttpHost:
         keys: KeyCheck,
         invoker: Invoker,
         timers: Iterable[TimerListener] = (),
+        silence_seconds: float = SILENCE_SECONDS,
     ) -> None:
         self._routes = routes
         self._timers = {timer.function.name.lower(): timer for timer in timers}
@@ -68,38 +70,44 @@ class HttpHost:
         self._started = time.monotonic()
         self._functions = FastAPI(openapi_url=None, docs_url=None, redoc_url=None)
         self._functions.add_api_route(
-            "/{path:path}", self._call, methods=_METHODS, response_model=None
+            "/{path:path}", self._call, methods=sorted(ALL_METHODS), response_model=None
         )
+        self._forwarder = Forwarder(self._functions, silence_seconds)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return  # neither lifespan nor websockets exist behind the host
-        match = self._routes.match(scope["method"], scope["raw_path"].decode("ascii"))
-        if scope["method"] == "POST" and scope["path"].startswith(_ADMIN_FUNCTIONS):
+        if "%00" in scope["raw_path"].decode("ascii"):
+            await Response(status_code=400)(scope, receive, send)
+        elif scope["method"] == "POST" and scope["path"].startswith(_ADMIN_FUNCTIONS):
             answer = await self._run_timer(Request(scope))
             await answer(scope, receive, send)
-        elif match is None:
+        elif (match := self._routes.match(scope["method"], scope["raw_path"].decode())) is None:
             await self._own_page(scope)(scope, receive, send)
         elif not self._keys.allows(match.function, _given_key(Request(scope))):
             await Response(status_code=401)(scope, receive, send)
         else:
             scope[_MATCH] = match
-            await self._functions(scope, receive, send)
+            await self._forwarder.forward(scope, str(uuid.uuid4()), receive, send)
 
     async def _call(self, request: Request) -> object:
         match: Match = request.scope[_MATCH]
         # The extension's synchronizer does the same: it empties and refills the dict in place.
         request.path_params.clear()
         request.path_params.update(match.path_params)
-        trace = Trace(request.headers.get("traceparent", ""), request.headers.get("tracestate", ""))
-        reason = f"{request.method} {request.url.path}"
+        cause = Cause(
+            reason=f"{request.method} {request.url.path}",
+            invocation_id=request.headers["x-ms-invocation-id"],
+            trace_parent=request.headers.get("traceparent", ""),
+            trace_state=request.headers.get("tracestate", ""),
+        )
         try:
-            return await self._invoker.invoke(match.function, request, reason, trace)
+            return await self._invoker.invoke(match.function, request, cause)
         except InvocationFailedError as failure:
             if isinstance(failure.__cause__, HTTPException):
                 raise failure.__cause__ from None
-            return Response(status_code=500)
+            return PlainTextResponse("Internal Server Error", status_code=500)
 
     async def _run_timer(self, request: Request) -> Response:
         """`POST /admin/functions/{name}`: run a timer's function now; answers when it has run.
@@ -118,6 +126,8 @@ class HttpHost:
         if scope["method"] not in {"GET", "HEAD"}:
             return Response(status_code=404)
         if scope["path"] == "/":
+            if os.environ.get("AzureWebJobsDisableHomepage", "").lower() == "true":  # noqa: SIM112
+                return Response(status_code=204)
             return PlainTextResponse("Your function app is up and running.\n")
         if scope["path"] == "/admin/host/status":
             uptime_ms = int((time.monotonic() - self._started) * 1000)

@@ -7,19 +7,22 @@ that comes before anything happened, such as a thread in use, leaves no trace.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
+from time import perf_counter
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
+from starlette.requests import Request
 
 from ..foundry.errors import FoundryError
 from ..problems import Problem, problem_from
 from ..services import Services
-from ..state.errors import DocumentTooLargeError, RowExistsError
-from ..state.idempotency import Claim, KeptAnswer
+from ..state.errors import DocumentTooLargeError, KeyInUseError, RowExistsError
+from ..state.idempotency import HOLD_SECONDS, Claim, KeptAnswer
 from ..state.table import Change
 from .border import Answer, Streamed, accepts_events
 from .incoming import Incoming, invalid_field
@@ -28,6 +31,12 @@ from .streaming import replayed_stream
 HEADER = "Idempotency-Key"
 REPLAYED = {"Idempotency-Replayed": "true"}
 MAX_KEY_CHARS = 255
+
+INVOCATION_ID = "x-ms-invocation-id"
+"""The Functions host's header; the same at each send of one request."""
+RESEND_PATIENCE_SECONDS = HOLD_SECONDS + 10.0
+"""By then, the claim of a worker that died has ended and is taken over."""
+RESEND_LOOK_SECONDS = 0.5
 
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 """Refusals that may be over when the request is made again."""
@@ -55,13 +64,11 @@ async def once(
         KeyMismatchError: if the key belongs to another request.
         KeyInUseError: if the request is being worked on.
     """
-    key = incoming.request.headers.get(HEADER)
+    key = _key_of(incoming.request)
     if key is None:
         return await act(None)
-    if not 1 <= len(key) <= MAX_KEY_CHARS:
-        raise invalid_field(HEADER, f"must have 1 to {MAX_KEY_CHARS} characters")
     fingerprint = _fingerprint(incoming, body)
-    claimed = await services.idempotency.claim(incoming.owner, key, fingerprint)
+    claimed = await _claimed(services, incoming, key, fingerprint)
     if isinstance(claimed, KeptAnswer):
         return _replay(claimed, incoming)
     try:
@@ -72,6 +79,37 @@ async def once(
             return _replay(theirs, incoming)
         await theirs.give_up()
         raise
+
+
+def _key_of(request: Request) -> str | None:
+    """The caller's key, or the host's id of a request without a body, which it may send again.
+
+    https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/Server/RetryProxyHandler.cs
+    """
+    key = request.headers.get(HEADER)
+    if key is None:
+        has_body = request.headers.get("content-length", "0") != "0"
+        if has_body or "transfer-encoding" in request.headers:
+            return None
+        invocation_id = request.headers.get(INVOCATION_ID)
+        return f"{INVOCATION_ID} {invocation_id}" if invocation_id else None
+    if not 1 <= len(key) <= MAX_KEY_CHARS:
+        raise invalid_field(HEADER, f"must have 1 to {MAX_KEY_CHARS} characters")
+    return key
+
+
+async def _claimed(
+    services: Services, incoming: Incoming, key: str, fingerprint: str
+) -> Claim | KeptAnswer:
+    """Claim a key; a request that the host sent again waits for the end of its first send."""
+    waits_until = perf_counter() + RESEND_PATIENCE_SECONDS
+    while True:
+        try:
+            return await services.idempotency.claim(incoming.owner, key, fingerprint)
+        except KeyInUseError:
+            if HEADER in incoming.request.headers or perf_counter() > waits_until:
+                raise
+        await asyncio.sleep(RESEND_LOOK_SECONDS)
 
 
 async def _act(act: Act, claim: Claim) -> Answer | Streamed:

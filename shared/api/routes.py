@@ -20,10 +20,14 @@ class RouteTable:
     def add(self, method: str, template: str) -> None:
         """Register a route."""
         pattern = re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template))
-        self._routes.append((method, re.compile(pattern)))
+        self._routes.append((method, re.compile(pattern, re.IGNORECASE)))
 
     def methods(self, path: str) -> list[str]:
-        """The methods that a path takes; none for an unknown path."""
+        """The methods that a path takes; none for an unknown path.
+
+        As for the Functions host, letter case and a slash at the end do not matter.
+        """
+        path = path.removesuffix("/")
         return sorted(method for method, pattern in self._routes if pattern.fullmatch(path))
 
     async def unmatched(self, _: Services, incoming: Incoming) -> Answer:

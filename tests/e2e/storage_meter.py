@@ -25,6 +25,8 @@ class StorageMeter:
         self.port = free_port()
         self.transactions: list[str] = []
         """Method and path of each, in order."""
+        self.calls: list[str] = []
+        """Method, path and query of each."""
         self._upstream = f"http://127.0.0.1:{upstream_port}"
         self._http = httpx.AsyncClient(timeout=30)
 
@@ -51,6 +53,7 @@ class StorageMeter:
         path = request.scope["raw_path"].decode("ascii")
         self.transactions.append(f"{request.method} {path}")
         query = request.scope["query_string"].decode("ascii")
+        self.calls.append(f"{request.method} {path}?{query}")
         answer = await self._http.request(
             request.method,
             f"{self._upstream}{path}?{query}" if query else self._upstream + path,

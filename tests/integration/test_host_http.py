@@ -25,12 +25,12 @@ from .waiting import eventually
         ("GET", "/api/things/a%2Fb", {"function": "get_thing", "id": "a%2Fb"}),
         ("PATCH", "/api/things/1/parts/2", {"function": "patch_part", "id": "1", "part": "2"}),
         ("POST", "/api/unrouted", {"echo": {"a": 1}}),
-        ("DELETE", "/api/things/42", {"function": "fallback", "rest": "things/42"}),
-        ("GET", "/api/no/such/thing", {"function": "fallback", "rest": "no/such/thing"}),
-        ("GET", "/api", {"function": "fallback", "rest": ""}),
+        ("DELETE", "/api/things/42", {"function": "z_fallback", "rest": "things/42"}),
+        ("GET", "/api/no/such/thing", {"function": "z_fallback", "rest": "no/such/thing"}),
+        ("GET", "/api", {"function": "z_fallback", "rest": ""}),
     ],
 )
-async def test_a_request_reaches_the_most_specific_route_of_its_method(
+async def test_a_request_reaches_the_first_function_by_name_that_fits(
     caller: httpx.AsyncClient, method: str, path: str, answer: dict[str, object]
 ) -> None:
     response = await caller.request(method, path, json={"a": 1})
@@ -45,6 +45,47 @@ async def test_outside_the_route_prefix_there_is_nothing_but_the_hosts_own_pages
     assert (unknown.status_code, unknown.content) == (404, b"")
     assert (await caller.get("/")).status_code == 200
     assert (await caller.get("/admin/host/status")).json()["state"] == "Running"
+
+
+async def test_a_function_sees_the_request_as_the_hosts_proxy_sends_it_on(
+    caller: httpx.AsyncClient, shared_host: FunctionsHost
+) -> None:
+    forged = {
+        "host": "agents.example.com",
+        "x-forwarded-host": "evil.example.com",
+        "x-forwarded-proto": "https",
+        "x-forwarded-for": "10.0.0.1",
+        "x-ms-invocation-id": "chosen-by-the-caller",
+        "connection": "close",
+        "te": "trailers",
+        "proxy-authorization": "Basic eDp5",
+        "x-kept": "yes",
+    }
+    seen = (await caller.post("/api/echo/a%2Fb%20c", headers=forged, content=b"hi")).json()
+    headers = seen["headers"]
+    assert headers["host"].startswith("127.0.0.1:")
+    assert headers["x-forwarded-host"] == "agents.example.com"
+    assert (headers["x-forwarded-proto"], headers["x-forwarded-for"]) == ("http", "127.0.0.1")
+    assert headers["x-ms-invocation-id"] in shared_host.log_path.read_text()
+    assert {"connection", "te", "proxy-authorization"}.isdisjoint(headers)
+    assert (headers["x-kept"], headers["content-length"], seen["body"]) == ("yes", "2", "hi")
+    assert (seen["path"], seen["raw_path"]) == ("/api/echo/a%2Fb c", "/api/echo/a%252Fb%20c")
+
+
+async def test_a_path_with_a_null_character_reaches_no_function(caller: httpx.AsyncClient) -> None:
+    assert (await caller.get("/api/things/a%00")).status_code == 400
+
+
+async def test_a_request_without_a_body_is_sent_again_to_a_worker_that_goes_away(
+    caller: httpx.AsyncClient, shared_host: FunctionsHost
+) -> None:
+    fault = {"x-local-host-fault": "drop-answer"}
+    seen = (await caller.post("/api/echo/x", headers=fault)).json()
+    invocation_id = seen["headers"]["x-ms-invocation-id"]
+    log = shared_host.log_path.read_text()
+    assert len(re.findall(f"Executing echo .*{invocation_id}", log)) == 2
+    lost = await caller.post("/api/echo/x", headers=fault, content=b"a body")
+    assert (lost.status_code, lost.content) == (502, b"")
 
 
 async def test_a_timer_runs_when_it_is_asked_to(caller: httpx.AsyncClient) -> None:
@@ -76,7 +117,7 @@ async def test_a_failing_function_answers_500_without_its_text_and_is_logged(
     caller: httpx.AsyncClient, shared_host: FunctionsHost
 ) -> None:
     response = await caller.get("/api/broken")
-    assert (response.status_code, response.content) == (500, b"")
+    assert (response.status_code, response.content) == (500, b"Internal Server Error")
     log = shared_host.log_path.read_text()
     assert "RuntimeError: a secret detail" in log
     assert re.search(r"broken raised \(id=[0-9a-f-]{36}\)", log)
@@ -136,8 +177,8 @@ def test_keys_are_asked_for_once_they_are_configured(
         assert status("/api/guarded?code=fk") == 200
         assert status("/api/guarded", **{"x-functions-key": "fk"}) == 200
         assert status("/api/guarded", **{"x-functions-key": "mk"}) == 200
-        assert status("/api/administered", **{"x-functions-key": "fk"}) == 401
-        assert status("/api/administered", **{"x-functions-key": "mk"}) == 200
+        assert status("/api/for_admins", **{"x-functions-key": "fk"}) == 401
+        assert status("/api/for_admins", **{"x-functions-key": "mk"}) == 200
         timer = f"{host.url}/admin/functions/tick"
         for key, answer in (("fk", 401), ("mk", 202)):
             assert httpx.post(timer, headers={"x-functions-key": key}).status_code == answer
@@ -159,4 +200,4 @@ def test_a_function_can_be_disabled_by_a_setting(
 
 async def test_without_configured_keys_every_function_is_open(caller: httpx.AsyncClient) -> None:
     assert (await caller.get("/api/guarded")).text == "open"
-    assert (await caller.get("/api/administered")).text == "open"
+    assert (await caller.get("/api/for_admins")).text == "open"

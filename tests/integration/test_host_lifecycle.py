@@ -76,7 +76,11 @@ async def test_what_outlasts_the_grace_period_is_cut_off_and_its_message_handed_
         host.terminate()
         await eventually(lambda: host.exit_code is not None)
         assert host.exit_code == 0
-    assert [message.dequeue_count for message in await queue.peek_messages()] == [1]
+
+    async def handed_back() -> list[int | None]:
+        return [message.dequeue_count for message in await queue.peek_messages()]
+
+    assert await eventually(handed_back) == [1]  # after the app's visibilityTimeout
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

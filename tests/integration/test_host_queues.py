@@ -111,29 +111,50 @@ async def test_messages_of_encoding_none_arrive_as_they_are(
     assert got == [b"plain & <simple>"]
 
 
+@pytest.mark.parametrize("space", [" ", "\n", "\r\n", "\t"])
+async def test_white_space_inside_base64_is_allowed(
+    queue: QueueClient, poison_queue: QueueClient, space: str
+) -> None:
+    got: list[bytes] = []
+
+    async def handler(message: QueueMessage) -> None:
+        got.append(message.get_body())
+
+    wrapped = base64.encodebytes(b"x" * 100).decode().replace("\n", space)
+    await queue.send_message(wrapped)
+    async with listening(queue, poison_queue, handler):
+        await eventually(lambda: got)
+    assert got == [b"x" * 100]
+
+
 async def test_at_most_batch_size_and_threshold_messages_run_at_once(
     queue: QueueClient, poison_queue: QueueClient
 ) -> None:
-    running: list[asyncio.Event] = []
-    most = 0
-    finished = 0
+    gates: list[asyncio.Event] = []
+    running = most = finished = 0
 
     async def handler(_message: QueueMessage) -> None:
-        nonlocal most, finished
-        gate = asyncio.Event()
-        running.append(gate)
-        most = max(most, len(running))
+        nonlocal running, most, finished
+        running += 1
+        most = max(most, running)
+        gates.append(gate := asyncio.Event())
         await gate.wait()
+        running -= 1
         finished += 1
 
+    peak = QUICK.batch_size + QUICK.new_batch_threshold
     for number in range(12):
         await send(queue, str(number))
     async with listening(queue, poison_queue, handler):
+        await eventually(lambda: running == QUICK.batch_size)
+        for _ in range(QUICK.batch_size - QUICK.new_batch_threshold):
+            gates.pop(0).set()
+        await eventually(lambda: running == peak)
         while finished < 12:
-            await eventually(lambda: running)
-            running.pop(0).set()
-            await asyncio.sleep(0.02)
-    assert most == QUICK.batch_size + QUICK.new_batch_threshold
+            await eventually(lambda: gates)
+            gates.pop(0).set()
+            await asyncio.sleep(0)
+    assert most == peak
 
 
 async def test_a_failing_message_comes_back_after_the_visibility_timeout_and_ends_in_poison(
@@ -209,20 +230,26 @@ async def test_a_running_message_stays_hidden_beyond_its_lease(
     assert (len(started), seen_by_others) == (1, [])
 
 
-async def test_a_cut_off_message_is_visible_again_at_once(
+async def test_a_cut_off_message_has_failed_once_more(
     queue: QueueClient, poison_queue: QueueClient
 ) -> None:
-    started = asyncio.Event()
+    """It comes back after the visibility timeout, and the last time it goes to poison."""
+    for attempt in range(1, QUICK.max_dequeue_count + 1):
+        started = asyncio.Event()
 
-    async def handler(_message: QueueMessage) -> None:
-        started.set()
-        await asyncio.Event().wait()
+        async def handler(message: QueueMessage) -> None:
+            assert message.dequeue_count == attempt  # noqa: B023 - runs within this round
+            started.set()  # noqa: B023
+            await asyncio.Event().wait()
 
-    await send(queue, "cut off")
-    async with listening(queue, poison_queue, handler) as task:
-        await asyncio.wait_for(started.wait(), 10)
-        task.cancel()
-    assert len(await peek(queue)) == 1
+        if attempt == 1:
+            await send(queue, "cut off")
+        async with listening(queue, poison_queue, handler) as task:
+            await asyncio.wait_for(started.wait(), 10)
+            task.cancel()
+        assert await peek(queue) == []
+    assert await peek(poison_queue) == [base64.b64encode(b"cut off").decode()]
+    assert await count(queue) == 0
 
 
 async def test_a_queue_may_appear_after_the_listener(

@@ -15,6 +15,9 @@ from azure.storage.queue.aio import QueueClient
 
 from tests.worker.functions_host import WorkerHost
 
+CATCH_ALL = "z_unmatched_sorts_last"
+WORKERS_OWN = ("docs", "docs/oauth2-redirect", "redoc", "openapi.json")
+
 
 async def main(app_directory: str) -> dict[str, Any]:
     """Index the app, then call it over HTTP and from its queues."""
@@ -26,6 +29,7 @@ async def main(app_directory: str) -> dict[str, Any]:
             "bindings": {name: host.bindings(name) for name in host.functions},
             "http": {name: _document(answer) for name, answer in (await _http(host)).items()},
             "job": await _job(host),
+            "own_pages": {path: await host.page(path) for path in WORKERS_OWN},
         }
     finally:
         await host.aclose()
@@ -36,7 +40,9 @@ async def _http(host: WorkerHost) -> dict[str, httpx.Response]:
         "health": await host.call("health", "GET api/health"),
         "message": await host.call("send_message", "POST api/messages", {"message": "Hello"}),
         "thread": await host.call("create_thread", "POST api/threads", {}),
-        "unknown": await host.call("unmatched", "GET api/no/such", params={"path": "no/such"}),
+        "unknown": await host.call(
+            "z_unmatched_sorts_last", "GET api/no/such", params={"path": "no/such"}
+        ),
     }
     thread_id: str = answers["thread"].json()["thread_id"]
     path, params = f"api/threads/{thread_id}", {"thread_id": thread_id}

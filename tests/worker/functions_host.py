@@ -90,6 +90,10 @@ class WorkerHost:
         )
         return answer
 
+    async def page(self, path: str) -> int:
+        """The status of a page at the worker's own server, asked for without an invocation."""
+        return (await self._http.get(path)).status_code
+
     async def deliver(self, function_name: str, message_id: str, text: str) -> None:
         """Give a queue message to a function."""
         metadata = {

@@ -31,7 +31,7 @@ FUNCTIONS = {
     "read_usage": "GET usage",
     "prometheus": "GET metrics/prometheus",
     "list_audit_records": "GET audit",
-    "unmatched": "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS {*path}",
+    "z_unmatched_sorts_last": "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS {*path}",
     "receive_job": f"queue {INLET}",
     "fail_job": f"queue {INLET}-poison",
     "run_lane": f"queue {LANES}",
@@ -105,3 +105,8 @@ def test_queue_functions_run_a_job(report: Any) -> None:
     job = report["job"]
     assert job["status"] == "succeeded", job
     assert [result["content"] for result in job["results"]][1] == "Your name is Bo."
+
+
+def test_the_workers_own_pages_answer_without_an_invocation(report: Any) -> None:
+    # no function of the app fits these addresses: tests/integration/test_app_routes.py
+    assert set(report["own_pages"].values()) == {200}

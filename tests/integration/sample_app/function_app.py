@@ -25,8 +25,14 @@ stream_may_go_on = asyncio.Event()
 
 
 @app.route("{*rest}")
-async def fallback(req: Request) -> Response:
-    return JSONResponse({"function": "fallback", "rest": req.path_params.get("rest", "")})
+async def z_fallback(req: Request) -> Response:
+    return JSONResponse({"function": "z_fallback", "rest": req.path_params.get("rest", "")})
+
+
+@app.route("echo/{*rest}")
+async def echo(req: Request) -> Response:
+    sent = {"path": req.scope["path"], "raw_path": req.scope["raw_path"].decode()}
+    return JSONResponse({**sent, "headers": dict(req.headers), "body": (await req.body()).decode()})
 
 
 @app.route("things/{id}", methods=["GET"])
@@ -75,8 +81,8 @@ async def guarded(req: Request) -> Response:
     return Response("open")
 
 
-@app.route("administered", auth_level=func.AuthLevel.ADMIN)
-async def administered(req: Request) -> Response:
+@app.route("for_admins", auth_level=func.AuthLevel.ADMIN)
+async def for_admins(req: Request) -> Response:
     return Response("open")
 
 
