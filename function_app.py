@@ -16,9 +16,8 @@ from starlette.responses import Response
 from shared.api import audit, jobs, messages, metrics, operations, orchestrate, threads, usage
 from shared.api.border import serve, serve_anybody
 from shared.api.routes import RouteTable
-from shared.config import AppSettings
+from shared.config import POISON_SUFFIX, AppSettings
 from shared.jobs.inlet import InletMessage
-from shared.jobs.queue import POISON_SUFFIX
 from shared.services import Services
 from shared.telemetry.audit import Action
 from shared.telemetry.exporting import flush_telemetry, start_telemetry

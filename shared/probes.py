@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 
+from .config import AGENT_IS_LABEL, POISON_SUFFIX
 from .foundry.errors import FoundryError
 from .foundry.service import FoundryService
-from .jobs.queue import POISON_SUFFIX, Queues
+from .jobs.queue import Queues
 from .state.errors import StateError
 from .state.table import Table
 from .telemetry.readiness import Dependency, Finding, Health, ProbeError
@@ -30,6 +31,8 @@ def foundry(service: FoundryService) -> Dependency:
             await service.check()
         except FoundryError as error:
             raise ProbeError(error.message) from error
+        if service.config.agent_is_label:
+            return Finding(Health.WARNING, AGENT_IS_LABEL)
         return Finding()
 
     return Dependency(probe, "FOUNDRY_AGENT_SERVICE_ENDPOINT")

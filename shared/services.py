@@ -15,7 +15,7 @@ from . import probes
 from .admission import Admission
 from .background import Background
 from .budgets.budgets import Budgets
-from .config import AppSettings, SettingsError
+from .config import AGENT_IS_LABEL, AppSettings, SettingsError
 from .foundry.service import FoundryService
 from .identity.errors import CredentialSettingsError
 from .identity.resolution import choose_credential, token_credential
@@ -261,6 +261,8 @@ def _foundry_identity(settings: AppSettings) -> str | None:
         log.error("Foundry cannot be called: %s", error)  # noqa: TRY400 - the text says it all
         return None
     log.info("Foundry will be called with the %s", choice)
+    if settings.foundry.agent_is_label:
+        log.warning("%s", AGENT_IS_LABEL)
     return choice.client_id
 
 

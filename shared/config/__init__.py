@@ -7,28 +7,44 @@ are reported together: ``AppSettings.from_env()`` either returns a frozen object
 
 from .app import HTTP_DEADLINE_SECONDS, AppSettings
 from .base import Env, Settings, SettingsError, names_in
-from .foundry import DEFAULT_MODEL, FoundryAgentServiceConfig, MLConfig
+from .callback_hosts import CallbackHost
+from .foundry import (
+    AGENT_IS_LABEL,
+    DEFAULT_MODEL,
+    KEY_AT_PROJECT,
+    FoundryAgentServiceConfig,
+    MLConfig,
+)
 from .identity import GUID, AccessSettings, AuthMode, IdentitySettings
 from .jobs import SECRET_PREFIX, JobSettings, OutletSettings
 from .models import ModelSettings
 from .operation import SpendingSettings, TelemetrySettings
+from .preferences import DEFAULT_ORDER, ModelType, Preferences
+from .rules import POISON_SUFFIX
 from .storage import RetentionSettings, StorageSettings
 
 __all__ = [
+    "AGENT_IS_LABEL",
     "DEFAULT_MODEL",
+    "DEFAULT_ORDER",
     "GUID",
     "HTTP_DEADLINE_SECONDS",
+    "KEY_AT_PROJECT",
+    "POISON_SUFFIX",
     "SECRET_PREFIX",
     "AccessSettings",
     "AppSettings",
     "AuthMode",
+    "CallbackHost",
     "Env",
     "FoundryAgentServiceConfig",
     "IdentitySettings",
     "JobSettings",
     "MLConfig",
     "ModelSettings",
+    "ModelType",
     "OutletSettings",
+    "Preferences",
     "RetentionSettings",
     "Settings",
     "SettingsError",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Self
 
 from pydantic import model_validator
 
-from .base import Settings
+from .base import Settings, names_in
+from .collisions import colliding_queues, colliding_tables
 from .foundry import FoundryAgentServiceConfig
 from .identity import AccessSettings, IdentitySettings
 from .jobs import JobSettings, OutletSettings
+from .misspelt import slips, unknown
 from .models import ModelSettings
 from .operation import SpendingSettings, TelemetrySettings
 from .storage import RetentionSettings, StorageSettings
+
+log = logging.getLogger(__name__)
 
 HTTP_DEADLINE_SECONDS = 220
 """Azure cuts an HTTP answer at about 230 s; a turn must be over a little before that."""
@@ -56,6 +62,32 @@ class AppSettings(Settings):
         if self.foundry.log_content and not self.storage.record_content:
             raise ValueError("FOUNDRY_LOG_CONTENT records what RECORD_CONTENT forbids; clear one")
         return self
+
+    @classmethod
+    def read(cls, source: Mapping[str, str]) -> tuple[Self, list[str]]:
+        """See `Settings.read`; what nothing reads is looked at, too."""
+        settings, problems = super().read(source)
+        known = cls.all_variables()
+        problems += slips(source, known)
+        refused = {problem.split()[0] for problem in problems}
+        for warning in unknown(source.keys() - refused, known):
+            log.warning("%s", warning)
+        return settings, problems
+
+    def problems(self) -> list[str]:
+        """See `Settings.problems`."""
+        tables = {
+            "STATE_TABLE_NAME": self.storage.state_table,
+            "AUDIT_TABLE_NAME": self.storage.audit_table,
+            "METRICS_TABLE_NAME": self.storage.metrics_table,
+        }
+        queues = {
+            "JOBS_QUEUE_NAME": self.jobs.inlet_queue,
+            "LANES_QUEUE_NAME": self.jobs.lanes_queue,
+            "DELIVERIES_QUEUE_NAME": self.outlets.deliveries_queue,
+        }
+        replies = {"REPLY_QUEUES": names_in(self.outlets.reply_queues)}
+        return [*colliding_tables(tables), *colliding_queues(queues, replies)]
 
     @property
     def turn_seconds(self) -> float:

@@ -7,10 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 
 _KINDS: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number"}
+
+_UNRESOLVED = "@microsoft.keyvault("
+"""How the value of an app setting begins whose Key Vault reference Azure could not follow.
+https://learn.microsoft.com/azure/app-service/app-service-key-vault-references"""
 
 
 class SettingsError(ValueError):
@@ -42,6 +46,14 @@ class Settings(BaseModel):
         use_attribute_docstrings=True,
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_no_flag(cls, value: object, info: Any) -> object:
+        """Refuse true and false for a number, for which pydantic would take 1 and 0."""
+        if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
+            raise ValueError("it is true or false")
+        return value
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
         """Read every field from ``environ`` (default: the process environment).
@@ -49,27 +61,38 @@ class Settings(BaseModel):
         Raises:
             SettingsError: naming every wrong variable at once.
         """
-        source = os.environ if environ is None else environ
-        values: dict[str, Any] = {}
-        problems: list[str] = []
-        for name, group in cls._groups():
-            try:
-                values[name] = group.from_env(source)
-            except SettingsError as error:
-                problems += error.problems
-        variables = cls.variables()
-        for name, env in variables.items():
-            if text := source.get(env.name, "").strip():
-                values[name] = text
-        try:
-            settings = cls.model_validate(values)
-        except ValidationError as error:
-            raise SettingsError(
-                problems + [cls._explain(detail) for detail in error.errors()]
-            ) from None
+        settings, problems = cls.read(os.environ if environ is None else environ)
         if problems:
             raise SettingsError(problems)
         return settings
+
+    @classmethod
+    def read(cls, source: Mapping[str, str]) -> tuple[Self, list[str]]:
+        """The settings, with defaults in place of wrong ones, and all that is wrong.
+
+        Each problem begins with the name of a variable.
+        """
+        values: dict[str, Any] = {}
+        problems: list[str] = []
+        for name, group in cls._groups():
+            values[name], wrong = group.read(source)
+            problems += wrong
+        for name, env in cls.variables().items():
+            text = source.get(env.name, "").strip()
+            if text.lower().startswith(_UNRESOLVED):
+                problems.append(f"{env.name} {_NOT_FOLLOWED}")
+            elif text:
+                values[name] = text
+        settings, wrong = cls._validated(values)
+        problems += wrong
+        named = {problem.split()[0] for problem in problems}
+        # A rule about a variable that is wrong by itself would judge the default in its place.
+        problems += [p for p in settings.problems() if named.isdisjoint(_words(p))]
+        return settings, problems
+
+    def problems(self) -> list[str]:
+        """What is wrong with values that have the right form."""
+        return []
 
     @classmethod
     def variables(cls) -> dict[str, Env]:
@@ -82,6 +105,12 @@ class Settings(BaseModel):
         }
 
     @classmethod
+    def all_variables(cls) -> set[str]:
+        """The names of all variables that are read for this group and the groups in it."""
+        names = {env.name for env in cls.variables().values()}
+        return names.union(*(group.all_variables() for _, group in cls._groups()))
+
+    @classmethod
     def _groups(cls) -> list[tuple[str, type[Settings]]]:
         return [
             (name, field.annotation)
@@ -90,14 +119,42 @@ class Settings(BaseModel):
         ]
 
     @classmethod
+    def _validated(cls, values: Mapping[str, Any]) -> tuple[Self, list[str]]:
+        """The settings of those values that are right, and what is wrong with the others."""
+        try:
+            return cls.model_validate(values), []
+        except ValidationError as error:
+            details = error.errors()
+        problems = [cls._explain(detail) for detail in details]
+        wrong = {str(detail["loc"][0]) for detail in details if detail["loc"]}
+        if not wrong:  # a rule about several settings: any of them may be to blame
+            groups = {n: value for n, value in values.items() if isinstance(value, Settings)}
+            return cls.model_construct(**groups), problems
+        settings, more = cls._validated({n: v for n, v in values.items() if n not in wrong})
+        blamed = {problem.split()[0] for problem in problems}
+        return settings, problems + [p for p in more if blamed.isdisjoint(_words(p))]
+
+    @classmethod
     def _explain(cls, detail: ErrorDetails) -> str:
+        message = detail["msg"].removeprefix("Value error, ")
         if not detail["loc"]:  # a rule about several settings, which names them itself
-            return detail["msg"].removeprefix("Value error, ")
+            return message
         name = str(detail["loc"][0])
         env = cls.variables()[name]
-        kind = _KINDS.get(cls.model_fields[name].annotation, "text")
+        kind = _KINDS.get(cls.model_fields[name].annotation)
         example = f"; for example {env.name}={env.example}" if env.example else ""
-        return f"{env.name} must be {kind}: {detail['msg']}{example}"
+        wrong = f"must be {kind}" if kind else "cannot be used"
+        return f"{env.name} {wrong}: {message}{example}"
+
+
+_NOT_FOLLOWED = (
+    "is a Key Vault reference that Azure could not follow: give the app's identity the role 'Key "
+    "Vault Secrets User', check the secret's name and the network rules, and restart the app"
+)
+
+
+def _words(problem: str) -> list[str]:
+    return [word.strip(",.:;()") for word in problem.split()]
 
 
 def names_in(text: str) -> list[str]:

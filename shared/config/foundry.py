@@ -7,8 +7,24 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import Env, Settings
+from .endpoint import Surface, agent_name, check_identity, locate
+from .rules import each, matching
 
 DEFAULT_MODEL = "llama-3.3-70b"
+
+KEY_AT_PROJECT = (
+    "FOUNDRY_AGENT_SERVICE_API_KEY cannot work at a project endpoint, which takes Entra tokens "
+    "only. Clear it to sign in with Entra, or use the resource endpoint "
+    "https://<account>.services.ai.azure.com/openai/v1."
+)
+
+AGENT_IS_LABEL = (
+    "FOUNDRY_AGENT_ID only names the agent in answers, usage and audit: a resource endpoint has no "
+    "agents, so the model answers without the agent's own instructions and tools. To use those, "
+    "set FOUNDRY_AGENT_SERVICE_ENDPOINT to the project endpoint, which takes Entra tokens only."
+)
+
+_vector_store = matching(r"[A-Za-z0-9_-]+", "an id such as vs_abc")
 
 
 class FoundryAgentServiceConfig(Settings):
@@ -18,14 +34,15 @@ class FoundryAgentServiceConfig(Settings):
         str,
         Env("FOUNDRY_AGENT_SERVICE_ENDPOINT", "https://acme.services.ai.azure.com/api/projects/p"),
     ] = ""
-    """Project endpoint (agents, conversations; Entra tokens only) or resource endpoint ending in
-    `/openai/v1` (models only; API key or Entra token)."""
+    """Project endpoint (agents, conversations; Entra tokens only) or resource endpoint (models
+    only; API key or Entra token): a host as Azure shows it, with or without `/openai/v1`."""
 
     api_key: Annotated[str, Env("FOUNDRY_AGENT_SERVICE_API_KEY")] = Field(default="", repr=False)
     """API key of the resource. Works on resource endpoints only; leave empty to use Entra."""
 
     agent_id: Annotated[str, Env("FOUNDRY_AGENT_ID", "support-agent")] = ""
-    """Name of a Foundry agent, or `name:version`. Empty: the model is called directly."""
+    """Name of a Foundry agent, or `name:version`. Empty: the model is called directly. At a
+    resource endpoint, which has no agents, any id: answers, usage and audit name it."""
 
     model: Annotated[str, Env("FOUNDRY_MODEL", DEFAULT_MODEL)] = DEFAULT_MODEL
     """Name of the model deployment, used where no agent is configured."""
@@ -62,7 +79,9 @@ class FoundryAgentServiceConfig(Settings):
     pool_size: Annotated[int, Env("FOUNDRY_POOL_SIZE", "2000")] = Field(default=2000, ge=1)
     """The most connections to Foundry that one process opens."""
 
-    vector_store_ids: Annotated[str, Env("FOUNDRY_VECTOR_STORE_IDS", "vs_abc,vs_def")] = ""
+    vector_store_ids: Annotated[
+        str, each(_vector_store), Env("FOUNDRY_VECTOR_STORE_IDS", "vs_abc,vs_def")
+    ] = ""
     """Vector stores that the tool `file_search` looks in, separated by commas."""
 
     search_connection_id: Annotated[str, Env("FOUNDRY_SEARCH_CONNECTION_ID")] = ""
@@ -80,6 +99,32 @@ class FoundryAgentServiceConfig(Settings):
     log_content: Annotated[bool, Env("FOUNDRY_LOG_CONTENT", "true")] = False
     """Write what is sent to Foundry and what it answers to the log, at level DEBUG, and what was
     said to traces. Off: only ids, sizes and decisions."""
+
+    @property
+    def agent_is_label(self) -> bool:
+        """Whether `agent_id` is only reported, because the endpoint has no agents."""
+        if not (self.agent_id and self.endpoint_url):
+            return False
+        try:
+            return locate(self.endpoint_url)[0] is Surface.RESOURCE
+        except ValueError:
+            return False
+
+    def problems(self) -> list[str]:
+        """See `Settings.problems`; an endpoint that is missing is reported by each request."""
+        if not self.endpoint_url:
+            return []
+        try:
+            surface, _ = locate(self.endpoint_url)
+        except ValueError as error:
+            return [str(error)]
+        problems = [KEY_AT_PROJECT] if self.api_key and surface is Surface.PROJECT else []
+        try:
+            if self.agent_id:
+                (agent_name if surface is Surface.PROJECT else check_identity)(self.agent_id)
+        except ValueError as error:
+            problems.append(str(error))
+        return problems
 
 
 class MLConfig(Settings):

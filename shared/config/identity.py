@@ -9,11 +9,12 @@ from typing import Annotated, Self
 from pydantic import Field, field_validator, model_validator
 
 from ..departments import Departments, read_departments
-from .base import Env, Settings
+from .base import Env, Settings, names_in
+from .rules import each, matching, one_word, secure_url
 
 GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _GUID_OR_NOTHING = rf"^({GUID})?$"
-_GUIDS = rf"^({GUID}(\s*,\s*{GUID})*)?$"
+_guid = matching(GUID, "a GUID")
 
 
 class IdentitySettings(Settings):
@@ -91,16 +92,16 @@ class AccessSettings(Settings):
     easy_auth: Annotated[bool, Env("WEBSITE_AUTH_ENABLED", "True")] = False
     """Set by Azure where App Service authentication is on; without it no principal is believed."""
 
-    tenant_ids: Annotated[str, Env("AUTH_TENANT_IDS")] = Field(default="", pattern=_GUIDS)
+    tenant_ids: Annotated[str, each(_guid), Env("AUTH_TENANT_IDS")] = ""
     """Tenants whose callers are let in, GUIDs with commas between."""
 
-    audiences: Annotated[str, Env("AUTH_AUDIENCES", "api://my-app")] = ""
+    audiences: Annotated[str, each(one_word), Env("AUTH_AUDIENCES", "api://my-app")] = ""
     """Audiences that a caller's token may have, with commas between: the app's client id or URI."""
 
-    client_ids: Annotated[str, Env("AUTH_CLIENT_IDS")] = Field(default="", pattern=_GUIDS)
+    client_ids: Annotated[str, each(_guid), Env("AUTH_CLIENT_IDS")] = ""
     """Client applications that may call, GUIDs with commas between. Empty: any with a role."""
 
-    issuers: Annotated[str, Env("AUTH_ISSUERS")] = ""
+    issuers: Annotated[str, each(secure_url), Env("AUTH_ISSUERS")] = ""
     """Issuers that a caller's token may have, with commas between. Empty: Entra's own two of the
     caller's tenant."""
 
@@ -132,7 +133,9 @@ class AccessSettings(Settings):
                 "AUTH_MODE is anonymous, which lets everybody in: if that is meant, set "
                 "AUTH_ANONYMOUS_CONFIRMED=true as well; if not, choose function or entra"
             )
-        if self.mode.knows_principals and not (self.tenant_ids and self.audiences):
+        if self.mode.knows_principals and not (
+            names_in(self.tenant_ids) and names_in(self.audiences)
+        ):
             raise ValueError(
                 f"AUTH_MODE is {self.mode}, which needs AUTH_TENANT_IDS (who may call) and "
                 "AUTH_AUDIENCES (this app's client id or application id URI)"

@@ -8,9 +8,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from .base import Env, Settings, names_in
-
-QUEUE_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
-"""What Queue Storage allows, less what `-poison` adds to the length."""
+from .callback_hosts import CallbackHost
+from .rules import each, own_queue_name, queue_name, rule
 
 SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every secret, as Standard Webhooks has it
 
@@ -20,13 +19,13 @@ MIN_SECRET_BYTES = 24
 class JobSettings(Settings):
     """How jobs come in and how long they may run."""
 
-    inlet_queue: Annotated[str, Env("JOBS_QUEUE_NAME", "agent-jobs")] = Field(
-        default="agent-jobs", min_length=3, max_length=56, pattern=QUEUE_NAME
+    inlet_queue: Annotated[str, rule(own_queue_name), Env("JOBS_QUEUE_NAME", "agent-jobs")] = (
+        "agent-jobs"
     )
     """Queue on which any producer may put jobs; `<name>-poison` receives what cannot be run."""
 
-    lanes_queue: Annotated[str, Env("LANES_QUEUE_NAME", "agent-lanes")] = Field(
-        default="agent-lanes", min_length=3, max_length=56, pattern=QUEUE_NAME
+    lanes_queue: Annotated[str, rule(own_queue_name), Env("LANES_QUEUE_NAME", "agent-lanes")] = (
+        "agent-lanes"
     )
     """Queue of the app's own, which tells workers that a lane has work."""
 
@@ -39,7 +38,9 @@ class JobSettings(Settings):
 class OutletSettings(Settings):
     """Where the end of a job may be told: callbacks and reply queues."""
 
-    callback_hosts: Annotated[str, Env("CALLBACK_HOSTS", "hooks.contoso.com,*.fabrikam.com")] = ""
+    callback_hosts: Annotated[
+        str, each(CallbackHost.parse), Env("CALLBACK_HOSTS", "hooks.contoso.com,*.fabrikam.com")
+    ] = ""
     """Hosts that jobs may be called back at, separated by commas; `*.` stands for any name below,
     `host:port` for a port other than 443. Empty: a job with a `callback_url` is refused."""
 
@@ -54,13 +55,15 @@ class OutletSettings(Settings):
     )
     """Seconds within which a receiver must have taken a callback."""
 
-    reply_queues: Annotated[str, Env("REPLY_QUEUES", "replies,billing-replies")] = ""
+    reply_queues: Annotated[
+        str, each(queue_name), Env("REPLY_QUEUES", "replies,billing-replies")
+    ] = ""
     """Queues of the storage account that jobs may be answered on, separated by commas. Empty: a job
     with a `reply_queue` is refused."""
 
-    deliveries_queue: Annotated[str, Env("DELIVERIES_QUEUE_NAME", "agent-deliveries")] = Field(
-        default="agent-deliveries", min_length=3, max_length=56, pattern=QUEUE_NAME
-    )
+    deliveries_queue: Annotated[
+        str, rule(own_queue_name), Env("DELIVERIES_QUEUE_NAME", "agent-deliveries")
+    ] = "agent-deliveries"
     """Queue of the app's own, which tells workers that the end of a job is to be told."""
 
     loopback_callbacks: Annotated[bool, Env("TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1", "false")] = (

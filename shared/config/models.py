@@ -7,13 +7,18 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import Env, Settings
+from .endpoint import split_url
+from .preferences import Preferences
+from .rules import rule
 
 
 class ModelSettings(Settings):
     """Models beside Foundry that `ModelOrchestrator` may ask, and in which order."""
 
     preferences: Annotated[
-        str, Env("MODEL_PREFERENCES", "sales=azure_ml,vllm; *=foundry_agent_service,vllm")
+        str,
+        rule(Preferences.parse),
+        Env("MODEL_PREFERENCES", "sales=azure_ml,vllm; *=foundry_agent_service,vllm"),
     ] = ""
     """Which models answer, best first, by domain; `*` is any other. Empty: Foundry, then the rest
     in the order of this table. Where a model fails, the next one of its list answers."""
@@ -79,3 +84,23 @@ class ModelSettings(Settings):
         default=128_000, ge=512
     )
     """As `VLLM_CONTEXT_TOKENS`."""
+
+    def problems(self) -> list[str]:
+        """See `Settings.problems`; what leads to a server is checked as that server is reached."""
+        problems: list[str] = []
+        for setting, url, with_credentials in (
+            ("VLLM_SERVER_URL", self.vllm_server_url, bool(self.vllm_api_key)),
+            ("AZURE_ML_ENDPOINT", self.azure_ml_endpoint, True),
+            ("AZURE_OPENAI_ENDPOINT", self.azure_openai_endpoint, True),
+            ("OPENAI_BASE_URL", self.openai_base_url, True),
+        ):
+            try:
+                if url:
+                    split_url(url, with_credentials=with_credentials)
+            except ValueError as error:
+                problems.append(f"{setting} cannot be used: {error}")
+        if self.azure_openai_endpoint and not self.azure_openai_deployment:
+            problems.append(
+                "AZURE_OPENAI_ENDPOINT is set without a model: set AZURE_OPENAI_DEPLOYMENT"
+            )
+        return problems

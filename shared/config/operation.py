@@ -8,6 +8,10 @@ from pydantic import field_validator, model_validator
 
 from ..terms import read_budgets, read_prices
 from .base import Env, Settings
+from .identity import GUID
+from .rules import matching, rule
+
+_insights = matching(rf"(.*;)?\s*InstrumentationKey={GUID}(;.*)?", "the one that Azure shows")
 
 
 class SpendingSettings(Settings):
@@ -49,7 +53,9 @@ class TelemetrySettings(Settings):
     """Where traces and logs go."""
 
     connection_string: Annotated[
-        str, Env("APPLICATIONINSIGHTS_CONNECTION_STRING", "InstrumentationKey=...")
+        str,
+        rule(_insights),
+        Env("APPLICATIONINSIGHTS_CONNECTION_STRING", "InstrumentationKey=<GUID>"),
     ] = ""
     """Application Insights that traces and logs are sent to. Empty: nowhere."""
 

@@ -7,34 +7,37 @@ from typing import Annotated
 from pydantic import Field
 
 from .base import Env, Settings
+from .rules import rule, secure_url, storage_account, table_name
 
 
 class StorageSettings(Settings):
     """Where state is kept: Table Storage for records, Queue Storage for jobs."""
 
-    connection_string: Annotated[str, Env("AzureWebJobsStorage", "UseDevelopmentStorage=true")] = (
-        Field(default="", repr=False)
-    )
+    connection_string: Annotated[
+        str, rule(storage_account), Env("AzureWebJobsStorage", "UseDevelopmentStorage=true")
+    ] = Field(default="", repr=False)
     """Connection string of the storage account; local development only."""
 
-    table_service_uri: Annotated[str, Env("AzureWebJobsStorage__tableServiceUri")] = ""
+    table_service_uri: Annotated[
+        str, rule(secure_url), Env("AzureWebJobsStorage__tableServiceUri")
+    ] = ""
     """Table endpoint of the storage account, reached with the managed identity."""
 
-    queue_service_uri: Annotated[str, Env("AzureWebJobsStorage__queueServiceUri")] = ""
+    queue_service_uri: Annotated[
+        str, rule(secure_url), Env("AzureWebJobsStorage__queueServiceUri")
+    ] = ""
     """Queue endpoint of the storage account, reached with the managed identity."""
 
-    state_table: Annotated[str, Env("STATE_TABLE_NAME", "aosfoundry")] = Field(
-        default="aosfoundry", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$"
+    state_table: Annotated[str, rule(table_name), Env("STATE_TABLE_NAME", "aosfoundry")] = (
+        "aosfoundry"
     )
     """Table of threads, turns and jobs."""
 
-    audit_table: Annotated[str, Env("AUDIT_TABLE_NAME", "aosaudit")] = Field(
-        default="aosaudit", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$"
-    )
+    audit_table: Annotated[str, rule(table_name), Env("AUDIT_TABLE_NAME", "aosaudit")] = "aosaudit"
     """Table of the audit trail."""
 
-    metrics_table: Annotated[str, Env("METRICS_TABLE_NAME", "aosmetrics")] = Field(
-        default="aosmetrics", pattern=r"^[A-Za-z][A-Za-z0-9]{2,62}$"
+    metrics_table: Annotated[str, rule(table_name), Env("METRICS_TABLE_NAME", "aosmetrics")] = (
+        "aosmetrics"
     )
     """Table of figures: metrics, usage and budgets."""
 
@@ -42,6 +45,17 @@ class StorageSettings(Settings):
     """Keep the text of questions, answers and errors. Off: only metrics and ids are kept, the
     replay of an Idempotency-Key and the result of a job have no text, and a conversation that moves
     to another model begins there without its history. See docs/privacy.md."""
+
+    def problems(self) -> list[str]:
+        """See `Settings.problems`; an account that is missing is reported where it is needed."""
+        uris = {
+            "AzureWebJobsStorage__tableServiceUri": self.table_service_uri,
+            "AzureWebJobsStorage__queueServiceUri": self.queue_service_uri,
+        }
+        missing = [setting for setting, uri in uris.items() if not uri]
+        if self.connection_string or len(missing) != 1:
+            return []
+        return [f"{missing[0]} is not set, but the other service of the account is: set both"]
 
 
 class RetentionSettings(Settings):

@@ -11,7 +11,7 @@ from typing import Any, Self
 import httpx
 from ulid import ULID
 
-from ..config import FoundryAgentServiceConfig, IdentitySettings
+from ..config import AGENT_IS_LABEL, FoundryAgentServiceConfig, IdentitySettings
 from .asking import checked_metadata, checked_text, turn_request
 from .errors import FoundryError, NotFoundError
 from .events import TurnCompleted, TurnEvent
@@ -55,7 +55,9 @@ class FoundryAgentServiceClient:
             ConfigurationError: (a ValueError) naming the setting to mend.
         """
         self._service.connect()
-        if not self.config.agent_id:
+        if self.config.agent_is_label:
+            log.warning("%s", AGENT_IS_LABEL)
+        elif not self.config.agent_id:
             log.warning("Agent ID not configured: messages go to the model %s", self.config.model)
 
     async def send_message(

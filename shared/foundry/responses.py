@@ -20,6 +20,12 @@ from .wire_json import JsonObject, object_at, objects_at, text_at
 
 _T = TypeVar("_T")
 
+AGENT_ID = "agent_id"
+"""Key in a request's metadata of the agent in whose name a model is asked."""
+
+MAX_METADATA = 16
+"""Pairs that the service takes."""
+
 _COUNTS = ("input_tokens", "output_tokens", "total_tokens")
 
 
@@ -50,11 +56,19 @@ class RequestBuilder:
         }
         if turn.background:
             body["background"] = True
-        if turn.metadata:
-            body["metadata"] = dict(turn.metadata)
+        if metadata := self._metadata(turn):
+            body["metadata"] = metadata
         if backing is not None:
             body |= self._thread(backing)
         return body | (self._for_agent(turn) if self.agent else self._for_model(turn))
+
+    def _metadata(self, turn: TurnRequest) -> dict[str, str]:
+        """What the caller says of the turn, and which agent asks where the service has none."""
+        metadata = dict(turn.metadata)
+        agent_id = self.config.agent_id
+        if self.agent is None and agent_id and len(metadata.keys() | {AGENT_ID}) <= MAX_METADATA:
+            metadata[AGENT_ID] = agent_id
+        return metadata
 
     def _thread(self, backing: Backing) -> JsonObject:
         if not self.config.enable_stateful_threads:

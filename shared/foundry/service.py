@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx
 
-from ..config import FoundryAgentServiceConfig, IdentitySettings
+from ..config import KEY_AT_PROJECT, FoundryAgentServiceConfig, IdentitySettings
+from ..config.endpoint import check_identity
 from ..identity.credentials import Credential
 from ..identity.errors import CredentialSettingsError
 from ..identity.resolution import resolve_credential
@@ -117,14 +118,7 @@ class FoundryService:
 
     def _open(self) -> _Connection:
         endpoint = Endpoint.parse(self.config.endpoint_url)
-        agent = AgentReference.parse(self.config.agent_id)
-        if agent and endpoint.surface is Surface.RESOURCE:
-            raise ConfigurationError(
-                "A resource endpoint has no agents. Clear FOUNDRY_AGENT_ID to call the model "
-                "directly, or set FOUNDRY_AGENT_SERVICE_ENDPOINT to the project endpoint "
-                "https://<account>.services.ai.azure.com/api/projects/<project>, which takes "
-                "Entra tokens only."
-            )
+        agent = self._agent_reference(endpoint)
         builder = RequestBuilder(self.config, agent, self._toolbox)
         transport = Transport(
             self._credential(endpoint),
@@ -161,13 +155,19 @@ class FoundryService:
         reader = Reconciler(endpoint.openai, send)
         return _Connection(endpoint, builder, transport, conversations, link_of, send, reader)
 
+    def _agent_reference(self, endpoint: Endpoint) -> AgentReference | None:
+        """The agent to ask; a resource endpoint has none, and its models answer."""
+        if endpoint.surface is Surface.PROJECT:
+            return AgentReference.parse(self.config.agent_id)
+        try:
+            check_identity(self.config.agent_id)
+        except ValueError as error:
+            raise ConfigurationError(str(error)) from None
+        return None
+
     def _credential(self, endpoint: Endpoint) -> Credential:
         if self.config.api_key and endpoint.surface is Surface.PROJECT:
-            raise ConfigurationError(
-                "An API key cannot work at a project endpoint, which takes Entra tokens only. "
-                "Clear FOUNDRY_AGENT_SERVICE_API_KEY to sign in with Entra, or use the "
-                "resource endpoint https://<account>.services.ai.azure.com/openai/v1."
-            )
+            raise ConfigurationError(KEY_AT_PROJECT)
         try:
             return resolve_credential(self.config, self._identity)
         except CredentialSettingsError as error:
@@ -232,7 +232,8 @@ class FoundryService:
                         else:
                             yield event
             except FoundryError as error:
-                model = turn.model or self.config.agent_id or self.config.model
+                agent = connection.builder.agent
+                model = agent.name if agent else turn.model or self.config.model
                 raise tools_refused(error, model) or error from error
         if completed:
             yield completed

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from yarl import URL
 
-from ..config import OutletSettings, names_in
+from ..config import CallbackHost, OutletSettings, names_in
 from ..contract import SubmitJob
 from ..problems import FieldError, Problem, ProblemError
 from .webhooks import LOOPBACK
@@ -17,7 +17,7 @@ class Outlets:
     """The rules for callbacks and reply queues."""
 
     def __init__(self, settings: OutletSettings) -> None:
-        self._hosts = names_in(settings.callback_hosts.lower())
+        self._hosts = [CallbackHost.parse(entry) for entry in names_in(settings.callback_hosts)]
         self._can_sign = bool(settings.callback_secret)
         self._queues = set(names_in(settings.reply_queues))
         self._allow_loopback = settings.loopback_callbacks
@@ -59,20 +59,13 @@ class Outlets:
             return None if self._can_sign else "cannot be signed; CALLBACK_SECRET is not set"
         if url.scheme != "https" or not url.host or url.user or url.password or url.fragment:
             return "must be an https address without user name and fragment"
-        if not any(_matches(allowed, url.host.lower(), port) for allowed in self._hosts):
+        if not any(host.matches(url.raw_host or "", port) for host in self._hosts):
             return "leads to a host that is not among CALLBACK_HOSTS"
         return None if self._can_sign else "cannot be signed; CALLBACK_SECRET is not set"
 
     def refused_queue(self, name: str) -> str | None:
         """Why a reply cannot be put on a queue; None if it can."""
         return None if name in self._queues else "is not among REPLY_QUEUES"
-
-
-def _matches(allowed: str, host: str, port: int | None) -> bool:
-    name, _, allowed_port = allowed.partition(":")
-    if port != int(allowed_port or 443):
-        return False
-    return host.endswith(name[1:]) if name.startswith("*.") else host == name
 
 
 def _refusal(errors: list[FieldError]) -> Problem:

@@ -20,6 +20,7 @@ from typing import Protocol
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
+from ..config import POISON_SUFFIX
 from ..contract import OWNER
 from ..state.errors import StorageUnavailableError
 from ..state.keys import Kind, is_id
@@ -28,9 +29,6 @@ from ..state.refusals import refusal
 log = logging.getLogger(__name__)
 
 QUEUE_ROLE = "Storage Queue Data Contributor"
-
-POISON_SUFFIX = "-poison"
-"""Where the Functions host puts messages that failed too often."""
 
 MAX_MESSAGE_BYTES = 48 * 1024
 """A queue message holds 64 KiB, of which base64 takes a quarter."""

@@ -1,24 +1,11 @@
-"""`ModelType`: the kinds of models that a request can name."""
+"""What to set for the models that requests can name."""
 
 from __future__ import annotations
 
-from enum import StrEnum
-
+from ..config import DEFAULT_ORDER, ModelType
 from ..foundry.endpoint import NOT_CONFIGURED
 
-
-class ModelType(StrEnum):
-    """A kind of model; its value is what settings, results and HTTP bodies say."""
-
-    VLLM = "vllm"
-    AZURE_ML = "azure_ml"
-    OPENAI = "openai"
-    AZURE_OPENAI = "azure_openai"
-    AGENT_FRAMEWORK = "agent_framework"
-    SEMANTIC_KERNEL = "semantic_kernel"
-    LOCAL_MODEL = "local_model"
-    FOUNDRY_AGENT_SERVICE = "foundry_agent_service"
-
+__all__ = ["DEFAULT_ORDER", "WHAT_TO_SET", "ModelType"]
 
 _USE_FOUNDRY = "use FOUNDRY_AGENT_SERVICE, where agents are kept and run by the service"
 
@@ -46,12 +33,3 @@ WHAT_TO_SET: dict[ModelType, str] = {
     ),
 }
 """Why a type cannot be used where it is not configured, and what to do."""
-
-DEFAULT_ORDER = (
-    ModelType.FOUNDRY_AGENT_SERVICE,
-    ModelType.VLLM,
-    ModelType.AZURE_ML,
-    ModelType.AZURE_OPENAI,
-    ModelType.OPENAI,
-)
-"""Which model is preferred where settings do not say."""

@@ -16,6 +16,7 @@ from ..config import (
     IdentitySettings,
     MLConfig,
     ModelSettings,
+    Preferences,
     StorageSettings,
 )
 from ..foundry.asking import checked_text, turn_request
@@ -27,7 +28,6 @@ from .conversations import Conversations, MemoryConversations, ModelRequest
 from .engine import Orchestration, Progress
 from .foundry_backend import FoundryBackend
 from .model_types import ModelType
-from .preferences import Preferences
 from .providers import ChatServers
 from .results import NOBODY, Attempt
 from .routing import Router

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import httpx
 
 from ..config import FoundryAgentServiceConfig, IdentitySettings, ModelSettings
-from ..foundry.endpoint import split_url
+from ..config.endpoint import split_url
 from ..foundry.errors import ConfigurationError
 from ..foundry.peer import Peer
 from ..foundry.transport import Transport

@@ -15,6 +15,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..config import Preferences
 from ..foundry.errors import (
     ConfigurationError,
     FoundryError,
@@ -29,7 +30,6 @@ from .backends import Model
 from .breaker import FAILURES_TO_OPEN
 from .conversations import Conversation, ModelRequest
 from .model_types import WHAT_TO_SET, ModelType
-from .preferences import Preferences
 from .results import Attempt, Routed
 
 log = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from shared.config import FoundryAgentServiceConfig, IdentitySettings, ModelSettings
+from shared.config import FoundryAgentServiceConfig, IdentitySettings, ModelSettings, Preferences
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
 from shared.orchestration import ModelType
@@ -31,7 +31,6 @@ from shared.orchestration.breaker import COOL_DOWN_SECONDS
 from shared.orchestration.conversations import MemoryConversations, ModelRequest
 from shared.orchestration.engine import Orchestration
 from shared.orchestration.foundry_backend import FoundryBackend
-from shared.orchestration.preferences import Preferences
 from shared.orchestration.providers import ChatServers
 from shared.orchestration.results import Orchestrated
 from shared.orchestration.routing import Router

@@ -23,7 +23,7 @@ from azure.storage.queue.aio import QueueClient
 from ulid import ULID
 
 from local.services import ROOT, Azurite, FoundryEmulator
-from shared.jobs.queue import POISON_SUFFIX
+from shared.config import POISON_SUFFIX
 from tests.e2e.asking import ended, say, submit
 from tests.e2e.served import REJECTED_PARTITION, Deployment
 from tests.integration.waiting import eventually

@@ -13,7 +13,7 @@ import pytest
 
 from local.services import Azurite, FoundryEmulator
 from local.services import azurite as run_azurite
-from shared.jobs.queue import POISON_SUFFIX
+from shared.config import POISON_SUFFIX
 from shared.probes import breakers
 from shared.telemetry.readiness import (
     KEPT_SECONDS,

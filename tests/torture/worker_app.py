@@ -4,9 +4,8 @@ import os
 
 import azure.functions as func
 
-from shared.config import AppSettings
+from shared.config import POISON_SUFFIX, AppSettings
 from shared.jobs.inlet import InletMessage
-from shared.jobs.queue import POISON_SUFFIX
 from tests.torture.instance import Disturbance, connect
 
 STORAGE = "AzureWebJobsStorage"

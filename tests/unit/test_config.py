@@ -143,8 +143,8 @@ def test_all_problems_are_reported_together_each_with_name_and_kind() -> None:
     assert "FOUNDRY_TEMPERATURE must be a number" in text
     assert "FOUNDRY_MAX_RETRIES must be a whole number" in text
     assert "FOUNDRY_ENABLE_FOUNDRY_TOOLS must be true or false" in text
-    assert "STATE_TABLE_NAME must be text" in text
-    assert "LANES_QUEUE_NAME must be text" in text
+    assert "STATE_TABLE_NAME cannot be used: a table's name is 3 to 63" in text
+    assert "LANES_QUEUE_NAME cannot be used: a queue's name is 3 to 63" in text
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "0", "1741"])
@@ -163,7 +163,10 @@ def test_no_wrong_value_is_ever_repeated(group: type[Settings], name: str) -> No
 
 def test_secrets_are_not_shown() -> None:
     app = AppSettings.from_env(
-        {"FOUNDRY_AGENT_SERVICE_API_KEY": SECRET, "AzureWebJobsStorage": SECRET}
+        {
+            "FOUNDRY_AGENT_SERVICE_API_KEY": SECRET,
+            "AzureWebJobsStorage": f"AccountName=a;AccountKey={SECRET}",
+        }
     )
     ml = MLConfig.from_env({"FOUNDRY_AGENT_SERVICE_API_KEY": SECRET})
     for text in (repr(app), str(app), f"{app.foundry!r} {app.storage}", repr(ml), str(ml)):

@@ -228,10 +228,14 @@ async def test_health_of_a_client_that_cannot_work_is_false() -> None:
             {"endpoint_url": "https://acme.services.ai.azure.com/api/projects/p"},
             "takes Entra tokens only",
         ),
-        ({"agent_id": "asst_1"}, "FOUNDRY_AGENT_ID"),
-        ({"agent_id": "0a1b2c3d-1111-2222-3333-444455556666"}, "FOUNDRY_AGENT_ID"),
-        ({"agent_id": "helper"}, "A resource endpoint has no agents"),
-        ({"endpoint_url": "https://acme.services.ai.azure.com"}, "the path is missing"),
+        (
+            {"endpoint_url": "https://acme.services.ai.azure.com/api/projects/p", "api_key": ""}
+            | {"agent_id": "asst_1"},
+            "FOUNDRY_AGENT_ID",
+        ),
+        ({"agent_id": "a" * 257}, "FOUNDRY_AGENT_ID must be at most 256"),
+        ({"agent_id": "a\x00b"}, "FOUNDRY_AGENT_ID must be at most 256"),
+        ({"endpoint_url": "https://acme.services.ai.azure.com/models"}, "no Foundry surface"),
         ({"endpoint_url": "http://acme.services.ai.azure.com/openai/v1"}, "use https://"),
     ],
 )

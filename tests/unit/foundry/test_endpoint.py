@@ -34,6 +34,18 @@ HOST = "https://acme.services.ai.azure.com"
         ),
         ("http://localhost/openai/v1", Surface.RESOURCE, "http://localhost"),
         ("http://[::1]:9000/openai/v1", Surface.RESOURCE, "http://[::1]:9000"),
+        (HOST, Surface.RESOURCE, HOST),
+        (f"{HOST}/", Surface.RESOURCE, HOST),
+        (f"{HOST}//", Surface.RESOURCE, HOST),
+        *(
+            (f"{host}{slash}", Surface.RESOURCE, host)
+            for host in (
+                "https://your-endpoint.azure.com",
+                "https://acme.openai.azure.com",
+                "https://acme.cognitiveservices.azure.com",
+            )
+            for slash in ("", "/")
+        ),
     ],
 )
 def test_it_recognises_a_surface(url: str, surface: Surface, root: str) -> None:
@@ -46,8 +58,6 @@ def test_it_recognises_a_surface(url: str, surface: Surface, root: str) -> None:
 @pytest.mark.parametrize(
     ("url", "reason"),
     [
-        (HOST, "the path is missing"),
-        (f"{HOST}/", "the path is missing"),
         (f"{HOST}/api/projects", "leads to no Foundry surface"),
         (f"{HOST}/api/projects/p/agents/a", "leads to no Foundry surface"),
         (f"{HOST}/openai/deployments/x", "leads to no Foundry surface"),
@@ -58,6 +68,11 @@ def test_it_recognises_a_surface(url: str, surface: Surface, root: str) -> None:
         ("acme.services.ai.azure.com/openai/v1", "not a plain http"),
         ("ftp://acme.example/openai/v1", "not a plain http"),
         ("https:///openai/v1", "not a plain http"),
+        (f"{HOST}/#key", "not a plain http"),
+        ("https://acme .example", "not a plain http"),
+        ("https://acme.example:0", "not a plain http"),
+        ("https://acme.example:port", "not a URL"),
+        (f"{HOST}/openai", "leads to no Foundry surface"),
     ],
 )
 def test_a_refusal_names_setting_reason_and_fix(url: str, reason: str) -> None:

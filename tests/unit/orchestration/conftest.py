@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from shared.config import FoundryAgentServiceConfig, IdentitySettings, ModelSettings
+from shared.config import FoundryAgentServiceConfig, IdentitySettings, ModelSettings, Preferences
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
 from shared.orchestration import ModelType
@@ -16,7 +16,6 @@ from shared.orchestration.backends import Model
 from shared.orchestration.conversations import Conversations, MemoryConversations, ModelRequest
 from shared.orchestration.engine import Orchestration, Progress
 from shared.orchestration.foundry_backend import FoundryBackend
-from shared.orchestration.preferences import Preferences
 from shared.orchestration.providers import ChatServers
 from shared.orchestration.results import Orchestrated
 from shared.orchestration.routing import Router

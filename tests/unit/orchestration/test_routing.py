@@ -8,7 +8,7 @@ from time import perf_counter
 import httpx
 import pytest
 
-from shared.config import SettingsError
+from shared.config import ModelSettings, SettingsError
 from shared.foundry.errors import (
     ConfigurationError,
     ContentFilteredError,
@@ -22,7 +22,6 @@ from shared.foundry.models import TurnRequest
 from shared.orchestration import ModelType
 from shared.orchestration.breaker import COOL_DOWN_SECONDS, FAILURES_TO_OPEN, Circuit
 from shared.orchestration.conversations import ModelRequest
-from shared.orchestration.preferences import Preferences
 from shared.orchestration.results import Opened, Orchestrated
 
 from .conftest import Asking, Build
@@ -253,7 +252,9 @@ async def test_with_no_model_at_all_the_choice_says_what_to_set(build: Build) ->
         await asking.orchestration.select("sales")
 
 
-@pytest.mark.parametrize("setting", ["vllm", "sales=", "sales=gpt", "=vllm", "a=vllm b=vllm"])
+@pytest.mark.parametrize(
+    "setting", ["vllm", "sales=", "sales=gpt", "=vllm", "a=vllm b=vllm", "a=vllm;A=openai"]
+)
 def test_wrong_preferences_are_named(setting: str) -> None:
     with pytest.raises(SettingsError, match="MODEL_PREFERENCES"):
-        Preferences.parse(setting)
+        ModelSettings.from_env({"MODEL_PREFERENCES": setting})
