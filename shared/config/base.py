@@ -128,7 +128,9 @@ class Settings(BaseModel):
         problems = [cls._explain(detail) for detail in details]
         wrong = {str(detail["loc"][0]) for detail in details if detail["loc"]}
         if not wrong:  # a rule about several settings: any of them may be to blame
-            groups = {n: value for n, value in values.items() if isinstance(value, Settings)}
+            groups: dict[str, Any] = {
+                name: value for name, value in values.items() if isinstance(value, Settings)
+            }
             return cls.model_construct(**groups), problems
         settings, more = cls._validated({n: v for n, v in values.items() if n not in wrong})
         blamed = {problem.split()[0] for problem in problems}

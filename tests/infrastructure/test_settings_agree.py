@@ -88,16 +88,16 @@ def test_the_parameters_have_the_defaults_of_the_settings_class(project: Project
 def _filled_in(emitted: dict[str, str]) -> dict[str, str]:
     """Settings with values of Azure's form where a deployment knows only whose they will be."""
 
-    def filled(value: str) -> str:
+    def filled(name: str, value: str) -> str:
         if not value.startswith("<"):
             return value
-        if "ConnectionString" in value:
+        if name == "APPLICATIONINSIGHTS_CONNECTION_STRING":
             return "InstrumentationKey=00000000-0000-0000-0000-000000000000"
-        if "endpoints" in value:
+        if name.endswith(("Uri", "_ENDPOINT")):
             return "https://acme.example/" + value.removesuffix(">").rpartition(">")[2]
-        return value
+        return "00000000-0000-0000-0000-000000000000"
 
-    return {name: filled(value) for name, value in emitted.items()}
+    return {name: filled(name, value) for name, value in emitted.items()}
 
 
 def test_the_app_starts_with_what_the_template_emits(project: Project) -> None:
