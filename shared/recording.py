@@ -68,6 +68,7 @@ class Recording:
             question=begun.question if self.content else None,
             request_id=outcome.request_id,
             usage=watch.upstream.usage,
+            responses=tuple(watch.upstream.responses),
         )
         if isinstance(outcome, FoundryError):
             error = outcome.message if self.content else None

@@ -205,6 +205,7 @@ class Services:
 
     async def aclose(self) -> None:
         """Let running turns end, then close all connections."""
+        await self.removal.aclose()
         await asyncio.gather(self.turns.aclose(), self.background.aclose())
         await self.orchestration.aclose()
         await self.readiness.aclose()

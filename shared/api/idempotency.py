@@ -23,6 +23,7 @@ from ..problems import Problem, problem_from
 from ..services import Services
 from ..state.errors import DocumentTooLargeError, KeyInUseError, RowExistsError
 from ..state.idempotency import HOLD_SECONDS, Claim, KeptAnswer
+from ..state.keys import Kind, is_id
 from ..state.table import Change
 from .border import Answer, Streamed, accepts_events
 from .incoming import Incoming, invalid_field
@@ -68,7 +69,8 @@ async def once(
     if key is None:
         return await act(None)
     fingerprint = _fingerprint(incoming, body)
-    claimed = await _claimed(services, incoming, key, fingerprint)
+    about = _thread_named(incoming, body)
+    claimed = await _claimed(services, incoming, key, fingerprint, about)
     if isinstance(claimed, KeptAnswer):
         return _replay(claimed, incoming)
     try:
@@ -99,13 +101,13 @@ def _key_of(request: Request) -> str | None:
 
 
 async def _claimed(
-    services: Services, incoming: Incoming, key: str, fingerprint: str
+    services: Services, incoming: Incoming, key: str, fingerprint: str, about: str | None
 ) -> Claim | KeptAnswer:
     """Claim a key; a request that the host sent again waits for the end of its first send."""
     waits_until = perf_counter() + RESEND_PATIENCE_SECONDS
     while True:
         try:
-            return await services.idempotency.claim(incoming.owner, key, fingerprint)
+            return await services.idempotency.claim(incoming.owner, key, fingerprint, about)
         except KeyInUseError:
             if HEADER in incoming.request.headers or perf_counter() > waits_until:
                 raise
@@ -132,7 +134,8 @@ def kept(claim: Claim | None, answer: Answer) -> list[Change]:
     try:
         return [claim.finish(_kept_answer(answer))]
     except DocumentTooLargeError:
-        return [claim.finish(KeptAnswer(_NOT_KEPT.status, {}, _NOT_KEPT.to_json()))]
+        about = {"thread_id": answer.body.get("thread_id")} if answer.body else {}
+        return [claim.finish(KeptAnswer(_NOT_KEPT.status, {}, {**_NOT_KEPT.to_json(), **about}))]
 
 
 def kept_outcome(
@@ -166,6 +169,12 @@ def _replay(answer: KeptAnswer, incoming: Incoming) -> Answer | Streamed:
     if succeeded and "turn_id" in answer.body and accepts_events(incoming.request):
         return Streamed(replayed_stream(answer.body), REPLAYED)
     return Answer(dict(answer.body), answer.status, {**answer.headers, **REPLAYED})
+
+
+def _thread_named(incoming: Incoming, body: BaseModel | None) -> str | None:
+    """The thread that a request is about, in its path or its body."""
+    named = incoming.path.get("thread_id") or getattr(body, "thread_id", None)
+    return named if isinstance(named, str) and is_id(Kind.THREAD, named) else None
 
 
 def _fingerprint(incoming: Incoming, body: BaseModel | None) -> str:

@@ -106,9 +106,14 @@ async def patch(services: Services, incoming: Incoming) -> Answer:
 
 
 async def delete(services: Services, incoming: Incoming) -> Answer:
-    """Delete a thread, in Foundry first; one already gone there still goes here."""
-    await services.removal.remove(incoming.owner, incoming.path["thread_id"])
-    return Answer(None, HTTPStatus.NO_CONTENT)
+    """Delete a thread and all that came of it, here and in Foundry.
+
+    202 where a long thread is still being deleted: nothing of it can be seen any more.
+    """
+    thread_id = incoming.path["thread_id"]
+    if await services.removal.remove(incoming.owner, thread_id):
+        return Answer(None, HTTPStatus.NO_CONTENT)
+    return Answer({"thread_id": thread_id, "status": "deleting"}, HTTPStatus.ACCEPTED)
 
 
 async def list_messages(services: Services, incoming: Incoming) -> Answer:

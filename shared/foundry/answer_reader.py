@@ -65,7 +65,8 @@ class AnswerReader:
             return None
         kind, event = self._parse(data)
         if kind == "response.created":
-            self.response_id = text_at(object_at(event, "response"), "id")
+            response = object_at(event, "response")
+            self.response_id = _note_stored(response)
             self.running = self.response_id is not None
         elif kind == "response.output_text.delta":
             self.delivered += str(event.get("delta", ""))
@@ -128,7 +129,7 @@ class AnswerReader:
 
     def hear(self, response: JsonObject) -> None:
         """Count the tokens that a response says it took, whatever came of it, but only once."""
-        response_id = text_at(response, "id")
+        response_id = _note_stored(response)
         if response_id in self._heard:
             return
         if response_id:
@@ -176,3 +177,11 @@ def _reason(response: JsonObject, event: JsonObject) -> JsonObject:
         return {}
     first, *others = errors
     return {**first, "details": [*objects_at(first, "details"), *others]}
+
+
+def _note_stored(response: JsonObject) -> str | None:
+    """A response's id, noted for the day on which all that Foundry stores is deleted."""
+    response_id = text_at(response, "id")
+    if response_id and response.get("store") is not False:
+        upstream().made(response_id)
+    return response_id

@@ -61,13 +61,6 @@ class Conversations:
         url = self._url("conversations", conversation_id)
         await self._send(Call("POST", url, {"metadata": metadata}))
 
-    async def delete(self, backing: Backing) -> None:
-        """Delete a conversation, or the newest response of a chain and so its way back."""
-        if backing.conversation_id:
-            await self._send(Call("DELETE", self._url("conversations", backing.conversation_id)))
-        elif backing.last_response_id:
-            await self._send(Call("DELETE", self._url("responses", backing.last_response_id)))
-
     async def messages(self, backing: Backing, limit: int, cursor: str | None) -> MessagePage:
         """A page of at most ``limit`` messages, newest first."""
         if backing.conversation_id:

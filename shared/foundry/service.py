@@ -27,6 +27,7 @@ from .agents.operations import Agents
 from .conversations import Conversations, Send
 from .endpoint import AgentReference, Endpoint, Surface
 from .engine import Turn
+from .erasure import Erasure
 from .errors import ConfigurationError, FoundryError, NotFoundError
 from .events import TurnCompleted, TurnEvent
 from .exchange import Link
@@ -309,11 +310,17 @@ class FoundryService:
             await self._connection.conversations.update(backing.conversation_id, metadata)
 
     async def delete_thread(self, backing: Backing) -> None:
-        """Delete what backs a thread; one that is already gone counts as deleted."""
-        try:
-            await self._connection.conversations.delete(backing)
-        except NotFoundError:
-            return
+        """Delete what backs a thread and every response made on it; what is already gone counts
+        as deleted."""
+        await self._erasure.thread(backing)
+
+    async def delete_responses(self, ids: Iterable[str]) -> None:
+        """Delete stored responses; what is already gone, or was never stored, counts as deleted."""
+        await self._erasure.responses(ids)
+
+    @property
+    def _erasure(self) -> Erasure:
+        return Erasure(self._connection.endpoint.openai, self._connection.send)
 
     async def messages(
         self, backing: Backing, *, limit: int = 20, cursor: str | None = None

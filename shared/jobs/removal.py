@@ -1,7 +1,9 @@
-"""Deletes threads, in Foundry first and then here: on demand, and when their time is over.
+"""Deletes threads and all that came of them: on demand, and when their time is over.
 
-A thread is hidden before anything is deleted and its row goes last, so whoever finds it half
-deleted, after a worker died, only has to do it again.
+A thread is marked and hidden before anything is deleted, and its row goes last. What callers can
+see of it, its jobs and the answers to its idempotency keys, goes before the request is answered;
+its turns, here and in Foundry, go a hundred at a time. A worker that dies on the way leaves the
+mark, and the next sweep goes on with what is left.
 """
 
 from __future__ import annotations
@@ -15,10 +17,15 @@ from ..foundry.models import Backing
 from ..foundry.service import FoundryService
 from ..state.errors import LaneBusyError, RowChangedError, RowMissingError
 from ..state.exchanges import Exchanges
+from ..state.idempotency import forget_answers
+from ..state.job_removal import remove_jobs_of
+from ..state.keys import partition_key, turn_prefix
 from ..state.lanes import Clock
 from ..state.markers import MARKER_PARTITIONS, Marker, expired_threads, mark_expiry, unmark
-from ..state.table import Table
-from ..state.threads import Threads
+from ..state.removal import delete_rows, page_of
+from ..state.table import Action, Change, Table
+from ..state.threads import Thread, Threads
+from ..state.turns import RESPONSES, stored_responses
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +33,12 @@ MAX_THREADS = 200
 """Of one partition of markers in one run; 16 times as many in all."""
 
 DELETIONS_AT_ONCE = 8
+
+INLINE_SECONDS = 15.0
+"""How long a caller waits for the deletion of a thread with many turns."""
+
+RESUME_SECONDS = 60.0
+"""A deletion that was asked for is looked at by the sweeper after this."""
 
 BUSY_SECONDS = 300.0
 """A thread that is in use, or that jobs wait for, is looked at again after this."""
@@ -46,35 +59,103 @@ class Removal:
         self._clock = clock
         self._exchanges = Exchanges(table)
         self._slots = asyncio.Semaphore(DELETIONS_AT_ONCE)
+        self._running: set[asyncio.Task[None]] = set()
 
-    async def remove(self, owner: str, thread_id: str) -> None:
-        """Delete a thread; one already gone in Foundry still goes here.
+    async def remove(self, owner: str, thread_id: str) -> bool:
+        """Delete a thread with all that came of it; one already gone in Foundry still goes here.
+
+        Returns whether all of it is gone. If not, nothing of it can be seen any more, and the rest
+        goes in the background.
 
         Raises:
-            LaneBusyError: if a turn runs on it or jobs wait for it.
+            LaneBusyError: if a turn runs on it.
             RowMissingError: if the owner has no such thread.
-            FoundryError: if Foundry does not delete it; it stays hidden.
+            FoundryError: if Foundry does not delete it; it stays hidden, and is tried again.
         """
-        thread = await self._threads.start_removal(owner, thread_id)
+        task = asyncio.create_task(self._remove(await self._begin(owner, thread_id)))
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        done, _ = await asyncio.wait([task], timeout=INLINE_SECONDS)
+        for each in done:
+            each.result()
+        return bool(done)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.warning("A thread is deleted later: %s", type(error).__name__)
+
+    async def remove_now(self, owner: str, thread_id: str) -> None:
+        """As `remove`, however long it takes."""
+        await self._remove(await self._begin(owner, thread_id))
+
+    async def _begin(self, owner: str, thread_id: str) -> Thread:
+        """Hide a thread, and delete what callers could still see of it."""
+        resumed_at = self._clock() + timedelta(seconds=RESUME_SECONDS)
+        thread = await self._threads.start_removal(owner, thread_id, removed_from=resumed_at)
+        await self._remove_visible(thread)
+        return thread
+
+    async def _remove_visible(self, thread: Thread) -> None:
+        owner, thread_id = thread.owner, thread.thread_id
+        await remove_jobs_of(self._table, owner, thread_id)
+        await forget_answers(self._table, owner, thread_id)
+        if thread.named_by is not None:
+            await self._remove_name(thread, thread.named_by)
+
+    async def _remove_name(self, thread: Thread, row_key: str) -> None:
+        """Delete the row that leads to a thread, unless it leads to a newer one by now."""
+        partition = partition_key(thread.owner)
+        row = await self._table.get(partition, row_key)
+        if row is None or row.values["thread_id"] != thread.thread_id:
+            return
+        try:
+            await self._table.write(partition, [Change(Action.DELETE, row_key, etag=row.etag)])
+        except (RowChangedError, RowMissingError):
+            log.debug("The name of thread %s leads elsewhere by now", thread.thread_id)
+
+    async def _remove(self, thread: Thread) -> None:
+        """Delete a hidden thread, in Foundry first; its row goes last."""
+        await self._remove_turns(thread)
         await self._foundry.delete_thread(Backing(thread.conversation_id, thread.last_response_id))
-        if thread.exchanges:
-            await self._exchanges.remove(owner, thread_id)
+        await self._exchanges.remove(thread.owner, thread.thread_id)
         await self._threads.finish_removal(thread)
 
+    async def _remove_turns(self, thread: Thread) -> None:
+        """Delete the turns of a thread, oldest first, each with its responses in Foundry."""
+        partition, prefix = partition_key(thread.owner), turn_prefix(thread.thread_id)
+        is_first = True
+        while rows := await page_of(self._table, partition, prefix, select=(RESPONSES,)):
+            if is_first and thread.conversation_id is None:
+                oldest = next((each for row in rows for each in stored_responses(row)), None)
+                await self._foundry.delete_thread(Backing(None, oldest))  # and all before it
+            is_first = False
+            await self._foundry.delete_responses(
+                response_id for row in rows for response_id in stored_responses(row)
+            )
+            await delete_rows(self._table, partition, [row.row_key for row in rows])
+
     async def expire(self) -> int:
-        """Delete threads whose time is over; returns how many."""
+        """Delete threads whose time is over, and go on with deletions that were interrupted;
+        returns how many."""
         now, removed = self._clock(), 0
         for number in range(MARKER_PARTITIONS):
             markers = await expired_threads(self._table, number, now, MAX_THREADS)
             removed += sum(await asyncio.gather(*(self._expire(marker) for marker in markers)))
         if removed:
-            log.info("Deleted %d thread(s) that had expired", removed)
+            log.info("Deleted %d thread(s)", removed)
         return removed
 
     async def _expire(self, marker: Marker) -> bool:
+        owner, thread_id = marker.owner, marker.lane
         async with self._slots:
             try:
-                await self.remove(marker.owner, marker.lane)
+                if not await self._threads.is_due(owner, thread_id):
+                    await self._forget(marker)
+                    return False
+                thread = await self._threads.start_removal(owner, thread_id)
+                await self._remove_visible(thread)
+                await self._remove(thread)
             except RowMissingError:
                 await self._forget(marker)
                 return False
@@ -82,7 +163,7 @@ class Removal:
                 await self._postpone(marker, BUSY_SECONDS)
                 return False
             except FoundryError as error:
-                log.warning("Thread %s cannot be deleted yet: %s", marker.lane, error.code)
+                log.warning("Thread %s cannot be deleted yet: %s", thread_id, error.code)
                 await self._postpone(marker, REFUSED_SECONDS)
                 return False
             await self._forget(marker)
@@ -98,3 +179,9 @@ class Removal:
             await unmark(self._table, marker)
         except (RowChangedError, RowMissingError):
             log.debug("Thread %s was marked anew or forgotten already", marker.lane)
+
+    async def aclose(self) -> None:
+        """Leave what still runs to the sweeper."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)

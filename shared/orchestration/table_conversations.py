@@ -158,7 +158,7 @@ class TableConversations:
             row = await table.get(partition, row_key)
             if row and row.values["thread_id"] != gone:
                 return str(row.values["thread_id"])
-            thread = self._new_thread(request)
+            thread = replace(self._new_thread(request), named_by=row_key)
             named = {"thread_id": thread.thread_id, "conversation_id": request.conversation_id}
             action, etag = (Action.REPLACE, row.etag) if row else (Action.INSERT, None)
             thread_row = newest_first(thread.thread_id)

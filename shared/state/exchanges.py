@@ -6,14 +6,12 @@ from typing import Any
 
 from .documents import document_values, read_document
 from .errors import DocumentTooLargeError
-from .keys import AFTER_COLON, exchange_key, exchange_prefix, partition_key
+from .keys import exchange_key, exchange_prefix, partition_key
+from .removal import delete_range
 from .table import Action, Change, Table, Value
 
 PAGE_ROWS = 20
 """Read at once: a page of ordinary messages fills the context of a small model."""
-
-DELETED_AT_ONCE = 100
-"""The most changes that one transaction takes."""
 
 _DOCUMENT = "exchange"
 
@@ -52,8 +50,4 @@ class Exchanges:
 
     async def remove(self, owner: str, thread_id: str) -> None:
         """Delete all exchanges of a thread."""
-        partition, prefix = partition_key(owner), exchange_prefix(thread_id)
-        end = prefix[:-1] + AFTER_COLON
-        while rows := await self._table.scan(partition, prefix, end, limit=DELETED_AT_ONCE):
-            deletions = [Change(Action.DELETE, row.row_key) for row in rows]
-            await self._table.write(partition, deletions)
+        await delete_range(self._table, partition_key(owner), exchange_prefix(thread_id))

@@ -15,6 +15,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,11 +28,13 @@ from .errors import (
     KeyMismatchError,
     RowChangedError,
     RowExistsError,
+    RowMissingError,
     StateError,
 )
-from .keys import Kind, key_row, partition_key
+from .keys import IDEMPOTENCY, Kind, key_row, partition_key
 from .lanes import Clock
-from .table import Action, Change, Row, Table, Value
+from .removal import page_of
+from .table import Action, Change, Row, Table, Value, equals
 from .turns import FirstTry
 
 log = logging.getLogger(__name__)
@@ -113,7 +116,7 @@ class Claim:
             ANSWERED: True,
             "status": answer.status,
             "headers": json.dumps(dict(answer.headers)),
-            THREAD_ID: body.get(THREAD_ID),
+            THREAD_ID: body.get(THREAD_ID) or self._row.values.get(THREAD_ID),
             **document_values(body, _BODY),
         }
         self.is_settled = True
@@ -178,7 +181,7 @@ class Claim:
 UNKNOWN = ""
 """The version of a row that was changed in a transaction with others."""
 
-_LASTING = ("fingerprint", "makes", "created_at", "tried_at", "sent_after")
+_LASTING = ("fingerprint", "makes", "created_at", "tried_at", "sent_after", THREAD_ID)
 """Properties of a key that stay, except that a new attempt makes new ids."""
 
 
@@ -196,8 +199,12 @@ class IdempotencyKeys:
             return dict(answer.body)
         return without_content(answer.status, answer.body)
 
-    async def claim(self, owner: str, key: str, fingerprint: str) -> Claim | KeptAnswer:
+    async def claim(
+        self, owner: str, key: str, fingerprint: str, thread_id: str | None = None
+    ) -> Claim | KeptAnswer:
         """Claim a key for the request with a fingerprint, or get the answer it had.
+
+        ``thread_id`` is the thread that the request names; with it, its answer goes.
 
         Raises:
             KeyMismatchError: if the key was used for another request.
@@ -208,6 +215,7 @@ class IdempotencyKeys:
             "fingerprint": fingerprint,
             "makes": str(ULID()),
             "created_at": self.now(),
+            **({THREAD_ID: thread_id} if thread_id else {}),
             **self._hold(),
         }
         insert = Change(Action.INSERT, row_key, values)
@@ -282,3 +290,41 @@ def _kept_answer(row: Row) -> KeptAnswer:
     values = row.values
     body = read_document(values, _BODY)
     return KeptAnswer(int(values["status"]), json.loads(values["headers"]), body or {})
+
+
+GONE = KeptAnswer(
+    HTTPStatus.NOT_FOUND,
+    {},
+    {
+        "type": "about:blank",
+        "title": HTTPStatus.NOT_FOUND.phrase,
+        "status": HTTPStatus.NOT_FOUND.value,
+        "detail": "What this request was about has been deleted.",
+        "code": "not_found",
+    },
+)
+"""The answer to a key whose thread is deleted: what it asked for is not done once more."""
+
+_TIMES = ("fingerprint", "makes", "created_at", "until")
+
+
+async def forget_answers(table: Table, owner: str, thread_id: str) -> int:
+    """Put `GONE` in place of all answers about a thread; returns how many there were."""
+    partition, forgotten = partition_key(owner), 0
+    about, prefix = equals(THREAD_ID, thread_id), f"{IDEMPOTENCY}:"
+    gone = {
+        ANSWERED: True,
+        "status": GONE.status,
+        "headers": "{}",
+        **document_values(GONE.body, _BODY),
+    }
+    while rows := await page_of(table, partition, prefix, where=about, select=_TIMES):
+        changes = [
+            Change(Action.REPLACE, row.row_key, {**row.values, **gone}, row.etag) for row in rows
+        ]
+        try:
+            await table.write(partition, changes)
+        except (RowChangedError, RowMissingError):
+            continue
+        forgotten += len(rows)
+    return forgotten

@@ -25,6 +25,7 @@ AFTER_COLON = ";"
 
 IDEMPOTENCY = "idem"
 OUTBOX = "out"
+BOX = "box"
 ANSWER = "answer"
 
 
@@ -80,14 +81,24 @@ def identifier(row_key: str) -> str:
     return f"{kind}_{complement(kept)}"
 
 
+def turn_prefix(thread_id: str | None) -> str:
+    """How the row keys of a thread's turns begin."""
+    return f"{Kind.TURN}:{thread_id or '-'}:"
+
+
 def turn_key(thread_id: str | None, turn_id: str) -> str:
     """Row key of a turn: together by thread, in order of time."""
-    return f"{Kind.TURN}:{thread_id or '-'}:{turn_id.removeprefix('turn_')}"
+    return f"{turn_prefix(thread_id)}{turn_id.removeprefix('turn_')}"
 
 
 def box_key(lane: str, sequence: int) -> str:
     """Row key of a waiting job's place in its lane."""
-    return f"box:{lane}:{sequence:012d}"
+    return f"{box_prefix(lane)}{sequence:012d}"
+
+
+def box_prefix(lane: str) -> str:
+    """How the row keys of a lane's waiting jobs begin."""
+    return f"{BOX}:{lane}:"
 
 
 def key_row(key_hash: str) -> str:

@@ -43,6 +43,9 @@ EXPIRES_AT = "thread_expires_at"
 HIDDEN = "hidden"
 """Property of a lane that is being deleted: from now on it counts as missing."""
 
+REMOVED_FROM = "removed_from"
+"""Property of a thread that is being deleted: the moment under which it is marked."""
+
 Clock = Callable[[], datetime]
 
 ChangesFor = Callable[[Row], Sequence[Change]]

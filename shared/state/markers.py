@@ -63,6 +63,12 @@ async def mark_expiry(table: Table, owner: str, thread_id: str, at: datetime) ->
     await _mark(table, Register.EXPIRIES, owner, thread_id, at, prefix=f"{_moment(at)}|")
 
 
+async def unmark_expiry(table: Table, owner: str, thread_id: str, at: datetime) -> None:
+    """Forget that a thread was to be deleted at a moment."""
+    change = Change(Action.DELETE, f"{_moment(at)}|{_row_key(owner, thread_id)}")
+    await table.write(_partition(Register.EXPIRIES, thread_id), [change])
+
+
 async def _mark(
     table: Table, register: Register, owner: str, subject: str, at: datetime, *, prefix: str = ""
 ) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from .errors import LaneBusyError, MetadataFullError, RowChangedError, RowMissingError
 from .keys import AFTER_COLON, Kind, identifier, is_id, newest_first, partition_key
-from .lanes import EXPIRES_AT, HIDDEN, Clock, Lanes, has_waiting
-from .markers import mark_expiry
+from .lanes import EXPIRES_AT, HIDDEN, REMOVED_FROM, Clock, Lanes, has_waiting
+from .markers import mark_expiry, unmark_expiry
 from .table import Action, Change, Row, Table, Value, equals
 
 MAX_METADATA_PAIRS = 16
@@ -52,6 +52,10 @@ class Thread:
     """How many exchanges are kept beside it, so that any model can go on; see `exchanges`."""
     exchanges_in_foundry: int = 0
     """How many of them, the first ones, stand in Foundry too."""
+    named_by: str | None = None
+    """Key of the row that leads here from a caller's own conversation id."""
+    removed_from: datetime | None = None
+    """It is being deleted, and marked under this moment."""
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Thread:
@@ -73,6 +77,8 @@ class Thread:
             expires_at=values.get(EXPIRES_AT),
             exchanges=values.get("exchanges", 0),
             exchanges_in_foundry=values.get("exchanges_in_foundry", 0),
+            named_by=values.get("named_by"),
+            removed_from=values.get(REMOVED_FROM),
         )
 
     def to_values(self) -> dict[str, Value | None]:
@@ -87,6 +93,7 @@ class Thread:
             "last_response_id": self.last_response_id,
             "last_item_id": self.last_item_id,
             EXPIRES_AT: self.expires_at,
+            "named_by": self.named_by,
             **_metadata_values(self.metadata),
         }
 
@@ -219,30 +226,51 @@ class Threads:
             self._lanes.forget(owner, row.row_key)
             return thread
 
-    async def start_removal(self, owner: str, thread_id: str) -> Thread:
+    async def start_removal(
+        self, owner: str, thread_id: str, *, removed_from: datetime | None = None
+    ) -> Thread:
         """Hide a thread from everybody but `start_removal`, for it is about to be deleted.
 
+        With ``removed_from``, its jobs that wait go with it, and it is marked under that moment
+        before it is hidden, so that its removal is finished whatever happens to this process.
+
         Raises:
-            LaneBusyError: if a turn runs on it or jobs wait for it.
+            LaneBusyError: if a turn runs on it, or jobs wait for it and may not go with it.
             RowMissingError: if the owner has no such thread.
         """
         if not is_id(Kind.THREAD, thread_id):
             raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
+        is_marked = False
         while True:
             row = await self._table.get(partition_key(owner), newest_first(thread_id))
             if row is None:
                 raise RowMissingError(f"There is no thread {thread_id}.")
-            if busy := self._lanes.busy_seconds(row) or float(has_waiting(row)):
+            if row.values.get(HIDDEN):
+                return Thread.from_row(owner, row)
+            waiting = has_waiting(row) and removed_from is None
+            if busy := self._lanes.busy_seconds(row) or float(waiting):
                 raise LaneBusyError(busy)
-            change = Change(Action.MERGE, row.row_key, {HIDDEN: True}, row.etag)
+            if removed_from is not None and not is_marked:
+                await mark_expiry(self._table, owner, thread_id, removed_from)
+                is_marked = True
+            hidden: dict[str, Value | None] = {HIDDEN: True, REMOVED_FROM: removed_from}
+            change = Change(Action.MERGE, row.row_key, hidden, row.etag)
             try:
                 await self._table.write(partition_key(owner), [change])
             except RowChangedError:
                 continue
             self._lanes.forget(owner, row.row_key)
-            return Thread.from_row(owner, row)
+            return replace(Thread.from_row(owner, row), removed_from=removed_from)
 
     async def finish_removal(self, thread: Thread) -> None:
-        """Delete a thread's row."""
+        """Delete a thread's row, and what would have it deleted later."""
         row_key = newest_first(thread.thread_id)
         await self._table.write(partition_key(thread.owner), [Change(Action.DELETE, row_key)])
+        for moment in (thread.expires_at, thread.removed_from):
+            if moment is not None:
+                await unmark_expiry(self._table, thread.owner, thread.thread_id, moment)
+
+    async def is_due(self, owner: str, thread_id: str) -> bool:
+        """Whether a marked thread is to be deleted now: its time is over, or it is hidden."""
+        row = await self._table.get(partition_key(owner), newest_first(thread_id))
+        return row is not None and not self._is_visible(row)

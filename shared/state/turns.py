@@ -31,6 +31,10 @@ TOKEN_COUNTS = (
 """Properties that hold tokens."""
 
 
+RESPONSES = "responses"
+"""Property that holds the ids of the responses that Foundry stores of a turn."""
+
+
 class TurnStatus(StrEnum):
     """How a turn ended."""
 
@@ -133,6 +137,8 @@ class TurnRecord:
     beneficiary: Beneficiary = Beneficiary()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     response_id: str | None = None
+    responses: tuple[str, ...] = ()
+    """All responses that Foundry stores of it: each round of tools makes one of its own."""
     request_id: str | None = None
     error_code: str | None = None
     error: str | None = None
@@ -156,6 +162,7 @@ class TurnRecord:
             if self.metadata
             else None,
             "response_id": self.response_id,
+            RESPONSES: json.dumps(self.responses) if self.responses else None,
             "request_id": self.request_id,
             "error_code": self.error_code,
             "error": _cut(self.error),
@@ -207,6 +214,11 @@ FIGURES = (
     *TOKEN_COUNTS,
 )
 """The properties that `TurnRecord.from_row` reads."""
+
+
+def stored_responses(row: Row) -> list[str]:
+    """The responses that Foundry stores of a turn, given its row."""
+    return json.loads(row.values.get(RESPONSES) or "[]")
 
 
 async def responses_since(

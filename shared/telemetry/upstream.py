@@ -28,6 +28,13 @@ class Upstream:
     """Requests that may have used tokens of which nobody told us."""
     usage: dict[str, int] = field(default_factory=dict[str, int])
     """Tokens that Foundry reported, those of failed and half-way answers included."""
+    responses: list[str] = field(default_factory=list[str])
+    """Ids of the responses that Foundry made and stores, those of failed attempts included."""
+
+    def made(self, response_id: str) -> None:
+        """Note a response that Foundry stores."""
+        if response_id not in self.responses:
+            self.responses.append(response_id)
 
     def heard(self, usage: Mapping[str, int]) -> None:
         """Add the tokens of an answer; one that does not tell both kinds leaves them unknown."""

@@ -171,6 +171,18 @@ class EmulatorControl:
         answer = await self._http.get(url, params={"order": "asc", "limit": 100})
         return answer.raise_for_status().json()["data"]
 
+    async def responses(self) -> list[JsonObject]:
+        """All responses that Foundry stores, newest first."""
+        found: list[JsonObject] = []
+        query: dict[str, str | int] = {"limit": 100}
+        while True:
+            answer = await self._http.get(f"{self._openai}/responses", params=query)
+            page = answer.raise_for_status().json()
+            found += page["data"]
+            if not page["has_more"]:
+                return found
+            query["after"] = page["last_id"]
+
     async def aclose(self) -> None:
         """Close all connections."""
         await self._http.aclose()

@@ -133,7 +133,7 @@ class ScriptedFoundry:
         parts = path.split("/openai/v1/", 1)[-1].split("/")
         found = None
         if parts[0] == "responses":
-            found = self._on_responses(method, parts[1:], body)
+            found = self._on_responses(method, parts[1:], body, request.url.params)
         elif parts[0] == "conversations":
             found = self._on_conversations(method, parts[1:], body, request.url.params)
         elif parts[-1] == "models" or "/agents/" in path or "/deployments/" in path:
@@ -144,11 +144,15 @@ class ScriptedFoundry:
         return httpx.Response(200, json=found)
 
     def _on_responses(
-        self, method: str, path: list[str], body: dict[str, Any]
+        self, method: str, path: list[str], body: dict[str, Any], query: httpx.QueryParams
     ) -> dict[str, Any] | None:
         match method, path:
             case "POST", []:
                 return self._respond(body)
+            case "GET", []:
+                made = self.responses.values()
+                wanted = {"id": query["conversation_id"]}
+                return {"data": [each for each in made if each.get("conversation") == wanted]}
             case "GET", [name] if name in self.responses:
                 return self.responses[name]
             case "GET", [name, "input_items"] if name in self.responses:

@@ -134,7 +134,7 @@ async def test_a_chain_that_has_not_begun_is_empty(app: App, services: Services)
 async def test_deleting_what_is_already_gone_is_done(app: App, services: Services) -> None:
     await services.foundry.delete_thread(Backing(None, "resp_gone"))
     await services.foundry.delete_thread(Backing())
-    assert [call.method for call in app.foundry.calls] == ["DELETE"]
+    assert [call.method for call in app.foundry.calls] == ["GET"]
 
 
 @pytest.mark.parametrize("failure", [httpx.ReadError("cut"), httpx.Response(503, json={})])
@@ -151,7 +151,8 @@ async def test_a_thread_is_made_changed_and_deleted_in_spite_of_a_passing_fault(
     await service.delete_thread(backing)
     await service.aclose()
     assert foundry.conversations == {}
-    assert [call.method for call in foundry.calls] == ["POST"] * 4 + ["DELETE"] * 2
+    written = [call.method for call in foundry.calls if call.method != "GET"]
+    assert written == ["POST"] * 4 + ["DELETE"] * 2
 
 
 async def test_metadata_is_kept_where_foundry_keeps_any(project: Project) -> None:

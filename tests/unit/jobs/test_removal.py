@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import httpx
 import pytest
 
 from shared.jobs.queue import WakeUp
-from shared.jobs.removal import BUSY_SECONDS, REFUSED_SECONDS
+from shared.jobs.removal import BUSY_SECONDS, REFUSED_SECONDS, RESUME_SECONDS
 from shared.services import Services
 from shared.state.errors import RowMissingError, StorageUnavailableError
+from shared.state.keys import turn_prefix
+from shared.state.table import Action, Change
+from tests.integration.waiting import eventually
 from tests.unit.api.calling import caller
 from tests.unit.conftest import App
 
@@ -109,4 +115,94 @@ async def test_a_thread_that_its_owner_deleted_is_forgotten(app: App, services: 
     await services.removal.remove(KEY_OWNER, thread_id)
     app.clock.advance(HOUR + 1)
     assert await services.removal.expire() == 0
+    assert markers(app) == 0
+
+
+async def add_turns(app: App, thread_id: str, count: int) -> None:
+    for start in range(0, count, 100):
+        rows = [
+            Change(
+                Action.INSERT,
+                f"{turn_prefix(thread_id)}{number:026d}",
+                {"question": "q", "responses": json.dumps([f"resp_t{number}"])},
+            )
+            for number in range(start, min(start + 100, count))
+        ]
+        await app.table.write(KEY_OWNER, rows)
+
+
+async def test_ten_thousand_turns_go_in_spite_of_deaths(project: tuple[App, Services]) -> None:
+    app, services = project
+    thread_id = await start(services, None)
+    await add_turns(app, thread_id, 10_000)
+    app.foundry.responses |= {f"resp_t{n}": {"id": f"resp_t{n}"} for n in range(10_000)}
+    left = [10_000]
+    for _ in range(3):
+        for _ in range(20):
+            app.table.before_next_write(_let_through)
+        app.table.fail_next_write()
+        with pytest.raises(StorageUnavailableError):
+            if len(left) == 1:
+                await services.removal.remove(KEY_OWNER, thread_id)
+            else:
+                await app.services().removal.expire()
+        left.append(len(app.table.rows(KEY_OWNER, "turn:")))
+        app.clock.advance(RESUME_SECONDS + 2)
+    assert left == sorted(left, reverse=True)
+    assert left[-1] <= 10_000 - 3 * 1_500
+    assert await app.services().removal.expire() == 1
+    assert app.table.rows(KEY_OWNER) == []
+    assert app.foundry.responses == app.foundry.conversations == {}
+    assert markers(app) == 0
+
+
+async def test_what_foundry_refuses_is_hidden_and_goes_later(
+    project: tuple[App, Services],
+) -> None:
+    app, services = project
+    thread_id = await start(services, None)
+    app.foundry.then(httpx.Response(403, json={"error": {"message": "no"}}), "/conv_1")
+    async with caller(services) as api:
+        assert (await api.delete(f"threads/{thread_id}")).status_code == 503
+        assert (await api.get(f"threads/{thread_id}")).status_code == 404
+    assert await services.removal.expire() == 0
+    app.clock.advance(RESUME_SECONDS + 2)
+    assert await services.removal.expire() == 1
+    assert app.table.rows(KEY_OWNER) == []
+    assert markers(app) == 0
+
+
+async def test_a_deletion_that_takes_long_goes_on_behind_its_answer(
+    project: tuple[App, Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, services = project
+    monkeypatch.setattr("shared.jobs.removal.INLINE_SECONDS", 0.01)
+    thread_id, release = await start(services, None), asyncio.Event()
+
+    async def wait(request: httpx.Request) -> httpx.Response:
+        await release.wait()
+        return await app.foundry.answer(request)
+
+    app.foundry.then(wait, "/conv_1")
+    async with caller(services) as api:
+        answer = await api.delete(f"threads/{thread_id}")
+        assert (answer.status_code, answer.json()["status"]) == (202, "deleting")
+        assert (await api.get(f"threads/{thread_id}")).status_code == 404
+        release.set()
+        await eventually(lambda: not app.table.rows(KEY_OWNER))
+    assert app.foundry.conversations == {}
+
+
+async def test_a_deletion_that_died_before_it_began_is_forgotten(
+    project: tuple[App, Services],
+) -> None:
+    app, services = project
+    thread_id = await start(services, None)
+    app.table.before_next_write(_let_through)
+    app.table.fail_next_write()
+    with pytest.raises(StorageUnavailableError):
+        await services.removal.remove(KEY_OWNER, thread_id)
+    app.clock.advance(RESUME_SECONDS + 2)
+    assert await services.removal.expire() == 0
+    assert (await services.threads.get(KEY_OWNER, thread_id)).thread_id == thread_id
     assert markers(app) == 0
