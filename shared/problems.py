@@ -88,6 +88,7 @@ _STATE: dict[type[Exception], tuple[HTTPStatus, str]] = {
     state.LeaseLostError: (HTTPStatus.CONFLICT, "lease_lost"),
     state.MetadataFullError: (HTTPStatus.UNPROCESSABLE_ENTITY, "metadata_full"),
     state.DocumentTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
+    state.StorageContentionError: (HTTPStatus.SERVICE_UNAVAILABLE, "storage_contention"),
     state.StorageUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "storage_unavailable"),
 }
 

@@ -18,6 +18,7 @@ from time import perf_counter
 
 from ..foundry.models import Backing, TurnResult
 from ..recording import Recording, Watch
+from ..state.contention import Contention
 from ..state.errors import RowChangedError, RowExistsError, RowMissingError
 from ..state.exchanges import PAGE_ROWS, Exchanges, insert_exchange
 from ..state.keeper import LeaseKeeper
@@ -136,12 +137,14 @@ class TableConversations:
         """Lease the conversation's thread, which is made where there is none (any more)."""
         key = (request.owner, request.conversation_id)
         thread_id = self._threads.get(key) or await self._thread_of(request)
+        contention = Contention("the conversation")
         while True:
             try:
                 lease = await self._storage.lanes.take(
                     request.owner, newest_first(thread_id), turn_id
                 )
-            except RowMissingError:
+            except RowMissingError as error:
+                await contention.pause(error)
                 thread_id = await self._thread_of(request, gone=thread_id)
                 continue
             self._threads[key] = thread_id
@@ -154,6 +157,7 @@ class TableConversations:
         """The id of the conversation's thread; a new one where it has none but the one ``gone``."""
         table, partition = self._storage.table, partition_key(request.owner)
         row_key = conversation_key(request.conversation_id)
+        contention = Contention("the conversation")
         while True:
             row = await table.get(partition, row_key)
             if row and row.values["thread_id"] != gone:
@@ -168,8 +172,9 @@ class TableConversations:
             ]
             try:
                 etag = await table.write(partition, changes)
-            except (RowExistsError, RowChangedError):
-                continue  # somebody else was quicker
+            except (RowExistsError, RowChangedError) as error:  # another request was quicker
+                await contention.pause(error)
+                continue
             kept = {name: v for name, v in thread.to_values().items() if v is not None}
             self._storage.lanes.remember(request.owner, Row(thread_row, etag, kept))
             return thread.thread_id

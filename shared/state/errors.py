@@ -12,9 +12,13 @@ StateError
 ├── LaneBusyError            somebody else holds the lane's lease (`retry_after`)
 ├── LeaseLostError           our lease ran out and somebody else took over
 └── StorageUnavailableError  the service cannot be reached, refuses us, or is overloaded
+    └── StorageContentionError   too many write one row at once (`retry_after`)
 """
 
 from __future__ import annotations
+
+CONTENTION_RETRY_SECONDS = 2.0
+"""Several rounds of a write (`contention`)."""
 
 
 class StateError(Exception):
@@ -87,3 +91,12 @@ class LeaseLostError(StateError):
 
 class StorageUnavailableError(StateError):
     """The storage service cannot be reached, refuses us, or is overloaded."""
+
+
+class StorageContentionError(StorageUnavailableError):
+    """Others changed a row again and again while we tried to; nothing was written."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(f"Too many requests change {subject} at once; send fewer, and try again.")
+        self.retry_after = CONTENTION_RETRY_SECONDS
+        """Seconds after which to try again."""

@@ -22,6 +22,7 @@ from typing import Any, Self
 from ulid import ULID
 
 from .content import without_content
+from .contention import Contention
 from .documents import document_values, read_document
 from .errors import (
     KeyInUseError,
@@ -219,13 +220,15 @@ class IdempotencyKeys:
             **self._hold(),
         }
         insert = Change(Action.INSERT, row_key, values)
+        contention = Contention("the Idempotency-Key")
         while True:
             try:
                 return await self._claimed(owner, insert, values, is_first=True)
-            except RowExistsError:
+            except RowExistsError as error:
                 row = await self._table.get(partition_key(owner), row_key)
-            if row is None:  # given up in between
-                continue
+                if row is None:  # given up in between
+                    await contention.pause(error)
+                    continue
             if row.values["fingerprint"] != fingerprint:
                 raise KeyMismatchError
             if row.values.get(ANSWERED):
@@ -236,8 +239,8 @@ class IdempotencyKeys:
             take_over = Change(Action.MERGE, row_key, hold, row.etag)
             try:
                 return await self._claimed(owner, take_over, {**row.values, **hold}, is_first=False)
-            except RowChangedError:
-                continue
+            except RowChangedError as error:
+                await contention.pause(error)
 
     def is_running(self, values: Mapping[str, Any]) -> bool:
         """Whether somebody works on the request of a key's row."""

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from .contention import Contention
 from .documents import document_values, read_document
 from .errors import JobEndedError, RowChangedError, RowMissingError
 from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
@@ -174,6 +175,7 @@ class Jobs:
             RowMissingError: if the job's thread does not exist.
             RowExistsError: if the job was submitted before.
             DocumentTooLargeError: if the work does not fit into a row.
+            StorageContentionError: if the thread's row changes too often.
         """
         box = work.to_values()
         if job.thread_id is None or new_thread is not None:
@@ -182,6 +184,7 @@ class Jobs:
             return
         row_key = newest_first(job.thread_id)
         row = await self._lanes.read(job.owner, row_key)
+        contention = Contention("the thread")
         while True:
             if not row.values.get(MARKED):
                 await mark_lane(self._table, job.owner, job.lane, job.created_at)
@@ -190,7 +193,8 @@ class Jobs:
             try:
                 rows = [*_rows(job, box, tail), *also]
                 await self._lanes.write(job.owner, row, advance, rows)
-            except RowChangedError:
+            except RowChangedError as error:
+                await contention.pause(error)
                 row = await self._lanes.read(job.owner, row_key, fresh=True)
             else:
                 return
@@ -245,6 +249,7 @@ class Jobs:
             RowMissingError: if the owner has no such job.
             JobEndedError: if it has ended already.
         """
+        contention = Contention("the job")
         while True:
             job = await self.get(owner, job_id)
             if job.status is JobStatus.CANCELLED:
@@ -259,9 +264,10 @@ class Jobs:
             ]
             try:
                 await self._table.write(partition_key(owner), changes)
-            except RowMissingError:  # it ended in between, and its box row is gone
-                continue
-            return cancelled
+            except RowMissingError as error:  # it ended in between, and its box row is gone
+                await contention.pause(error)
+            else:
+                return cancelled
 
 
 def _rows(job: Job, work: Mapping[str, Value], sequence: int) -> list[Change]:

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from .contention import Contention
 from .errors import (
     LaneBusyError,
     LeaseLostError,
@@ -132,15 +133,18 @@ class Lanes:
         Raises:
             LaneBusyError: if somebody else holds it.
             RowMissingError: if there is no such lane.
+            StorageContentionError: if its row changes too often.
         """
         row = await self.read(owner, row_key)
         if self.busy_seconds(row):
             row = await self.read(owner, row_key, fresh=True)
+        contention = Contention("the thread")
         while True:
             self._refuse_held(row)
             try:
                 return await self.take_seen(owner, row, holder, await also(row))
-            except RowChangedError:
+            except RowChangedError as error:
+                await contention.pause(error)
                 row = await self.read(owner, row_key, fresh=True)
 
     def _refuse_held(self, row: Row) -> None:
@@ -227,11 +231,12 @@ class Lanes:
         The row may have been changed in between by somebody who needs no lease (a new job, new
         metadata); as long as the lease is still ours, that does not matter.
         """
-        row = lease.row
+        row, contention = lease.row, Contention("the thread")
         while True:
             try:
                 return await self._merge(lease.owner, row, values, changes(row))
-            except RowChangedError:
+            except RowChangedError as error:
+                await contention.pause(error)
                 row = await self._still_ours(lease)
 
     async def _still_ours(self, lease: Lease) -> Row:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
+from .contention import Contention
 from .errors import LaneBusyError, MetadataFullError, RowChangedError, RowMissingError
 from .keys import AFTER_COLON, Kind, identifier, is_id, newest_first, partition_key
 from .lanes import EXPIRES_AT, HIDDEN, REMOVED_FROM, Clock, Lanes, has_waiting
@@ -208,6 +209,7 @@ class Threads:
             RowMissingError: if the owner has no such thread.
             MetadataFullError: if the thread would have too many pairs.
         """
+        contention = Contention("the thread")
         while True:
             row = await self._row(owner, thread_id)
             thread = Thread.from_row(owner, row)
@@ -221,7 +223,8 @@ class Threads:
             change = Change(Action.REPLACE, row.row_key, values, row.etag)
             try:
                 await self._table.write(partition_key(owner), [change])
-            except RowChangedError:
+            except RowChangedError as error:
+                await contention.pause(error)
                 continue
             self._lanes.forget(owner, row.row_key)
             return thread
@@ -240,7 +243,7 @@ class Threads:
         """
         if not is_id(Kind.THREAD, thread_id):
             raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
-        is_marked = False
+        is_marked, contention = False, Contention("the thread")
         while True:
             row = await self._table.get(partition_key(owner), newest_first(thread_id))
             if row is None:
@@ -257,7 +260,8 @@ class Threads:
             change = Change(Action.MERGE, row.row_key, hidden, row.etag)
             try:
                 await self._table.write(partition_key(owner), [change])
-            except RowChangedError:
+            except RowChangedError as error:
+                await contention.pause(error)
                 continue
             self._lanes.forget(owner, row.row_key)
             return replace(Thread.from_row(owner, row), removed_from=removed_from)
