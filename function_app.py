@@ -162,7 +162,7 @@ async def fail_job(msg: func.QueueMessage) -> None:
 
 @app.queue_trigger("msg", services.settings.jobs.lanes_queue, STORAGE)
 async def run_lane(msg: func.QueueMessage) -> None:
-    await services.runner.receive(msg.get_body())
+    await services.runner.receive(msg.get_body(), deliveries=msg.dequeue_count or 1)
 
 
 @app.queue_trigger("msg", services.settings.jobs.lanes_queue + POISON_SUFFIX, STORAGE)

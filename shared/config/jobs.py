@@ -29,6 +29,12 @@ class JobSettings(Settings):
     )
     """Queue of the app's own, which tells workers that a lane has work."""
 
+    lanes_per_owner: Annotated[int, Env("JOBS_LANES_PER_OWNER", "24")] = Field(
+        default=24, ge=1, le=48
+    )
+    """Lanes of one owner that a worker runs at once while other owners' jobs wait for it; where
+    many owners have some, fewer. An owner alone has the whole worker, 48 lanes."""
+
     turn_timeout: Annotated[float, Env("JOB_TURN_TIMEOUT", "600")] = Field(
         default=600, gt=0, le=1740
     )

@@ -15,6 +15,7 @@ from ..config import JobSettings
 from ..foundry.errors import FoundryError
 from ..problems import INTERNAL_ERROR
 from ..recording import Outcome
+from ..state.contention import Contention
 from ..state.errors import (
     LaneBusyError,
     LeaseLostError,
@@ -30,12 +31,17 @@ from ..telemetry.log_ids import log_ids
 from ..turns import TurnCommand, Turns
 from . import spans
 from .queue import Notice, Queues, WakeUp
+from .shares import Shares
 from .steps import End, Run, Step, Wait
 
 log = logging.getLogger(__name__)
 
 STORAGE_PAUSE_SECONDS = 30.0
 """A lane whose storage does not answer is tried again after this, without using up its tries."""
+
+INVOCATION_SECONDS = 30.0
+"""How long one message of the queue keeps a worker busy, the turn that is running then aside: with
+the longest turn there may be, less than functionTimeout in host.json."""
 
 MAX_DELAY_SECONDS = 6 * 86_400.0
 """Queue Storage hides a message for 7 days at most."""
@@ -69,16 +75,47 @@ class Runner:
         self._clock = clock
         self._turn_seconds = settings.turn_timeout
         self._queue = settings.lanes_queue
+        self.shares = Shares(settings.lanes_per_owner)
 
-    async def receive(self, body: bytes) -> None:
-        """Take a message of the lanes queue."""
+    async def receive(self, body: bytes, *, deliveries: int = 1) -> None:
+        """Take a message of the lanes queue, which was delivered so many times.
+
+        One that failed before is not parked, because the queue counts its tries.
+        """
         try:
             wake_up = WakeUp.parse(body)
         except ValueError:
             log.error("A message on %s is not a wake-up and goes to poison", self._queue)  # noqa: TRY400
             await self._queues.reject(self._queue, body)
+            return
+        if deliveries > 1 or self.shares.admits(wake_up.owner):
+            await self._work(wake_up)
         else:
-            await self.drain(wake_up)
+            await self._park(wake_up)
+
+    async def _work(self, wake_up: WakeUp) -> None:
+        """Run a lane, and then parked ones as long as there is time."""
+        until = self.shares.now() + INVOCATION_SECONDS
+        await self.drain(wake_up, until)
+        while parked := self.shares.next_parked():
+            if self.shares.now() >= until:
+                await self._queues.wake(parked.owner, parked.lane)
+                return
+            try:
+                await self.drain(parked, until)
+            except (UnrunnableError, StorageUnavailableError) as error:
+                log.warning("Lane %s waits for its own message: %s", parked.lane, error)
+                return
+
+    async def _park(self, wake_up: WakeUp) -> None:
+        """Put a wake-up back on the queue; the message at hand is done with."""
+        if not (seconds := self.shares.park(wake_up)):
+            return
+        try:
+            await self._queues.wake(wake_up.owner, wake_up.lane, seconds)
+        except BaseException:
+            self.shares.forget(wake_up)
+            raise
 
     async def receive_poison(self, body: bytes) -> None:
         """Take a wake-up that failed too often: the job that fails it ends, its lane moves on."""
@@ -89,8 +126,10 @@ class Runner:
         else:
             await self._drain_past_failures(wake_up)
 
-    async def drain(self, wake_up: WakeUp) -> None:
+    async def drain(self, wake_up: WakeUp, until: float | None = None) -> None:
         """Run what waits in a lane, and see to it that the rest is run later.
+
+        After ``until``, a moment as `Shares.now` gives it, no other turn is begun.
 
         A lane that somebody else holds is looked at again when their lease ends: by then they
         have moved on, or died.
@@ -99,8 +138,10 @@ class Runner:
             StorageUnavailableError: if not even a later try could be arranged.
             UnrunnableError: if a job fails in a way that nobody foresaw; the queue tries again.
         """
+        until = until or self.shares.now() + INVOCATION_SECONDS
         try:
-            pause = await self._drain(wake_up)
+            with self.shares.running(wake_up) as started:
+                pause = await self._drain(wake_up, started, until)
         except LaneBusyError as busy:
             pause = busy.retry_after
         except LeaseLostError:
@@ -112,11 +153,14 @@ class Runner:
         if pause:
             await self._queues.wake(wake_up.owner, wake_up.lane, min(pause, MAX_DELAY_SECONDS))
 
-    async def _drain(self, wake_up: WakeUp) -> float:
-        """Run the lane until it is empty (0) or has to wait for some seconds."""
-        look_fresh = True
-        while step := await self._next(wake_up, fresh=look_fresh):
-            look_fresh = False
+    async def _drain(self, wake_up: WakeUp, started: float, until: float) -> float:
+        """Run the lane until it is empty or parked (0), or has to wait for some seconds."""
+        is_first, contention = True, Contention("the lane")
+        while step := await self._next(wake_up, fresh=is_first):
+            if not is_first and self.shares.must_yield(wake_up.owner, started, until):
+                await self._park(wake_up)
+                return 0.0
+            is_first = False
             try:
                 match step.decide(self._clock()):
                     case Run():
@@ -127,8 +171,10 @@ class Runner:
                         ending = step.ending(status, problem, step.lane_row, self._clock())
                         await self._lanes.write_seen(step.owner, step.lane_row, {}, ending)
                         await self._tell(step, ending)
-            except RowChangedError:
+                contention = Contention("the lane")
+            except RowChangedError as error:
                 self._lanes.forget(wake_up.owner, step.lane_row.row_key)
+                await contention.pause(error)
             except (LaneBusyError, LeaseLostError, StorageUnavailableError):
                 raise
             except Exception as error:  # the border of a job: whoever ends it must know which
@@ -210,22 +256,28 @@ class Runner:
         The job that failed the wake-up may have ended since, or storage was away and no job is to
         blame, so the lane is run once more; only a job that fails again is ended.
         """
+        contention = Contention("the lane")
         while True:
             try:
                 return await self.drain(wake_up)
             except UnrunnableError as error:
                 log.exception("Job %s is ended", error.step.head.job_id)
-                await self._fail(error.step)
+                if await self._fail(error.step):
+                    contention = Contention("the lane")
+                else:
+                    await contention.pause(error)
 
-    async def _fail(self, step: Step) -> None:
-        """End the job of a step, unless somebody else has moved its lane on."""
+    async def _fail(self, step: Step) -> bool:
+        """End the job of a step, unless somebody else has moved its lane on; False if so."""
         key = step.lane_row.row_key
         row = await self._lanes.read(step.owner, key, fresh=True)
-        if head_sequence(row) == head_sequence(step.lane_row):
-            ending = step.ending(JobStatus.FAILED, INTERNAL_ERROR, row, self._clock())
-            try:
-                await self._lanes.write_seen(step.owner, row, {}, ending)
-            except RowChangedError:
-                log.debug("Lane %s was changed in between and is looked at again", step.lane)
-            else:
-                await self._tell(step, ending)
+        if head_sequence(row) != head_sequence(step.lane_row):
+            return False
+        ending = step.ending(JobStatus.FAILED, INTERNAL_ERROR, row, self._clock())
+        try:
+            await self._lanes.write_seen(step.owner, row, {}, ending)
+        except RowChangedError:
+            log.debug("Lane %s was changed in between and is looked at again", step.lane)
+            return False
+        await self._tell(step, ending)
+        return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from .errors import StateError, StorageContentionError
+from .errors import StorageContentionError
 
 MAX_ROUNDS = 20
 """About 10 s together. A row that hundreds write at once settles well before."""
@@ -26,7 +26,7 @@ class Contention:
         self._subject = subject
         self._lost = 0
 
-    async def pause(self, error: StateError) -> None:
+    async def pause(self, error: Exception) -> None:
         """Wait before the next round, after one that was lost with ``error``.
 
         Raises:

@@ -1,0 +1,54 @@
+"""An owner with a great many jobs holds up nobody else's, and all of them are done."""
+
+import asyncio
+import json
+from contextlib import suppress
+from uuid import uuid4
+
+import httpx
+from azure.core.exceptions import ResourceExistsError
+
+from tests.integration.waiting import eventually
+
+from .asking import ended, submit
+from .served import Deployment, JsonObject
+
+JOBS = 60
+MESSAGES = 5
+FLOOD_SECONDS = 100.0
+
+
+async def _flood(deployment: Deployment, owner: str, jobs: int, messages: int) -> None:
+    """Have an owner's producer put many jobs at once."""
+    async with deployment.queue(deployment.inlet) as inlet:
+        with suppress(ResourceExistsError):
+            await inlet.create_queue()
+        body = {"owner": owner, "messages": [f"number {n}" for n in range(messages)]}
+        await asyncio.gather(*(inlet.send_message(json.dumps(body)) for _ in range(jobs)))
+
+
+async def test_a_second_owner_starts_while_the_first_floods_the_queue(
+    caller: httpx.AsyncClient, deployment: Deployment
+) -> None:
+    owner = f"tenant:{uuid4()}"
+    await _flood(deployment, owner, JOBS, MESSAGES)
+
+    async def jobs(status: str) -> list[JsonObject]:
+        rows = await deployment.rows(owner, kind="job:")
+        return [row for row in rows if row["status"] == status]
+
+    await eventually(lambda: jobs("running"))
+    for text in ("And mine?", "Once more?"):
+        job_id = await submit(caller, message=text)
+        assert (await ended(caller, job_id, FLOOD_SECONDS))["status"] == "succeeded"
+    assert len(await jobs("succeeded")) < JOBS / 2, "it waited for the other owner's jobs"
+
+    async def all_done() -> bool:
+        return len(await jobs("succeeded")) == JOBS
+
+    await eventually(all_done, FLOOD_SECONDS)
+    turns = await deployment.rows(owner, kind="turn:")
+    said: dict[str, list[str]] = {}
+    for turn in turns:  # a thread's turns, oldest first
+        said.setdefault(turn["job_id"], []).append(turn["question"])
+    assert list(said.values()) == [[f"number {n}" for n in range(MESSAGES)]] * JOBS
