@@ -6,6 +6,7 @@ from contextlib import suppress
 from uuid import uuid4
 
 import httpx
+import pytest
 from azure.core.exceptions import ResourceExistsError
 
 from tests.integration.waiting import eventually
@@ -14,8 +15,8 @@ from .asking import ended, submit
 from .served import Deployment, JsonObject
 
 JOBS = 60
-MESSAGES = 5
-FLOOD_SECONDS = 100.0
+MESSAGES = 2
+FLOOD_SECONDS = 200.0
 
 
 async def _flood(deployment: Deployment, owner: str, jobs: int, messages: int) -> None:
@@ -27,6 +28,7 @@ async def _flood(deployment: Deployment, owner: str, jobs: int, messages: int) -
         await asyncio.gather(*(inlet.send_message(json.dumps(body)) for _ in range(jobs)))
 
 
+@pytest.mark.timeout(FLOOD_SECONDS + 60)
 async def test_a_second_owner_starts_while_the_first_floods_the_queue(
     caller: httpx.AsyncClient, deployment: Deployment
 ) -> None:
