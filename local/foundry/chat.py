@@ -24,7 +24,7 @@ from local.model import (
 
 from .catalog import find_deployment
 from .errors import ApiError, JsonObject, content_filtered, invalid
-from .faults import FaultKind
+from .faults import FAILING, FaultKind
 from .ids import new_id
 from .operation import Call
 from .requests import ChatCompletionCreate, parse
@@ -42,11 +42,14 @@ async def create(call: Call, model: LanguageModel) -> Response:
     find_deployment(wanted.model)
     prompt = await _prompt(model, wanted)
     chunks = _chunks(call, model, prompt, wanted)
-    if wanted.stream:
+    is_whole = call.fault is not None and call.fault.kind is FaultKind.WHOLE
+    if wanted.stream and not is_whole:
         response: Response = stream(call.request, _lines(chunks), call.fault, _data_frame)
     else:
-        response = JSONResponse(await _gather(chunks))
+        response = JSONResponse(await _whole(chunks))
     response.headers.update(call.service.rate.headers(wanted.model))
+    if call.fault is not None:
+        response.headers.update(call.fault.headers)
     return response
 
 
@@ -87,6 +90,8 @@ async def _chunks(
     hides_usage = fault is not None and fault.kind is FaultKind.NO_USAGE
     with_usage = not wanted.stream or (wanted.stream_options or {}).get("include_usage")
     yield {**base, "choices": [_choice({"role": "assistant", "content": ""})]}
+    if fault is not None and fault.kind in FAILING:
+        raise _FailedInsideError(fault.error)
     try:
         async with aclosing(model.generate(prompt)) as deltas:
             async for delta in deltas:
@@ -136,9 +141,27 @@ async def _lines(chunks: AsyncGenerator[JsonObject]) -> AsyncGenerator[str | Non
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield json.dumps(chunk)
+    except _FailedInsideError as failed:
+        yield json.dumps({"error": failed.error})
     except ApiError as error:
         yield json.dumps({"error": {"code": error.code, "message": error.message}})
     yield DONE
+
+
+class _FailedInsideError(Exception):
+    """A fault fails the answer inside HTTP 200."""
+
+    def __init__(self, error: JsonObject) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+async def _whole(chunks: AsyncGenerator[JsonObject]) -> JsonObject:
+    """The completion, or the failure in its place."""
+    try:
+        return await _gather(chunks)
+    except _FailedInsideError as failed:
+        return {"error": failed.error}
 
 
 async def _gather(chunks: AsyncGenerator[JsonObject]) -> JsonObject:

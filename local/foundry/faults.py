@@ -11,6 +11,8 @@ from .ids import new_id
 
 JsonObject = dict[str, Any]
 
+MODEL_FAILED = "The model failed to generate a response."
+
 
 class FaultKind(StrEnum):
     """What goes wrong."""
@@ -36,7 +38,17 @@ class FaultKind(StrEnum):
     USER_ITEM_THEN_DROP = "user_item_then_drop"
     """Store the user's message, cut the connection; the answer arrives `after` seconds later."""
     FAILED = "failed"
-    """HTTP 200 with the response's status `failed`."""
+    """HTTP 200 with the response's status `failed`, and `body` as its error."""
+    ERROR_EVENT = "error_event"
+    """A stream that ends with an `error` event of `body`; a plain answer has `failed`."""
+    FAILED_THEN_ERROR = "failed_then_error"
+    """`response.failed` without an error, and then an `error` event of `body`."""
+    ERROR_THEN_FAILED = "error_then_failed"
+    """As `failed_then_error`, in the other order."""
+    WHOLE = "whole"
+    """Answer a request for a stream with the whole answer as JSON."""
+    GZIP = "gzip"
+    """Compress a stream that nobody asked to compress."""
     INCOMPLETE = "incomplete"
     """HTTP 200 with the response's status `incomplete` after the first piece of text."""
     NO_USAGE = "no_usage"
@@ -45,6 +57,15 @@ class FaultKind(StrEnum):
     """Report `body` as the usage."""
     NO_TERMINAL = "no_terminal"
     """End the stream in good order but without its terminal event."""
+
+
+FAILING = {
+    FaultKind.FAILED,
+    FaultKind.ERROR_EVENT,
+    FaultKind.FAILED_THEN_ERROR,
+    FaultKind.ERROR_THEN_FAILED,
+}
+"""Kinds that fail the answer inside HTTP 200."""
 
 
 class Fault(BaseModel):
@@ -61,7 +82,7 @@ class Fault(BaseModel):
     probability: float = Field(default=1.0, ge=0.0, le=1.0)
     match: dict[str, Any] = Field(default_factory=dict[str, Any])
     """Fields of the request (`conversation`, `project`, path parameters, body fields) to equal."""
-    status: int = Field(default=500, ge=400, le=599)
+    status: int = Field(default=500, ge=200, le=599)
     headers: dict[str, str] = Field(default_factory=dict[str, str])
     body: Any = None
     """The JSON or text to answer with; an error of the service's form when null."""
@@ -70,6 +91,12 @@ class Fault(BaseModel):
     after_events: int = Field(default=0, ge=0)
     at: int = Field(default=0, ge=0)
     after: float = Field(default=0.0, ge=0.0)
+
+    @property
+    def error(self) -> JsonObject:
+        """The error that fails an answer."""
+        given: JsonObject | None = self.body
+        return given or {"code": "server_error", "message": MODEL_FAILED}
 
 
 @dataclass(slots=True)

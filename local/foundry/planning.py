@@ -61,6 +61,7 @@ async def make_plan(
         input_items=new_items,
         store=wanted.store is not False,
         streamed=bool(wanted.background and wanted.stream),
+        events_wanted=bool(wanted.stream),
         fault=fault,
     )
 

@@ -11,7 +11,7 @@ from local.model import LanguageModel, ModelError
 
 from .cut import cut
 from .errors import ApiError, invalid
-from .faults import FaultKind
+from .faults import FAILING, FaultKind
 from .operation import Call
 from .paging import list_answer, page_answer, page_request, stored_page
 from .planning import find_response, make_plan
@@ -19,7 +19,13 @@ from .requests import ResponseCreate, parse
 from .sse import stream
 from .turns import TERMINAL, Plan, Turn
 
-_STREAM_FAULTS = {FaultKind.CUT_STREAM, FaultKind.MALFORMED_EVENT, FaultKind.NO_TERMINAL}
+_STREAM_FAULTS = {
+    FaultKind.CUT_STREAM,
+    FaultKind.MALFORMED_EVENT,
+    FaultKind.NO_TERMINAL,
+    FaultKind.GZIP,
+    *FAILING,
+}
 DISCONNECT_POLL_SECONDS = 0.2
 
 
@@ -42,6 +48,8 @@ async def create(call: Call, model: LanguageModel) -> Response:
         return await cut(call.request)
     response = await _deliver(call, wanted, turn)
     response.headers.update(call.service.rate.headers(str(turn.body["model"])))
+    if call.fault is not None:
+        response.headers.update(call.fault.headers)
     return response
 
 
@@ -107,7 +115,8 @@ async def list_all(call: Call) -> Response:
 
 
 async def _deliver(call: Call, wanted: ResponseCreate, turn: Turn) -> Response:
-    if wanted.stream:
+    is_whole = call.fault is not None and call.fault.kind is FaultKind.WHOLE
+    if wanted.stream and not is_whole:
         fault = call.fault if call.fault and call.fault.kind in _STREAM_FAULTS else None
         return stream(call.request, _followed(call, turn), fault)
     if wanted.background:

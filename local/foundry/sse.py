@@ -1,5 +1,7 @@
 """Server-sent events on the wire, whole or spoiled by a fault."""
 
+import json
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 
@@ -7,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from .cut import cut
-from .faults import Fault, FaultKind
+from .faults import FAILING, Fault, FaultKind
 
 KEEP_ALIVE = ": keep-alive\n\n"
 _TERMINAL_MARKS = tuple(
@@ -30,7 +32,38 @@ def stream(
     """Answer with a stream of events given as JSON text; None keeps the connection alive."""
     body = _frames(events, write) if fault is None else _spoiled(request, events, fault, write)
     headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    if fault is not None and fault.kind is FaultKind.GZIP:
+        headers["content-encoding"] = "gzip"
+        compressed = _compressed(body)
+        return StreamingResponse(compressed, media_type="text/event-stream", headers=headers)
     return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+
+
+_FAILED_MARK = '{"type": "response.failed"'
+
+
+def _failed_ends(data: str, fault: Fault) -> list[str]:
+    """The last events of a stream whose response failed."""
+    nested = "type" in fault.error  # whose own type would hide that of the event
+    fields = {"error": fault.error} if nested else fault.error
+    event = json.dumps({"type": "error", **fields, "param": None})
+    match fault.kind:
+        case FaultKind.ERROR_EVENT:
+            return [event]
+        case FaultKind.FAILED_THEN_ERROR:
+            return [data, event]
+        case FaultKind.ERROR_THEN_FAILED:
+            return [event, data]
+        case _:
+            return [data]
+
+
+async def _compressed(body: AsyncIterator[str]) -> AsyncIterator[bytes]:
+    """A body as one gzip member, each piece of it readable at once."""
+    packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
+    async for piece in body:
+        yield packer.compress(piece.encode()) + packer.flush(zlib.Z_SYNC_FLUSH)
+    yield packer.flush()
 
 
 async def _frames(
@@ -57,6 +90,10 @@ async def _spoiled(
                 await cut(request, reset=False)
                 return
             if fault.kind is FaultKind.NO_TERMINAL and data.startswith(_TERMINAL_MARKS):
+                return
+            if data.startswith(_FAILED_MARK) and fault.kind in FAILING:
+                for end in _failed_ends(data, fault):
+                    yield write(end)
                 return
             spoil = fault.kind is FaultKind.MALFORMED_EVENT and sent == fault.at
             yield write(data[: len(data) // 2] if spoil else data)

@@ -20,7 +20,7 @@ from local.model import (
 
 from .errors import JsonObject, conversation_locked
 from .events import OutputRecorder
-from .faults import Fault, FaultKind
+from .faults import FAILING, MODEL_FAILED, Fault, FaultKind
 from .store import Store
 
 logger = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class Plan:
     store: bool
     streamed: bool = False
     """Whether the events can be asked for again later."""
+    events_wanted: bool = False
+    """Whether the caller reads events."""
     fault: Fault | None = None
     """A fault that strikes the making of the answer, not its delivery."""
 
@@ -200,8 +202,8 @@ class Turns:
                 if isinstance(delta, Finished):
                     self._finish(turn, recorder, delta)
                     return
-                if fault is not None and fault.kind is FaultKind.FAILED:
-                    raise ModelError("The model failed to generate a response.")
+                if fault is not None and fault.kind in FAILING:
+                    raise ModelError(MODEL_FAILED)
                 recorder.add(delta)
                 await asyncio.sleep(pause)
                 if fault is not None and fault.kind is FaultKind.INCOMPLETE:
@@ -227,7 +229,7 @@ class Turns:
         body = turn.body
         body["output"] = []
         if not turn.cancelled:
-            body["error"] = {"code": "server_error", "message": message}
+            body["error"] = _error_of(turn.plan, message)
         self._conclude(turn, "cancelled" if turn.cancelled else "failed")
 
     def _conclude(self, turn: Turn, status: str) -> None:
@@ -274,6 +276,14 @@ class Turns:
         fault = turn.plan.fault
         if fault is not None and fault.kind is FaultKind.USER_ITEM_THEN_DROP:
             await asyncio.sleep(fault.after)
+
+
+def _error_of(plan: Plan, message: str) -> JsonObject | None:
+    """What a response that failed says of it; nothing where an event says it."""
+    if plan.fault is None or plan.fault.kind not in FAILING:
+        return {"code": "server_error", "message": message}
+    in_event = plan.fault.kind is not FaultKind.FAILED and plan.events_wanted
+    return None if in_event else plan.fault.error
 
 
 def _item_origin(body: JsonObject) -> JsonObject:

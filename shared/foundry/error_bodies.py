@@ -77,7 +77,7 @@ class ErrorBody:
         if not message and isinstance(inner, str):
             message = inner
         return cls(
-            str(error.get("code") or "")[:100],
+            next(_codes({"code": error.get("code")}), "")[:100],
             str(message or "")[:MAX_MESSAGE_CHARS],
             tuple(codes),
             tuple(types),

@@ -1,7 +1,9 @@
 """`POST /orchestrate` on the app, with storage and models in processes of their own."""
 
 import json
+import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -13,6 +15,9 @@ from shared.orchestration import ModelOrchestrator
 from .served import Deployment, EmulatorControl
 
 JsonObject = dict[str, object]
+
+MODEL_CALLS = ("responses.create", "chat.completions.create")
+TOO_LONG = {"code": "context_length_exceeded", "message": "The maximum context is 8192 tokens."}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +64,81 @@ async def test_another_instance_knows_the_conversation(
     assert other["thread_id"] == first["thread_id"]
     thread = (await caller.get(f"threads/{first['thread_id']}")).json()
     assert thread["message_count"] == 2
+
+
+async def outcome(
+    caller: httpx.AsyncClient, emulator: EmulatorControl, *, streamed: bool = False
+) -> tuple[int, str | None, int, int]:
+    """Status and code of a message's problem, and how often Foundry and vLLM were asked."""
+    before = [len(await emulator.requests(name)) for name in MODEL_CALLS]
+    body = {"user_input": "Hi", "conversation_id": f"e2e-{uuid.uuid4().hex}"}
+    headers = {"Accept": "text/event-stream"} if streamed else {}
+    answer = await caller.post("orchestrate", json=body, headers=headers)
+    document = answer.json() if not streamed else json.loads(answer.text.split("data: ")[-1])
+    foundry, vllm = [len(await emulator.requests(name)) for name in MODEL_CALLS]
+    status = int(document.get("status", 200))
+    return status, document.get("code"), foundry - before[0], vllm - before[1]
+
+
+async def circuit(caller: httpx.AsyncClient) -> str:
+    """The circuit of Foundry, as readiness shows it."""
+    checks = (await caller.get("health/ready")).json()["checks"]
+    return checks["models"]["breakers"]["foundry_agent_service"]
+
+
+@pytest.mark.parametrize("streamed", [False, True], ids=["json", "sse"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 400, "body": {"error": TOO_LONG}},
+        {"kind": "failed", "body": TOO_LONG},
+        {"kind": "failed_then_error", "body": TOO_LONG},
+        {"kind": "error_event", "body": {"type": "invalid_request_error", "message": "No."}},
+    ],
+    ids=lambda fault: fault["kind"],
+)
+async def test_callers_mistakes_open_no_circuit_and_move_to_no_other_model(
+    orchestrating: httpx.AsyncClient,
+    emulator: EmulatorControl,
+    fault: dict[str, Any],
+    streamed: bool,
+) -> None:
+    await emulator.inject(times=None, **fault)
+    for _ in range(6):
+        found = await outcome(orchestrating, emulator, streamed=streamed)
+        assert found == (400, "invalid_request", 1, 0)
+    await emulator.clear_faults()
+    assert await outcome(orchestrating, emulator) == (200, None, 1, 0)
+    assert await circuit(orchestrating) == "closed"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "failed", "body": {"code": "insufficient_quota", "message": "Pay."}},
+        {"kind": "error_event", "body": {"code": "RateLimitExceeded", "message": "Later."}},
+        {"kind": "failed", "body": {"code": "E-4711", "message": "Never seen."}},
+        {"kind": "html", "status": 200},
+    ],
+    ids=["spent", "limited", "unknown", "page"],
+)
+async def test_what_is_the_models_failure_moves_to_the_next_model(
+    orchestrating: httpx.AsyncClient, emulator: EmulatorControl, fault: dict[str, Any]
+) -> None:
+    await emulator.inject(**fault)
+    assert await outcome(orchestrating, emulator) == (200, None, 1, 1)
+
+
+async def test_a_mistake_that_the_second_model_names_is_its_callers(
+    orchestrating: httpx.AsyncClient, emulator: EmulatorControl
+) -> None:
+    operation = "chat.completions.create"
+    await emulator.inject("failed", operation, times=None, body=TOO_LONG)
+    body = {"user_input": "Hi", "conversation_id": "e2e-second", "model_type": "vllm"}
+    for headers in ({}, {"Accept": "text/event-stream"}):
+        answer = await orchestrating.post("orchestrate", json=body, headers=headers)
+        assert TOO_LONG["message"].rstrip(".") in answer.text
+        assert "invalid_request" in answer.text
 
 
 async def test_it_streams(orchestrating: httpx.AsyncClient) -> None:
