@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from .budgets.budgets import Budgets, Hold
 from .budgets.estimates import Prospect, used_by
 from .budgets.limits import Amount
 from .config import FoundryAgentServiceConfig
 from .departments import NO_DEPARTMENTS, Belonging, Departments
+from .foundry.content import IMAGE
+from .foundry.errors import InvalidRequestError
 from .foundry.models import TurnRequest
+from .foundry.responses import instructions_for
+from .foundry.tools import ToolLike
+from .foundry.wire_json import JsonObject
 from .state.table import Row
 from .state.threads import LAST_TURN_TOKENS
 from .state.turns import Beneficiary, TurnRecord
 from .telemetry.audit import Caller
 from .telemetry.upstream import Upstream
 from .terms import PriceTable
+from .text import to_json_bytes, to_utf8
+
+ToolDefinitions = Callable[[Sequence[ToolLike]], Sequence[JsonObject]]
+
+
+def no_definitions(_: Sequence[ToolLike]) -> Sequence[JsonObject]:
+    """Where no tools can be asked for."""
+    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +41,33 @@ class Admission:
     prices: PriceTable
     config: FoundryAgentServiceConfig
     departments: Departments = NO_DEPARTMENTS
+    definitions: ToolDefinitions = no_definitions
+    """What tools are sent as."""
 
     async def reserve(
         self, owner: str, request: TurnRequest, thread: Row | None, caller: Caller
     ) -> Hold:
         """Reserve what a turn may need; on a thread, given the thread's row.
 
+        Only for a turn that may begin is a schema compiled that its answer shall follow.
+
         Raises:
             BudgetTooSmallError: if it may need more than a whole budget.
             BudgetExhaustedError: if a budget does not allow it now.
+            InvalidRequestError: if that is no schema.
             StorageUnavailableError: if nobody can tell.
         """
-        if not self.budgets:
-            return Hold()
-        payer = self._belonging(owner, request.metadata, thread, caller).payer
-        return await self.budgets.reserve(owner, payer, self._need(request, thread))
+        hold = Hold()
+        if self.budgets:
+            payer = self._belonging(owner, request.metadata, thread, caller).payer
+            hold = await self.budgets.reserve(owner, payer, self._need(request, thread))
+        try:
+            if request.response_format:
+                request.response_format.ready()
+        except InvalidRequestError:
+            await hold.settle()
+            raise
+        return hold
 
     def check(self, owner: str, request: TurnRequest, thread: Row | None, caller: Caller) -> None:
         """See to it that a turn can ever run, however little its thread brings with it then.
@@ -67,15 +93,26 @@ class Admission:
         return self.departments.of(owner, caller.departments, stated)
 
     def _need(self, request: TurnRequest, thread: Row | None) -> Amount:
-        texts = (request.message, request.system_prompt or "")
         prospect = Prospect(
             model=request.model or self.config.model,
-            text_bytes=sum(len(text.encode(errors="replace")) for text in texts),
-            images=len(request.parts),
+            text_bytes=self._sent_bytes(request),
+            images=sum(part.get("type") == IMAGE for part in request.parts),
             history_tokens=int(thread.values.get(LAST_TURN_TOKENS, 0)) if thread else 0,
             max_tokens=request.max_tokens or self.config.max_tokens,
         )
         return prospect.need(self.prices)
+
+    def _sent_bytes(self, request: TurnRequest) -> int:
+        """How much text goes to the model beside the thread's history and images."""
+        wanted = request.response_format
+        documents: list[Any] = [
+            request.system_prompt or instructions_for(request.domain) or "",
+            wanted.to_json() if wanted else "",
+            request.preceding,
+            self.definitions(request.tools),
+        ]
+        documents += [part for part in request.parts if part.get("type") != IMAGE]
+        return sum(map(len, map(to_json_bytes, documents))) + len(to_utf8(request.message))
 
     def cost(self, model: str, asked: str, upstream: Upstream) -> int | None:
         """What a turn cost as far as Foundry reported, in billionths; None if that is unknown.

@@ -13,14 +13,14 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 
 from .foundry.asking import MAX_METADATA_KEY, MAX_METADATA_TEXT
-from .foundry.content import image_part
-from .foundry.models import TurnRequest
-from .foundry.structured import response_format
 from .state.threads import MAX_METADATA_PAIRS
+from .text import clean_json
 
 MAX_MESSAGE_CHARS = 1024 * 1024
 MAX_MESSAGES = 50
@@ -36,6 +36,9 @@ OWNER = r"^[!-~]{1,128}$"
 """Escaped for a table key, an owner may grow threefold; a key holds 512 characters."""
 
 MAX_IMAGES = 10
+
+MAX_INTEGER = 2**31 - 1
+"""As the services on the way take whole numbers."""
 
 MAX_TOOLS = 128
 """As many as a Foundry agent may have."""
@@ -59,7 +62,10 @@ def _is_text(text: str) -> str:
 
 
 def _is_json(document: dict[str, Any]) -> dict[str, Any]:
-    json.dumps(document, allow_nan=False)
+    try:
+        json.dumps(document, allow_nan=False)
+    except ValueError:
+        raise ValueError("must not contain NaN, Infinity or numbers without an end") from None
     return document
 
 
@@ -68,6 +74,18 @@ MetadataKey = Annotated[Name, Field(max_length=MAX_METADATA_KEY)]
 MetadataText = Annotated[str, Field(max_length=MAX_METADATA_TEXT), AfterValidator(_is_text)]
 Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=MAX_METADATA_PAIRS)]
 MessageText = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS)]
+
+
+_NULL_IS_DEFAULT = (
+    "domain",
+    "tools",
+    "images",
+    "metadata",
+    "new_thread",
+    "max_attempts",
+    "stop_lane_on_failure",
+)
+"""Fields with a default that is not null; a test holds that these are all."""
 
 
 class Body(BaseModel):
@@ -80,6 +98,24 @@ class Body(BaseModel):
         strict=True,
         use_attribute_docstrings=True,
     )
+
+    @classmethod
+    def read(cls, content: bytes) -> Self:
+        """Read a body as it came.
+
+        Raises:
+            ValidationError: if it is not JSON, or not such a body.
+        """
+        return cls.model_validate_json(clean_json(content))
+
+    @field_validator(*_NULL_IS_DEFAULT, mode="before", check_fields=False)
+    @classmethod
+    def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
+        """Take null as if the field were left out, which many JSON libraries write instead."""
+        field = cls.model_fields[info.field_name or ""]
+        if value is None and not field.is_required():
+            return field.get_default(call_default_factory=True)
+        return value
 
 
 class TurnOptions(Body):
@@ -97,13 +133,13 @@ class TurnOptions(Body):
     """Names of tools the model may use."""
 
     model: Name | None = Field(default=None, max_length=MAX_NAME_CHARS)
-    """Model deployment, in place of the configured one."""
+    """Model deployment, in place of the configured one; one that the settings allow."""
 
     temperature: float | None = Field(default=None, ge=0, le=2)
     """Sampling temperature."""
 
-    max_tokens: int | None = Field(default=None, ge=1)
-    """The most tokens the answer may have."""
+    max_tokens: int | None = Field(default=None, ge=1, le=MAX_INTEGER)
+    """The most tokens the answer may have; at most what the settings allow."""
 
     top_p: float | None = Field(default=None, ge=0, le=1)
     """Nucleus sampling."""
@@ -116,26 +152,6 @@ class TurnOptions(Body):
 
     metadata: Metadata = {}
     """Up to 16 pairs kept with the turn; keys of at most 64, texts of at most 512 characters."""
-
-    def turn_request(self, message: str) -> TurnRequest:
-        """The turn that asks ``message`` with these options.
-
-        Raises:
-            InvalidRequestError: for an image or response format that cannot be used.
-        """
-        return TurnRequest(
-            message=message,
-            domain=self.domain,
-            system_prompt=self.system_prompt,
-            tools=tuple(self.tools),
-            model=self.model,
-            temperature=self.temperature,
-            max_tokens=self.max_tokens,
-            top_p=self.top_p,
-            metadata=self.metadata,
-            parts=tuple(image_part(image) for image in self.images),
-            response_format=response_format(self.response_format) if self.response_format else None,
-        )
 
 
 class SendMessage(TurnOptions):

@@ -80,6 +80,9 @@ _FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
     foundry.FoundryError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
+_UNUSABLE = {"invalid_content": "images", "invalid_response_format": "response_format"}
+"""Refused here, before Foundry is asked, with the field that is wrong."""
+
 _STATE: dict[type[Exception], tuple[HTTPStatus, str]] = {
     state.JobEndedError: (HTTPStatus.CONFLICT, "job_ended"),
     state.KeyInUseError: (HTTPStatus.CONFLICT, "idempotency_in_progress"),
@@ -110,6 +113,9 @@ def problem_from(error: Exception) -> Problem:
     """The problem that an error is for the caller."""
     if isinstance(error, ProblemError):
         return error.problem
+    if isinstance(error, foundry.InvalidRequestError) and error.code in _UNUSABLE:
+        errors = (FieldError(_UNUSABLE[error.code], error.message),)
+        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, error.message, errors=errors)
     if isinstance(error, foundry.FoundryError) and error.code != INTERNAL_ERROR.code:
         status = next(status for kind, status in _FOUNDRY.items() if isinstance(error, kind))
         return Problem(status, error.code, error.message, error.retry_after)

@@ -26,9 +26,10 @@ from .jobs.queue import AzureQueues, Queues
 from .jobs.removal import Removal
 from .jobs.retention import Retention
 from .jobs.runner import Runner
-from .jobs.submission import Submission
+from .jobs.submission import Rules, Submission
 from .jobs.sweeper import Sweeper
 from .jobs.webhooks import Webhooks
+from .options import OptionLimits
 from .orchestration.engine import Orchestration
 from .orchestration.orchestrator import router
 from .orchestration.providers import ChatServers
@@ -101,6 +102,7 @@ class Services:
     retention: Retention
     readiness: Readiness
     prices: PriceTable
+    option_limits: OptionLimits
     clock: Clock
     _table: Table
     _queues: Queues
@@ -127,7 +129,13 @@ class Services:
         lanes = Lanes(table, clock)
         threads = Threads(table, lanes, clock)
         jobs = Jobs(table, lanes)
-        admission = Admission(budgets, prices, foundry.config, settings.access.known_departments)
+        admission = Admission(
+            budgets,
+            prices,
+            foundry.config,
+            settings.access.known_departments,
+            foundry.tool_definitions,
+        )
         recording = Recording(
             audit,
             meter,
@@ -141,7 +149,9 @@ class Services:
         servers = ChatServers(settings.models, settings.foundry, settings.identity)
         orchestration = Orchestration(router(foundry, servers), TableConversations(storage))
         outlets, webhooks = Outlets(settings.outlets), Webhooks(settings.outlets)
-        submission = Submission(jobs, threads, queues, clock, outlets, recording)
+        limits = OptionLimits.of(settings)
+        rules = Rules(limits, outlets)
+        submission = Submission(jobs, threads, queues, clock, rules, recording)
         deliveries = Deliveries(table, jobs, queues, clock, outlets=outlets, webhooks=webhooks)
         runner = Runner(turns, jobs, lanes, queues, clock=clock, settings=settings.jobs)
         inlet = Inlet(submission, table, queues, audit, clock=clock, settings=settings)
@@ -171,6 +181,7 @@ class Services:
             rebuilder=Rebuilder(table, tables.metrics, clock),
             readiness=Readiness(_dependencies(settings, foundry, orchestration, table, queues)),
             prices=prices,
+            option_limits=limits,
             clock=clock,
             _table=table,
             _queues=queues,

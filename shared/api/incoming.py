@@ -9,11 +9,12 @@ from datetime import date
 from http import HTTPStatus
 from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 from starlette.requests import Request
 from ulid import ULID
 
+from ..contract import Body
 from ..problems import FieldError, Problem, ProblemError
 from ..telemetry.audit import Caller
 from .principal import Principal
@@ -34,7 +35,7 @@ MAX_FIELD_CHARS = 200
 """Of a field's name in a problem; names of unknown fields come from outside."""
 
 _SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
-_Body = TypeVar("_Body", bound=BaseModel)
+_Body = TypeVar("_Body", bound=Body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class Incoming:
                 )
             )
         try:
-            return model.model_validate_json(content or b"{}")
+            return model.read(content or b"{}")
         except ValidationError as error:
             raise ProblemError(_invalid_body(error.errors(include_url=False))) from error
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..contract import SendMessage
 from ..foundry.models import TurnResult
+from ..options import turn_request
 from ..services import Services
 from ..state.idempotency import Claim
 from ..state.keys import Kind
@@ -33,11 +34,13 @@ async def run_turn(
 ) -> Answer | Streamed:
     """Run the turn that a request's body asks for, streamed if the caller accepts events."""
     body = await incoming.body(SendMessage)
+    services.option_limits.check(body)
+    request = turn_request(body, body.message)
     streamed = accepts_events(incoming.request)
     settings = services.settings
     command = TurnCommand(
         owner=incoming.owner,
-        request=body.turn_request(body.message),
+        request=request,
         seconds=settings.stream_seconds if streamed else settings.turn_seconds_after(wait),
         thread_id=thread_id,
         wait=wait,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pydantic import Field
 
 from ..contract import MessageText, TurnOptions
+from ..options import turn_request
 from ..orchestration import ModelType
 from ..orchestration.conversations import ModelRequest
 from ..orchestration.engine import Progress
@@ -38,10 +39,12 @@ class Orchestrate(TurnOptions):
 async def send(services: Services, incoming: Incoming) -> Answer | Streamed:
     """Answer a message in a conversation, streamed if the caller accepts events."""
     body = await incoming.body(Orchestrate)
+    services.option_limits.check(body)
+    turn = turn_request(body, body.user_input)
     streamed = accepts_events(incoming.request)
     settings = services.settings
     request = ModelRequest(
-        turn=body.turn_request(body.user_input),
+        turn=turn,
         conversation_id=body.conversation_id,
         seconds=settings.stream_seconds if streamed else settings.turn_seconds,
         model_type=body.model_type,

@@ -71,7 +71,17 @@ class FoundryAgentServiceConfig(Settings):
     """Sampling temperature, 0.0 (most predictable) to 1.0."""
 
     max_tokens: Annotated[int, Env("FOUNDRY_MAX_TOKENS", "4096")] = Field(default=4096, ge=1)
-    """The most tokens an answer may have."""
+    """The most tokens an answer has where a message does not say."""
+
+    max_tokens_limit: Annotated[int, Env("FOUNDRY_MAX_TOKENS_LIMIT", "16384")] = Field(
+        default=0, ge=0
+    )
+    """The most tokens that a message may ask for; what asks for more is refused. 0:
+    `FOUNDRY_MAX_TOKENS`."""
+
+    allowed_models: Annotated[str, Env("FOUNDRY_ALLOWED_MODELS", "llama-3.3-70b,gpt-4.1")] = ""
+    """Models that a message may name, separated by commas; `*` for any. Empty: `FOUNDRY_MODEL` and
+    the configured models beside Foundry."""
 
     top_p: Annotated[float, Env("FOUNDRY_TOP_P", "0.9")] = Field(default=0.9, ge=0, le=1)
     """Nucleus sampling: the share of probability the next token is drawn from."""

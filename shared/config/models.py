@@ -104,3 +104,14 @@ class ModelSettings(Settings):
                 "AZURE_OPENAI_ENDPOINT is set without a model: set AZURE_OPENAI_DEPLOYMENT"
             )
         return problems
+
+    @property
+    def names(self) -> list[str]:
+        """The models that are configured, as far as settings name them."""
+        configured = (
+            (self.vllm_server_url, self.vllm_model),
+            (self.azure_ml_endpoint, self.azure_ml_model),
+            (self.azure_openai_endpoint, self.azure_openai_deployment),
+            (self.openai_api_key, self.openai_model),
+        )
+        return [name for reached, name in configured if reached and name]

@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from typing import cast
 
 from ..telemetry.upstream import upstream
+from ..text import parse_json
 from .answers import Reply, Stream
 from .classification import kind_of
 from .error_bodies import error_from_failure
 from .errors import ProtocolError, RateLimitedError, ServiceUnavailableError
 from .reconcile import ANSWERED, RUNNING
 from .responses import parse_usage
-from .wire_json import JsonObject, object_at, objects_at, parse_json, text_at
+from .wire_json import JsonObject, object_at, objects_at, text_at
 
 TERMINAL = {"response.completed", "response.incomplete"}
 """Events that end a stream and carry the whole response."""

@@ -14,10 +14,11 @@ from typing import Any, cast
 import httpx
 
 from ..outbound import PROXY_SIGN_IN
+from ..text import parse_json
 from .error_bodies import error_from_response
 from .errors import FoundryError, ProtocolError, ServiceUnavailableError
 from .peer import Peer
-from .wire_json import JsonObject, parse_json
+from .wire_json import JsonObject
 
 EVENT_STREAM = "text/event-stream"
 MAX_WHOLE_BYTES = 16 * 1024 * 1024

@@ -32,6 +32,9 @@ ImageDetail = Literal["auto", "low", "high", "original"]
 
 _PDF = b"%PDF-"
 
+IMAGE = "input_image"
+"""Type of a part of a message that is an image."""
+
 
 def image_part(source: str | bytes, detail: ImageDetail = "auto") -> JsonObject:
     """An image for a message: an https URL, a data URL, or the bytes of a PNG, JPEG or WEBP.
@@ -45,7 +48,7 @@ def image_part(source: str | bytes, detail: ImageDetail = "auto") -> JsonObject:
         url = _image_url(_data_in(source))
     else:
         url = _checked_https(source, "An image")
-    return {"type": "input_image", "image_url": url, "detail": detail}
+    return {"type": IMAGE, "image_url": url, "detail": detail}
 
 
 def file_part(

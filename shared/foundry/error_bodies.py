@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+from ..text import parse_json
 from .classification import Kind, kind_of
 from .errors import (
     AuthenticationError,
@@ -28,7 +29,7 @@ from .errors import (
 )
 from .peer import FOUNDRY, Peer
 from .waits import retry_after
-from .wire_json import JsonObject, object_at, objects_at, parse_json
+from .wire_json import JsonObject, object_at, objects_at
 
 MAX_MESSAGE_CHARS = 2000
 """Of a service's own text in ours."""

@@ -6,7 +6,7 @@ not configured or not reachable still starts and says so per request.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -38,8 +38,8 @@ from .reconcile import Reconciler
 from .remembered import MAX_REMEMBERED_THREADS
 from .responses import RequestBuilder
 from .retry import Deadline, Gate, RetryPolicy
-from .structured import Answer, parse_structured
-from .tools import ApprovalCallback, Toolbox, deny, tools_refused
+from .structured import Answer, parsed
+from .tools import ApprovalCallback, Toolbox, ToolLike, deny, tools_refused
 from .tools.unanswered import unanswered
 from .transport import Call, Reply, Transport
 from .wire_json import JsonObject, objects_at, text_at
@@ -209,6 +209,8 @@ class FoundryService:
         self, turn: TurnRequest, backing: Backing | None, seconds: float, *, streamed: bool
     ) -> AsyncGenerator[TurnEvent]:
         connection = self._connection
+        if turn.response_format is not None:
+            turn.response_format.ready()
         body = connection.builder.build(turn, backing)
         if turn.tools and connection.builder.agent:
             check_tools(await self._agent_version(), turn.tools)
@@ -229,7 +231,7 @@ class FoundryService:
                 async with aclosing(run.events()) as events:
                     async for event in events:
                         if isinstance(event, TurnCompleted):
-                            completed = self._completed(turn, event.result)
+                            completed = await self._completed(turn, event.result)
                         else:
                             yield event
             except FoundryError as error:
@@ -239,13 +241,13 @@ class FoundryService:
         if completed:
             yield completed
 
-    def _completed(self, turn: TurnRequest, result: TurnResult) -> TurnCompleted:
+    async def _completed(self, turn: TurnRequest, result: TurnResult) -> TurnCompleted:
         self.metrics.used(result)
         agent_id = result.agent_id or self.config.agent_id or None
         if turn.response_format is None:
             return TurnCompleted(replace(result, agent_id=agent_id))
-        parsed = parse_structured(Answer(result.content, result.refusal), turn.response_format)
-        return TurnCompleted(replace(result, agent_id=agent_id, parsed=parsed))
+        value = await parsed(Answer(result.content, result.refusal), turn.response_format)
+        return TurnCompleted(replace(result, agent_id=agent_id, parsed=value))
 
     async def _agent_version(self) -> JsonObject:
         """The version of the agent in use, asked for once in a while."""
@@ -256,6 +258,15 @@ class FoundryService:
             self._agent = await agents.get(connection.builder.agent)
             self._agent_read_at = now
         return self._agent
+
+    def tool_definitions(self, tools: Sequence[ToolLike]) -> list[JsonObject]:
+        """What tools are sent as; nothing where they will be refused, or are an agent's own."""
+        if self.config.agent_id:
+            return []
+        try:
+            return self._toolbox.definitions(tools)
+        except FoundryError:
+            return []
 
     async def create_thread(self, metadata: dict[str, str]) -> Backing:
         """Make what will back a new thread."""

@@ -8,26 +8,31 @@ https://learn.microsoft.com/azure/ai-foundry/openai/how-to/structured-outputs
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, overload
+from typing import Any, Generic, TypeVar, cast, overload
 
 from pydantic import BaseModel, ValidationError
 
+from ..text import clean
 from .errors import InvalidRequestError, ProtocolError
+from .judging import MAX_ANSWER_CHARS, MismatchError, Schema, judges
+from .schemas import SchemaError
 from .tools.validation import explain
-from .wire_json import JsonObject, object_at, objects_at, parse_json, text_at
+from .wire_json import JsonObject, object_at, objects_at, text_at
 
-if TYPE_CHECKING:
-    from jsonschema_rs import Draft202012Validator
-
-_NAME = re.compile(r"^[A-Za-z0-9_-]{1,64}$")
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
-_FENCED = re.compile(r"^\s*```(?:json)?\s*\n(?P<inside>.*)\n\s*```\s*$", re.DOTALL)
 
-MAX_PROBLEMS_SHOWN = 3
+_FENCE = "```"
+_FENCED_AS = {"", "json"}
+
+_NO_SCHEMAS = {"text", "json_object"}
+
+LIGHT_MODEL_CHARS = 64 * 1024
+"""An answer so long is read by a pydantic model within a millisecond or so."""
 
 _T = TypeVar("_T")
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
@@ -50,6 +55,25 @@ class ResponseFormat(Generic[_T]):
     strict: bool
     model: type[BaseModel] | None = None
     """What answers are read as; a plain JSON value where it is None."""
+    judge: Schema | None = None
+    """What judges plain JSON values."""
+
+    def ready(self) -> None:
+        """Compile the schema; only then is it known whether it is one.
+
+        Raises:
+            InvalidRequestError: `invalid_response_format`, saying what is wrong with it.
+        """
+        if self.judge is None:
+            return
+        try:
+            self.judge.ready()
+        except SchemaError as error:
+            raise _invalid(str(error)) from None
+
+    def is_light_for(self, text: str) -> bool:
+        """Whether reading an answer takes no time worth speaking of."""
+        return self.judge.is_light_for(text) if self.judge else len(text) <= LIGHT_MODEL_CHARS
 
     def to_json(self) -> JsonObject:
         """The `text.format` of a request, or of an agent."""
@@ -84,6 +108,8 @@ def response_format(
             mode where its schema allows it, a bare schema never, a wrapped one as it says.
         name: 1 to 64 letters, digits, `_` or `-`; default is the model's name or schema's title.
 
+    A schema is checked against bounds here; `ResponseFormat.ready` compiles it.
+
     Raises:
         InvalidRequestError: `invalid_response_format`, saying what is wrong with it.
     """
@@ -110,24 +136,44 @@ def read_answer(items: Iterable[JsonObject]) -> Answer:
     return Answer(text, refusal or None)
 
 
+async def parsed(answer: Answer, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
+    """As `parse_structured`, off the event loop where that may take long."""
+    if format.is_light_for(answer.text):
+        return parse_structured(answer, format)
+    loop = asyncio.get_running_loop()
+    return await loop.run_in_executor(judges(), parse_structured, answer, format)
+
+
 def parse_structured(answer: Answer | str, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
     """Read an answer as its format says: an instance of the model, or a plain JSON value.
 
     Raises:
-        InvalidRequestError: `refused`, with what the model said, if it refused.
-        ProtocolError: `response_format_mismatch`, saying what is wrong with the answer.
+        InvalidRequestError: `refused`, with what the model said, if it refused; or, where it was
+            not `ready`, `invalid_response_format`.
+        ProtocolError: `response_format_mismatch`, saying what is first wrong with the answer.
     """
     if isinstance(answer, str):
         answer = Answer(answer)
     if answer.refusal is not None:
         raise InvalidRequestError(f"The model refused to answer: {answer.refusal}", code="refused")
-    fenced = _FENCED.match(answer.text)
-    text = fenced["inside"] if fenced else answer.text
+    text = unfenced(answer.text)
     return cast("_T", _as_model(text, format) if format.model else _as_json(text, format))
+
+
+def unfenced(text: str) -> str:
+    """An answer without the fence that models like to put around JSON."""
+    stripped = text.strip()
+    first, _, rest = stripped.partition("\n")
+    kind = first.removeprefix(_FENCE).strip().lower()
+    if not first.startswith(_FENCE) or kind not in _FENCED_AS or not rest.endswith(_FENCE):
+        return text
+    return rest.removesuffix(_FENCE)
 
 
 def _as_model(text: str, wanted: ResponseFormat[Any]) -> BaseModel:
     assert wanted.model is not None  # noqa: S101 - the caller has looked
+    if len(text) > MAX_ANSWER_CHARS:
+        raise _mismatch(wanted, f"it has more than {MAX_ANSWER_CHARS} characters")
     try:
         return wanted.model.model_validate_json(text)
     except ValidationError as error:
@@ -135,15 +181,13 @@ def _as_model(text: str, wanted: ResponseFormat[Any]) -> BaseModel:
 
 
 def _as_json(text: str, wanted: ResponseFormat[Any]) -> Any:
+    assert wanted.judge is not None  # noqa: S101 - what has no model has a schema
     try:
-        value = parse_json(text)
-    except ValueError as error:
-        raise _mismatch(wanted, f"it is not JSON ({error}); it may have been cut short") from None
-    errors = islice(_validator(wanted.schema).iter_errors(value), MAX_PROBLEMS_SHOWN)
-    problems = [_problem(error.instance_path, error.message) for error in errors]
-    if problems:
-        raise _mismatch(wanted, "; ".join(problems))
-    return value
+        return wanted.judge.read(text)
+    except SchemaError as error:
+        raise _invalid(str(error)) from None
+    except MismatchError as error:
+        raise _mismatch(wanted, str(error)) from None
 
 
 def _mismatch(wanted: ResponseFormat[Any], reason: str) -> ProtocolError:
@@ -155,12 +199,15 @@ def _mismatch(wanted: ResponseFormat[Any], reason: str) -> ProtocolError:
 
 def _from_schema(wrapped: JsonObject, name: str | None) -> ResponseFormat[Any]:
     schema = _with_object_at_root(object_at(wrapped, "schema"))
-    _validator(schema)
+    try:
+        judge = Schema.of(schema)
+    except SchemaError as error:
+        raise _invalid(str(error)) from None
+    schema = clean(schema)
     given = name or text_at(wrapped, "name")
     fallback = text_at(schema, "title") or "answer"
-    return ResponseFormat(
-        _checked_name(given, fallback), schema, strict=wrapped.get("strict") is True
-    )
+    strict = wrapped.get("strict") is True
+    return ResponseFormat(_checked_name(given, fallback), schema, strict, judge=judge)
 
 
 def _with_object_at_root(schema: JsonObject) -> JsonObject:
@@ -182,33 +229,15 @@ def _unwrapped(wanted: JsonObject) -> JsonObject:
         if not object_at(inner, "schema"):
             raise _invalid("'schema' is missing")
         return inner
-    if kind in {"text", "json_object"}:
+    if isinstance(kind, str) and kind in _NO_SCHEMAS:
         raise _invalid(f"'{kind}' describes no object: give a JSON schema")
     return {"schema": wanted}
-
-
-def _validator(schema: JsonObject) -> Draft202012Validator:
-    """A validator that is safe with a stranger's schema: no retrieval, regexes in linear time."""
-    from jsonschema_rs import Draft202012Validator, RegexOptions
-    from jsonschema_rs import ValidationError as SchemaError
-
-    try:
-        return Draft202012Validator(
-            schema, offline=True, pattern_options=RegexOptions(), mask="the value"
-        )
-    except SchemaError as error:
-        raise _invalid(_problem(error.instance_path, error.message)) from None
-
-
-def _problem(path: Iterable[str | int], message: str) -> str:
-    where = ".".join(map(str, path))
-    return f"{where}: {message}" if where else message
 
 
 def _checked_name(given: str | None, fallback: str) -> str:
     if given is None:
         return _NOT_IN_NAMES.sub("_", fallback).strip("_")[:64] or "answer"
-    if not _NAME.match(given):
+    if not _NAME.fullmatch(given):
         raise _invalid("its name must be 1 to 64 letters, digits, '_' or '-'")
     return given
 

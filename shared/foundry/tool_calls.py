@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from .wire_json import JsonObject, parse_json
+from ..text import parse_json
+from .wire_json import JsonObject
 
 CALL_SUFFIX = "_call"
 

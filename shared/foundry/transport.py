@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-import json
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Mapping
@@ -26,6 +25,7 @@ from ..identity.credentials import Credential, claims_challenge
 from ..identity.errors import IdentityError
 from ..outbound import BROKEN, NEVER_SENT, OutboundSettingsError, open_http, why_unreachable
 from ..telemetry.tracing import inject
+from ..text import to_json_bytes
 from .answers import Answer, Reply, Stream, unreadable
 from .errors import (
     AuthenticationError,
@@ -243,7 +243,7 @@ class Transport:
         content = b""
         if call.body is not None:
             headers["Content-Type"] = "application/json"
-            content = json.dumps(call.body, ensure_ascii=False, separators=(",", ":")).encode()
+            content = to_json_bytes(call.body)
         log.debug("Attempt %s: %s %s, %d bytes", attempt_id, call.method, call.url, len(content))
         if self._log_content:
             log.debug("Attempt %s sends: %s", attempt_id, content)

@@ -26,10 +26,11 @@ from ..problems import INTERNAL_ERROR, Problem, ProblemError, problem_from
 from ..state.errors import StateError, StorageUnavailableError
 from ..state.keys import Kind
 from ..state.lanes import Clock
-from ..state.owners import NOBODY, queue_owner
+from ..state.owners import NOBODY, OwnerError, queue_owner
 from ..state.rejected import REASON_CHARS, Rejected, record_rejected
 from ..state.table import Table
 from ..telemetry.audit import Action, AuditRecord, AuditTrail, Caller, Outcome
+from ..text import clean_json
 from . import spans
 from .queue import Queues
 from .submission import Submission
@@ -93,7 +94,7 @@ class Inlet:
             StorageUnavailableError: if it could be neither; the queue delivers it again.
         """
         try:
-            job = QueuedJob.model_validate_json(message.body)
+            job = QueuedJob.read(message.body)
             await self._accept(message, job, job.job_id or message.job_id)
         except StorageUnavailableError:
             raise
@@ -111,7 +112,7 @@ class Inlet:
             StorageUnavailableError: if storage is away; the queue delivers it again.
         """
         try:
-            job = QueuedJob.model_validate_json(message.body)
+            job = QueuedJob.read(message.body)
             if job.job_id is None:
                 owner, caller = queue_owner(job.owner, self._access), self._producer(message)
                 await self._submission.check(owner, job, caller)
@@ -136,9 +137,9 @@ class Inlet:
     async def _fail(self, message: InletMessage, problem: Problem) -> None:
         """Let the job that a message names be one that failed, unless it was accepted."""
         try:
-            named = _Named.model_validate_json(message.body)
+            named = _Named.model_validate_json(clean_json(message.body))
             owner = queue_owner(named.owner, self._access)
-        except ValueError:
+        except (ValidationError, OwnerError):
             return  # there is nobody who could ask for it
         outlets = {"callback_url": named.callback_url, "reply_queue": named.reply_queue}
         told = {field: text for field, text in outlets.items() if text}
@@ -183,14 +184,15 @@ class Inlet:
     def _named_owner(self, message: InletMessage) -> str | None:
         """The owner that a message names, if it is one whose data can be erased."""
         try:
-            return queue_owner(_Owned.model_validate_json(message.body).owner, self._access)
-        except ValueError:
+            named = _Owned.model_validate_json(clean_json(message.body))
+            return queue_owner(named.owner, self._access)
+        except (ValidationError, OwnerError):
             return None
 
     def _reason(self, error: Exception) -> str:
         """Why a message is refused; where content is not recorded, without a word of it."""
         if not isinstance(error, ValidationError):
-            if isinstance(error, ValueError):
+            if isinstance(error, OwnerError):
                 return f"owner: {error}"
             problem = problem_from(error)
             return problem.detail if self._record_content else problem.code
@@ -208,7 +210,14 @@ class Inlet:
 
 _NAMELESS = "It failed too often, and names no job_id under which it could be tried once more."
 
-_REFUSALS = (StateError, InvalidRequestError, ProblemError, BudgetTooSmallError, ValueError)
+_REFUSALS = (
+    StateError,
+    InvalidRequestError,
+    ProblemError,
+    BudgetTooSmallError,
+    ValidationError,
+    OwnerError,
+)
 """What a message that is not a job, or not one that may be, fails with."""
 
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 from ..budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..config import JobSettings
-from ..foundry.errors import FoundryError
-from ..problems import INTERNAL_ERROR
+from ..foundry.errors import FoundryError, InvalidRequestError
+from ..problems import INTERNAL_ERROR, ProblemError, problem_from
 from ..recording import Outcome
 from ..state.contention import Contention
 from ..state.errors import (
@@ -206,9 +206,15 @@ class Runner:
             await self._run(step)
 
     async def _run(self, step: Step) -> None:
-        command = step.command(self._turn_seconds)
         try:
+            command = step.command(self._turn_seconds)
             command = await self._turns.admitted(command, step.lane_row)
+        except (InvalidRequestError, ProblemError) as error:  # by what holds since it was accepted
+            problem = problem_from(error)
+            ending = step.ending(JobStatus.FAILED, problem, step.lane_row, self._clock())
+            await self._lanes.write_seen(step.owner, step.lane_row, {}, ending)
+            await self._tell(step, ending)
+            return
         except (BudgetExhaustedError, BudgetTooSmallError) as error:
             log.info("Job %s cannot go on now: %s", step.head.job_id, error)
             changes = step.unaffordable(error, step.lane_row, self._clock())

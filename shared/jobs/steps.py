@@ -13,6 +13,7 @@ from ..budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..contract import DEFAULT_MAX_ATTEMPTS, TurnOptions
 from ..foundry.errors import FoundryError
 from ..foundry.models import TurnResult
+from ..options import turn_request
 from ..problems import Problem, problem_from
 from ..recording import Outcome
 from ..state.answers import hold_answer
@@ -91,7 +92,7 @@ class Step:
         options = TurnOptions.model_validate(self.head.work["options"])
         return TurnCommand(
             owner=self.owner,
-            request=options.turn_request(self.head.work["messages"][self.number]),
+            request=turn_request(options, self.head.work["messages"][self.number]),
             seconds=seconds,
             thread_id=self.lane if is_id(Kind.THREAD, self.lane) else None,
             inlet=Inlet.JOB,

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from ..contract import DEFAULT_MAX_ATTEMPTS, SubmitJob, TurnOptions
+from ..options import OptionLimits, turn_request
 from ..problems import Problem
 from ..recording import Recording
 from ..state.errors import RowExistsError, StorageUnavailableError
@@ -32,6 +33,14 @@ from .queue import Notice, Queues
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What settings allow jobs to ask for."""
+
+    options: OptionLimits
+    outlets: Outlets
+
+
 class Submission:
     """Accepts jobs."""
 
@@ -41,14 +50,15 @@ class Submission:
         threads: Threads,
         queues: Queues,
         clock: Clock,
-        outlets: Outlets,
+        rules: Rules,
         recording: Recording,
     ) -> None:
         self._jobs = jobs
         self._threads = threads
         self._queues = queues
         self._clock = clock
-        self._outlets = outlets
+        self._limits = rules.options
+        self._outlets = rules.outlets
         self._audit = recording.audit
         self._admission = recording.admission
 
@@ -64,9 +74,10 @@ class Submission:
         """Accept a job, together with what ``also`` says; once this returns, it will run.
 
         Raises:
-            InvalidRequestError: for an image or response format that cannot be used.
-            ProblemError: for a callback or reply queue that is not allowed.
+            ProblemError: for an option that cannot be used, or a callback or reply queue that is
+                not allowed.
             BudgetTooSmallError: for a message that may need more than a whole budget.
+            InvalidRequestError: for a response format that is no schema.
             RowMissingError: if the owner has no such thread.
             DocumentTooLargeError: if the messages do not fit into a row.
             StorageUnavailableError: if the job could not be kept.
@@ -107,13 +118,16 @@ class Submission:
         Raises:
             As `submit`, but for what only shows when the job is kept.
         """
-        request = body.turn_request("")  # what cannot be sent is refused now, not when the job runs
+        self._limits.check(body)
+        request = turn_request(body, "")  # what cannot be sent is refused now, not in the run
         outlets = self._outlets.asked(body)
         thread = None
         if body.thread_id is not None:
             thread = await self._threads.check(owner, body.thread_id)
         for text in body.texts:
             self._admission.check(owner, replace(request, message=text), thread, caller)
+        if request.response_format:
+            request.response_format.ready()
         return outlets
 
     async def refuse(

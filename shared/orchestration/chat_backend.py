@@ -38,9 +38,6 @@ from .model_types import ModelType
 
 log = logging.getLogger(__name__)
 
-MAX_ANSWER_TOKENS = 4096
-"""Where the request sets no limit; half the context where that is less."""
-
 
 @dataclass(frozen=True, slots=True)
 class ChatModel:
@@ -62,18 +59,27 @@ class ChatBackend:
     """Answers through a chat-completions server."""
 
     def __init__(
-        self, model: ChatModel, transport: Transport, *, max_retries: int, silence: float
+        self,
+        model: ChatModel,
+        transport: Transport,
+        *,
+        max_tokens: int,
+        max_retries: int,
+        silence: float,
     ) -> None:
         """Take the parts in.
 
         Args:
             model: Which model to ask.
             transport: Carries the calls, with the credential.
+            max_tokens: The most tokens of an answer where the request sets no limit; half the
+                context where that is less.
             max_retries: How often a failed call is repeated.
             silence: The most seconds between two pieces of a streamed answer.
         """
         self._model = model
         self._transport = transport
+        self._max_tokens = max_tokens
         self._silence = silence
         self._metrics = ClientMetrics()
         self._retry = RetryPolicy(max_retries)
@@ -113,7 +119,7 @@ class ChatBackend:
         """As `Backend.events`."""
         if refusal := self.refusal(turn):
             raise refusal
-        limit = turn.max_tokens or min(MAX_ANSWER_TOKENS, self._model.context_tokens // 2)
+        limit = turn.max_tokens or min(self._max_tokens, self._model.context_tokens // 2)
         history = await conversation.history(0, self._room(turn, limit))
         body = {**chat_body(turn, history), self._model.limit_field: limit}
         started, completed = perf_counter(), None

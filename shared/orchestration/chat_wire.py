@@ -16,7 +16,8 @@ from ..foundry.events import MessageDelta
 from ..foundry.models import FinishReason, TurnRequest, TurnResult, Usage, token_counts
 from ..foundry.peer import Peer
 from ..foundry.responses import instructions_for
-from ..foundry.wire_json import JsonObject, object_at, objects_at, parse_json, text_at
+from ..foundry.wire_json import JsonObject, object_at, objects_at, text_at
+from ..text import parse_json
 from .history import Exchange
 
 DONE = "[DONE]"

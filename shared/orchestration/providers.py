@@ -137,6 +137,7 @@ class ChatServers:
         return ChatBackend(
             model,
             transport,
+            max_tokens=self.foundry.max_tokens,
             max_retries=self.foundry.max_retries,
             silence=self.foundry.timeout,
         )

@@ -25,7 +25,7 @@ from ..state.keeper import LeaseKeeper
 from ..state.keys import Kind, conversation_key, new_id, newest_first, partition_key
 from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, WakeLane, wake_waiting
 from ..state.table import Action, Change, Row, Table, Value
-from ..state.threads import Thread
+from ..state.threads import LAST_TURN_TOKENS, Thread
 from ..state.turns import Beneficiary, Inlet, TurnRecord, TurnStatus
 from .conversations import Conversation, ModelRequest, Standing
 from .history import Exchange, Window
@@ -80,6 +80,7 @@ class TableConversation(Conversation):
             values["exchanges"] = self.standing.exchanges + 1
             values["message_count"] = thread.message_count + 1
             values["total_tokens"] = thread.total_tokens + tokens
+            values[LAST_TURN_TOKENS] = tokens
         return values
 
 
@@ -97,9 +98,10 @@ class TableConversations:
             taken_up, turn_id = perf_counter(), request.new_turn_id()
             recording = self._storage.recording
             admission, owner, caller = recording.admission, request.owner, request.caller
-            whom = admission.beneficiary(owner, request.turn.metadata, None, caller)
+            row = await self._row(request)
+            whom = admission.beneficiary(owner, request.turn.metadata, row, caller)
             begun = _begun(request, turn_id, self._storage.clock(), whom)
-            async with await admission.reserve(owner, request.turn, None, caller) as hold:
+            async with await admission.reserve(owner, request.turn, row, caller) as hold:
                 lease = await self._lease(request, turn_id)
                 conversation = TableConversation(self._storage, lease)
                 with recording.watching(request.owner, taken_up, hold) as watch:
@@ -133,6 +135,21 @@ class TableConversations:
             row = await storage.recording.alongside(commit, record, ended, request.caller)
         await wake_waiting(storage.wake_lane, request.owner, row)
 
+    async def _row(self, request: ModelRequest) -> Row | None:
+        """The row of the conversation's thread, where there is one yet."""
+        key, partition = (request.owner, request.conversation_id), partition_key(request.owner)
+        if key not in self._threads:
+            named = await self._storage.table.get(
+                partition, conversation_key(request.conversation_id)
+            )
+            if named is None:
+                return None
+            self._remember(key, str(named.values["thread_id"]))
+        try:
+            return await self._storage.lanes.read(request.owner, newest_first(self._threads[key]))
+        except RowMissingError:
+            return None
+
     async def _lease(self, request: ModelRequest, turn_id: str) -> Lease:
         """Lease the conversation's thread, which is made where there is none (any more)."""
         key = (request.owner, request.conversation_id)
@@ -147,11 +164,15 @@ class TableConversations:
                 await contention.pause(error)
                 thread_id = await self._thread_of(request, gone=thread_id)
                 continue
-            self._threads[key] = thread_id
-            self._threads.move_to_end(key)
-            if len(self._threads) > REMEMBERED_THREADS:
-                self._threads.popitem(last=False)
+            self._remember(key, thread_id)
             return lease
+
+    def _remember(self, key: tuple[str, str], thread_id: str) -> None:
+        """Remember a conversation's thread, and forget the one that was used longest ago."""
+        self._threads[key] = thread_id
+        self._threads.move_to_end(key)
+        if len(self._threads) > REMEMBERED_THREADS:
+            self._threads.popitem(last=False)
 
     async def _thread_of(self, request: ModelRequest, gone: str | None = None) -> str:
         """The id of the conversation's thread; a new one where it has none but the one ``gone``."""

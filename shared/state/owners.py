@@ -20,6 +20,10 @@ NOBODY = "$nobody"
 _ENTRA_OWNER = re.compile(rf"(?P<tenant>{GUID}):{GUID}")
 
 
+class OwnerError(ValueError):
+    """A text names no owner who can be; it says what it must be."""
+
+
 def entra_owner(tenant_id: str, object_id: str) -> str:
     """The owner that a principal of Entra is."""
     return f"{tenant_id}:{object_id}".lower()
@@ -39,7 +43,7 @@ def queue_owner(text: str, settings: AccessSettings) -> str:
     callers are known to Entra, it must be one whom Entra could let in, spelt as it would be.
 
     Raises:
-        ValueError: saying what it must be.
+        OwnerError: saying what it must be.
     """
     if not settings.mode.knows_principals:
         return text
@@ -48,5 +52,5 @@ def queue_owner(text: str, settings: AccessSettings) -> str:
         return owner
     match = _ENTRA_OWNER.fullmatch(owner or "")
     if owner is None or match is None or match["tenant"] not in settings.tenant_ids.lower():
-        raise ValueError("must be <tenant id>:<object id> of a tenant in AUTH_TENANT_IDS")
+        raise OwnerError("must be <tenant id>:<object id> of a tenant in AUTH_TENANT_IDS")
     return owner

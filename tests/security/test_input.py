@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.foundry.wire_json import parse_json
 from shared.state.keys import Kind, is_id, new_id, partition_key
 from shared.state.owners import canonical_owner
+from shared.text import parse_json
 from tests.unit.api.calling import caller
 from tests.unit.conftest import App
 

@@ -72,6 +72,8 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "max_concurrency": 0,
         "temperature": 0.7,
         "max_tokens": 4096,
+        "max_tokens_limit": 0,
+        "allowed_models": "",
         "top_p": 0.9,
         "pool_size": 2000,
         "vector_store_ids": "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -21,6 +22,7 @@ from shared.contract import (
     TurnOptions,
 )
 from shared.foundry.models import TurnRequest
+from shared.options import turn_request
 
 BODIES: list[type[Body]] = [SendMessage, CreateThread, PatchThread, SubmitJob, QueuedJob]
 HI = {"message": "Hi"}
@@ -29,7 +31,7 @@ FULL = {f"{n:064}": "v" * 512 for n in range(16)}
 
 def test_what_is_left_out_is_as_configured() -> None:
     body = SendMessage.model_validate(HI)
-    assert body.turn_request(body.message) == TurnRequest("Hi")
+    assert turn_request(body, body.message) == TurnRequest("Hi")
 
 
 def test_every_option_reaches_the_turn() -> None:
@@ -45,7 +47,7 @@ def test_every_option_reaches_the_turn() -> None:
     }
     shaped = {"images": ["https://x.example/i.png"], "response_format": {"type": "object"}}
     assert set(options) | set(shaped) == set(TurnOptions.model_fields)
-    turn = SendMessage.model_validate({**HI, **options, **shaped}).turn_request("Hi")
+    turn = turn_request(SendMessage.model_validate({**HI, **options, **shaped}), "Hi")
     plain = replace(turn, parts=(), response_format=None)
     assert asdict(plain) == {**asdict(TurnRequest("Hi")), **options, "tools": ("a",)}
     assert [part["image_url"] for part in turn.parts] == shaped["images"]
@@ -90,7 +92,6 @@ def test_the_limits_themselves_are_allowed(model: type[Body], body: dict[str, An
         (SendMessage, {**HI, "metadata": {"k": 1}}, ("metadata", "k")),
         (SendMessage, {**HI, "metadata": {"k": "v" * 513}}, ("metadata", "k")),
         (SendMessage, {**HI, "metadata": {"": "v"}}, ("metadata", "", "[key]")),
-        (SendMessage, {**HI, "metadata": None}, ("metadata",)),
         (CreateThread, {"expires_in": 59}, ("expires_in",)),
         (PatchThread, {}, ("metadata",)),
         (PatchThread, {"metadata": {"k": 1}}, ("metadata", "k")),
@@ -123,6 +124,16 @@ def test_an_unknown_field_is_an_error(model: type[Body]) -> None:
 @pytest.mark.parametrize("model", BODIES)
 def test_every_field_is_documented(model: type[Body]) -> None:
     assert all(field.description for field in model.model_fields.values())
+
+
+@pytest.mark.parametrize("model", BODIES)
+def test_null_is_what_is_left_out(model: type[Body]) -> None:
+    given = {"message": "Hi", "owner": "o", "metadata": {}} if model is not CreateThread else {}
+    given = {name: value for name, value in given.items() if name in model.model_fields}
+    for name, field in model.model_fields.items():
+        if not field.is_required() and name != "message":
+            body = model.read(json.dumps({**given, name: None}).encode())
+            assert getattr(body, name) == field.get_default(call_default_factory=True)
 
 
 def test_a_jobs_texts_are_in_order() -> None:

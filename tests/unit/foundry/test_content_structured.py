@@ -108,17 +108,21 @@ def test_a_name_can_be_given() -> None:
     ("wanted", "reason"),
     [
         ({}, "must be of type 'object'"),
+        ({"type": ["object", "null"]}, "must be of type 'object'"),
         ({"type": "array", "items": {}}, "must be of type 'object'"),
         ({"type": "json_object"}, "'json_object' describes no object"),
         ({"type": "json_schema", "name": "x"}, "'schema' is missing"),
         ({"type": "object", "properties": {"a": {"type": "strin"}}}, "properties.a.type"),
-        ({"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1/x"}}}, "disabled"),
+        (
+            {"type": "object", "properties": {"a": {"$ref": "http://127.0.0.1/x"}}},
+            "itself",
+        ),
         ({"type": "object", "properties": {"a": {"pattern": "(?=x)"}}}, "regex"),
     ],
 )
 def test_a_format_that_cannot_be_used_says_why(wanted: dict[str, Any], reason: str) -> None:
     with pytest.raises(InvalidRequestError, match=reason) as caught:
-        response_format(wanted)
+        response_format(wanted).ready()
     assert caught.value.code == "invalid_response_format"
 
 
