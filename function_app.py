@@ -13,7 +13,17 @@ import azurefunctions.extensions.http.fastapi as _  # noqa: F401 - its import tu
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api import audit, jobs, messages, metrics, operations, orchestrate, threads, usage
+from shared.api import (
+    audit,
+    erasure,
+    jobs,
+    messages,
+    metrics,
+    operations,
+    orchestrate,
+    threads,
+    usage,
+)
 from shared.api.border import serve, serve_anybody
 from shared.api.routes import RouteTable
 from shared.config import POISON_SUFFIX, AppSettings
@@ -48,6 +58,11 @@ def route(
     """Register an HTTP function, and its route for the answer to those that match none."""
     routes.add(method, template)
     return app.route(route=template, methods=[method], auth_level=auth)
+
+
+@route("DELETE", "me/data")
+async def erase_my_data(req: Request) -> Response:
+    return await serve(services, req, erasure.erase, Action.DATA_ERASE)
 
 
 @route("POST", "messages")
@@ -193,6 +208,7 @@ async def sweep_deliveries(timer: func.TimerRequest) -> None:
 @app.timer_trigger("timer", EVERY_FIVE_MINUTES, run_on_startup=False, use_monitor=False)
 async def expire_threads(timer: func.TimerRequest) -> None:
     await services.removal.expire()
+    await services.erasures.sweep()
 
 
 @app.timer_trigger("timer", EVERY_HOUR, run_on_startup=False, use_monitor=False)

@@ -20,6 +20,7 @@ from .foundry.service import FoundryService
 from .identity.errors import CredentialSettingsError
 from .identity.resolution import choose_credential, token_credential
 from .jobs.deliveries import Deliveries
+from .jobs.erasure import Erasures, Stores
 from .jobs.inlet import Inlet
 from .jobs.outlets import Outlets
 from .jobs.queue import AzureQueues, Queues
@@ -99,6 +100,7 @@ class Services:
     roll_up: RollUp
     rebuilder: Rebuilder
     removal: Removal
+    erasures: Erasures
     retention: Retention
     readiness: Readiness
     prices: PriceTable
@@ -155,6 +157,7 @@ class Services:
         deliveries = Deliveries(table, jobs, queues, clock, outlets=outlets, webhooks=webhooks)
         runner = Runner(turns, jobs, lanes, queues, clock=clock, settings=settings.jobs)
         inlet = Inlet(submission, table, queues, audit, clock=clock, settings=settings)
+        removal = Removal(table, threads, foundry, clock)
         return cls(
             settings=settings,
             foundry=foundry,
@@ -168,7 +171,15 @@ class Services:
             inlet=inlet,
             runner=runner,
             deliveries=deliveries,
-            removal=Removal(table, threads, foundry, clock),
+            removal=removal,
+            erasures=Erasures(
+                Stores(table, tables.metrics, meter),
+                removal,
+                lanes,
+                foundry=foundry,
+                audit=audit,
+                clock=clock,
+            ),
             retention=Retention(table, clock, settings.retention),
             sweeper=Sweeper(table, jobs, lanes, queues, clock),
             audit=audit,
@@ -216,7 +227,7 @@ class Services:
 
     async def aclose(self) -> None:
         """Let running turns end, then close all connections."""
-        await self.removal.aclose()
+        await asyncio.gather(self.removal.aclose(), self.erasures.aclose())
         await asyncio.gather(self.turns.aclose(), self.background.aclose())
         await self.orchestration.aclose()
         await self.readiness.aclose()

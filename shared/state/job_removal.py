@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 
 from .keys import ANSWER, Kind, box_prefix, identifier, outbox_key, partition_key
 from .removal import delete_if_there, delete_range, delete_rows, page_of
@@ -26,15 +27,18 @@ async def remove_jobs_of(table: Table, owner: str, thread_id: str) -> int:
     return removed
 
 
-async def remove_lone_jobs(table: Table, owner: str, may_go: MayGo) -> tuple[int, int]:
-    """Delete the jobs without a thread that may go; returns how many did, and how many stay."""
+async def remove_lone_jobs(
+    table: Table, owner: str, before: datetime, may_go: MayGo
+) -> tuple[int, int]:
+    """Delete the jobs that may go; returns how many did, and how many of those that were submitted
+    before a moment did not."""
     partition, removed, staying, after = partition_key(owner), 0, 0, ""
     while rows := await _page(table, partition, after, ""):
         going = [row for row in rows if may_go(row)]
         for row in going:
             await delete_range(table, partition, box_prefix(identifier(row.row_key)))
         removed += await _remove(table, partition, going)
-        staying += len(rows) - len(going)
+        staying += sum(row.values["created_at"] <= before and row not in going for row in rows)
         after = rows[-1].row_key
     return removed, staying
 

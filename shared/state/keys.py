@@ -27,6 +27,8 @@ IDEMPOTENCY = "idem"
 OUTBOX = "out"
 BOX = "box"
 ANSWER = "answer"
+EXCHANGE = "exchange"
+CONVERSATION = "conversation"
 
 
 class Kind(StrEnum):
@@ -119,7 +121,7 @@ def answer_key(job_id: str, number: int) -> str:
 def conversation_key(conversation_id: str) -> str:
     """Row key of the thread that a caller's own conversation id stands for; hashed, because a
     caller's text may be longer than keys and hold what they forbid."""
-    return f"conversation:{hashlib.sha256(conversation_id.encode(errors='replace')).hexdigest()}"
+    return f"{CONVERSATION}:{hashlib.sha256(conversation_id.encode(errors='replace')).hexdigest()}"
 
 
 def exchange_key(thread_id: str, number: int) -> str:
@@ -129,4 +131,4 @@ def exchange_key(thread_id: str, number: int) -> str:
 
 def exchange_prefix(thread_id: str) -> str:
     """How the row keys of a thread's exchanges begin."""
-    return f"exchange:{thread_id}:"
+    return f"{EXCHANGE}:{thread_id}:"

@@ -13,7 +13,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from .keys import partition_key
-from .table import Action, Change, Row, Table, Value
+from .removal import delete_range
+from .table import Action, Change, Row, Table, Value, equals
 
 MARKER_PARTITIONS = 16
 """Spread over several partitions, because one takes about 2,000 writes a second."""
@@ -101,6 +102,18 @@ async def _marked(
         Marker(row.values["owner"], row.values["lane"], row.values["marked_at"], partition, row)
         for row in rows
     ]
+
+
+async def forget_markers(table: Table, owner: str, before: datetime) -> None:
+    """Remove all markers of an owner that were made before a moment."""
+
+    def is_new(row: Row) -> bool:
+        return row.values["marked_at"] > before
+
+    for register in Register:
+        for number in range(MARKER_PARTITIONS):
+            partition = _numbered(register, number)
+            await delete_range(table, partition, "", where=equals("owner", owner), keep=is_new)
 
 
 async def unmark(table: Table, marker: Marker) -> None:

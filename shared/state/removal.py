@@ -11,7 +11,9 @@ MAX_TRANSACTION_ROWS = 100
 """The most changes that one transaction takes."""
 
 Keep = Callable[[Row], bool]
-"""Whether a row, of which only the key is known, stays."""
+"""Whether a row stays, of which the key and `_KEEP_READS` are known."""
+
+_KEEP_READS = ("created_at", "marked_at", "until", "answered")
 
 
 def _keep_none(_: Row) -> bool:
@@ -23,12 +25,15 @@ async def delete_range(
 ) -> int:
     """Delete the rows of a partition whose keys begin with ``prefix``, less those to keep;
     returns how many."""
-    deleted, after = 0, prefix
-    while rows := await page_of(table, partition, prefix, after=after, where=where):
+    deleted, after = 0, ""
+    while rows := await page_of(
+        table, partition, prefix, after=after, where=where, select=_KEEP_READS
+    ):
         old = [row.row_key for row in rows if not keep(row)]
-        if not old:
+        gone = await delete_rows(table, partition, old)
+        deleted += gone
+        if gone == len(old):  # else another worker was faster, and the page is read again
             after = rows[-1].row_key
-        deleted += await delete_rows(table, partition, old)
     return deleted
 
 

@@ -49,6 +49,10 @@ class Action(StrEnum):
     JOB_CANCEL = "job_cancel"
     FIGURES_READ = "figures_read"
     AUDIT_READ = "audit_read"
+    DATA_ERASE = "data_erase"
+    """An owner's erasure was asked for."""
+    DATA_ERASED = "data_erased"
+    """It is done: the receipt."""
 
 
 class Outcome(StrEnum):
@@ -119,6 +123,9 @@ class AuditRecord:
     total_tokens: int | None = None
     latency: float | None = None
     """Seconds."""
+    erasure_id: str | None = None
+    deleted: int | None = None
+    """Rows that an erasure has deleted."""
 
     def to_json(self) -> dict[str, Any]:
         """The record without what is not known."""

@@ -79,6 +79,7 @@ ROWS = {
     "GET jobs/{job_id}": Row(JOB),
     "POST jobs/{job_id}/cancel": Row(JOB),
     "POST orchestrate": Row(body=SAID),
+    "DELETE me/data": Row(),
     "GET metrics": Row(),
     "GET usage": Row(),
     "GET metrics/prometheus": Row(admins_only=True),

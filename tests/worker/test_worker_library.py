@@ -24,6 +24,7 @@ FUNCTIONS = {
     "list_jobs": "GET jobs",
     "get_job": "GET jobs/{job_id}",
     "orchestrate_message": "POST orchestrate",
+    "erase_my_data": "DELETE me/data",
     "cancel_job": "POST jobs/{job_id}/cancel",
     "health": "GET health",
     "readiness": "GET health/ready",
