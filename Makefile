@@ -5,6 +5,8 @@ ifndef SEED
 SEED := $(shell date +%s)
 endif
 BIN := .venv/bin
+# More processes than cores, because tests wait most of the time. Each starts its own services.
+PARALLEL ?= --numprocesses 4 --dist loadfile
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
 	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py)
 
@@ -21,7 +23,7 @@ run: ## run the app with storage and a language model; PORT=7081 chooses another
 test: ## check style, types and imports, then run the tests; ARGS="tests/unit -k x" goes to pytest
 	@$(PYTHON) -m local.bootstrap test
 	@$(MAKE) --no-print-directory lint types
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(PARALLEL) --durations 10 $(ARGS)
 
 torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--jobs 500" sizes it
 	@$(PYTHON) -m local.bootstrap test

@@ -128,7 +128,8 @@ class Services:
         audit, meter = AuditTrail(audit_table, _foundry_identity(settings)), Meter(tables.metrics)
         prices = read_prices(settings.spending.prices)
         budgets = Budgets(read_budgets(settings.spending.budgets), tables.metrics, clock)
-        lanes = Lanes(table, clock)
+        hold = settings.storage.lease_seconds
+        lanes = Lanes(table, clock, hold)
         threads = Threads(table, lanes, clock)
         jobs = Jobs(table, lanes)
         admission = Admission(
@@ -166,7 +167,9 @@ class Services:
             orchestration=orchestration,
             background=Background(),
             jobs=jobs,
-            idempotency=IdempotencyKeys(table, clock, record_content=recording.content),
+            idempotency=IdempotencyKeys(
+                table, clock, record_content=recording.content, hold_seconds=hold
+            ),
             submission=submission,
             inlet=inlet,
             runner=runner,

@@ -22,7 +22,7 @@ from ..foundry.errors import FoundryError
 from ..problems import Problem, problem_from
 from ..services import Services
 from ..state.errors import DocumentTooLargeError, KeyInUseError, RowExistsError
-from ..state.idempotency import HOLD_SECONDS, Claim, KeptAnswer
+from ..state.idempotency import Claim, KeptAnswer
 from ..state.keys import Kind, is_id
 from ..state.table import Change
 from .border import Answer, Streamed, accepts_events
@@ -35,8 +35,8 @@ MAX_KEY_CHARS = 255
 
 INVOCATION_ID = "x-ms-invocation-id"
 """The Functions host's header; the same at each send of one request."""
-RESEND_PATIENCE_SECONDS = HOLD_SECONDS + 10.0
-"""By then, the claim of a worker that died has ended and is taken over."""
+RESEND_PATIENCE_SECONDS = 10.0
+"""Beyond the hold of a worker that died, whose claim is then taken over."""
 RESEND_LOOK_SECONDS = 0.5
 
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
@@ -104,10 +104,11 @@ async def _claimed(
     services: Services, incoming: Incoming, key: str, fingerprint: str, about: str | None
 ) -> Claim | KeptAnswer:
     """Claim a key; a request that the host sent again waits for the end of its first send."""
-    waits_until = perf_counter() + RESEND_PATIENCE_SECONDS
+    keys = services.idempotency
+    waits_until = perf_counter() + keys.hold_seconds + RESEND_PATIENCE_SECONDS
     while True:
         try:
-            return await services.idempotency.claim(incoming.owner, key, fingerprint, about)
+            return await keys.claim(incoming.owner, key, fingerprint, about)
         except KeyInUseError:
             if HEADER in incoming.request.headers or perf_counter() > waits_until:
                 raise

@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 HOLD_SECONDS = 60.0
 """How long a request counts as running when nothing is heard of it."""
 
-RENEW_SECONDS = HOLD_SECONDS / 3
+RENEWALS_PER_HOLD = 3
 
 LOOK_AGAIN_SECONDS = 2.0
 """What a caller is told to wait whose key is in use; most requests are over soon."""
@@ -69,7 +69,7 @@ class KeptAnswer:
 class Claim:
     """The right to do what the request with a key asks for.
 
-    As an ``async with`` block it lasts as long as the block does; outside, `HOLD_SECONDS`.
+    As an ``async with`` block it lasts as long as the block does; outside, the hold of `IdempotencyKeys`.
     """
 
     def __init__(self, keys: IdempotencyKeys, owner: str, row: Row, *, is_first: bool) -> None:
@@ -171,7 +171,7 @@ class Claim:
     async def _renew(self) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._ended.wait(), RENEW_SECONDS)
+                await asyncio.wait_for(self._ended.wait(), self._keys.renew_seconds)
             except TimeoutError:
                 renewed = await self._keys.renewed(self._owner, self._row)
                 self._row = replace(renewed, values={**self._row.values, **renewed.values})
@@ -189,9 +189,18 @@ _LASTING = ("fingerprint", "makes", "created_at", "tried_at", "sent_after", THRE
 class IdempotencyKeys:
     """The keys of all owners."""
 
-    def __init__(self, table: Table, clock: Clock, *, record_content: bool = True) -> None:
+    def __init__(
+        self,
+        table: Table,
+        clock: Clock,
+        *,
+        record_content: bool = True,
+        hold_seconds: float = HOLD_SECONDS,
+    ) -> None:
         self._table = table
         self.now = clock
+        self.hold_seconds = hold_seconds
+        self.renew_seconds = hold_seconds / RENEWALS_PER_HOLD
         self._record_content = record_content
 
     def recorded(self, answer: KeptAnswer) -> dict[str, Any]:
@@ -249,7 +258,7 @@ class IdempotencyKeys:
 
     def _hold(self) -> dict[str, Value]:
         """The properties of a claim; the holder makes its write known from anybody else's."""
-        until = self.now() + timedelta(seconds=HOLD_SECONDS)
+        until = self.now() + timedelta(seconds=self.hold_seconds)
         return {"holder": str(ULID()), "until": until}
 
     async def _claimed(
@@ -272,7 +281,7 @@ class IdempotencyKeys:
         return found
 
     async def renewed(self, owner: str, row: Row) -> Row:
-        """Hold a claimed row for another `HOLD_SECONDS`, as far as that is possible."""
+        """Hold a claimed row for another `hold_seconds`, as far as that is possible."""
         hold = {**self._hold(), "holder": row.values["holder"]}
         try:
             row = await self.held(owner, row)

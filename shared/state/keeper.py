@@ -9,12 +9,12 @@ from types import TracebackType
 from typing import Self
 
 from .errors import LeaseLostError, StorageUnavailableError
-from .lanes import LEASE_SECONDS, Lanes, Lease
+from .lanes import Lanes, Lease
 from .table import Value
 
 log = logging.getLogger(__name__)
 
-RENEW_SECONDS = LEASE_SECONDS / 3
+RENEWALS_PER_LEASE = 3
 """Two renewals may fail before the lease ends."""
 
 
@@ -56,7 +56,7 @@ class LeaseKeeper:
 
     async def _renew(self, owner: asyncio.Task[object]) -> None:
         while True:
-            await asyncio.sleep(RENEW_SECONDS)
+            await asyncio.sleep(self._lanes.lease_seconds / RENEWALS_PER_LEASE)
             try:
                 await self.note({})
             except StorageUnavailableError as error:

@@ -88,9 +88,10 @@ class Lease:
 class Lanes:
     """Takes and releases the leases of lanes."""
 
-    def __init__(self, table: Table, clock: Clock) -> None:
+    def __init__(self, table: Table, clock: Clock, lease_seconds: float = LEASE_SECONDS) -> None:
         self._table = table
         self._clock = clock
+        self.lease_seconds = lease_seconds
         self._remembered: OrderedDict[tuple[str, str], Row] = OrderedDict()
 
     async def read(self, owner: str, row_key: str, *, fresh: bool = False) -> Row:
@@ -128,7 +129,7 @@ class Lanes:
     async def take(
         self, owner: str, row_key: str, holder: str, also: AlsoTake = _nothing_else
     ) -> Lease:
-        """Lease a lane for `LEASE_SECONDS`, together with what ``also`` says.
+        """Lease a lane for `lease_seconds`, together with what ``also`` says.
 
         Raises:
             LaneBusyError: if somebody else holds it.
@@ -170,7 +171,7 @@ class Lanes:
         return Lease(owner, holder, await self._merge(owner, row, values, changes), taken_over)
 
     def _lease_end(self) -> datetime:
-        return self._clock() + timedelta(seconds=LEASE_SECONDS)
+        return self._clock() + timedelta(seconds=self.lease_seconds)
 
     async def write(
         self, owner: str, row: Row, values: Mapping[str, Value], changes: Sequence[Change]
@@ -205,7 +206,7 @@ class Lanes:
         return max((until - self._clock()).total_seconds(), 0.0)
 
     async def renew(self, lease: Lease, values: Mapping[str, Value] | None = None) -> Lease:
-        """Lease the lane for another `LEASE_SECONDS`, and write ``values`` into its row.
+        """Lease the lane for another `lease_seconds`, and write ``values`` into its row.
 
         Raises:
             LeaseLostError: if somebody else took over; nothing is written.

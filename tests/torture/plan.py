@@ -34,6 +34,8 @@ class Options:
     """The most times that one wake-up is put."""
     skew: float = 120.0
     """Seconds by which the clocks of two workers differ at most."""
+    lease: float = 60.0
+    """Seconds of a lease: how long a killed worker's lane stands still."""
     seed: int = 1
     deadline: float = 3600.0
     """Seconds after which the run counts what has not ended as not terminal."""

@@ -78,13 +78,18 @@ class Site:
     storage: str
     foundry: WatchedFoundry
     folder: Path
+    lease: float = 60.0
+    """Seconds of a lease."""
 
     @property
     def settings(self) -> AppSettings:
         """The settings of the instance that submits."""
         return AppSettings(
             storage=StorageSettings(
-                connection_string=self.storage, state_table=TABLE, audit_table=AUDIT
+                connection_string=self.storage,
+                state_table=TABLE,
+                audit_table=AUDIT,
+                lease_seconds=self.lease,
             ),
             jobs=JobSettings(inlet_queue=INLET, lanes_queue=LANES),
         )
@@ -97,6 +102,7 @@ class Site:
             "AzureWebJobsStorage": self.storage,
             "STATE_TABLE_NAME": TABLE,
             "AUDIT_TABLE_NAME": AUDIT,
+            "LEASE_SECONDS": str(self.lease),
             "JOBS_QUEUE_NAME": INLET,
             "LANES_QUEUE_NAME": LANES,
             "FOUNDRY_AGENT_SERVICE_ENDPOINT": self.foundry.project_endpoint,
@@ -108,16 +114,16 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path, token_seconds: float = 0.01) -> Generator[Site]:
+def site(folder: Path, token_seconds: float = 0.01, lease: float = 60.0) -> Generator[Site]:
     """Storage and Foundry for one run; the model takes ``token_seconds`` for each word."""
     foundry = WatchedFoundry(folder, token_seconds)
     with azurite(folder / "azurite", folder) as storage, running(foundry):
-        yield Site(storage.connection_string, foundry, folder)
+        yield Site(storage.connection_string, foundry, folder, lease)
 
 
 def torture(options: Options, folder: Path) -> Report:
     """Run once, with all files in ``folder``."""
-    with site(folder) as where:
+    with site(folder, lease=options.lease) as where:
         asyncio.run(make_storage(where.storage))
         fleet = Fleet.of(options, where.environment, folder)
         with fleet.running():

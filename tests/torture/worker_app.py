@@ -10,7 +10,7 @@ from tests.torture.instance import Disturbance, connect
 
 STORAGE = "AzureWebJobsStorage"
 EVERY_FIVE_SECONDS = "*/5 * * * * *"
-"""More often than in production, to shorten the run; leases last as long as they do there."""
+"""More often than in production, to shorten the run."""
 
 settings = AppSettings.from_env()
 services = connect(

@@ -10,7 +10,7 @@ import pytest
 from shared.state.errors import KeyInUseError
 from shared.state.idempotency import (
     HOLD_SECONDS,
-    RENEW_SECONDS,
+    RENEWALS_PER_HOLD,
     Claim,
     IdempotencyKeys,
     KeptAnswer,
@@ -20,6 +20,7 @@ from shared.state.turns import FirstTry
 from tests.fakes import FakeClock, FakeTable
 from tests.unit.skipping_time import run_skipping
 
+RENEW_SECONDS = HOLD_SECONDS / RENEWALS_PER_HOLD
 OWNER = "tid:oid"
 PARTITION = partition_key(OWNER)
 ANSWER = KeptAnswer(200, {"location": "there"}, {"content": "äöü"})

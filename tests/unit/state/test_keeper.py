@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from shared.state.errors import LaneBusyError, LeaseLostError
-from shared.state.keeper import RENEW_SECONDS, LeaseKeeper
+from shared.state.keeper import RENEWALS_PER_LEASE, LeaseKeeper
 from shared.state.lanes import LEASE_SECONDS, Lanes, Lease
 from shared.state.table import Action, Change
 from tests.fakes import FakeTable
@@ -16,6 +16,7 @@ from tests.fakes import FakeTable
 from ..skipping_time import LoopClock, run_skipping
 
 OWNER, LANE = "o", "thread:x"
+RENEW_SECONDS = LEASE_SECONDS / RENEWALS_PER_LEASE
 
 
 class Stage:
