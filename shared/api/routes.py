@@ -33,7 +33,8 @@ class RouteTable:
     async def unmatched(self, _: Services, incoming: Incoming) -> Answer:
         """405 for a known path with another method, 404 for an unknown path."""
         problem, headers = NOT_FOUND, dict[str, str]()
-        if methods := self.methods(incoming.path.get("path", "")):
+        methods = self.methods(incoming.path.get("path", ""))
+        if methods and incoming.request.method not in methods:
             allowed = ", ".join(methods)
             headers["Allow"] = allowed
             problem = Problem(

@@ -69,7 +69,7 @@ class KeptAnswer:
 class Claim:
     """The right to do what the request with a key asks for.
 
-    As an ``async with`` block it lasts as long as the block does; outside, the hold of `IdempotencyKeys`.
+    As an ``async with`` block it lasts as long as the block does; outside, as the keys' hold.
     """
 
     def __init__(self, keys: IdempotencyKeys, owner: str, row: Row, *, is_first: bool) -> None:

@@ -11,7 +11,7 @@ from .calling import assert_problem
 
 
 @pytest.mark.parametrize(
-    "path", ["nowhere", "", "threads/x/y", "threads//messages", "messages/", "jobs/x/cancel/now"]
+    "path", ["nowhere", "", "threads/x/y", "threads//messages", "jobs/x/cancel/now"]
 )
 async def test_an_unknown_address_is_404(api: httpx.AsyncClient, path: str) -> None:
     for method in ("GET", "POST", "PUT", "DELETE", "PATCH"):
