@@ -22,6 +22,10 @@ FLEET = "$fleet"
 
 MICROS = 1_000_000
 
+MAX_FAILURE_CODES = 50
+OTHER_CODES = "other"
+"""Stands for error codes beyond so many."""
+
 BOUNDS = tuple(0.0001 * 2 ** (n / 4) for n in range(98))
 """Upper ends of the buckets in seconds, 0.1 ms to 33 min; each is 19 % wider than the one before.
 Every fourth is a power of two times 0.1 ms."""
@@ -118,6 +122,8 @@ class Figures:
     reconciliations: int = 0
     rate_limit_waits: int = 0
     tool_calls: int = 0
+    folded_labels: int = 0
+    """Labels of turns that were counted as `other`; see `labels`."""
     latency_micros: int = 0
     overhead_micros: int = 0
     failures: dict[str, int] = field(default_factory=dict[str, int])
@@ -134,7 +140,7 @@ class Figures:
         else:
             code = turn.error_code or "unknown"
             self.failed += 1
-            self.failures[code] = self.failures.get(code, 0) + 1
+            self._fail(code, 1)
         self.input_tokens += usage.get("input_tokens", 0)
         self.output_tokens += usage.get("output_tokens", 0)
         self.total_tokens += usage.get("total_tokens", 0)
@@ -151,12 +157,18 @@ class Figures:
         self.latency.add(turn.latency)
         self.overhead.add(effort.overhead)
 
+    def _fail(self, code: str, count: int) -> None:
+        """Count failed turns; codes come from services, so there may be any number of them."""
+        if code not in self.failures and len(self.failures) >= MAX_FAILURE_CODES:
+            code = OTHER_CODES
+        self.failures[code] = self.failures.get(code, 0) + count
+
     def merge(self, other: Figures) -> None:
         """Add what other turns came to."""
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for code, count in other.failures.items():
-            self.failures[code] = self.failures.get(code, 0) + count
+            self._fail(code, count)
         self.latency.merge(other.latency)
         self.overhead.merge(other.overhead)
 

@@ -25,6 +25,7 @@ from .figure_rows import (
     sums_of,
 )
 from .figures import Sums, View, add_to
+from .labels import bounded, bounded_days, bounded_in_order
 from .meter import Meter, Unwritten
 from .roll_up import NEVER, rolled_until
 
@@ -69,7 +70,7 @@ class FigureReader:
         for minute, key, figures in unwritten.sums:
             if start <= minute < end:
                 add_to(sums, key, figures)
-        return start, sums
+        return start, bounded(shelf, sums)
 
     async def written_today(self, scope: str, view: View) -> tuple[datetime, Sums]:
         """What all instances have written of this day (UTC), and where it begins.
@@ -80,10 +81,10 @@ class FigureReader:
         now = self.clock()
         start, end = start_of_day(now.date()), start_of_minute(now) + MINUTE
         rolled = await rolled_until(self.table)
-        rows: list[Row] = []
-        for part in self._parts(Shelf(scope_key(scope), view), start, end, rolled):
+        shelf, rows = Shelf(scope_key(scope), view), list[Row]()
+        for part in self._parts(shelf, start, end, rolled):
             rows += await part
-        return start, sums_of(rows)
+        return start, bounded_in_order(shelf, sums_of(rows))
 
     async def by_day(
         self, scope: str, view: View, first: date, last: date
@@ -107,7 +108,7 @@ class FigureReader:
         for minute, key, figures in unwritten.sums:
             if first <= minute.date() <= last:
                 add_to(sums.setdefault(minute.date(), {}), key, figures)
-        return sorted((day, each) for day, each in sums.items() if each)
+        return bounded_days(shelf, sorted((day, each) for day, each in sums.items() if each))
 
     def _parts(
         self, shelf: Shelf, start: datetime, end: datetime, rolled: datetime

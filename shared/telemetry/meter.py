@@ -23,7 +23,8 @@ from ..state.table import Table
 from ..state.turns import TurnRecord
 from .days import DayIndex, day_partition
 from .figure_rows import Shelf, scope_key, start_of_minute, write_all
-from .figures import FLEET, Figures, Key, Sums, View
+from .figures import FLEET, Figures, Key, Sums
+from .labels import DayLabels, count
 
 log = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Meter:
         self._table = table
         self._days = DayIndex(table)
         self._instance = str(ULID())
+        self._labels = DayLabels()
         self._open: Batch = {}
         self._pending: dict[int, Batch] = {}
         """Batches that are being written, or could not be, by number of the flush."""
@@ -88,13 +90,8 @@ class Meter:
     def record(self, turn: TurnRecord) -> None:
         """Count a turn that was committed, in the minute in which it began."""
         minute = start_of_minute(turn.created_at)
-        for scope in (scope_key(turn.owner), FLEET):
-            for view in View:
-                place, key = Place(Shelf(scope, view), minute), view.key(turn)
-                sums = self._open.setdefault(place, {})
-                if key not in sums:
-                    sums[key] = Figures()
-                sums[key].add(turn)
+        for shelf, key, folded in self._labels.places(turn):
+            count(self._open.setdefault(Place(shelf, minute), {}), key, turn, folded)
         if self._task is None:
             self._task = asyncio.create_task(self._flush_regularly())
 

@@ -105,6 +105,20 @@ def _counters(fleet: Fleet) -> Iterator[Metric]:
         for code, count in sorted(figures.failures.items()):
             failures.add_metric([*key, code], count, created=created)
     yield failures
+    yield _folded(fleet)
+
+
+def _folded(fleet: Fleet) -> Metric:
+    """How much of the labels cannot be seen."""
+    family = CounterMetricFamily(
+        "aos_folded_label_values",
+        "Labels of turns that were counted as other.",
+        labels=["view"],
+    )
+    for view, sums in ((View.SERIES, fleet.series), (View.USAGE, fleet.usage)):
+        count = sum(figures.folded_labels for figures in sums.values())
+        family.add_metric([view.value], count, created=fleet.since.timestamp())
+    return family
 
 
 def _histograms(series: Sums) -> Iterator[Metric]:

@@ -14,8 +14,9 @@ from ..state.lanes import Clock
 from ..state.table import Action, Change, Table
 from ..state.turns import FIGURES, TurnRecord
 from .days import DayIndex, day_partition
-from .figure_rows import DAY, HOUR, Shelf, scope_key, start_of_day, start_of_minute, write_all
-from .figures import FLEET, Figures, View
+from .figure_rows import DAY, HOUR, Shelf, start_of_day, start_of_minute, write_all
+from .figures import View
+from .labels import DayLabels, count
 from .meter import Batch, Place
 from .roll_up import RollUp
 
@@ -63,14 +64,13 @@ class Rebuilder:
 
     async def _sum_up(self, day: date, say: Callable[[str], object]) -> tuple[Batch, int]:
         batch: Batch = {}
+        labels = DayLabels()
         turns = 0
         async for turn in self._turns_of(day, say):
             turns += 1
             minute = start_of_minute(turn.created_at)
-            for scope in (scope_key(turn.owner), FLEET):
-                for view in View:
-                    sums = batch.setdefault(Place(Shelf(scope, view), minute), {})
-                    sums.setdefault(view.key(turn), Figures()).add(turn)
+            for shelf, key, folded in labels.places(turn):
+                count(batch.setdefault(Place(shelf, minute), {}), key, turn, folded)
         return batch, turns
 
     async def _turns_of(self, day: date, say: Callable[[str], object]) -> AsyncIterator[TurnRecord]:
