@@ -74,7 +74,10 @@ def proxy_for(url: str) -> httpx.Proxy | None:
             f"{target.scheme.upper()}_PROXY (or ALL_PROXY) must be the URL of an HTTP proxy, as in "
             "http://proxy.example:8080."
         )
-    return httpx.Proxy(proxy)
+    headers: dict[str, str] = {}
+    if proxy.username:
+        headers["Proxy-Authorization"] = aiohttp.encode_basic_auth(proxy.username, proxy.password)
+    return httpx.Proxy(proxy.copy_with(userinfo=b""), headers=headers)
 
 
 def _is_this_machine(host: str) -> bool:

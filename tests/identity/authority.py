@@ -27,12 +27,15 @@ class Certificate:
     """Certificate and key in one file, as a blueprint's certificate is given to the app."""
 
 
-def make_certificate(folder: Path) -> Certificate:
-    """Make a key and a certificate for localhost in ``folder``."""
+def make_certificate(folder: Path, *hosts: str) -> Certificate:
+    """Make a key and a certificate for localhost, and for ``hosts``, in ``folder``."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+    names = [
+        *map(x509.DNSName, ("localhost", *hosts)),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
