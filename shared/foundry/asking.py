@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar, cast
@@ -31,6 +30,8 @@ OPTIONS = (
 
 MAX_TEMPERATURE = 2.0
 MAX_TOP_P = 1.0
+MAX_COUNT = 2**31 - 1
+"""The service reads 32 bits."""
 
 MAX_METADATA_KEY = 64
 MAX_METADATA_TEXT = 512
@@ -75,6 +76,19 @@ def checked_text(name: str, value: object) -> str:
     if not (text := _of_type(name, value, str)):
         raise InvalidRequestError(f"{name} must not be empty.")
     return text
+
+
+def checked_count(name: str, value: object, most: int) -> int:
+    """A whole number from 1 to ``most``.
+
+    Raises:
+        TypeError, InvalidRequestError: saying what is wrong with it.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} is a whole number, not {type(value).__name__}.")
+    if not 1 <= value <= most:
+        raise InvalidRequestError(f"{name} must be from 1 to {most}.")
+    return value
 
 
 def checked_metadata(value: object) -> dict[str, str]:
@@ -122,19 +136,15 @@ def _number(given: Mapping[str, Any], name: str, most: float) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{name} is a number, not {type(value).__name__}.")
-    if not math.isfinite(value) or not 0 <= value <= most:
-        raise InvalidRequestError(f"{name} is a number from 0 to {most:g}, not {value}.")
+    if not 0 <= value <= most:  # NaN is not, either
+        raise InvalidRequestError(f"{name} must be from 0 to {most:g}.")
     return value
 
 
 def _max_tokens(given: Mapping[str, Any]) -> int | None:
     if (value := given.get("max_tokens")) is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"max_tokens is a whole number, not {type(value).__name__}.")
-    if value < 1:
-        raise InvalidRequestError(f"max_tokens is at least 1, not {value}.")
-    return value
+    return checked_count("max_tokens", value, MAX_COUNT)
 
 
 def _listed(given: Mapping[str, Any], name: str) -> list[Any]:

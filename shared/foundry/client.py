@@ -12,7 +12,7 @@ import httpx
 from ulid import ULID
 
 from ..config import AGENT_IS_LABEL, FoundryAgentServiceConfig, IdentitySettings
-from .asking import checked_metadata, checked_text, turn_request
+from .asking import checked_count, checked_metadata, checked_text, turn_request
 from .errors import FoundryError, NotFoundError
 from .events import TurnCompleted, TurnEvent
 from .models import Backing, FoundryResponse, MessagePage, ThreadInfo, TurnRequest, TurnResult
@@ -22,6 +22,9 @@ from .tools import ApprovalCallback, ToolLike, deny
 from .wire_json import object_at
 
 log = logging.getLogger(__name__)
+
+MAX_PAGE_MESSAGES = 100
+"""What the service gives at once."""
 
 
 class FoundryAgentServiceClient:
@@ -187,6 +190,9 @@ class FoundryAgentServiceClient:
         Raises:
             NotFoundError: if there is no such thread.
         """
+        checked_count("limit", limit, MAX_PAGE_MESSAGES)
+        if cursor is not None:
+            checked_text("cursor", cursor)
         thread = await self._thread(thread_id)
         return await self._service.messages(thread.backing, limit=limit, cursor=cursor)
 

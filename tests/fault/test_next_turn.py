@@ -146,6 +146,19 @@ async def test_calls_that_nobody_answered_do_not_block_the_thread(
 
 
 @WAYS
+async def test_an_approval_that_nobody_gave_is_denied(lab: Laboratory, way: Way) -> None:
+    asked = {"server_label": "docs", "name": "search", "arguments": "{}"}
+    request = {"type": "mcp_approval_request", "id": new_name("mcpr"), **asked}
+    backing = await left_behind(lab, message("search"), request)
+    backing, answer = await ask(lab, way, "hi", backing)
+    assert answer == "You said: hi"
+    assert backing.conversation_id
+    items = await lab.items(backing.conversation_id)
+    (denied,) = [item for item in items if item["type"] == "mcp_approval_response"]
+    assert (denied["approval_request_id"], denied["approve"]) == (request["id"], False)
+
+
+@WAYS
 async def test_what_a_tool_returned_is_answered_and_not_returned_again(
     lab: Laboratory, way: Way
 ) -> None:
