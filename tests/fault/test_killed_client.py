@@ -24,7 +24,6 @@ from shared.state.keys import partition_key
 from .laboratory import JsonObject, Laboratory, Where, new_name, said
 from .turning import Way
 
-WAYS = pytest.mark.parametrize("way", list(Way))
 PROGRAM = str(ROOT / "tests" / "fault" / "doomed_client.py")
 IN_THE_TOOL = "in the tool"
 START_SECONDS = 60.0
@@ -84,8 +83,7 @@ def outputs(items: list[JsonObject]) -> list[str]:
     return [item["output"] for item in items if item["type"] == "function_call_output"]
 
 
-@WAYS
-@pytest.mark.parametrize("kind", ["async", "sync"])
+@pytest.mark.parametrize(("way", "kind"), [(Way.JSON, "async"), (Way.STREAM, "sync")])
 async def test_a_new_client_goes_on_in_the_conversation(
     lab: Laboratory, way: Way, kind: str
 ) -> None:
@@ -98,9 +96,9 @@ async def test_a_new_client_goes_on_in_the_conversation(
     assert [said(items, text) for text in ("first", "and now?", "bye")] == [1, 1, 1]
 
 
-@WAYS
-async def test_a_client_that_knows_the_thread_goes_on(lab: Laboratory, way: Way) -> None:
+async def test_a_client_that_knows_the_thread_goes_on(lab: Laboratory) -> None:
     """It made the thread, and another process was killed on it since."""
+    way = Way.STREAM
     async with fresh(lab, Where.THREAD) as client:
         thread_id = await client.create_thread()
         await ask(client, way, "mine", thread_id)
@@ -109,19 +107,15 @@ async def test_a_client_that_knows_the_thread_goes_on(lab: Laboratory, way: Way)
     assert outputs(await lab.items(thread_id)) == [ABANDONED_CALL]
 
 
-@WAYS
-async def test_a_new_client_goes_on_behind_the_last_answer_of_a_chain(
-    lab: Laboratory, way: Way
-) -> None:
-    response_id = await killed(lab, Where.CHAIN, str(way), "async")
+async def test_a_new_client_goes_on_behind_the_last_answer_of_a_chain(lab: Laboratory) -> None:
+    response_id = await killed(lab, Where.CHAIN, Way.JSON, "async")
     async with fresh(lab, Where.CHAIN) as client:
-        assert await ask(client, way, "and now?", response_id) == "You said: and now?"
-        told = await ask(client, way, "/history", response_id)
+        assert await ask(client, Way.STREAM, "and now?", response_id) == "You said: and now?"
+        told = await ask(client, Way.JSON, "/history", response_id)
     assert told == '["first", "and now?", "/history"]'
 
 
-@WAYS
-@pytest.mark.parametrize("where", [Where.THREAD, Where.CHAIN])
+@pytest.mark.parametrize(("where", "way"), [(Where.THREAD, Way.JSON), (Where.CHAIN, Way.STREAM)])
 async def test_a_new_orchestrator_goes_on_in_a_stored_conversation(
     lab: Laboratory, azurite: Azurite, where: Where, way: Way, monkeypatch: pytest.MonkeyPatch
 ) -> None:
