@@ -1,5 +1,9 @@
-// The whole system in one resource group. `azd up` runs this, then deploys the app into it.
+// The whole system in one resource group. `azd up` runs this, then deploys the app into it. Every
+// default is in main.bicepparam.
 targetScope = 'subscription'
+
+import { Project, SecretByName, Settings, TextByName } from 'types.bicep'
+import { vaultReference } from 'environment.bicep'
 
 // ---- Where -------------------------------------------------------------------------------------
 
@@ -14,8 +18,17 @@ param location string
 
 // ---- The app -----------------------------------------------------------------------------------
 
-@description('App settings that no resource decides: name and text. Names ending in _QUEUE_NAME and _TABLE_NAME become queues and tables. Meanings: docs/settings.md.')
-param settings object
+@description('App settings that no resource decides.')
+param settings Settings
+
+@description('Names of the app settings that are secrets and are given here. They go into a Key Vault, which is made where there are any.')
+param secretNames string[]
+
+@description('The texts of these secrets.')
+param secrets SecretByName
+
+@description('App settings that are secrets in a Key Vault of yours, by name.')
+param vaultReferences TextByName
 
 @description('Memory of an instance. 2048 MB brings a whole core, 4096 MB two, 512 MB a quarter.')
 @allowed([
@@ -23,121 +36,124 @@ param settings object
   2048
   4096
 ])
-param instanceMemoryMB int = 2048
+param instanceMemoryMB int
 
 @description('The most instances of each scale group (HTTP is one, each queue function another). Keep instances times concurrency within the quota of the model.')
 @minValue(1)
 @maxValue(1000)
-param maximumInstanceCount int = 40
+param maximumInstanceCount int
 
 @description('Requests that one instance serves at once. The handlers wait for the model, not for the CPU; the platform\'s own default for Python is 1.')
 @minValue(1)
 @maxValue(1000)
-param httpConcurrency int = 100
+param httpConcurrency int
 
 @description('Instances kept warm for HTTP, so that no caller waits for a cold start. 0 costs nothing at rest.')
 @minValue(0)
-param alwaysReadyHttp int = 1
+param alwaysReadyHttp int
 
 @description('Instances kept warm for each queue function. Jobs can wait a few seconds, so none by default.')
 @minValue(0)
-param alwaysReadyPerQueue int = 0
+param alwaysReadyPerQueue int
 
 @description('Spread instances and storage over availability zones. Each warm group then has at least two instances.')
-param zoneRedundant bool = false
+param zoneRedundant bool
 
 // ---- Foundry -----------------------------------------------------------------------------------
 
-@description('Resource id of a Foundry project to use as it is. Empty: an account, a project and a model deployment are made.')
-param existingProjectId string = ''
+@description('A Foundry project to use as it is. Without one, and without an endpoint in the settings, an account, a project and a model deployment are made.')
+param existingProject Project?
 
 @description('Deploy a model into the new account, under the name that FOUNDRY_MODEL has. Off: a deployment of that name is there, or an agent brings its own.')
-param deployModel bool = true
+param deployModel bool
 
 @description('Model to deploy; a fine-tuned one by its full name.')
-param modelName string = 'Llama-3.3-70B-Instruct'
+param modelName string
 
 @description('Publisher format of the model, in its exact case: Meta, OpenAI, Mistral AI, ...')
-param modelFormat string = 'Meta'
+param modelFormat string
 
 @description('Version of the model. Empty: the service\'s default version.')
-param modelVersion string = ''
+param modelVersion string
 
 @description('Kind of capacity of the model deployment.')
-param modelSkuName string = 'GlobalStandard'
+param modelSkuName string
 
 @description('Capacity of the model deployment, for most models in thousands of tokens a minute. Fine-tuned models need 100 or more.')
 @minValue(1)
-param modelCapacity int = 100
+param modelCapacity int
+
+@description('Whether the app is to act under an Entra agent identity, which the postprovision hook makes.')
+param agentIdentityEnabled bool
 
 @description('Object id of the Entra agent identity that calls Foundry. Written to the environment by the postprovision hook; empty: the app calls as its managed identity.')
-param agentIdentityPrincipalId string = ''
+param agentIdentityPrincipalId string
 
 // ---- Who may call ------------------------------------------------------------------------------
 
 @description('Let App Service authentication refuse every request without a valid Entra token.')
-param entraAuthEnabled bool = false
+param entraAuthEnabled bool
 
 @description('Client id of the API\'s app registration. Empty: it is made through the Microsoft Graph extension, which takes Application.ReadWrite permission.')
-param entraClientId string = ''
+param entraClientId string
 
-@description('Client ids that may call, separated by commas; the client ids of agent identities go here too. Empty: any client of the tenant that has an app role.')
-param allowedClientIds string = ''
+@description('Client ids that may call; the client ids of agent identities go here too. None: any client of the tenant that has an app role.')
+param allowedClientIds string[]
 
-@description('Audiences accepted beside the API\'s own client id, separated by commas.')
-param allowedAudiences string = ''
+@description('Audiences accepted beside the API\'s own client id.')
+param allowedAudiences string[]
 
 // ---- Watching ----------------------------------------------------------------------------------
 
 @description('Address that alerts are mailed to. Empty: alerts are only shown in the portal.')
-param alertEmail string = ''
+param alertEmail string
 
 @description('Days that logs are kept. The price of the workspace includes the first 31.')
 @minValue(30)
 @maxValue(730)
-param logRetentionDays int = 30
+param logRetentionDays int
 
 @description('Gigabytes of logs a day, after which the workspace takes no more; -1 for no limit. Alerts are blind once it is reached.')
 @minValue(-1)
-param dailyLogQuotaGb int = 5
+param dailyLogQuotaGb int
 
 @description('p95 of answer times, in milliseconds, above which an alert is raised.')
 @minValue(1)
-param alertLatencyMilliseconds int = 30000
+param alertLatencyMilliseconds int
 
 @description('Age of a message when a worker takes it, in seconds, above which an alert is raised.')
 @minValue(1)
-param alertQueueAgeSeconds int = 300
+param alertQueueAgeSeconds int
 
 @description('Share of requests answered with 5xx, in percent, above which an alert is raised.')
 @minValue(1)
 @maxValue(100)
-param alertServerErrorPercent int = 5
+param alertServerErrorPercent int
 
 // ---- Options -----------------------------------------------------------------------------------
 
 @description('Put the app into a virtual network and take storage and Foundry off the public internet.')
-param vnetEnabled bool = false
+param vnetEnabled bool
 
 @description('Address space of the virtual network, /24 or wider: a /26 for the app and a /27 for private endpoints are cut from it. Avoid ranges of networks it will be peered with.')
-param vnetAddressPrefix string = '10.80.0.0/24'
+param vnetAddressPrefix string
 
 @description('Put API Management in front, which checks tokens and limits model tokens per caller. Takes effect together with entraAuthEnabled.')
-param gatewayEnabled bool = false
+param gatewayEnabled bool
 
 @description('Contact address that API Management asks for.')
-param gatewayPublisherEmail string = 'noreply@example.com'
+param gatewayPublisherEmail string
 
 @description('Tier of API Management; the v2 tiers deploy in minutes.')
 @allowed([
   'BasicV2'
   'StandardV2'
 ])
-param gatewaySkuName string = 'BasicV2'
+param gatewaySkuName string
 
 @description('Model tokens that one caller may use in a minute through API Management.')
 @minValue(1)
-param gatewayTokensPerMinute int = 20000
+param gatewayTokensPerMinute int
 
 // ---- Names -------------------------------------------------------------------------------------
 
@@ -149,30 +165,59 @@ var tags = {
 
 var functionAppName = '${abbreviations.functionApp}${token}'
 var storageAccountName = '${abbreviations.storageAccount}${token}'
+var identityName = '${abbreviations.managedIdentity}${token}'
+var componentName = '${abbreviations.insightsComponent}${token}'
+var networkName = '${abbreviations.virtualNetwork}${token}'
+var vaultName = '${abbreviations.keyVault}${token}'
 var queueNames = map(filter(items(settings), setting => endsWith(setting.key, '_QUEUE_NAME')), setting => setting.value)
 var tableNames = map(filter(items(settings), setting => endsWith(setting.key, '_TABLE_NAME')), setting => setting.value)
 
 // The timer function of function_app.py that runs every minute; its silence raises an alert.
 var heartbeatFunction = 'sweep_lanes'
 
-var createFoundry = empty(existingProjectId)
-// Eleven empty parts keep the indexes below valid where there is no id to split.
-var existingProject = split(createFoundry ? ',,,,,,,,,,' : replace(existingProjectId, '/', ','), ',')
-var foundryAccountName = createFoundry ? '${abbreviations.foundryAccount}${token}' : existingProject[8]
-var foundryProjectName = createFoundry ? '${abbreviations.foundryProject}${token}' : existingProject[10]
-var foundrySubscriptionId = createFoundry ? subscription().subscriptionId : existingProject[2]
-var foundryResourceGroupName = createFoundry ? rg.name : existingProject[4]
+// An endpoint in the settings is one of somebody else, who gives the app its rights or its key.
+var useOwnEndpoint = !empty(settings.FOUNDRY_AGENT_SERVICE_ENDPOINT)
+var createFoundry = existingProject == null && !useOwnEndpoint
+var project = existingProject ?? {
+  subscriptionId: subscription().subscriptionId
+  resourceGroupName: rg.name
+  accountName: '${abbreviations.foundryAccount}${token}'
+  projectName: '${abbreviations.foundryProject}${token}'
+}
+var foundryEndpoint = useOwnEndpoint ? settings.FOUNDRY_AGENT_SERVICE_ENDPOINT : foundryAccess!.outputs.projectEndpoint
+
+// By its name, so that names made of it are known before it is made.
+var identityId = resourceId(
+  subscription().subscriptionId,
+  rg.name,
+  'Microsoft.ManagedIdentity/userAssignedIdentities',
+  identityName
+)
+// What is left out here takes the app's own default.
+var givenSettings = toObject(
+  filter(items(settings), setting => !empty(trim(setting.value))),
+  setting => setting.key,
+  setting => setting.value
+)
+
+var useVault = !empty(secretNames)
+var secretSettings = union(
+  vaultReferences,
+  toObject(secretNames, name => name, name => vaultReference(vaultName, replace(name, '_', '-')))
+)
 
 var createAppRegistration = entraAuthEnabled && empty(entraClientId)
 var useGateway = gatewayEnabled && entraAuthEnabled
 var clientId = createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
 // The app checks once more what App Service authentication has checked.
-var accessSettings = entraAuthEnabled ? {
-  AUTH_AUDIENCES: empty(allowedAudiences) ? clientId : '${clientId},${allowedAudiences}'
-  AUTH_CLIENT_IDS: allowedClientIds
-  AUTH_MODE: 'entra'
-  AUTH_TENANT_IDS: tenant().tenantId
-} : {}
+var accessSettings = entraAuthEnabled
+  ? {
+      AUTH_AUDIENCES: join(concat([clientId], allowedAudiences), ',')
+      AUTH_CLIENT_IDS: join(allowedClientIds, ',')
+      AUTH_MODE: 'entra'
+      AUTH_TENANT_IDS: tenant().tenantId
+    }
+  : {}
 
 // ---- Resources ---------------------------------------------------------------------------------
 
@@ -185,7 +230,7 @@ resource rg 'Microsoft.Resources/resourceGroups@2025-04-01' = {
 module identity 'modules/identity.bicep' = {
   scope: rg
   params: {
-    name: '${abbreviations.managedIdentity}${token}'
+    name: identityName
     location: location
     tags: tags
   }
@@ -195,7 +240,7 @@ module monitoring 'modules/monitoring.bicep' = {
   scope: rg
   params: {
     workspaceName: '${abbreviations.insightsWorkspace}${token}'
-    componentName: '${abbreviations.insightsComponent}${token}'
+    componentName: componentName
     location: location
     tags: tags
     retentionDays: logRetentionDays
@@ -220,8 +265,8 @@ module storage 'modules/storage.bicep' = {
 module foundry 'modules/foundry.bicep' = if (createFoundry) {
   scope: rg
   params: {
-    accountName: foundryAccountName
-    projectName: foundryProjectName
+    accountName: project.accountName
+    projectName: project.projectName
     location: location
     tags: tags
     isPublic: !vnetEnabled
@@ -236,11 +281,12 @@ module foundry 'modules/foundry.bicep' = if (createFoundry) {
   }
 }
 
-module foundryAccess 'modules/foundry-access.bicep' = {
-  scope: resourceGroup(foundrySubscriptionId, foundryResourceGroupName)
+module foundryAccess 'modules/foundry-access.bicep' = if (!useOwnEndpoint) {
+  scope: resourceGroup(project.subscriptionId, project.resourceGroupName)
   params: {
-    accountName: foundryAccountName
-    projectName: foundryProjectName
+    accountName: project.accountName
+    projectName: project.projectName
+    identityId: identityId
     appPrincipalId: identity.outputs.principalId
     agentIdentityPrincipalId: agentIdentityPrincipalId
   }
@@ -252,16 +298,36 @@ module foundryAccess 'modules/foundry-access.bicep' = {
 module roles 'modules/roles.bicep' = {
   scope: rg
   params: {
-    storageAccountName: storage.outputs.name
-    componentName: monitoring.outputs.componentName
+    storageAccountName: storageAccountName
+    componentName: componentName
+    identityName: identityName
     principalId: identity.outputs.principalId
+  }
+  dependsOn: [
+    monitoring
+    storage
+  ]
+}
+
+module keyVault 'modules/key-vault.bicep' = if (useVault) {
+  scope: rg
+  params: {
+    name: vaultName
+    location: location
+    tags: tags
+    isPublic: !vnetEnabled
+    secretNames: secretNames
+    secrets: secrets
+    identityName: identityName
+    principalId: identity.outputs.principalId
+    workspaceId: monitoring.outputs.workspaceId
   }
 }
 
 module network 'modules/network.bicep' = if (vnetEnabled) {
   scope: rg
   params: {
-    name: '${abbreviations.virtualNetwork}${token}'
+    name: networkName
     location: location
     tags: tags
     addressPrefix: vnetAddressPrefix
@@ -276,9 +342,15 @@ module privateEndpoints 'modules/private-endpoints.bicep' = if (vnetEnabled) {
     tags: tags
     virtualNetworkId: network!.outputs.id
     subnetId: network!.outputs.endpointSubnetId
-    storageAccountId: storage.outputs.id
-    foundryAccountId: createFoundry ? foundry!.outputs.accountId : ''
+    storageAccountName: storageAccountName
+    foundryAccountName: createFoundry ? project.accountName : ''
+    vaultName: useVault ? vaultName : ''
   }
+  dependsOn: [
+    foundry
+    keyVault
+    storage
+  ]
 }
 
 module functionApp 'modules/function-app.bicep' = {
@@ -290,7 +362,7 @@ module functionApp 'modules/function-app.bicep' = {
     tags: tags
     identityId: identity.outputs.id
     packageContainerUri: storage.outputs.packageContainerUri
-    appSettings: union(settings, accessSettings, {
+    appSettings: union(givenSettings, secretSettings, accessSettings, {
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING: 'ClientId=${identity.outputs.clientId};Authorization=AAD'
       APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.connectionString
       AZURE_CLIENT_ID: identity.outputs.clientId
@@ -300,7 +372,7 @@ module functionApp 'modules/function-app.bicep' = {
       AzureWebJobsStorage__credential: 'managedidentity'
       AzureWebJobsStorage__queueServiceUri: storage.outputs.queueServiceUri
       AzureWebJobsStorage__tableServiceUri: storage.outputs.tableServiceUri
-      FOUNDRY_AGENT_SERVICE_ENDPOINT: foundryAccess.outputs.projectEndpoint
+      FOUNDRY_AGENT_SERVICE_ENDPOINT: foundryEndpoint
       PYTHON_ENABLE_OPENTELEMETRY: 'true'
     })
     instanceMemoryMB: instanceMemoryMB
@@ -309,11 +381,21 @@ module functionApp 'modules/function-app.bicep' = {
     alwaysReadyHttp: alwaysReadyHttp
     alwaysReadyPerQueue: alwaysReadyPerQueue
     zoneRedundant: zoneRedundant
-    subnetId: vnetEnabled ? network!.outputs.appSubnetId : ''
+    subnetId: vnetEnabled
+      ? resourceId(
+          subscription().subscriptionId,
+          rg.name,
+          'Microsoft.Network/virtualNetworks/subnets',
+          networkName,
+          'app'
+        )
+      : ''
     workspaceId: monitoring.outputs.workspaceId
   }
   // The platform reads the package with the identity as soon as the app exists.
   dependsOn: [
+    keyVault
+    network
     roles
   ]
 }
@@ -328,11 +410,14 @@ module appRegistration 'modules/app-registration.bicep' = if (createAppRegistrat
 module authentication 'modules/authentication.bicep' = if (entraAuthEnabled) {
   scope: rg
   params: {
-    functionAppName: functionApp.outputs.name
+    functionAppName: functionAppName
     clientId: clientId
-    allowedClientIds: filter(split(allowedClientIds, ','), id => !empty(id))
-    allowedAudiences: filter(split(allowedAudiences, ','), audience => !empty(audience))
+    allowedClientIds: allowedClientIds
+    allowedAudiences: allowedAudiences
   }
+  dependsOn: [
+    functionApp
+  ]
 }
 
 module alerts 'modules/alerts.bicep' = {
@@ -395,13 +480,16 @@ output FUNCTION_APP_URL string = functionApp.outputs.url
 output API_URL string = useGateway ? gateway!.outputs.url : '${functionApp.outputs.url}/api'
 
 @description('Endpoint of the Foundry project.')
-output FOUNDRY_PROJECT_ENDPOINT string = foundryAccess.outputs.projectEndpoint
+output FOUNDRY_PROJECT_ENDPOINT string = foundryEndpoint
 
 @description('Object id of the app\'s managed identity; the agent identity blueprint trusts it.')
 output MANAGED_IDENTITY_PRINCIPAL_ID string = identity.outputs.principalId
 
 @description('Client id of the app\'s managed identity.')
 output MANAGED_IDENTITY_CLIENT_ID string = identity.outputs.clientId
+
+@description('Whether an agent identity is wanted; the postprovision hook reads it.')
+output AGENT_IDENTITY_ENABLED bool = agentIdentityEnabled
 
 @description('Client id for which callers ask tokens; empty where App Service authentication is off.')
 output ENTRA_CLIENT_ID string = entraAuthEnabled ? clientId : ''

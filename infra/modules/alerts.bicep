@@ -1,6 +1,8 @@
 // What somebody should be told about, and who is told. Each query answers one number, `Value`, and
 // an alert is raised when it passes the rule's threshold.
 
+import { TextByName } from '../types.bicep'
+
 @description('Name of the action group.')
 param actionGroupName string
 
@@ -11,7 +13,7 @@ param namePrefix string
 param location string
 
 @description('Tags.')
-param tags object
+param tags TextByName
 
 @description('Workspace that the rules query.')
 param workspaceId string
@@ -107,53 +109,57 @@ resource actionGroup 'Microsoft.Insights/actionGroups@2023-01-01' = {
   properties: {
     groupShortName: 'agents'
     enabled: true
-    emailReceivers: empty(email) ? [] : [
-      {
-        name: 'operators'
-        emailAddress: email
-        useCommonAlertSchema: true
-      }
-    ]
+    emailReceivers: empty(email)
+      ? []
+      : [
+          {
+            name: 'operators'
+            emailAddress: email
+            useCommonAlertSchema: true
+          }
+        ]
   }
 }
 
-resource alerts 'Microsoft.Insights/scheduledQueryRules@2023-12-01' = [for rule in rules: {
-  name: '${namePrefix}-${rule.name}'
-  location: location
-  tags: tags
-  kind: 'LogAlert'
-  properties: {
-    displayName: '${namePrefix}: ${rule.name}'
-    description: rule.description
-    enabled: rule.enabled
-    severity: rule.severity
-    scopes: [
-      workspaceId
-    ]
-    evaluationFrequency: 'PT5M'
-    windowSize: rule.window
-    autoMitigate: true
-    // A new workspace has none of the tables yet, and the rule would not deploy.
-    skipQueryValidation: true
-    criteria: {
-      allOf: [
-        {
-          query: replace(replace(rule.query, '{app}', functionAppName), '{heartbeatFunction}', heartbeatFunction)
-          timeAggregation: 'Maximum'
-          metricMeasureColumn: 'Value'
-          operator: 'GreaterThan'
-          threshold: rule.threshold
-          failingPeriods: {
-            numberOfEvaluationPeriods: 1
-            minFailingPeriodsToAlert: 1
+resource alerts 'Microsoft.Insights/scheduledQueryRules@2026-03-01' = [
+  for rule in rules: {
+    name: '${namePrefix}-${rule.name}'
+    location: location
+    tags: tags
+    kind: 'LogAlert'
+    properties: {
+      displayName: '${namePrefix}: ${rule.name}'
+      description: rule.description
+      enabled: rule.enabled
+      severity: rule.severity
+      scopes: [
+        workspaceId
+      ]
+      evaluationFrequency: 'PT5M'
+      windowSize: rule.window
+      autoMitigate: true
+      // A new workspace has none of the tables yet, and the rule would not deploy.
+      skipQueryValidation: true
+      criteria: {
+        allOf: [
+          {
+            query: replace(replace(rule.query, '{app}', functionAppName), '{heartbeatFunction}', heartbeatFunction)
+            timeAggregation: 'Maximum'
+            metricMeasureColumn: 'Value'
+            operator: 'GreaterThan'
+            threshold: rule.threshold
+            failingPeriods: {
+              numberOfEvaluationPeriods: 1
+              minFailingPeriodsToAlert: 1
+            }
           }
-        }
-      ]
-    }
-    actions: {
-      actionGroups: [
-        actionGroup.id
-      ]
+        ]
+      }
+      actions: {
+        actionGroups: [
+          actionGroup.id
+        ]
+      }
     }
   }
-}]
+]

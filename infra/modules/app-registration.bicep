@@ -24,17 +24,19 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
   api: {
     requestedAccessTokenVersion: 2
   }
-  appRoles: [for role in appRoles: {
-    id: guid(name, role.value)
-    value: role.value
-    displayName: role.value
-    description: role.description
-    isEnabled: true
-    allowedMemberTypes: [
-      'Application'
-      'User'
-    ]
-  }]
+  appRoles: [
+    for role in appRoles: {
+      id: guid(name, role.value)
+      value: role.value
+      displayName: role.value
+      description: role.description
+      isEnabled: true
+      allowedMemberTypes: [
+        'Application'
+        'User'
+      ]
+    }
+  ]
 }
 
 // Without this requirement anyone in the tenant could get a token for the API.

@@ -13,11 +13,11 @@ param allowedClientIds string[]
 @description('Audiences accepted beside the client id.')
 param allowedAudiences string[]
 
-resource app 'Microsoft.Web/sites@2024-11-01' existing = {
+resource app 'Microsoft.Web/sites@2025-03-01' existing = {
   name: functionAppName
 }
 
-resource authentication 'Microsoft.Web/sites/config@2024-11-01' = {
+resource authentication 'Microsoft.Web/sites/config@2025-03-01' = {
   parent: app
   name: 'authsettingsV2'
   properties: {
@@ -44,9 +44,12 @@ resource authentication 'Microsoft.Web/sites/config@2024-11-01' = {
           openIdIssuer: '${environment().authentication.loginEndpoint}${tenant().tenantId}/v2.0'
         }
         validation: {
-          allowedAudiences: union([
-            clientId
-          ], allowedAudiences)
+          allowedAudiences: union(
+            [
+              clientId
+            ],
+            allowedAudiences
+          )
           defaultAuthorizationPolicy: empty(allowedClientIds) ? {} : { allowedApplications: allowedClientIds }
         }
       }

@@ -7,6 +7,9 @@ param accountName string
 @description('Name of the project.')
 param projectName string
 
+@description('Resource id of the app\'s managed identity, which names its role.')
+param identityId string
+
 @description('Object id of the app\'s managed identity.')
 param appPrincipalId string
 
@@ -27,7 +30,7 @@ resource project 'Microsoft.CognitiveServices/accounts/projects@2025-06-01' exis
 }
 
 resource appMayUseProject 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(project.id, appPrincipalId, foundryUserRoleId)
+  name: guid(project.id, identityId, foundryUserRoleId)
   scope: project
   properties: {
     description: 'The app sends messages to the project\'s models and agents.'

@@ -1,5 +1,7 @@
 // A Foundry account, the deployment of one model, and a project. No keys: Entra only.
 
+import { TextByName } from '../types.bicep'
+
 @description('Name of the account, and its subdomain.')
 @minLength(2)
 @maxLength(64)
@@ -14,7 +16,7 @@ param projectName string
 param location string
 
 @description('Tags.')
-param tags object
+param tags TextByName
 
 @description('Reachable from the internet, by Entra identities only; otherwise through a private endpoint alone.')
 param isPublic bool
@@ -75,10 +77,13 @@ resource deployment 'Microsoft.CognitiveServices/accounts/deployments@2025-06-01
     capacity: modelCapacity
   }
   properties: {
-    model: union({
-      format: modelFormat
-      name: modelName
-    }, empty(modelVersion) ? {} : { version: modelVersion })
+    model: union(
+      {
+        format: modelFormat
+        name: modelName
+      },
+      empty(modelVersion) ? {} : { version: modelVersion }
+    )
     versionUpgradeOption: empty(modelVersion) ? 'OnceNewDefaultVersionAvailable' : 'OnceCurrentVersionExpired'
   }
 }
@@ -97,6 +102,8 @@ resource project 'Microsoft.CognitiveServices/accounts/projects@2025-06-01' = {
   ]
 }
 
+// No version of this type that is stable is newer than 2016.
+#disable-next-line use-recent-api-versions
 resource accountLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'requests-and-usage'
   scope: account
@@ -123,6 +130,3 @@ resource accountLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' =
     project
   ]
 }
-
-@description('Resource id of the account.')
-output accountId string = account.id

@@ -1,5 +1,7 @@
 // The function app on a Flex Consumption plan of its own.
 
+import { TextByName } from '../types.bicep'
+
 @description('Name of the function app.')
 @maxLength(32)
 param name string
@@ -11,7 +13,7 @@ param planName string
 param location string
 
 @description('Tags.')
-param tags object
+param tags TextByName
 
 @description('Resource id of the managed identity that the app runs as.')
 param identityId string
@@ -20,7 +22,7 @@ param identityId string
 param packageContainerUri string
 
 @description('App settings, by name.')
-param appSettings object
+param appSettings TextByName
 
 @description('Memory of an instance.')
 param instanceMemoryMB int
@@ -52,22 +54,25 @@ var queueFunctions = [
   'run_lane'
   'tell_end'
 ]
-var wantedReady = concat([
-  {
-    name: 'http'
-    instanceCount: alwaysReadyHttp
-  }
-], map(queueFunctions, function => {
-  name: 'function:${function}'
-  instanceCount: alwaysReadyPerQueue
-}))
+var wantedReady = concat(
+  [
+    {
+      name: 'http'
+      instanceCount: alwaysReadyHttp
+    }
+  ],
+  map(queueFunctions, function => {
+    name: 'function:${function}'
+    instanceCount: alwaysReadyPerQueue
+  })
+)
 // A zone-redundant plan takes no group with a single warm instance.
 var alwaysReady = map(filter(wantedReady, group => group.instanceCount > 0), group => {
   name: group.name
   instanceCount: zoneRedundant ? max(group.instanceCount, 2) : group.instanceCount
 })
 
-resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
+resource plan 'Microsoft.Web/serverfarms@2025-03-01' = {
   name: planName
   location: location
   tags: tags
@@ -82,7 +87,7 @@ resource plan 'Microsoft.Web/serverfarms@2024-11-01' = {
   }
 }
 
-resource app 'Microsoft.Web/sites@2024-11-01' = {
+resource app 'Microsoft.Web/sites@2025-03-01' = {
   name: name
   location: location
   tags: union(tags, {
@@ -132,16 +137,18 @@ resource app 'Microsoft.Web/sites@2024-11-01' = {
       scmMinTlsVersion: '1.2'
       ftpsState: 'Disabled'
       http20Enabled: true
-      appSettings: map(items(appSettings), setting => {
-        name: setting.key
-        value: setting.value
-      })
+      appSettings: [
+        for name in objectKeys(appSettings): {
+          name: name
+          value: appSettings[name]
+        }
+      ]
     }
   }
 }
 
 // azd and the workflows publish with Entra tokens; user names and passwords are off.
-resource publishingOverScm 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource publishingOverScm 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'scm'
   properties: {
@@ -149,7 +156,7 @@ resource publishingOverScm 'Microsoft.Web/sites/basicPublishingCredentialsPolici
   }
 }
 
-resource publishingOverFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2024-11-01' = {
+resource publishingOverFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolicies@2025-03-01' = {
   parent: app
   name: 'ftp'
   properties: {
@@ -157,6 +164,8 @@ resource publishingOverFtp 'Microsoft.Web/sites/basicPublishingCredentialsPolici
   }
 }
 
+// No version of this type that is stable is newer than 2016.
+#disable-next-line use-recent-api-versions
 resource appMetrics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'platform-metrics'
   scope: app

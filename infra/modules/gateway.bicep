@@ -1,6 +1,8 @@
 // API Management in front of the app: it checks tokens and limits the model tokens of each caller.
 // The caller's token goes on to the app, which checks it again and knows who asks.
 
+import { TextByName } from '../types.bicep'
+
 @description('Name of the API Management service.')
 param name string
 
@@ -8,7 +10,7 @@ param name string
 param location string
 
 @description('Tags.')
-param tags object
+param tags TextByName
 
 @description('Tier.')
 param skuName string
@@ -32,7 +34,11 @@ param workspaceId string
 var assumedTokens = 1000
 var policyTemplate = loadTextContent('gateway-policy.xml')
 var policyForTenant = replace(replace(policyTemplate, '{tenant-id}', tenant().tenantId), '{audience}', audience)
-var policy = replace(replace(policyForTenant, '{tokens-per-minute}', string(tokensPerMinute)), '{assumed-tokens}', string(assumedTokens))
+var policy = replace(
+  replace(policyForTenant, '{tokens-per-minute}', string(tokensPerMinute)),
+  '{assumed-tokens}',
+  string(assumedTokens)
+)
 
 resource service 'Microsoft.ApiManagement/service@2024-05-01' = {
   name: name
@@ -75,15 +81,17 @@ resource api 'Microsoft.ApiManagement/service/apis@2024-05-01' = {
 }
 
 // The app answers unknown paths itself, so the gateway passes all of them on.
-resource operations 'Microsoft.ApiManagement/service/apis/operations@2024-05-01' = [for method in ['DELETE', 'GET', 'PATCH', 'POST']: {
-  parent: api
-  name: toLower(method)
-  properties: {
-    displayName: method
-    method: method
-    urlTemplate: '/*'
+resource operations 'Microsoft.ApiManagement/service/apis/operations@2024-05-01' = [
+  for method in ['DELETE', 'GET', 'PATCH', 'POST']: {
+    parent: api
+    name: toLower(method)
+    properties: {
+      displayName: method
+      method: method
+      urlTemplate: '/*'
+    }
   }
-}]
+]
 
 resource apiPolicy 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' = {
   parent: api
@@ -97,6 +105,8 @@ resource apiPolicy 'Microsoft.ApiManagement/service/apis/policies@2024-05-01' = 
   ]
 }
 
+// No version of this type that is stable is newer than 2016.
+#disable-next-line use-recent-api-versions
 resource gatewayLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'requests'
   scope: service

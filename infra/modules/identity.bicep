@@ -1,5 +1,7 @@
 // The app's identity. It is made first, so that roles are in place before the app that needs them.
 
+import { TextByName } from '../types.bicep'
+
 @description('Name of the managed identity.')
 param name string
 
@@ -7,7 +9,7 @@ param name string
 param location string
 
 @description('Tags.')
-param tags object
+param tags TextByName
 
 resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' = {
   name: name

@@ -1,5 +1,7 @@
 // Where telemetry goes. Both resources take data from Entra identities only.
 
+import { TextByName } from '../types.bicep'
+
 @description('Name of the Log Analytics workspace.')
 param workspaceName string
 
@@ -10,7 +12,7 @@ param componentName string
 param location string
 
 @description('Tags.')
-param tags object
+param tags TextByName
 
 @description('Days that logs are kept.')
 param retentionDays int
@@ -51,9 +53,6 @@ resource component 'Microsoft.Insights/components@2020-02-02' = {
 
 @description('Resource id of the workspace.')
 output workspaceId string = workspace.id
-
-@description('Name of the component, on which the app may publish.')
-output componentName string = component.name
 
 @description('Where to send telemetry. Not a secret: without a token nothing is accepted.')
 output connectionString string = component.properties.ConnectionString

@@ -1,5 +1,7 @@
 // The virtual network of the private option: one subnet for the app, one for private endpoints.
 
+import { TextByName } from '../types.bicep'
+
 @description('Name of the virtual network.')
 param name string
 
@@ -7,12 +9,12 @@ param name string
 param location string
 
 @description('Tags.')
-param tags object
+param tags TextByName
 
 @description('Address space, /24 or wider.')
 param addressPrefix string
 
-resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
+resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
   name: name
   location: location
   tags: tags
@@ -51,9 +53,6 @@ resource network 'Microsoft.Network/virtualNetworks@2024-07-01' = {
 
 @description('Resource id of the virtual network.')
 output id string = network.id
-
-@description('Resource id of the app\'s subnet.')
-output appSubnetId string = network.properties.subnets[0].id
 
 @description('Resource id of the subnet of the private endpoints.')
 output endpointSubnetId string = network.properties.subnets[1].id

@@ -7,7 +7,10 @@ param storageAccountName string
 @description('Name of the Application Insights component.')
 param componentName string
 
-@description('Object id of the app\'s managed identity.')
+@description('Name of the app\'s managed identity.')
+param identityName string
+
+@description('Its object id.')
 param principalId string
 
 var storageRoles = [
@@ -31,7 +34,7 @@ var storageRoles = [
 // Monitoring Metrics Publisher.
 var publisherRoleId = '3913510d-42f4-4e42-8a64-420c390055eb'
 
-resource storageAccount 'Microsoft.Storage/storageAccounts@2025-01-01' existing = {
+resource storageAccount 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
   name: storageAccountName
 }
 
@@ -39,19 +42,25 @@ resource component 'Microsoft.Insights/components@2020-02-02' existing = {
   name: componentName
 }
 
-resource appMayUseStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = [for role in storageRoles: {
-  name: guid(storageAccount.id, principalId, role.id)
-  scope: storageAccount
-  properties: {
-    description: role.reason
-    principalId: principalId
-    principalType: 'ServicePrincipal'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role.id)
+resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' existing = {
+  name: identityName
+}
+
+resource appMayUseStorage 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for role in storageRoles: {
+    name: guid(storageAccount.id, identity.id, role.id)
+    scope: storageAccount
+    properties: {
+      description: role.reason
+      principalId: principalId
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', role.id)
+    }
   }
-}]
+]
 
 resource appMayPublishTelemetry 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(component.id, principalId, publisherRoleId)
+  name: guid(component.id, identity.id, publisherRoleId)
   scope: component
   properties: {
     description: 'The app and the host send telemetry; keys are off.'

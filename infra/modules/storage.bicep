@@ -1,6 +1,8 @@
 // The storage account of the Functions host, the deployment package, the app's queues and tables.
 // No keys: every caller signs in with Entra.
 
+import { TextByName } from '../types.bicep'
+
 @description('Name of the account.')
 @minLength(3)
 @maxLength(24)
@@ -10,7 +12,7 @@ param name string
 param location string
 
 @description('Tags.')
-param tags object
+param tags TextByName
 
 @description('Redundancy.')
 @allowed([
@@ -35,7 +37,7 @@ var packageContainerName = 'app-package'
 var allQueueNames = union(queueNames, map(queueNames, queue => '${queue}-poison'))
 var deletedDays = 7
 
-resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
+resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name
   location: location
   tags: tags
@@ -60,7 +62,7 @@ resource account 'Microsoft.Storage/storageAccounts@2025-01-01' = {
   }
 }
 
-resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-01-01' = {
+resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
   parent: account
   name: 'default'
   properties: {
@@ -75,7 +77,7 @@ resource blobService 'Microsoft.Storage/storageAccounts/blobServices@2025-01-01'
   }
 }
 
-resource packageContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-01-01' = {
+resource packageContainer 'Microsoft.Storage/storageAccounts/blobServices/containers@2025-06-01' = {
   parent: blobService
   name: packageContainerName
   properties: {
@@ -84,7 +86,7 @@ resource packageContainer 'Microsoft.Storage/storageAccounts/blobServices/contai
 }
 
 // Only snapshots: an old package is still the running one, so current blobs are never aged out.
-resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01-01' = {
+resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
   parent: account
   name: 'default'
   properties: {
@@ -117,27 +119,33 @@ resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-01
   ]
 }
 
-resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-01-01' = {
+resource queueService 'Microsoft.Storage/storageAccounts/queueServices@2025-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-01-01' = [for queue in allQueueNames: {
-  parent: queueService
-  name: queue
-}]
+resource queues 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = [
+  for queue in allQueueNames: {
+    parent: queueService
+    name: queue
+  }
+]
 
-resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2025-01-01' = {
+resource tableService 'Microsoft.Storage/storageAccounts/tableServices@2025-06-01' = {
   parent: account
   name: 'default'
 }
 
-resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-01-01' = [for table in tableNames: {
-  parent: tableService
-  name: table
-}]
+resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-01' = [
+  for table in tableNames: {
+    parent: tableService
+    name: table
+  }
+]
 
 // The dead-letter alert reads from this log what arrives in the poison queues.
+// No version of this type that is stable is newer than 2016.
+#disable-next-line use-recent-api-versions
 resource queueLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
   name: 'queue-writes'
   scope: queueService
@@ -151,12 +159,6 @@ resource queueLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {
     ]
   }
 }
-
-@description('Resource id of the account.')
-output id string = account.id
-
-@description('Name of the account.')
-output name string = account.name
 
 @description('Address of the container that holds the deployment package.')
 output packageContainerUri string = '${account.properties.primaryEndpoints.blob}${packageContainerName}'

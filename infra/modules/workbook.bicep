@@ -1,5 +1,7 @@
 // A page in the portal that answers who used how much, and what it costs.
 
+import { TextByName } from '../types.bicep'
+
 @description('Title of the workbook.')
 param displayName string
 
@@ -7,7 +9,7 @@ param displayName string
 param location string
 
 @description('Tags.')
-param tags object
+param tags TextByName
 
 @description('Workspace that the workbook reads.')
 param workspaceId string

@@ -17,10 +17,8 @@ from local.host.settings import read_host_settings
 from shared.config import JobSettings
 
 from .allowed import API_VERSIONS, FORBIDDEN_ON_FLEX, ROLES
-from .bicep import text
-from .deployment import Resource
-from .parameters import SUBSTITUTION
-from .project import ROOT, Project
+from .compiler import CompilerError
+from .project import ROOT, Project, resources_of, secret_settings
 
 Rule = Callable[[Project], Iterator[str]]
 
@@ -29,7 +27,7 @@ TABLE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
 OUTPUT_NAME = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)*")
 SECRET_SIGN = re.compile(r"AccountKey=|listKeys\(|SharedAccessSignature|ApiKey=", re.IGNORECASE)
 KEY_LIKE = re.compile(r"SECRET|PASSWORD|TOKEN|(^|_)KEY", re.IGNORECASE)
-GUID_OF_THREE = re.compile(r"\n  name: guid\([^,()]+, [^,()]+, [^,()]+\)")
+RESOURCE = re.compile(r"^resource \w+ '([^@']+)@([^']+)'", re.MULTILINE)
 TLS = {"1.2", "1.3", "TLS1_2", "TLS1_3"}
 UNSAMPLED = {"Request", "Exception", "Event"}
 """Telemetry that figures are counted from, and failures found in."""
@@ -41,7 +39,7 @@ STORAGE = "Microsoft.Storage/storageAccounts"
 def storage_takes_no_keys(project: Project) -> Iterator[str]:
     """Shared keys and public blobs are off; HTTPS with TLS 1.2 or newer."""
     for account in project.of_type(STORAGE):
-        properties = account.body["properties"]
+        properties = account.properties
         if properties.get("allowSharedKeyAccess") is not False:
             yield f"{account}: shared keys are on"
         if properties.get("allowBlobPublicAccess") is not False:
@@ -61,14 +59,14 @@ def local_authentication_is_off(project: Project) -> Iterator[str]:
     }
     for type_, path in switches.items():
         for resource in project.of_type(type_):
-            if _at(resource.body["properties"], *path) is not True:
+            if _at(resource.properties, *path) is not True:
                 yield f"{resource}: keys are on"
 
 
 def site_is_safe_and_sized(project: Project) -> Iterator[str]:
     """The function app: transport, identity, runtime, deployment, scale."""
     for site in project.of_type(SITE):
-        properties = site.body["properties"]
+        properties = site.properties
         config = properties["functionAppConfig"]
         scale = config["scaleAndConcurrency"]
         checks = {
@@ -90,25 +88,27 @@ def site_is_safe_and_sized(project: Project) -> Iterator[str]:
         }
         yield from (f"{site}: {problem}" for problem, good in checks.items() if not good)
     for policy in project.of_type(f"{SITE}/basicPublishingCredentialsPolicies"):
-        if policy.body["properties"]["allow"] is not False:
+        if policy.properties["allow"] is not False:
             yield f"{policy}: publishing with a password is on"
 
 
 def app_settings_hold_no_secret(project: Project) -> Iterator[str]:
     """No setting that Flex refuses, and no value with a key in it, here or anywhere."""
     for site in project.of_type(SITE):
-        for setting in site.body["properties"]["siteConfig"]["appSettings"]:
+        for setting in site.properties["siteConfig"]["appSettings"]:
             if setting["name"] in FORBIDDEN_ON_FLEX:
                 yield f"{site}: {setting['name']} is not valid on Flex Consumption"
     for path in sorted(project.infra.rglob("*")):
-        if path.suffix in {".bicep", ".json", ".xml"} and SECRET_SIGN.search(path.read_text()):
+        if path.suffix in {".bicep", ".bicepparam", ".json", ".xml"} and SECRET_SIGN.search(
+            path.read_text()
+        ):
             yield f"{path.name}: holds or reads a key"
 
 
 def queues_and_tables_are_declared(project: Project) -> Iterator[str]:
     """Every queue of the settings with its poison twin, every table, all with legal names."""
     for scenario, deployment in project.deployments.items():
-        settings = _settings(deployment.of_type(SITE)[0])
+        settings = deployment.settings()
         queues = {q.name for q in deployment.of_type(f"{STORAGE}/queueServices/queues")}
         tables = {t.name for t in deployment.of_type(f"{STORAGE}/tableServices/tables")}
         used = {v for k, v in settings.items() if k.endswith("_QUEUE_NAME")}
@@ -125,75 +125,89 @@ def queues_and_tables_are_declared(project: Project) -> Iterator[str]:
 def roles_are_least(project: Project) -> Iterator[str]:
     """Only listed roles, on a resource, under a stable name, with the kind of principal."""
     for role in project.of_type("Microsoft.Authorization/roleAssignments"):
-        properties = role.body["properties"]
+        properties = role.properties
         if properties["roleDefinitionId"].rpartition("/")[2] not in ROLES:
             yield f"{role}: gives a role that is not listed"
         if not properties.get("principalType"):
             yield f"{role}: does not say what kind of principal gets it"
         if not properties.get("description"):
             yield f"{role}: gives no reason"
-        if not isinstance(role.body.get("scope"), Resource):
+        if role.id.count("/providers/") < 2:
             yield f"{role}: is on more than a resource"
-    for source in project.sources():
-        for declaration in source.declarations["resource"].values():
-            is_role = declaration.path.startswith("Microsoft.Authorization/roleAssignments")
-            if is_role and not GUID_OF_THREE.search(text(declaration.node)):
-                yield f"{source.path.name}: {declaration.name} is not named guid(a, b, c)"
+    for module, template in project.templates():
+        for resource in resources_of(template):
+            is_role = resource["type"] == "Microsoft.Authorization/roleAssignments"
+            if is_role and _arguments(resource["name"], "guid") != 3:
+                yield f"{module}: {resource['name']} is not named guid(a, b, c)"
 
 
 def modules_fit_together(project: Project) -> Iterator[str]:
-    """Every scenario deploys; nothing is declared for nothing; everything is described."""
+    """The compiler and its linter have nothing to say, and every scenario deploys."""
+    yield from map(str, project.template[1])
+    assert project.deployments or project.errors
     yield from project.errors
-    for source in project.sources():
-        yield from source.unused()
-        for kind in ("param", "output"):
-            for name, declaration in source.declarations[kind].items():
-                if "description" not in declaration.decorators:
-                    yield f"{source.path.name}: {name} has no description"
 
 
 def parameters_file_matches(project: Project) -> Iterator[str]:
-    """Keys are parameters, defaults agree, and nothing that is needed is missing."""
-    declared = next(s for s in project.sources() if s.path.name == "main.bicep").declarations[
-        "param"
-    ]
-    given = json.loads((project.infra / "main.parameters.json").read_text())["parameters"]
-    yield from (f"{key} is no parameter of main.bicep" for key in set(given) - set(declared))
-    yield from (f"{key} is not in main.parameters.json" for key in set(declared) - set(given))
-    for key in set(given) & set(declared):
-        value, default = given[key]["value"], declared[key].value
-        for each in value.values() if isinstance(value, dict) else [value]:
-            if not SUBSTITUTION.fullmatch(each):
-                yield f"{key}: {each!r} is neither ${{NAME}} nor ${{NAME=default}}"
-            elif default is not None and (SUBSTITUTION.fullmatch(each) or [""] * 3)[2] != (
-                text(default).strip("'") or None
-            ):
-                yield f"{key}: main.bicep says {text(default)}, main.parameters.json {each}"
+    """Each variable is read under its own name; every default is here and nowhere else."""
+    written = (project.infra / "main.bicepparam").read_text()
+    for name, variable in re.findall(r"(\w+): .*readEnvironmentVariable\('(\w+)'", written):
+        if name != variable:
+            yield f"{name} is read from {variable}"
+    for name in re.findall(r"choices\.(\w+)", written):
+        if f"  {name}: readEnvironmentVariable" not in written:
+            yield f"{name} is not read from the environment"
+    for name, parameter in next(project.templates())[1].get("parameters", {}).items():
+        if "defaultValue" in parameter:
+            yield f"{name}: its default belongs to main.bicepparam"
+    try:
+        project.deploy({})
+    except CompilerError as error:
+        yield str(error)
 
 
 def outputs_are_public(project: Project) -> Iterator[str]:
     """Outputs end up in a file that azd writes: in capitals, and nothing secret."""
-    for source in project.sources():
-        for name, output in source.declarations["output"].items():
-            if source.path.name == "main.bicep" and not OUTPUT_NAME.fullmatch(name):
-                yield f"main.bicep: the output {name} is not UPPER_SNAKE"
-            if "secure" in output.decorators or KEY_LIKE.search(name):
-                yield f"{source.path.name}: the output {name} looks like a secret"
+    for module, template in project.templates():
+        for name, output in template.get("outputs", {}).items():
+            if module == "main" and not OUTPUT_NAME.fullmatch(name):
+                yield f"main: the output {name} is not UPPER_SNAKE"
+            if output["type"].startswith("secure") or KEY_LIKE.search(name):
+                yield f"{module}: the output {name} looks like a secret"
+
+
+def secrets_stay_in_the_vault(project: Project) -> Iterator[str]:
+    """The texts of secrets are nowhere in a deployment, and the vault lets in Entra only."""
+    for scenario, deployment in project.deployments.items():
+        settings = deployment.settings()
+        everything = json.dumps([resource.body for resource in deployment.resources])
+        for name in secret_settings() & set(project.scenarios[scenario]):
+            if not settings.get(name, "").startswith("@Microsoft.KeyVault("):
+                yield f"{scenario}: {name} is not a Key Vault reference"
+            if json.dumps(project.scenarios[scenario][name]) in everything:
+                yield f"{scenario}: the text of {name} is deployed"
+    for vault in project.of_type("Microsoft.KeyVault/vaults"):
+        if vault.properties.get("enableRbacAuthorization") is not True:
+            yield f"{vault}: access policies are on"
+        if vault.properties.get("enablePurgeProtection") is not True:
+            yield f"{vault}: secrets may be purged"
+    parameters = project.template[0].get("parameters", {})
+    if "SecretByName" not in parameters.get("secrets", {}).get("$ref", ""):
+        yield "main: the parameter secrets is not secure"
 
 
 def api_versions_are_listed(project: Project) -> Iterator[str]:
     """Every type is in the list, in the version of the list."""
-    for source in project.sources():
-        for declaration in source.declarations["resource"].values():
-            type_, _, version = declaration.path.partition("@")
+    for path in sorted(project.infra.rglob("*.bicep")):
+        for type_, version in RESOURCE.findall(path.read_text()):
             if API_VERSIONS.get(type_) != version:
-                yield f"{source.path.name}: {declaration.path} is not in the list"
+                yield f"{path.name}: {type_}@{version} is not in the list"
 
 
 def alerts_reach_somebody(project: Project) -> Iterator[str]:
     """An alert names an action group or is off, and deploys before its tables exist."""
     for rule in project.of_type("Microsoft.Insights/scheduledQueryRules"):
-        properties = rule.body["properties"]
+        properties = rule.properties
         if properties.get("skipQueryValidation") is not True:
             yield f"{rule}: its query is validated against tables that do not exist yet"
         if properties["enabled"] and not _at(properties, "actions", "actionGroups"):
@@ -253,12 +267,17 @@ def azure_yaml_matches(project: Project) -> Iterator[str]:
     if not (project.root / infra["path"] / f"{infra['module']}.bicep").is_file():
         yield "there is no template where azure.yaml says"
     for name, hook in document["hooks"].items():
-        for platform in ("posix", "windows"):
-            script = project.root / hook[platform]["run"] if platform in hook else None
-            if script and not script.is_file():
-                yield f"{name}: {script.name} is not there"
-            elif script and platform == "posix" and not script.stat().st_mode & 0o100:
-                yield f"{name}: {script.name} may not be run"
+        modules = {
+            platform: re.fullmatch(r"python3? -m (infra\.scripts\.\w+)", hook[platform]["run"])
+            for platform in ("posix", "windows")
+            if platform in hook
+        }
+        for platform, module in modules.items():
+            path = f"{module[1].replace('.', '/')}.py" if module else "a script of this repository"
+            if not (project.root / path).is_file():
+                yield f"{name}: {path} is not there for {platform}"
+        if len({module[1] for module in modules.values() if module}) != 1 or len(modules) != 2:
+            yield f"{name}: is not the same script on Windows and elsewhere"
 
 
 RULES: list[Rule] = [
@@ -271,6 +290,7 @@ RULES: list[Rule] = [
     modules_fit_together,
     parameters_file_matches,
     outputs_are_public,
+    secrets_stay_in_the_vault,
     api_versions_are_listed,
     alerts_reach_somebody,
     host_json_is_sound,
@@ -285,7 +305,12 @@ def _at(value: Any, *path: str) -> Any:
     return value
 
 
-def _settings(site: Resource) -> dict[str, str]:
-    return {
-        each["name"]: each["value"] for each in site.body["properties"]["siteConfig"]["appSettings"]
-    }
+def _arguments(expression: str, function: str) -> int:
+    """How many arguments an ARM expression gives a function that it consists of."""
+    if not expression.startswith(f"[{function}(") or not expression.endswith(")]"):
+        return 0
+    depth, count = 0, 1
+    for character in expression[len(function) + 2 : -2]:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        count += character == "," and depth == 0
+    return count

@@ -13,6 +13,10 @@ import yaml
 
 from .project import ROOT, Project
 
+MODEL = "Microsoft.CognitiveServices/accounts/deployments"
+
+pytestmark = pytest.mark.xdist_group("bicep")
+
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 AZURE_YAML_KEYS = {"name", "metadata", "requiredVersions", "infra", "services", "hooks"}
 HOOK_KEYS = {"shell", "run", "interactive", "continueOnError"}
@@ -77,7 +81,8 @@ def test_deployment_signs_in_with_a_federated_credential() -> None:
 
 
 def test_only_the_registration_uses_the_graph_extension() -> None:
-    config = json.loads((ROOT / "infra/bicepconfig.json").read_text())
+    written = (ROOT / "infra/bicepconfig.json").read_text()
+    config = json.loads(re.sub(r"^ *//.*$", "", written, flags=re.MULTILINE))
     users = [p.name for p in (ROOT / "infra").rglob("*.bicep") if "\nextension " in p.read_text()]
     assert users == ["app-registration.bicep"]
     assert list(config["extensions"]) == ["microsoftGraphV1"]
@@ -112,34 +117,30 @@ def test_the_gateway_checks_the_token_before_anything_else() -> None:
 # ---- what the options do -------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return Project.load(ROOT)
-
-
 def test_a_private_network_takes_storage_and_foundry_off_the_internet(project: Project) -> None:
     private = project.deployments["private network"]
     for type_ in ("Microsoft.Storage/storageAccounts", "Microsoft.CognitiveServices/accounts"):
         (account,) = private.of_type(type_)
-        assert account.body["properties"]["publicNetworkAccess"] == "Disabled"
-        assert account.body["properties"]["networkAcls"]["defaultAction"] == "Deny"
+        assert account.properties["publicNetworkAccess"] == "Disabled"
+        assert account.properties["networkAcls"]["defaultAction"] == "Deny"
     endpoints = private.of_type("Microsoft.Network/privateEndpoints")
     groups = [
-        e.body["properties"]["privateLinkServiceConnections"][0]["properties"]["groupIds"][0]
+        e.properties["privateLinkServiceConnections"][0]["properties"]["groupIds"][0]
         for e in endpoints
     ]
     assert groups == ["blob", "queue", "table", "account"]
     zones = {z.name for z in private.of_type("Microsoft.Network/privateDnsZones")}
     assert zones == {
-        "privatelink.blob.core.windows.net",
-        "privatelink.queue.core.windows.net",
-        "privatelink.table.core.windows.net",
+        *(
+            f"[format('privatelink.{{0}}.{{1}}', '{service}', environment().suffixes.storage)]"
+            for service in ("blob", "queue", "table")
+        ),
         "privatelink.cognitiveservices.azure.com",
         "privatelink.openai.azure.com",
         "privatelink.services.ai.azure.com",
     }
     (network,) = private.of_type("Microsoft.Network/virtualNetworks")
-    app, endpoint = network.body["properties"]["subnets"]
+    app, endpoint = network.properties["subnets"]
     assert (
         app["properties"]["delegations"][0]["properties"]["serviceName"]
         == "Microsoft.App/environments"
@@ -149,34 +150,97 @@ def test_a_private_network_takes_storage_and_foundry_off_the_internet(project: P
         "10.80.0.64/27",
     )
     (site,) = private.of_type("Microsoft.Web/sites")
-    assert "appSubnetId" in site.body["properties"]["virtualNetworkSubnetId"]
+    subnet: str = site.properties["virtualNetworkSubnetId"]
+    assert subnet == f"{network.id}/subnets/app"
 
 
 def test_an_existing_project_is_used_where_it_is(project: Project) -> None:
     theirs = project.deployments["existing project"]
     assert theirs.of_type("Microsoft.CognitiveServices/accounts") == []
-    role = theirs.of_type("Microsoft.Authorization/roleAssignments")[0]
-    assert role.body["scope"].path == "their-account/their-project"
+    scopes = [r.id for r in theirs.of_type("Microsoft.Authorization/roleAssignments")]
+    assert any("/resourceGroups/theirs/" in s and "/projects/their-project/" in s for s in scopes)
     assert "their-project" in theirs.outputs["FOUNDRY_PROJECT_ENDPOINT"]
+    assert "their-account" in theirs.settings()["FOUNDRY_AGENT_SERVICE_ENDPOINT"]
+
+
+def test_an_endpoint_of_others_is_called_with_its_key(project: Project) -> None:
+    theirs = project.deployments["endpoint and key"]
+    settings = theirs.settings()
+    assert theirs.of_type("Microsoft.CognitiveServices/accounts") == []
+    assert settings["FOUNDRY_AGENT_SERVICE_ENDPOINT"] == "https://theirs.openai.azure.com"
+    assert settings["FOUNDRY_AGENT_SERVICE_API_KEY"].startswith("@Microsoft.KeyVault(")
+
+
+def test_a_vault_is_made_for_secrets_alone(project: Project) -> None:
+    vaults = {
+        scenario: len(deployment.of_type("Microsoft.KeyVault/vaults"))
+        for scenario, deployment in project.deployments.items()
+    }
+    assert [s for s, count in vaults.items() if count] == [
+        "endpoint and key",
+        "secrets",
+        "everything",
+    ]
+    ours = project.deployments["secrets"]
+    (vault,) = ours.of_type("Microsoft.KeyVault/vaults")
+    assert {s.name for s in ours.of_type("Microsoft.KeyVault/vaults/secrets")} == {
+        "OPENAI-API-KEY",
+        "CALLBACK-SECRET",
+    }
+    assert ours.settings()["CALLBACK_SECRET"] == (
+        f"@Microsoft.KeyVault(VaultName={vault.name};SecretName=CALLBACK-SECRET)"
+    )
+    readers = [
+        r
+        for r in ours.of_type("Microsoft.Authorization/roleAssignments")
+        if r.id.startswith(vault.id)
+    ]
+    assert len(readers) == 1
+    logs = ours.of_type("Microsoft.Insights/diagnosticSettings")
+    assert any(log.id.startswith(vault.id) for log in logs)
+
+
+def test_a_secret_of_another_vault_stays_there(project: Project) -> None:
+    theirs = project.deployments["secrets of another vault"]
+    assert theirs.settings()["CALLBACK_SECRET"] == (
+        "@Microsoft.KeyVault(VaultName=their-vault;SecretName=their-secret)"
+    )
+
+
+def test_the_vault_of_a_private_network_is_private(project: Project) -> None:
+    private = project.deployments["everything"]
+    (vault,) = private.of_type("Microsoft.KeyVault/vaults")
+    assert vault.properties["publicNetworkAccess"] == "Disabled"
+    assert vault.properties["networkAcls"]["defaultAction"] == "Deny"
+    endpoints = private.of_type("Microsoft.Network/privateEndpoints")
+    (endpoint,) = [e for e in endpoints if e.name.endswith("-vault")]
+    (connection,) = endpoint.properties["privateLinkServiceConnections"]
+    assert connection["properties"]["privateLinkServiceId"] == vault.id
+    zones = {z.name for z in private.of_type("Microsoft.Network/privateDnsZones")}
+    assert "privatelink.vaultcore.azure.net" in zones
 
 
 def test_foundry_children_follow_each_other(project: Project) -> None:
     ours = project.deployments["nothing chosen"]
-    (deployment,) = ours.of_type("Microsoft.CognitiveServices/accounts/deployments")
+    (deployment,) = ours.of_type(MODEL)
     (made,) = ours.of_type("Microsoft.CognitiveServices/accounts/projects")
-    assert made.body["dependsOn"] == [deployment]
-    assert deployment.body["properties"]["model"] == {
+    template = dict(project.templates())["foundry"]["resources"]
+    assert template["project"]["dependsOn"] == ["account", "deployment"]
+    assert made.properties == {}
+    assert deployment.properties["model"] == {
         "format": "Meta",
         "name": "Llama-3.3-70B-Instruct",
     }
-    (tuned,) = project.deployments["fine-tuned model"].of_type(deployment.type)
-    assert tuned.body["properties"]["model"]["version"] == "1"
-    assert project.deployments["no model"].of_type(deployment.type) == []
+    (tuned,) = project.deployments["fine-tuned model"].of_type(
+        "Microsoft.CognitiveServices/accounts/deployments"
+    )
+    assert tuned.properties["model"]["version"] == "1"
+    assert project.deployments["no model"].of_type(MODEL) == []
 
 
 def test_warm_instances_come_in_pairs_over_zones(project: Project) -> None:
     (site,) = project.deployments["zones, all groups warm"].of_type("Microsoft.Web/sites")
-    ready = site.body["properties"]["functionAppConfig"]["scaleAndConcurrency"]["alwaysReady"]
+    ready = site.properties["functionAppConfig"]["scaleAndConcurrency"]["alwaysReady"]
     assert ready == [
         {"name": "http", "instanceCount": 2},
         {"name": "function:receive_job", "instanceCount": 2},
@@ -188,7 +252,7 @@ def test_warm_instances_come_in_pairs_over_zones(project: Project) -> None:
 def test_entra_lets_in_only_whom_it_is_told(project: Project) -> None:
     def policy(scenario: str) -> tuple[list[str], dict[str, Any]]:
         (config,) = project.deployments[scenario].of_type("Microsoft.Web/sites/config")
-        directory = config.body["properties"]["identityProviders"]["azureActiveDirectory"]
+        directory = config.properties["identityProviders"]["azureActiveDirectory"]
         validation = directory["validation"]
         return validation["allowedAudiences"], validation["defaultAuthorizationPolicy"]
 
@@ -201,7 +265,7 @@ def test_entra_lets_in_only_whom_it_is_told(project: Project) -> None:
     (registration,) = project.deployments["Entra, new registration"].of_type(
         "Microsoft.Graph/applications"
     )
-    assert [role["value"] for role in registration.body["appRoles"]] == [
+    assert [role["value"] for role in registration.properties["appRoles"]] == [
         "Agents.Use",
         "Agents.Admin",
     ]
@@ -214,8 +278,8 @@ def test_the_gateway_needs_entra(project: Project) -> None:
     deployment = project.deployments["gateway"]
     assert len(deployment.of_type(type_)) == 1
     (policy,) = deployment.of_type(f"{type_}/apis/policies")
-    assert not re.search(r"[{][a-z-]+[}]", policy.body["properties"]["value"])
-    assert 'calls="20000"' in policy.body["properties"]["value"]
+    assert not re.search(r"[{][a-z-]+[}]", policy.properties["value"])
+    assert 'calls="20000"' in policy.properties["value"]
 
 
 def test_the_agent_identity_may_use_the_project(project: Project) -> None:
@@ -227,7 +291,7 @@ def test_the_agent_identity_may_use_the_project(project: Project) -> None:
 def test_alerts_are_mailed_where_an_address_is_given(project: Project) -> None:
     def receivers(scenario: str) -> list[dict[str, Any]]:
         (group,) = project.deployments[scenario].of_type("Microsoft.Insights/actionGroups")
-        return group.body["properties"]["emailReceivers"]
+        return group.properties["emailReceivers"]
 
     assert receivers("nothing chosen") == []
     assert [r["emailAddress"] for r in receivers("everything")] == ["operators@example.com"]

@@ -21,9 +21,15 @@ from shared.jobs.queue import AzureQueues, WakeUp
 from shared.state.keys import Kind, new_id
 
 from .allowed import NOT_IN_AZURE, PLATFORM_SETTINGS
-from .bicep import Source
-from .deployment import Deployment
-from .project import ROOT, Project
+from .project import (
+    BASE,
+    ROOT,
+    SECRETS,
+    Project,
+    decided_settings,
+    offered_settings,
+    secret_settings,
+)
 from .triggers import read_triggers
 
 HEARTBEAT = timedelta(minutes=5)
@@ -32,12 +38,9 @@ HEARTBEAT = timedelta(minutes=5)
 QUEUES_OF_OTHERS = {"REPLY_QUEUES"}
 """Settings that name queues which those who read them make."""
 
-PARAMETERS = "infra/main.parameters.json, under parameters.settings"
+GUID = "22222222-0000-0000-0000-000000000000"
 
-
-@pytest.fixture(scope="module")
-def project() -> Project:
-    return Project.load(ROOT)
+pytestmark = pytest.mark.xdist_group("bicep")
 
 
 def _fields() -> dict[str, tuple[Env, object]]:
@@ -49,63 +52,98 @@ def _fields() -> dict[str, tuple[Env, object]]:
     }
 
 
-def _emitted(deployment: Deployment) -> dict[str, str]:
-    site = deployment.of_type("Microsoft.Web/sites")[0]
-    return {s["name"]: s["value"] for s in site.body["properties"]["siteConfig"]["appSettings"]}
+def _secret_names() -> set[str]:
+    """The variables of the fields that are never shown."""
+    return {
+        env.name
+        for _, group in AppSettings._groups()
+        for field, env in group.variables().items()
+        if group.model_fields[field].repr is False
+    }
 
 
-def test_the_template_emits_every_setting_and_no_other(project: Project) -> None:
+def test_the_template_knows_every_setting_and_no_other() -> None:
+    offered = offered_settings() | secret_settings()
+    decided = decided_settings()
     known = set(_fields()) - set(NOT_IN_AZURE)
-    for scenario, deployment in project.deployments.items():
-        emitted = set(_emitted(deployment))
-        missing = known - emitted
-        assert not missing, (
-            f"{scenario}: add {sorted(missing)} to {PARAMETERS}, as "
-            '"NAME": "${NAME=default}"; or, where a resource decides the value, to appSettings of '
-            "functionApp in infra/main.bicep; or, where Azure must not have it, to NOT_IN_AZURE "
-            "in tests/infrastructure/allowed.py with the reason"
-        )
-        surplus = emitted - known - PLATFORM_SETTINGS
-        assert not surplus, (
-            f"{scenario}: nothing reads {sorted(surplus)}: remove them from {PARAMETERS} or "
-            "infra/main.bicep, add them to shared/config, or, where the platform reads them, "
-            "to PLATFORM_SETTINGS in tests/infrastructure/allowed.py"
-        )
-        assert emitted >= PLATFORM_SETTINGS
+    missing = known - offered - decided
+    assert not missing, (
+        f"add {sorted(missing)} to settings in infra/main.bicepparam and to Settings in "
+        "infra/types.bicep; or, where it is a secret, to secretSettings in infra/main.bicepparam; "
+        "or, where a resource decides the value, to appSettings of functionApp in "
+        "infra/main.bicep; or, where Azure must not have it, to NOT_IN_AZURE in "
+        "tests/infrastructure/allowed.py with the reason"
+    )
+    surplus = (offered | decided) - known - PLATFORM_SETTINGS
+    assert not surplus, (
+        f"nothing reads {sorted(surplus)}: remove them from infra/, add them to shared/config, or, "
+        "where the platform reads them, to PLATFORM_SETTINGS in tests/infrastructure/allowed.py"
+    )
+    assert decided >= PLATFORM_SETTINGS
 
 
-def test_the_parameters_have_the_defaults_of_the_settings_class(project: Project) -> None:
+def test_secrets_are_given_as_secrets() -> None:
+    hidden = _secret_names() - set(NOT_IN_AZURE)
+    assert secret_settings() == hidden, (
+        "secretSettings in infra/main.bicepparam are the fields of shared/config with repr=False"
+    )
+
+
+def test_the_app_gets_what_the_template_decides(project: Project) -> None:
+    emitted = set(project.deployments["everything"].settings())
+    assert emitted == (emitted & offered_settings()) | decided_settings() | set(SECRETS)
+
+
+def test_every_setting_reaches_the_app_as_it_was_set(project: Project) -> None:
+    parameters = project.bicep.parameters(project.parameters_file(BASE))
+    given = {
+        name: f"x{name.lower()}".replace("_", "")[:40]
+        for name in parameters["settings"]
+        if name != "FOUNDRY_AGENT_SERVICE_ENDPOINT"
+    }
+    emitted = project.deploy(given).settings()
+    assert {name: emitted.get(name) for name in given} == given
+
+
+def test_what_is_not_set_is_left_to_the_app(project: Project) -> None:
+    """Only names that become resources have a default here: that of the settings class."""
     fields = _fields()
-    emitted = _emitted(project.deployments["nothing chosen"])
-    parameters = json.loads((ROOT / "infra/main.parameters.json").read_text())["parameters"]
-    for name in parameters["settings"]["value"]:
-        default = fields[name][1]
-        text = str(default).lower() if isinstance(default, bool) else str(default)
-        assert emitted[name] == text, f"{name}: shared/config says {text!r}; change {PARAMETERS}"
-        assert parameters["settings"]["value"][name].startswith(f"${{{name}")
-
-
-def _filled_in(emitted: dict[str, str]) -> dict[str, str]:
-    """Settings with values of Azure's form where a deployment knows only whose they will be."""
-
-    def filled(name: str, value: str) -> str:
-        if not value.startswith("<"):
-            return value
-        if name == "APPLICATIONINSIGHTS_CONNECTION_STRING":
-            return "InstrumentationKey=00000000-0000-0000-0000-000000000000"
-        if name.endswith(("Uri", "_ENDPOINT")):
-            return "https://acme.example/" + value.removesuffix(">").rpartition(">")[2]
-        return "00000000-0000-0000-0000-000000000000"
-
-    return {name: filled(name, value) for name, value in emitted.items()}
+    settings = project.bicep.parameters(project.parameters_file(BASE))["settings"]
+    defaults = {name: text for name, text in settings.items() if text}
+    assert set(defaults) == {
+        "FOUNDRY_MODEL",
+        *(name for name in fields if name.endswith(("_QUEUE_NAME", "_TABLE_NAME"))),
+    }
+    for name, text in defaults.items():
+        assert text == fields[name][1], f"{name}: shared/config says {fields[name][1]!r}"
+    emitted = project.deployments["nothing chosen"].settings()
+    assert not [name for name, text in emitted.items() if not text]
 
 
 def test_the_app_starts_with_what_the_template_emits(project: Project) -> None:
     for deployment in project.deployments.values():
-        settings = AppSettings.from_env(_filled_in(_emitted(deployment)))
+        settings = AppSettings.from_env(_as_in_azure(deployment.settings()))
         assert settings.foundry.endpoint_url
         assert settings.storage.table_service_uri
-        assert not settings.foundry.api_key
+
+
+def _as_in_azure(emitted: dict[str, str]) -> dict[str, str]:
+    """App settings with values of Azure's form in the place of what only a deployment knows."""
+
+    def known(name: str, value: str) -> str:
+        if value.startswith("@Microsoft.KeyVault("):
+            return SECRETS.get(name, "a key")
+        if not value.startswith("["):
+            return value
+        if name == "APPLICATIONINSIGHTS_CONNECTION_STRING":
+            return f"InstrumentationKey={GUID}"
+        if name.endswith("Uri"):
+            return "https://acme.example/"
+        if name == "FOUNDRY_AGENT_SERVICE_ENDPOINT":
+            return "https://acme.services.ai.azure.com/api/projects/p"
+        return GUID
+
+    return {name: known(name, value) for name, value in emitted.items()}
 
 
 def test_the_documentation_lists_what_the_platform_reads() -> None:
@@ -128,7 +166,7 @@ def test_the_sample_has_only_settings_that_something_reads() -> None:
 def test_host_json_is_overridden_nowhere(project: Project) -> None:
     """One owner for each of the host's settings: host.json."""
     for deployment in project.deployments.values():
-        assert not [n for n in _emitted(deployment) if n.startswith(OVERRIDE_PREFIX)]
+        assert not [n for n in deployment.settings() if n.startswith(OVERRIDE_PREFIX)]
     assert (
         json.loads((ROOT / "host.json").read_text())["extensions"]["http"]["routePrefix"] == "api"
     )
@@ -159,18 +197,17 @@ def test_settings_that_name_queues_and_tables_are_recognised() -> None:
 
 
 def test_the_scale_groups_are_the_queue_functions() -> None:
-    source = Source.read(ROOT / "infra/modules/function-app.bicep")
-    node = source.declarations["var"]["queueFunctions"].node
-    named = set(re.findall(r"'(\w+)'", (node.text or b"").decode()))
+    source = (ROOT / "infra/modules/function-app.bicep").read_text()
+    block = source.partition("var queueFunctions = [")[2].partition("]")[0]
+    named = set(re.findall(r"'(\w+)'", block))
     queues = {t.function: t.function + t.source for t in read_triggers("queue_trigger")}
     working = {name for name, source in queues.items() if "poison" not in source.lower()}
     assert named == working, "change queueFunctions in infra/modules/function-app.bicep"
 
 
 def test_the_heartbeat_is_a_timer() -> None:
-    source = Source.read(ROOT / "infra/main.bicep")
-    node = source.declarations["var"]["heartbeatFunction"].node
-    named = re.findall(r"'(\w*)'", (node.text or b"").decode())[0]
+    source = (ROOT / "infra/main.bicep").read_text()
+    (named,) = re.findall(r"var heartbeatFunction = '(\w*)'", source)
     timers = [t.function for t in read_triggers("timer_trigger") if t.interval() <= HEARTBEAT]
     assert named in (timers or [""]), f"set heartbeatFunction in infra/main.bicep: one of {timers}"
 
