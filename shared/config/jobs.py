@@ -53,8 +53,9 @@ class OutletSettings(Settings):
     callback_secret: Annotated[str, Env("CALLBACK_SECRET", "whsec_<base64>")] = Field(
         default="", repr=False
     )
-    """Secret that callbacks are signed with: `whsec_` and at least 24 bytes in base64. Several,
-    separated by commas, all sign, so that one can be replaced without a gap."""
+    """Secret that the secret of each receiving host is made from: `whsec_` and at least 24 bytes in
+    base64. Of several, separated by commas, each signs, so that one can be replaced without a
+    gap."""
 
     callback_timeout: Annotated[float, Env("CALLBACK_TIMEOUT", "10")] = Field(
         default=10, gt=0, le=60

@@ -9,15 +9,59 @@ from __future__ import annotations
 
 import errno
 import socket
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import Any
 
-AZURE_PLATFORM = IPv4Address("168.63.129.16")
-"""A public address that, inside Azure, is the host's own agent.
-https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16"""
+NOT_PUBLIC = tuple(
+    IPv4Network(network)
+    for network in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "168.63.129.16/32",  # inside Azure, the host's own agent
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.31.196.0/24",
+        "192.52.193.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "192.175.48.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+    )
+)
+"""https://www.iana.org/assignments/iana-ipv4-special-registry and
+https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16; multicast and
+reserved addresses are the last one. Written out, because Python releases differ in theirs."""
 
+GLOBAL_UNICAST = IPv6Network("2000::/3")
+"""All of IPv6 that is given out; whatever embeds an IPv4 address elsewhere is refused, but for
+the two forms below (https://www.iana.org/assignments/ipv6-address-space)."""
+
+NOT_PUBLIC_6 = tuple(
+    IPv6Network(network)
+    for network in (
+        "2001::/23",  # protocols: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",
+        "2002::/16",  # 6to4
+        "2620:4f:8000::/48",
+        "3fff::/20",
+    )
+)
+"""https://www.iana.org/assignments/iana-ipv6-special-registry."""
+
+IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 NAT64 = IPv6Network("64:ff9b::/96")
-"""IPv4 addresses as a translator writes them (RFC 6052)."""
+"""Public as the IPv4 addresses that they hold are; how a network writes those that its own
+translator reaches (RFC 6052)."""
+
+ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
+"""Begin the lower half of an address that holds the IPv4 address of a tunnel's end (RFC 5214)."""
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 """As `socket.getaddrinfo` gives it; the address comes last."""
@@ -31,20 +75,21 @@ class ForbiddenAddressError(OSError):
 
 
 def is_public(address: str) -> bool:
-    """Whether an address, `%scope` allowed, can be reached by everybody."""
-    ip = ip_address(address)
-    if isinstance(ip, IPv6Address) and (inner := _inner(ip)):
-        return is_public(str(inner))
-    site_local = isinstance(ip, IPv6Address) and ip.is_site_local
-    return ip.is_global and not (ip.is_multicast or site_local or ip == AZURE_PLATFORM)
-
-
-def _inner(ip: IPv6Address) -> IPv4Address | None:
-    """The IPv4 address that an IPv6 address leads to."""
-    if ip in NAT64:
-        return IPv4Address(int(ip) & 0xFFFF_FFFF)
-    teredo = ip.teredo
-    return ip.ipv4_mapped or ip.sixtofour or (teredo[1] if teredo else None)
+    """Whether an address can be reached by everybody; what is no address in full cannot."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, IPv4Address):
+        return not any(ip in network for network in NOT_PUBLIC)
+    if ip in IPV4_MAPPED or ip in NAT64:
+        return ip.scope_id is None and is_public(str(IPv4Address(int(ip) & 0xFFFF_FFFF)))
+    return (
+        ip in GLOBAL_UNICAST
+        and ip.scope_id is None
+        and int(ip) >> 32 & 0xFFFF_FFFF not in ISATAP
+        and not any(ip in network for network in NOT_PUBLIC_6)
+    )
 
 
 def public_socket(info: AddressInfo) -> socket.socket:

@@ -33,7 +33,7 @@ def job_document(job: Job) -> dict[str, Any]:
 
 def ended_document(job: Job) -> dict[str, Any]:
     """The end of a job, as callbacks and replies tell it; the same at every attempt."""
-    document = job_document(job)
+    document = {"owner": job.owner, **job_document(job)}
     del document["delivery"]
     return {
         "type": f"job.{job.status.value}",

@@ -15,6 +15,7 @@ from datetime import datetime
 from http import HTTPStatus
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from ..config import SECRET_PREFIX, OutletSettings, names_in
@@ -24,6 +25,12 @@ MAX_AT_ONCE = 4
 """To one host from one process, so that a slow receiver does not take the others' places."""
 
 LOOPBACK = "127.0.0.1"
+
+MAX_LINE_BYTES = 8_190
+"""Of a receiver's status line, and of each of its headers; what follows those is not read."""
+
+MAX_REASON_CHARS = 300
+MAX_RETRY_AFTER_DIGITS = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ class Webhooks:
     """Sends callbacks; connects to the public internet only."""
 
     def __init__(self, settings: OutletSettings) -> None:
-        self._secrets = [_key(secret) for secret in names_in(settings.callback_secret)]
+        self._secrets = names_in(settings.callback_secret)
         self._timeout = aiohttp.ClientTimeout(total=settings.callback_timeout)
         self._allow_loopback = settings.loopback_callbacks
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
@@ -72,8 +79,10 @@ class Webhooks:
             await self._post(URL(url), callback, now)
         except TimeoutError as error:
             raise CallbackError(f"no answer within {self._timeout.total:g} s") from error
+        except (aiohttp.ClientResponseError, HttpProcessingError) as error:
+            raise CallbackError("no answer that can be read as HTTP") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise CallbackError(f"no answer: {error}") from error
+            raise CallbackError(f"no answer: {str(error)[:MAX_REASON_CHARS]}") from error
         finally:
             self._running[place] -= 1
             self._running += Counter[str]()  # drops what is 0
@@ -85,16 +94,17 @@ class Webhooks:
             "User-Agent": "agent-operating-system-foundry",
             "webhook-id": callback.delivery_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": self._signatures(callback, timestamp),
+            "webhook-signature": self._signatures(url, callback, timestamp),
         }
         async with self._session(url).post(
             url, data=callback.body, headers=headers, allow_redirects=False
         ) as answer:
             _check(answer.status, answer.headers.get("Retry-After", ""))
 
-    def _signatures(self, callback: Callback, timestamp: int) -> str:
+    def _signatures(self, url: URL, callback: Callback, timestamp: int) -> str:
         signed = f"{callback.delivery_id}.{timestamp}.".encode() + callback.body
-        digests = (hmac.digest(key, signed, hashlib.sha256) for key in self._secrets)
+        keys = [_key(receiver_secret(secret, url.raw_host or "")) for secret in self._secrets]
+        digests = (hmac.digest(key, signed, hashlib.sha256) for key in keys)
         return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
 
     def _session(self, url: URL) -> aiohttp.ClientSession:
@@ -111,6 +121,8 @@ class Webhooks:
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
+                max_line_size=MAX_LINE_BYTES,
+                max_field_size=MAX_LINE_BYTES,
             )
         return self._sessions[local]
 
@@ -123,9 +135,19 @@ class Webhooks:
 def _check(status: int, retry_after: str) -> None:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return
-    seconds = float(retry_after) if retry_after.isdecimal() else 0.0
+    is_number = retry_after.isdecimal() and len(retry_after) <= MAX_RETRY_AFTER_DIGITS
+    seconds = float(retry_after) if is_number else 0.0
     is_final = status == HTTPStatus.GONE
     raise CallbackError(f"answered {status}", retry_after=seconds, is_final=is_final)
+
+
+def receiver_secret(secret: str, host: str) -> str:
+    """The secret that callbacks to a host are signed with, made from one of `CALLBACK_SECRET`.
+
+    A receiver that knows its own knows nothing of those of others.
+    """
+    digest = hmac.digest(_key(secret), host.lower().encode(), hashlib.sha256)
+    return SECRET_PREFIX + base64.b64encode(digest).decode()
 
 
 def _key(secret: str) -> bytes:

@@ -1,5 +1,6 @@
 """Callbacks and replies through the whole app, to receivers good and bad."""
 
+import asyncio
 import base64
 import json
 import logging
@@ -71,6 +72,7 @@ async def test_the_end_of_a_job_is_called_back_and_replied(
     (got,) = await there.has(1)
     told = json.loads(got.body)
     assert (told["type"], told["data"]["job_id"]) == ("job.succeeded", job_id)
+    assert told["data"]["owner"] == "key"
     assert told["data"]["result"]["content"] == "You said: Hello"
     assert (got.target, got.headers["webhook-id"]) == ("/end", job_id)
     await delivery(app_caller, job_id, "delivered")
@@ -78,15 +80,20 @@ async def test_the_end_of_a_job_is_called_back_and_replied(
     assert base64.b64decode(reply) == got.body
 
 
-async def test_a_receiver_that_fails_is_tried_again(
-    app_caller: httpx.AsyncClient, there: Receiver
-) -> None:
-    there.answers = ["500 Oops"]
-    job_id = await submit(app_caller, message="Hello", callback_url=there.url)
-    first, second = await there.has(2)
-    assert first.body == second.body
-    assert first.headers["webhook-id"] == second.headers["webhook-id"] == job_id
-    await delivery(app_caller, job_id, "delivered")
+async def test_what_a_receiver_did_not_take_is_sent_again(app_caller: httpx.AsyncClient) -> None:
+    """After an error, and after what is no answer at all; each at its time."""
+    bad = ["500 Oops", "200 " + "x" * 10_000, "500 Oops\r\nX: " + "y" * 100_000]
+
+    async def repeated(answer: str) -> None:
+        async with receiver() as there:
+            there.answers = [answer]
+            job_id = await submit(app_caller, message="Hello", callback_url=there.url)
+            first, second = await there.has(2)
+            assert first.body == second.body
+            assert first.headers["webhook-id"] == second.headers["webhook-id"] == job_id
+            await delivery(app_caller, job_id, "delivered")
+
+    await asyncio.gather(*(repeated(answer) for answer in bad))
 
 
 async def test_no_address_of_this_machine_or_network_is_ever_reached(

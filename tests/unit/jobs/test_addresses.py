@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from ipaddress import IPv4Address, IPv6Address, IPv6Network
 
 import pytest
 from hypothesis import given
@@ -44,6 +45,40 @@ FORBIDDEN = [
     "fe80::1%eth0",
     "fec0::1",
     "ff02::1",
+    "::127.0.0.1",
+    "::8.8.8.8",
+    "::ffff:0:127.0.0.1",
+    "::ffff:0:8.8.8.8",
+    "::ffff:168.63.129.16",
+    "64:ff9b::a83f:8110",
+    "64:ff9b:1::7f00:1",
+    "64:ff9b:1::808:808",
+    "64:ff9b:0:0:0:1:808:808",
+    "2002:808:808::",
+    "2001:0:808:808::",
+    "2001:2::1",
+    "2001:20::1",
+    "2606:4700::5efe:7f00:1",
+    "2606:4700::200:5efe:a00:1",
+    "2606:4700::1111%eth0",
+    "::ffff:8.8.8.8%1",
+    "fec0::5efe:808:808",
+    "5f00::1",
+    "3fff::1",
+    "4000::1",
+    "100::1",
+    "192.0.0.9",
+    "192.0.0.170",
+    "192.88.99.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "127.1",
+    "2130706433",
+    "0x7f.1",
+    "0177.0.0.1",
+    "8.8.8.8.",
+    "localhost",
+    "",
 ]
 PUBLIC = ["8.8.8.8", "20.50.2.1", "2606:4700::1111", "::ffff:8.8.8.8", "64:ff9b::808:808"]
 
@@ -74,3 +109,14 @@ def test_no_spelling_of_an_inner_address_passes(address: object) -> None:
     mapped = f"::ffff:{address}"
     assert not is_public(str(address))
     assert not is_public(mapped)
+
+
+@given(st.ip_addresses(v=6))
+def test_only_given_out_addresses_pass(address: IPv6Address) -> None:
+    embeds = address in IPv6Network("::ffff:0:0/96") or address in IPv6Network("64:ff9b::/96")
+    assert not is_public(str(address)) or embeds or address in IPv6Network("2000::/3")
+
+
+@given(st.ip_addresses(v=4))
+def test_whatever_python_calls_private_is_refused(address: IPv4Address) -> None:
+    assert address.is_global or not is_public(str(address))

@@ -16,7 +16,14 @@ from typing import Any
 import pytest
 
 from shared.config import OutletSettings
-from shared.jobs.webhooks import MAX_AT_ONCE, Callback, CallbackError, Webhooks
+from shared.jobs.receiver_secret import main
+from shared.jobs.webhooks import (
+    MAX_AT_ONCE,
+    Callback,
+    CallbackError,
+    Webhooks,
+    receiver_secret,
+)
 from tests.integration.waiting import eventually
 from tests.receiver import Receiver, receiver
 
@@ -61,13 +68,32 @@ async def test_the_documented_check_accepts_a_callback(there: Receiver, webhooks
     names: dict[str, Any] = {}
     exec(example[1], names)  # noqa: S102 - the page's own example
     is_genuine = names["is_genuine"]
-    assert is_genuine(SECRET, got.headers, got.body)
-    assert is_genuine(OTHER, got.headers, got.body)
-    assert not is_genuine(SECRET, got.headers, got.body + b" ")
+    mine, before = (receiver_secret(secret, "127.0.0.1") for secret in (SECRET, OTHER))
+    assert is_genuine(mine, got.headers, got.body)
+    assert is_genuine(before, got.headers, got.body)
+    assert not is_genuine(mine, got.headers, got.body + b" ")
+    for secret in (SECRET, receiver_secret(SECRET, "hooks.contoso.com")):
+        assert not is_genuine(secret, got.headers, got.body)
     assert not is_genuine("whsec_" + base64.b64encode(b"x" * 24).decode(), got.headers, got.body)
-    assert not is_genuine(SECRET, {**got.headers, "webhook-id": "job_2"}, got.body)
+    assert not is_genuine(mine, {**got.headers, "webhook-id": "job_2"}, got.body)
     old = {**got.headers, "webhook-timestamp": str(int(time.time()) - 301)}
-    assert not is_genuine(SECRET, old, got.body)
+    assert not is_genuine(mine, old, got.body)
+
+
+def test_a_receivers_secret_is_printed_as_it_signs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CALLBACK_SECRET", f"{SECRET},{OTHER}")
+    command = re.search(r"python -m shared.jobs.receiver_secret (\S+)\n", PAGE.read_text())
+    assert command
+    assert main([command[1]]) == 0
+    key = hmac.digest(b"a secret of at least 24 bytes", b"hooks.contoso.com", hashlib.sha256)
+    printed = capsys.readouterr().out.split()
+    assert printed[0] == "whsec_" + base64.b64encode(key).decode()
+    assert printed[1] == receiver_secret(OTHER, "HOOKS.contoso.com")
+    monkeypatch.delenv("CALLBACK_SECRET")
+    with pytest.raises(SystemExit):
+        main(["hooks.contoso.com"])
 
 
 async def test_the_signature_is_that_of_standard_webhooks(
@@ -76,10 +102,38 @@ async def test_the_signature_is_that_of_standard_webhooks(
     await webhooks.post(there.url, CALLBACK, datetime.fromtimestamp(1_700_000_000, UTC))
     signed = b"job_1.1700000000." + CALLBACK.body
     expected = [
-        "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
+        "v1," + base64.b64encode(_signature(key, signed)).decode()
         for key in (b"a secret of at least 24 bytes", b"the secret that came before it")
     ]
     assert there.received[0].headers["webhook-signature"].split(" ") == expected
+
+
+def _signature(key: bytes, signed: bytes) -> bytes:
+    own = hmac.digest(key, b"127.0.0.1", hashlib.sha256)
+    return hmac.digest(own, signed, hashlib.sha256)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "200 " + "x" * 10_000,
+        "200 " + "x" * 1_000_000,
+        "500 Oops\r\nX-Long: " + "y" * 100_000,
+        "500 Oops" + "\r\nX-Many: y" * 100_000,
+        "200 OK\r\nContent-Length: -5",
+        "503 Busy\r\nRetry-After: " + "9" * 5_000,
+        "503 Busy\r\nRetry-After: \u00b2",
+        "5\x00\x01",
+    ],
+)
+async def test_nonsense_from_a_receiver_is_a_failed_attempt(
+    there: Receiver, webhooks: Webhooks, answer: str
+) -> None:
+    there.answers = [answer]
+    with pytest.raises(CallbackError) as caught:
+        await webhooks.post(there.url, CALLBACK, datetime.now(UTC))
+    assert len(str(caught.value)) < 400
+    assert caught.value.retry_after < 1e9
 
 
 @pytest.mark.parametrize("status", ["200 OK", "202 Accepted", "299 Fine"])
