@@ -83,16 +83,17 @@ _FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
 _UNUSABLE = {"invalid_content": "images", "invalid_response_format": "response_format"}
 """Refused here, before Foundry is asked, with the field that is wrong."""
 
-_STATE: dict[type[Exception], tuple[HTTPStatus, str]] = {
-    state.JobEndedError: (HTTPStatus.CONFLICT, "job_ended"),
-    state.KeyInUseError: (HTTPStatus.CONFLICT, "idempotency_in_progress"),
-    state.KeyMismatchError: (HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_mismatch"),
-    state.LaneBusyError: (HTTPStatus.CONFLICT, "thread_busy"),
-    state.LeaseLostError: (HTTPStatus.CONFLICT, "lease_lost"),
-    state.MetadataFullError: (HTTPStatus.UNPROCESSABLE_ENTITY, "metadata_full"),
-    state.DocumentTooLargeError: (HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large"),
-    state.StorageContentionError: (HTTPStatus.SERVICE_UNAVAILABLE, "storage_contention"),
-    state.StorageUnavailableError: (HTTPStatus.SERVICE_UNAVAILABLE, "storage_unavailable"),
+_STATE: dict[type[Exception], HTTPStatus] = {
+    state.ConditionTooLongError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    state.JobEndedError: HTTPStatus.CONFLICT,
+    state.KeyInUseError: HTTPStatus.CONFLICT,
+    state.KeyMismatchError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    state.LaneBusyError: HTTPStatus.CONFLICT,
+    state.LeaseLostError: HTTPStatus.CONFLICT,
+    state.MetadataFullError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    state.DocumentTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    state.StorageContentionError: HTTPStatus.SERVICE_UNAVAILABLE,
+    state.StorageUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
 BUDGET_EXHAUSTED = "budget_exhausted"
@@ -125,9 +126,8 @@ def problem_from(error: Exception) -> Problem:
         return _budget_exhausted(error)
     if isinstance(error, BudgetTooSmallError):
         return _budget_too_small(error)
-    if known := _STATE.get(type(error)):
-        status, code = known
-        return Problem(status, code, str(error), getattr(error, "retry_after", None))
+    if isinstance(error, state.StateError) and (status := _STATE.get(type(error))):
+        return Problem(status, error.code, str(error), getattr(error, "retry_after", None))
     return INTERNAL_ERROR
 
 

@@ -19,6 +19,7 @@ from .config import AGENT_IS_LABEL, AppSettings, SettingsError
 from .foundry.service import FoundryService
 from .identity.errors import CredentialSettingsError
 from .identity.resolution import choose_credential, token_credential
+from .jobs.cancellation import Cancellation
 from .jobs.deliveries import Deliveries
 from .jobs.erasure import Erasures, Stores
 from .jobs.inlet import Inlet
@@ -87,6 +88,7 @@ class Services:
     jobs: Jobs
     idempotency: IdempotencyKeys
     submission: Submission
+    cancellation: Cancellation
     inlet: Inlet
     runner: Runner
     deliveries: Deliveries
@@ -171,6 +173,7 @@ class Services:
                 table, clock, record_content=recording.content, hold_seconds=hold
             ),
             submission=submission,
+            cancellation=Cancellation(jobs, table, queues, clock),
             inlet=inlet,
             runner=runner,
             deliveries=deliveries,

@@ -96,6 +96,7 @@ async def _serve(
     try:
         incoming = replace(incoming, principal=Access(services.settings.access).identify(request))
         incoming = replace(incoming, principal=authorized(incoming.principal, request))
+        incoming.check_query()
         answer = await handler(services, incoming)
     except Exception as caught:  # noqa: BLE001 - the border: whatever happened, the caller hears
         error = caught

@@ -34,6 +34,11 @@ MAX_FIELD_ERRORS = 20
 MAX_FIELD_CHARS = 200
 """Of a field's name in a problem; names of unknown fields come from outside."""
 
+MAX_PARAMETER_CHARS = 2_048
+"""Of a value in the query; the longest are cursors."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
 _SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _Body = TypeVar("_Body", bound=Body)
 
@@ -65,6 +70,18 @@ class Incoming:
     def query(self) -> Mapping[str, str]:
         """Parameters in the query; of a repeated one, the last counts."""
         return self.request.query_params
+
+    def check_query(self) -> None:
+        """See to it that no parameter is more than the store, or a log, can take.
+
+        Raises:
+            ProblemError: 422, naming the first that is.
+        """
+        for name, text in self.request.query_params.multi_items():
+            if _CONTROL.search(name) or _CONTROL.search(text):
+                raise invalid_field(_printable(name), "must not contain control characters")
+            if len(name) > MAX_FIELD_CHARS or len(text) > MAX_PARAMETER_CHARS:
+                raise invalid_field(_printable(name), f"takes {MAX_PARAMETER_CHARS} characters")
 
     async def body(self, model: type[_Body]) -> _Body:
         """The JSON body, checked; an absent body counts as an empty object.
@@ -148,6 +165,11 @@ def invalid_field(field: str, reason: str) -> ProblemError:
             errors=(FieldError(field, reason),),
         )
     )
+
+
+def _printable(name: str) -> str:
+    """A parameter's name as a problem may show it."""
+    return _CONTROL.sub("?", name)[:MAX_FIELD_CHARS]
 
 
 def _invalid_body(details: list[ErrorDetails]) -> Problem:

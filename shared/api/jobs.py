@@ -74,13 +74,13 @@ async def get(services: Services, incoming: Incoming) -> Answer:
 
 
 async def cancel(services: Services, incoming: Incoming) -> Answer | Streamed:
-    """Cancel a job; it never runs, or stops before its next message."""
+    """Cancel a job: one that waits has ended, one that runs stops before its next message."""
 
     def accepted(job: Job) -> Answer:
         return Answer(job_document(job), HTTPStatus.ACCEPTED)
 
     async def act(claim: Claim | None) -> Answer:
-        job = await services.jobs.cancel(
+        job = await services.cancellation.cancel(
             incoming.owner, incoming.path["job_id"], lambda job: kept(claim, accepted(job))
         )
         return accepted(job)

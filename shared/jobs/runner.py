@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from ..budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..config import JobSettings
@@ -25,7 +26,7 @@ from ..state.errors import (
 )
 from ..state.jobs import Jobs, JobStatus
 from ..state.keys import Kind, new_id, newest_first
-from ..state.lanes import UNSETTLED, Clock, Lanes, has_waiting, head_sequence
+from ..state.lanes import UNSETTLED, Clock, Lanes, has_waiting
 from ..state.table import Change, Row
 from ..telemetry.log_ids import log_ids
 from ..turns import TurnCommand, Turns
@@ -277,8 +278,10 @@ class Runner:
         """End the job of a step, unless somebody else has moved its lane on; False if so."""
         key = step.lane_row.row_key
         row = await self._lanes.read(step.owner, key, fresh=True)
-        if head_sequence(row) != head_sequence(step.lane_row):
+        head = await self._jobs.head(step.owner, step.lane, row)
+        if head is None or head.job_id != step.head.job_id:
             return False
+        step = replace(step, lane_row=row, head=head)
         ending = step.ending(JobStatus.FAILED, INTERNAL_ERROR, row, self._clock())
         try:
             await self._lanes.write_seen(step.owner, row, {}, ending)

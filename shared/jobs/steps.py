@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -112,7 +112,7 @@ class Step:
         """What to do with the job now."""
         head = self.head
         if head.cancelled:
-            return End(JobStatus.CANCELLED, _CANCELLED)
+            return End(JobStatus.CANCELLED, CANCELLED)
         if head_sequence(self.lane_row) <= int(self.lane_row.values.get(LANE_STOPPED_AT, 0)):
             return End(JobStatus.CANCELLED, _LANE_STOPPED)
         if head.expires_at is not None and head.expires_at <= now and not head.begun:
@@ -180,7 +180,7 @@ class Step:
         later = {"not_before": error.resets_at}
         return [
             job_change(self.head.job_id, problem=problem.to_json()),
-            Change(Action.MERGE, self.head.box.row_key, later),
+            Change(Action.MERGE, self.head.box.row_key, later, self.head.box.etag),
         ]
 
     @property
@@ -223,8 +223,18 @@ class Step:
     def ending(
         self, status: JobStatus, problem: Problem, lane_row: Row, now: datetime
     ) -> list[Change]:
-        """What the job's end changes where nothing was sent."""
-        return self._end_badly(status, lane_row, now, problem=problem.to_json())
+        """What the job's end changes where nothing was sent, unless it was cancelled meanwhile."""
+        box, etag = self.head.box.row_key, self.head.box.etag
+        if self.head.has_ended:
+            return [Change(Action.DELETE, box, etag=etag), self._next_head]
+        changes = self._end_badly(status, lane_row, now, problem=problem.to_json())
+        return [replace(each, etag=etag) if each.row_key == box else each for each in changes]
+
+    @property
+    def _next_head(self) -> Change:
+        """What makes the job behind it the next one of the lane."""
+        next_head = {"job_head": head_sequence(self.lane_row) + 1}
+        return Change(Action.MERGE, self.lane_row.row_key, next_head)
 
     def _end_badly(
         self, status: JobStatus, lane_row: Row, now: datetime, **values: Any
@@ -236,7 +246,6 @@ class Step:
         return changes
 
     def _end(self, status: JobStatus, now: datetime, **outcome: Any) -> list[Change]:
-        next_head = {"job_head": head_sequence(self.lane_row) + 1}
         ended: dict[str, Any] = {"status": status.value, "finished_at": now, **outcome}
         told: list[Change] = []
         if outlets := self.head.outlets:
@@ -245,7 +254,7 @@ class Step:
         return [
             job_change(self.head.job_id, **ended),
             Change(Action.DELETE, self.head.box.row_key),
-            Change(Action.MERGE, self.lane_row.row_key, next_head),
+            self._next_head,
             *told,
         ]
 
@@ -254,7 +263,7 @@ class Step:
         return any(change.row_key == outbox_key(self.head.job_id) for change in changes)
 
 
-_CANCELLED = Problem(409, "cancelled", "The job was cancelled before it was done.")
+CANCELLED = Problem(409, "cancelled", "The job was cancelled before it was done.")
 _LANE_STOPPED = Problem(409, "lane_stopped", "An earlier job of the thread failed and stopped it.")
 _EXPIRED = Problem(410, "expired", "The job did not begin before it expired.")
 

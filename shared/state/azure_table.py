@@ -11,6 +11,7 @@ import random
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
+from urllib.parse import quote
 
 from azure.core import MatchConditions
 from azure.core.exceptions import (
@@ -24,6 +25,7 @@ from azure.data.tables.aio import TableClient
 
 from .clock import StorageClock
 from .errors import (
+    ConditionTooLongError,
     RowChangedError,
     RowExistsError,
     RowMissingError,
@@ -37,6 +39,9 @@ TABLE_ROLE = "Storage Table Data Contributor"
 WRITE_ATTEMPTS = 4
 READ_RETRIES = 3
 FIRST_BACKOFF_SECONDS = 0.1
+MAX_CONDITION_BYTES = 8_000
+"""Of a query, as its address carries it; servers and proxies refuse longer addresses."""
+
 PAGE_ROWS = 1000
 """The most rows that one query answer holds."""
 
@@ -98,6 +103,8 @@ class AzureTable:
     async def _query(
         self, condition: str, limit: int, select: list[str] | None = None
     ) -> list[tuple[str, Row]]:
+        if len(quote(condition)) > MAX_CONDITION_BYTES:
+            raise ConditionTooLongError
         pages = self._client.query_entities(
             condition,
             results_per_page=min(limit, PAGE_ROWS),

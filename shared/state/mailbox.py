@@ -24,6 +24,9 @@ _WORK = "work"
 OUTLETS = ("callback_url", "reply_queue")
 """Properties of a waiting job: where its end is to be told."""
 
+ENDED = "ended"
+"""Property of a waiting job: it was cancelled before its turn, and only its place is left."""
+
 STOPS_LANE = "stop_lane_on_failure"
 """Property of a waiting job: if it fails, those behind it are cancelled."""
 
@@ -103,6 +106,11 @@ class WaitingJob:
     def begun(self) -> bool:
         """Whether a worker has taken it up, even one that died."""
         return bool(self.box.values.get("begun"))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its end is written already."""
+        return bool(self.box.values.get(ENDED))
 
     @property
     def cancelled(self) -> bool:

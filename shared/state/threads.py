@@ -12,8 +12,8 @@ from typing import Any
 
 from .contention import Contention
 from .errors import LaneBusyError, MetadataFullError, RowChangedError, RowMissingError
-from .keys import AFTER_COLON, Kind, identifier, is_id, newest_first, partition_key
-from .lanes import EXPIRES_AT, HIDDEN, REMOVED_FROM, Clock, Lanes, has_waiting
+from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
+from .lanes import EXPIRES_AT, HIDDEN, REMOVED_FROM, Clock, Lanes, has_waiting, head_sequence
 from .markers import mark_expiry, unmark_expiry
 from .table import Action, Change, Row, Table, Value, equals
 
@@ -22,6 +22,9 @@ MAX_METADATA_PAIRS = 16
 
 LAST_TURN_TOKENS = "last_turn_tokens"
 """Property of a thread: what its last turn took, most of which the next one takes again."""
+
+MAX_RETRY_SECONDS = 86_400.0
+"""A client that is asked to wait for years may not be able to count so far."""
 
 _METADATA_PROPERTY = re.compile(r"^mx?_")
 _PLAIN_NAME = re.compile(r"^[A-Za-z0-9_]{1,64}$")
@@ -250,9 +253,10 @@ class Threads:
                 raise RowMissingError(f"There is no thread {thread_id}.")
             if row.values.get(HIDDEN):
                 return Thread.from_row(owner, row)
-            waiting = has_waiting(row) and removed_from is None
-            if busy := self._lanes.busy_seconds(row) or float(waiting):
+            if busy := self._lanes.busy_seconds(row):
                 raise LaneBusyError(busy)
+            if removed_from is None and has_waiting(row):
+                raise await self._awaited(owner, thread_id, row)
             if removed_from is not None and not is_marked:
                 await mark_expiry(self._table, owner, thread_id, removed_from)
                 is_marked = True
@@ -265,6 +269,18 @@ class Threads:
                 continue
             self._lanes.forget(owner, row.row_key)
             return replace(Thread.from_row(owner, row), removed_from=removed_from)
+
+    async def _awaited(self, owner: str, thread_id: str, row: Row) -> LaneBusyError:
+        """Which job waits on a thread, and until when."""
+        box = await self._table.get(partition_key(owner), box_key(thread_id, head_sequence(row)))
+        job_id = box.values["job_id"] if box else "that has just ended"
+        moment: datetime | None = box.values.get("not_before") if box else None
+        until = f", to run not before {moment.isoformat()}" if moment else ""
+        seconds = (moment - self._clock()).total_seconds() if moment else 0.0
+        return LaneBusyError(
+            min(max(seconds, 1.0), MAX_RETRY_SECONDS),
+            f"Job {job_id} waits on this thread{until}. Cancel it, or try again when it has ended.",
+        )
 
     async def finish_removal(self, thread: Thread) -> None:
         """Delete a thread's row, and what would have it deleted later."""

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from ulid import ULID
 
+from ..state.errors import StateError
 from ..state.keys import complement, partition_key
 from ..state.table import Action as RowAction
 from ..state.table import Change, Row, Table, Value
@@ -133,18 +134,20 @@ class AuditRecord:
         document["at"] = self.at.isoformat()
         return {name: value for name, value in document.items() if value is not None}
 
-    def insert(self) -> Change:
-        """The change that adds the record."""
+    def new_key(self) -> str:
+        """A key for the record's row, which no other has."""
+        return complement(str(ULID.from_datetime(self.at)))
+
+    def to_values(self) -> dict[str, Value | None]:
+        """The properties of the record's row."""
         values: dict[str, Value | None] = {
             field.name: getattr(self, field.name) for field in fields(self)
         }
-        values |= {"action": self.action.value, "outcome": self.outcome.value}
-        key = complement(str(ULID.from_datetime(self.at)))
-        return Change(RowAction.INSERT, key, values)
+        return values | {"action": self.action.value, "outcome": self.outcome.value}
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """Read a row that `insert` wrote."""
+        """Read a row that `to_values` gave."""
         known = {field.name for field in fields(cls)}
         values = {name: value for name, value in row.values.items() if name in known}
         values |= {"action": Action(values["action"]), "outcome": Outcome(values["outcome"])}
@@ -166,11 +169,18 @@ class AuditTrail:
 
     async def append(self, *records: AuditRecord) -> None:
         """Write the records of one owner's action, in one transaction."""
-        first = records[0]
+        await self._write(self._keyed(records), RowAction.INSERT)
+
+    def _keyed(self, records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
+        """Records by the keys of their rows, complete."""
+        identity = self._agent_identity
+        return {each.new_key(): replace(each, agent_identity=identity) for each in records}
+
+    async def _write(self, records: Mapping[str, AuditRecord], action: RowAction) -> None:
+        first = next(iter(records.values()))
         owner_key, day = partition_key(first.owner), first.at.date()
         partition = day_partition(owner_key, day)
-        records = tuple(replace(each, agent_identity=self._agent_identity) for each in records)
-        changes = [record.insert() for record in records]
+        changes = [Change(action, key, record.to_values()) for key, record in records.items()]
         starts = range(0, len(changes), MAX_TRANSACTION_ROWS)
         outcomes = await asyncio.gather(
             self._days.remember(owner_key, day),
@@ -179,13 +189,25 @@ class AuditTrail:
         )
         for error in outcomes:
             if isinstance(error, Exception):
-                self._complain(repr(error), records)
+                self._complain(repr(error), records.values())
 
     async def alongside(self, write: Awaitable[_T], *records: AuditRecord) -> _T:
-        """Write the records while something else is written, and return what that gives."""
-        recording = asyncio.create_task(self.append(*records))
+        """Write the records while something else is written, and return what that gives.
+
+        If it could not be written, the records say so.
+        """
+        keyed = self._keyed(records)
+        recording = asyncio.create_task(self._write(keyed, RowAction.INSERT))
         try:
             return await write
+        except StateError as error:
+            await recording
+            failed = {
+                key: replace(record, outcome=Outcome.FAILED, code=error.code)
+                for key, record in keyed.items()
+            }
+            await self._write(failed, RowAction.UPSERT)
+            raise
         finally:
             await recording
 

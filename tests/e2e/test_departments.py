@@ -140,6 +140,9 @@ async def test_a_job_spends_from_the_department_of_its_submitter(running: Runnin
 
         problem = await eventually(has_problem)
         assert problem["budget"]["subject"] == "department:jobs"
+        cancelled = await client.post(f"jobs/{waiting}/cancel")  # and it ends at once
+        assert cancelled.json()["status"] == "cancelled"
+        assert (await client.get(f"jobs/{waiting}")).json()["problem"]["code"] == "cancelled"
 
 
 async def test_a_job_from_the_queue_spends_from_the_department_of_its_owner(

@@ -144,3 +144,24 @@ async def test_a_failure_that_passes_is_tried_again(
     done = await ended(caller, await submit(caller, message="Hello", thread_id=thread_id))
     assert (done["status"], done["attempts"]) == ("succeeded", 1)
     assert done["result"]["content"] == "You said: Hello"
+
+
+async def test_a_job_that_waits_is_cancelled_at_once_wherever_it_stands(
+    caller: httpx.AsyncClient, thread_id: str
+) -> None:
+    """The head of a lane and the one behind it; then the lane is free for the next."""
+    far = "8000-01-01T00:00:00+00:00"
+    head = await submit(caller, message="Never", thread_id=thread_id, not_before=far)
+    behind = await submit(caller, message="Never", thread_id=thread_id)
+    last = await submit(caller, message="Hello", thread_id=thread_id)
+    for job_id in (behind, head):
+        answer = await caller.post(f"jobs/{job_id}/cancel")
+        assert (answer.status_code, answer.json()["status"]) == (202, "cancelled")
+        job = (await caller.get(f"jobs/{job_id}")).json()
+        assert (job["status"], job["problem"]["code"]) == ("cancelled", "cancelled")
+        assert job["finished_at"]
+        again = await caller.post(f"jobs/{job_id}/cancel")
+        assert (again.status_code, again.json()["status"]) == (202, "cancelled")
+    assert (await ended(caller, last))["status"] == "succeeded"
+    said = (await caller.get(f"threads/{thread_id}/messages")).json()["data"]
+    assert "Never" not in str(said)

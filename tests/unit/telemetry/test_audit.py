@@ -17,7 +17,7 @@ from shared.foundry.errors import InvalidRequestError
 from shared.foundry.models import TurnRequest
 from shared.foundry.tool_calls import arguments_hash, tool_calls
 from shared.services import Services
-from shared.state.errors import LeaseLostError, StateError
+from shared.state.errors import LeaseLostError, StateError, StorageUnavailableError
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.threads import Thread
 from shared.state.turns import Inlet as TurnInlet
@@ -151,7 +151,27 @@ async def test_a_turn_that_lost_its_lease_was_sent_and_is_on_record(
     app.table.before_next_write(take_over)
     with pytest.raises(LeaseLostError):
         await ask(services, thread_id)
-    assert len(rows(app.audit_table)) == 2
+    sent = [row for row in rows(app.audit_table) if row["action"] == "send"]
+    assert sorted((row["outcome"], row.get("code")) for row in sent) == [
+        ("failed", "lease_lost"),
+        ("succeeded", None),
+    ]
+
+
+async def test_a_turn_whose_commit_failed_is_not_on_record_as_done(
+    app: App, services: Services
+) -> None:
+    thread_id = await new_thread(app, services)
+
+    async def refuse() -> None:
+        raise StorageUnavailableError("It never arrived.")
+
+    app.table.before_next_write(lambda: asyncio.sleep(0))  # the lease
+    app.table.before_next_write(refuse)
+    with pytest.raises(StorageUnavailableError):
+        await ask(services, thread_id)
+    (row,) = [row for row in rows(app.audit_table) if row["action"] == "send"]
+    assert (row["outcome"], row["code"]) == ("failed", "storage_unavailable")
 
 
 def turn_record(**more: Any) -> TurnRecord:

@@ -1,0 +1,95 @@
+"""Cancels jobs: one that waits ends at once, one that runs before its next message."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from ..state.errors import RowChangedError, RowMissingError, StorageUnavailableError
+from ..state.jobs import Job, Jobs, JobStatus, job_change
+from ..state.keys import box_key, partition_key
+from ..state.lanes import Clock
+from ..state.mailbox import ENDED, WaitingJob
+from ..state.outbox import DeliveryStatus, outbox_insert
+from ..state.table import Action, Change, Table, Value
+from .queue import Notice, Queues
+from .steps import CANCELLED
+
+log = logging.getLogger(__name__)
+
+Also = Callable[[Job], Sequence[Change]]
+"""What else to write with a cancellation, given the job as it will be."""
+
+
+class Cancellation:
+    """Cancels jobs."""
+
+    def __init__(self, jobs: Jobs, table: Table, queues: Queues, clock: Clock) -> None:
+        self._jobs = jobs
+        self._table = table
+        self._queues = queues
+        self._clock = clock
+
+    async def cancel(self, owner: str, job_id: str, also: Also = lambda _: ()) -> Job:
+        """Cancel a job, together with what ``also`` gives.
+
+        Raises:
+            RowMissingError: if the owner has no such job.
+            JobEndedError: if it has ended already.
+        """
+        job = await self._jobs.get(owner, job_id)
+        ended = None if job.status.is_terminal else await self._end_waiting(job, also)
+        job = ended or await self._jobs.cancel(owner, job_id, also)
+        try:
+            await self._queues.wake(owner, job.lane)  # those behind it need not wait for it
+            if ended and ended.delivery:
+                await self._queues.notify(Notice(owner, job_id))
+        except StorageUnavailableError as error:
+            log.warning("Job %s is cancelled; the rest is left to the sweeper: %s", job_id, error)
+        return job
+
+    async def _end_waiting(self, job: Job, also: Also) -> Job | None:
+        """End a job that no worker has begun to send, whatever it waits for; None if one has.
+
+        Its place in the lane stays until the lane comes to it. A worker that begins meanwhile
+        changes the same row, so one of the two has to look again.
+        """
+        partition, key = partition_key(job.owner), box_key(job.lane, job.sequence)
+        box = await self._table.get(partition, key)
+        if box is None:
+            return None
+        waiting = WaitingJob(job.job_id, box, {})
+        if waiting.unfinished:
+            return None
+        now, problem = self._clock(), CANCELLED.to_json()
+        pending = DeliveryStatus.PENDING.value if waiting.outlets else None
+        ended = replace(
+            job,
+            status=JobStatus.CANCELLED,
+            cancel_requested=True,
+            finished_at=now,
+            problem=problem,
+            delivery=pending,
+        )
+        outlets = [outbox_insert(job.job_id, waiting.outlets, now)] if waiting.outlets else []
+        values: dict[str, Value] = {"delivery": pending} if pending else {}
+        changes = [
+            Change(Action.MERGE, key, {"cancelled": True, ENDED: True}, box.etag),
+            job_change(
+                job.job_id,
+                status=JobStatus.CANCELLED.value,
+                cancel_requested=True,
+                finished_at=now,
+                problem=problem,
+                results=None,
+                **values,
+            ),
+            *outlets,
+            *also(ended),
+        ]
+        try:
+            await self._table.write(partition, changes)
+        except (RowChangedError, RowMissingError):
+            return None
+        return ended
