@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -14,7 +14,7 @@ from shared.foundry.models import TurnRequest
 from shared.jobs.queue import WakeUp
 from shared.jobs.runner import MAX_DELAY_SECONDS, STORAGE_PAUSE_SECONDS
 from shared.services import Services
-from shared.state.errors import StorageUnavailableError
+from shared.state.errors import LaneBusyError, StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.lanes import LEASE_SECONDS
@@ -593,3 +593,16 @@ async def test_a_job_that_ends_after_its_worker_died_leaves_the_thread_unsettled
     await drain(other, job)
     if (await state(services, job)).status is not JobStatus.SUCCEEDED:
         assert (await services.threads.get(OWNER, thread_id)).unsettled
+
+
+async def test_a_thread_that_a_job_waits_on_says_which_and_until_when(
+    app: App, services: Services
+) -> None:
+    thread_id = await add_thread(app, services)
+    waits = SubmitJob(
+        message="Hi", thread_id=thread_id, not_before=datetime(8000, 1, 1, tzinfo=UTC)
+    )
+    job = await services.submission.submit(OWNER, waits)
+    with pytest.raises(LaneBusyError, match=rf"{job.job_id} .* not before 8000-01-01T") as error:
+        await services.threads.start_removal(OWNER, thread_id)
+    assert error.value.retry_after == 86_400
