@@ -175,7 +175,8 @@ class Router:
         streamed: bool,
     ) -> AsyncGenerator[TurnEvent]:
         """The events of one model, unless its circuit is open."""
-        passage = model.breaker.admit(has_time=limits.patience >= self._enough)
+        has_time = min(limits.seconds, limits.patience) >= self._enough
+        passage = model.breaker.admit(has_time=has_time)
         if passage is None:
             raise _resting(model)
         with passage:

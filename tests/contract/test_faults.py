@@ -236,3 +236,57 @@ async def test_the_log_tells_what_was_asked(
     assert created["conversation"] == dropped["conversation"] == conversation
     assert "authorization" in created["headers"]
     assert (dropped["method"], dropped["status"], dropped["fault"]) == ("DELETE", None, "drop")
+
+
+ERROR = {"code": "too_many_requests", "message": "Slow down."}
+
+
+@pytest.mark.parametrize(
+    ("kind", "last"),
+    [
+        ("failed", ["response.failed"]),
+        ("error_event", ["error"]),
+        ("failed_then_error", ["response.failed", "error"]),
+        ("error_then_failed", ["error", "response.failed"]),
+    ],
+)
+async def test_an_answer_fails_by_events_in_any_order(
+    raw: httpx.AsyncClient, inject: FaultInjector, kind: str, last: list[str]
+) -> None:
+    await inject(kind, body=ERROR, headers={"Retry-After": "7"}, times=2)
+    events = [json.loads(line) for line in await lines_of(raw, turn("hi"))]
+    ends = [e for e in events if e["type"] in {"response.failed", "error", "response.completed"}]
+    assert [event["type"] for event in ends] == last
+    by_type = {event["type"]: event for event in ends}
+    if "error" in by_type:
+        assert by_type["error"]["code"] == ERROR["code"]
+    if "response.failed" in by_type:
+        expected = ERROR if kind == "failed" else None
+        assert by_type["response.failed"]["response"]["error"] == expected
+    answer = await raw.post("responses", json=turn("hi"))
+    assert (answer.status_code, answer.headers["retry-after"]) == (200, "7")
+    assert (answer.json()["status"], answer.json()["error"]) == ("failed", ERROR)
+
+
+async def test_a_stream_may_come_whole_or_compressed(
+    raw: httpx.AsyncClient, inject: FaultInjector
+) -> None:
+    await inject("whole")
+    whole = await raw.post("responses", json={**turn("hi"), "stream": True})
+    assert whole.headers["content-type"] == "application/json"
+    assert whole.json()["status"] == "completed"
+    await inject("gzip")
+    packed = await raw.post("responses", json={**turn("hi"), "stream": True})
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "response.completed" in packed.text
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_a_chat_completion_fails_inside_its_answer(
+    resource: httpx.AsyncClient, inject: FaultInjector, streamed: bool
+) -> None:
+    await inject("failed", "chat.completions.create", body=ERROR)
+    body = {"model": "gpt-4.1", "messages": [{"role": "user", "content": "hi"}]}
+    answer = await resource.post("chat/completions", json={**body, "stream": streamed})
+    assert answer.status_code == 200
+    assert json.dumps({"error": ERROR}).replace(" ", "") in answer.text.replace(" ", "")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -339,3 +341,67 @@ GARBAGE: list[Any] = [
 @pytest.mark.parametrize("exchange", GARBAGE)
 async def test_an_answer_that_is_not_http_is_one_of_our_errors(exchange: Exchange) -> None:
     assert (await broken(exchange)).may_have_run
+
+
+async def opening(*pieces: bytes, headers: bytes) -> errors.FoundryError | bytes:
+    """What a stream with these headers holds, or how it fails."""
+    head = b"HTTP/1.1 200 OK\r\n%bConnection: close\r\n\r\n" % headers
+    async with loopback(answering(head, *pieces)) as (transport, call):
+        try:
+            async with transport.stream(call, silence=5, seconds=5) as stream:
+                return b"".join([chunk async for chunk in stream.chunks])
+        except errors.FoundryError as error:
+            return error
+
+
+FRAME = b"data: {}\n\n"
+EVENTS = b"Content-Type: text/event-stream; charset=utf-8\r\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (FRAME, EVENTS),
+        (FRAME, b""),
+        (FRAME, EVENTS + b"Content-Encoding: identity\r\n"),
+        (gzip.compress(FRAME), EVENTS + b"Content-Encoding: gzip\r\n"),
+        (zlib.compress(FRAME), EVENTS + b"Content-Encoding: deflate\r\n"),
+    ],
+)
+async def test_a_stream_is_read_however_it_is_packed(body: bytes, headers: bytes) -> None:
+    assert await opening(body, headers=headers) == FRAME
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "named"),
+    [
+        (b"<html>secret", b"Content-Type: Text/HTML; charset=utf-8\r\n", "text/html"),
+        (b"secret", b"Content-Type: text/plain\r\n", "text/plain"),
+        (b"secret", b"Content-Type: application/gzip\r\n", "application/gzip"),
+        (b" <!doctype html>secret", b"", "a page without a content type"),
+        (gzip.compress(FRAME), EVENTS, "compressed body that it does not declare"),
+        (gzip.compress(FRAME), b"", "compressed body that it does not declare"),
+        (b"secret", EVENTS + b"Content-Encoding: br\r\n", "'br'"),
+        (b"secret", EVENTS + b"Content-Encoding: gzip\r\n", "cannot be decompressed"),
+        (b"{secret", b"Content-Type: application/json\r\n", "not JSON"),
+        (b"[1]", b"Content-Type: application/json\r\n", "not an object"),
+    ],
+)
+async def test_what_is_no_stream_is_named_and_not_repeated(
+    body: bytes, headers: bytes, named: str
+) -> None:
+    error = await opening(body, headers=headers)
+    assert isinstance(error, errors.ProtocolError)
+    assert named in error.message
+    assert "secret" not in error.message
+    assert error.may_have_run
+
+
+async def test_a_whole_answer_in_place_of_a_stream_is_read() -> None:
+    body = json.dumps({"status": "completed"}).encode()
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    async with (
+        loopback(answering(head, body[:5], body[5:])) as (transport, call),
+        transport.stream(call, silence=5, seconds=5) as stream,
+    ):
+        assert stream.whole == {"status": "completed"}

@@ -13,6 +13,7 @@ from shared.foundry.errors import (
     ConfigurationError,
     ContentFilteredError,
     InvalidRequestError,
+    RateLimitedError,
     ServiceUnavailableError,
     StreamInterruptedError,
     TimeoutError,
@@ -258,3 +259,43 @@ async def test_with_no_model_at_all_the_choice_says_what_to_set(build: Build) ->
 def test_wrong_preferences_are_named(setting: str) -> None:
     with pytest.raises(SettingsError, match="MODEL_PREFERENCES"):
         ModelSettings.from_env({"MODEL_PREFERENCES": setting})
+
+
+async def test_callers_in_haste_open_no_circuit(build: Build, net: Net) -> None:
+    asking = build(
+        foundry_config(timeout=10), model_settings(preferences="*=foundry_agent_service")
+    )
+    for _ in range(FAILURES_TO_OPEN + 1):
+        net.fail(FOUNDRY, 30.0)
+        with pytest.raises(TimeoutError):
+            await asking.ask("Hi", seconds=0.05)
+    assert asking.models[FOUNDRY_TYPE].breaker.circuit is Circuit.CLOSED
+
+
+async def test_a_model_that_is_silent_for_its_whole_time_opens_its_circuit(
+    build: Build, net: Net
+) -> None:
+    asking = build(
+        foundry_config(timeout=0.1), model_settings(preferences="*=foundry_agent_service")
+    )
+    for _ in range(FAILURES_TO_OPEN):
+        net.fail(FOUNDRY, 30.0)
+        with pytest.raises(TimeoutError):
+            await asking.ask("Hi", seconds=0.1)
+    assert asking.models[FOUNDRY_TYPE].breaker.circuit is Circuit.OPEN
+
+
+async def test_answers_that_are_none_are_an_outage_of_the_model(asking: Asking, net: Net) -> None:
+    net.down(FOUNDRY, httpx.Response(200, text="<html>", headers={"content-type": "text/html"}))
+    for _ in range(FAILURES_TO_OPEN):
+        answer = await asking.ask("Hi")
+        assert who(answer) == (VLLM_TYPE, FOUNDRY_TYPE, ["protocol_error", None])
+    assert asking.models[FOUNDRY_TYPE].breaker.circuit is Circuit.OPEN
+
+
+async def test_a_limit_after_the_first_piece_is_a_limit_still(asking: Asking, net: Net) -> None:
+    half = b'data: {"id": "c", "choices": [{"delta": {"content": "Once"}}]}\n\n'
+    limited = b'data: {"error": {"code": "TooManyRequests", "message": "Later."}}\n\n'
+    net.fail(VLLM, httpx.Response(200, content=half + limited, headers={"Retry-After": "0"}))
+    with pytest.raises(RateLimitedError):
+        await asking.stream("Hi", VLLM_TYPE)
