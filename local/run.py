@@ -14,7 +14,7 @@ from typing import NoReturn
 from local.azurite.connection import StoragePorts, is_development_storage
 from local.host.settings import HostConfigurationError, read_local_settings
 from local.processes import ServiceError, is_free
-from local.screen import Running, render
+from local.screen import BETTER_MODELS, Running, render
 from local.services import (
     IDENTITY_HEADER,
     ROOT,
@@ -102,6 +102,7 @@ class LocalRun:
             app_dir=arguments.app_dir.resolve(),
             grace_seconds=APP_GRACE_SECONDS,
             prefer_core_tools=True,
+            creates_queues=self.azurite is not None,
         )
         self.app = FunctionsHost(launch, self._log_dir)
 
@@ -179,6 +180,7 @@ class LocalRun:
             ),
             state=str(self._state_dir),
             logs=str(self._log_dir),
+            advice=BETTER_MODELS if self.foundry and backend == "smollm2" else "",
         )
 
 

@@ -29,7 +29,7 @@ Try, in another terminal:
        -d '{{"message": "Tell me a short story."}}' | tr -d '\\r' | sed -n 's/^[Ll]ocation: //p')
      curl -s "{app}/api/jobs/${{J##*/}}"
 
-Stop with Ctrl-C.
+{advice}Stop with Ctrl-C.
 """
 
 
@@ -44,6 +44,20 @@ class Running:
     storage: str
     state: str
     logs: str
+    advice: str = ""
+    """How to use a better model, where the smallest answers."""
+
+
+BETTER_MODELS = """\
+The model is tiny: it answers at once, offline, and is often wrong. For a better one, set, in the
+environment or in local.settings.json:
+
+  Ollama, llama.cpp, vLLM   FOUNDRY_LOCAL_BACKEND=http://localhost:11434/v1
+  any OpenAI-compatible     FOUNDRY_LOCAL_BACKEND=<URL> FOUNDRY_LOCAL_BACKEND_API_KEY=<key>
+                            FOUNDRY_LOCAL_BACKEND_MODEL=<model>
+  a real Foundry project    FOUNDRY_AGENT_SERVICE_ENDPOINT=<project endpoint>, and `az login`
+
+"""
 
 
 def render(running: Running, seconds: float) -> str:

@@ -97,6 +97,7 @@ class FunctionsHost(Service):
         else:
             arguments = [sys.executable, "-m", "local.host", "--port", str(port)]
             arguments += ["--app-dir", str(options.app_dir), "--grace", str(options.grace_seconds)]
+            arguments += ["--create-queues"] if options.creates_queues else []
         super().__init__(
             Command(
                 "Functions host",
@@ -118,6 +119,8 @@ class HostLaunch:
     app_dir: Path = ROOT
     grace_seconds: int = 10
     prefer_core_tools: bool = False
+    creates_queues: bool = False
+    """Create the queues of the app's triggers; Core Tools do not."""
 
 
 @contextmanager

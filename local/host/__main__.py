@@ -41,7 +41,14 @@ def main() -> int:
         settings = read_host_settings(app_dir / "host.json", os.environ)
         _configure_logging(settings.log_level)
         port = arguments.port or local.http_port or DEFAULT_PORT
-        options = HostOptions(arguments.host, port, app_dir, arguments.grace, arguments.silence)
+        options = HostOptions(
+            arguments.host,
+            port,
+            app_dir,
+            arguments.grace,
+            arguments.silence,
+            creates_queues=arguments.create_queues,
+        )
         asyncio.run(serve(options, local, settings))
     except HostConfigurationError as error:
         print(f"local host: {error}", file=sys.stderr)
@@ -55,6 +62,9 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
     parser.add_argument(
         "--port", type=int, help=f"port to listen on (Host.LocalHttpPort, else {DEFAULT_PORT})"
+    )
+    parser.add_argument(
+        "--create-queues", action="store_true", help="create the queues that triggers listen to"
     )
     parser.add_argument(
         "--app-dir", type=Path, default=Path(), help="folder of host.json and function_app.py"

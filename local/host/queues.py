@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
-from azure.core.exceptions import AzureError, ResourceNotFoundError
+from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
 from azure.functions.queue import QueueMessage as FunctionMessage
 from azure.storage.queue import QueueMessage as StoredMessage
 from azure.storage.queue.aio import QueueClient
@@ -54,6 +54,15 @@ class QueueListener:
         self._running: set[asyncio.Task[None]] = set()
         self._reachable = True
         self._missing = False
+
+    async def create(self) -> None:
+        """Create the queue, so that a producer can put messages at once."""
+        try:
+            await self._queue.create_queue()
+        except ResourceExistsError:
+            pass
+        except AzureError as error:
+            self._note_unreachable(error)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Process messages until `stopping` is set, then finish those that run.

@@ -59,6 +59,8 @@ class HostOptions:
     """How long running invocations may go on after the host was told to stop."""
     silence_seconds: float = SILENCE_SECONDS
     """Without a byte of a request or its answer; then the caller gets 504."""
+    creates_queues: bool = False
+    """Create the queues that triggers listen to, as a deployment does in Azure."""
 
 
 class Listener(Protocol):
@@ -82,6 +84,8 @@ async def serve(options: HostOptions, local: LocalSettings, settings: HostSettin
     try:
         routes = RouteTable(_with_trigger(functions, HTTP_TRIGGER), settings.route_prefix)
         queues = _queue_listeners(functions, invoker, accounts, settings.queues)
+        if options.creates_queues:
+            await asyncio.gather(*(queue.create() for queue in queues))
         timers = _timer_listeners(functions, invoker)
         listeners: list[Listener] = [*queues, *timers]
         web = with_cors(

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from difflib import get_close_matches
 from pathlib import Path
 from typing import cast
 
@@ -15,6 +16,12 @@ JsonObject = dict[str, object]
 OVERRIDE_PREFIX = "AzureFunctionsJobHost__"
 
 _TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|\s+|[\s\S]')
+"""A string, a comment, white space, or any one character of JSON."""
+
+_SECTIONS = ("IsEncrypted", "Values", "Host", "ConnectionStrings")
+"""https://learn.microsoft.com/azure/azure-functions/functions-develop-local#local-settings-file"""
+
 _SETTING = re.compile(r"%([^%]+)%")
 
 
@@ -62,7 +69,7 @@ def read_local_settings(path: Path) -> LocalSettings:
     """Read local.settings.json; a file that is not there means no settings."""
     if not path.exists():
         return LocalSettings()
-    document = _read_json(path)
+    document = _with_known_sections(_read_json(path), path.name)
     if document.get("IsEncrypted"):
         raise HostConfigurationError(
             f"{path.name} is encrypted; run `func settings decrypt` or set IsEncrypted to false."
@@ -162,12 +169,49 @@ def _apply_overrides(document: JsonObject, environment: Mapping[str, str]) -> No
 def _read_json(path: Path) -> JsonObject:
     try:
         # Core Tools writes the file with a byte order mark on some systems.
-        document: object = json.loads(path.read_text("utf-8-sig"))
-    except ValueError as error:
+        document: object = json.loads(plain_json(path.read_text("utf-8-sig")))
+    except (ValueError, RecursionError) as error:
         raise HostConfigurationError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(document, dict):
         raise HostConfigurationError(f"{path} must hold a JSON object.")
     return cast("JsonObject", document)
+
+
+def plain_json(text: str) -> str:
+    """JSON without what Core Tools and the host allow in it: comments, and commas at an end."""
+    kept: list[str] = []
+    for token in _TOKEN.finditer(text):
+        piece = token[0]
+        if piece.startswith(("//", "/*")):
+            kept.append(" ")
+            continue
+        if piece in "]}" and (comma := _last_comma(kept)) is not None:
+            kept[comma] = " "
+        kept.append(piece)
+    return "".join(kept)
+
+
+def _last_comma(pieces: list[str]) -> int | None:
+    """Where the last piece that is not white space stands, if it is a comma after a value."""
+    there = (n for n in range(len(pieces) - 1, -1, -1) if not pieces[n].isspace())
+    last, before = next(there, None), next(there, None)
+    if last is None or before is None or pieces[last] != "," or pieces[before] in "{[,":
+        return None
+    return last
+
+
+def _with_known_sections(document: JsonObject, file: str) -> JsonObject:
+    """The document with its sections' names as documented; letter case does not count.
+
+    Raises HostConfigurationError for a name that is nearly that of a section.
+    """
+    known = {name.lower(): name for name in _SECTIONS}
+    for name in document:
+        meant = get_close_matches(name.lower(), known, 1)
+        if meant and meant[0] != name.lower():
+            message = f"{file}: {name} is no section: did you mean {known[meant[0]]}?"
+            raise HostConfigurationError(message)
+    return {known.get(name.lower(), name): value for name, value in document.items()}
 
 
 def _section(document: JsonObject, name: str, file: str) -> JsonObject:
@@ -181,7 +225,10 @@ def _setting_values(document: JsonObject, file: str) -> dict[str, str]:
     values = _section(document, "Values", file)
     for name, value in values.items():
         if isinstance(value, dict | list) or value is None:
-            raise HostConfigurationError(f"{file}: the value of {name} must be text.")
+            raise HostConfigurationError(
+                f"{file}: the value of {name} must be text: put it in quotes, and a JSON value as "
+                "one string with its own quotes escaped."
+            )
     return {name: _setting_text(value) for name, value in values.items()}
 
 

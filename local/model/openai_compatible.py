@@ -51,7 +51,7 @@ class OpenAICompatibleModel:
         self._model = settings.model
         self._client = HttpxAiohttpClient(
             base_url=settings.base_url.rstrip("/") + "/",
-            headers={"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {},
+            headers=_headers(settings),
             timeout=httpx.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
         )
 
@@ -112,6 +112,15 @@ class OpenAICompatibleModel:
                 raise ModelError(f"{self._settings.base_url} has no model")
             self._model = str(listing["data"][0]["id"])
         return self._model
+
+
+def _headers(settings: ServerSettings) -> dict[str, str]:
+    """Each request on a connection of its own: llama.cpp closes idle ones after seconds, and a
+    request that meets the closing one is lost."""
+    headers = {"connection": "close"}
+    if settings.api_key:
+        headers["authorization"] = f"Bearer {settings.api_key}"
+    return headers
 
 
 def _request_body(prompt: Prompt) -> JsonObject:

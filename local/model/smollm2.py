@@ -26,6 +26,16 @@ MAX_THREADS = 4
 """More threads gain nothing with a model this small."""
 LOG_ERRORS_ONLY = 0
 
+MAX_TEMPERATURE = 0.2
+"""Above it, so small a model loses its thread within some sentences."""
+REPEAT_PENALTY = 1.1
+REPEAT_WINDOW_TOKENS = 256
+"""Without a penalty for what it said in so many tokens, the model repeats itself without end."""
+SEED = 23
+"""The same question gets the same answer, one of the model's saner ones."""
+MAX_ANSWER_TOKENS = 256
+"""It may still find no end, and writes some tens of tokens a second."""
+
 
 class SmolLM2Model:
     """The small embedded model; make one with `open`."""
@@ -67,9 +77,11 @@ class SmolLM2Model:
             Prompt(
                 messages=[_plain(message) for message in prompt.messages],
                 response_format=prompt.response_format,
-                temperature=prompt.temperature,
+                temperature=min(prompt.temperature or 0.0, MAX_TEMPERATURE),
                 top_p=prompt.top_p,
-                max_output_tokens=prompt.max_output_tokens,
+                max_output_tokens=min(
+                    prompt.max_output_tokens or MAX_ANSWER_TOKENS, MAX_ANSWER_TOKENS
+                ),
             )
         )
 
@@ -101,6 +113,9 @@ def _start_server(weights: Path) -> Any:
     parameters.model.path = str(weights)
     parameters.n_ctx = SLOTS * CONTEXT_TOKENS
     parameters.n_parallel = SLOTS
+    parameters.sampling.penalty_repeat = REPEAT_PENALTY
+    parameters.sampling.seed = SEED
+    parameters.sampling.penalty_last_n = REPEAT_WINDOW_TOKENS
     parameters.hostnames = ["127.0.0.1"]
     parameters.port = 0
     for cpu in (parameters.cpuparams, parameters.cpuparams_batch):

@@ -1,9 +1,13 @@
 """The real embedded model behind the emulator."""
 
+import asyncio
+from collections import Counter
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
+
+from local.model.smollm2 import MAX_ANSWER_TOKENS
 
 from .conftest import TOKEN, Emulator, running_emulator, text_of, turn
 
@@ -57,3 +61,38 @@ async def test_it_is_bound_by_a_json_schema(client: httpx.AsyncClient) -> None:
     answer = (await client.post("responses", json=body)).json()
     assert "capital" in text_of(answer)
     assert answer["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("question", "part"),
+    [
+        ("What is the capital of France?", "Paris"),
+        ("Why is the sky blue?", "light"),
+        ("Tell me a short story.", ""),
+        ("Name three rivers in Europe.", "Danube"),
+    ],
+)
+async def test_a_documented_question_gets_an_answer_that_does_not_loop(
+    client: httpx.AsyncClient, question: str, part: str
+) -> None:
+    answer = (await client.post("responses", json=turn(question, temperature=0.7))).json()
+    text = text_of(answer)
+    assert part in text
+    assert answer["usage"]["output_tokens"] <= MAX_ANSWER_TOKENS
+    words = text.split()
+    phrases = Counter(zip(words, words[1:], words[2:], words[3:], strict=False))
+    assert max(phrases.values(), default=0) < 4, text
+
+
+async def test_an_answer_is_short_whatever_is_asked_for(client: httpx.AsyncClient) -> None:
+    body = turn("Count to a thousand.", max_output_tokens=4096, temperature=1.0)
+    answer = (await client.post("responses", json=body)).json()
+    assert answer["usage"]["output_tokens"] <= MAX_ANSWER_TOKENS
+
+
+async def test_questions_after_a_pause_are_answered(client: httpx.AsyncClient) -> None:
+    """llama.cpp closes connections that were idle for five seconds."""
+    for pause in (0, 5.0, 5.1):
+        await asyncio.sleep(pause)
+        answer = (await client.post("responses", json=turn("Hello!", **FEW_TOKENS))).json()
+        assert answer["status"] in {"completed", "incomplete"}, answer

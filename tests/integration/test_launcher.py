@@ -13,7 +13,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from azure.storage.queue.aio import QueueServiceClient
 
+from local.azurite.connection import StoragePorts, connection_string
 from local.processes import free_port
 from local.services import ROOT
 
@@ -86,6 +88,13 @@ def launched(folder: Path, environment: dict[str, str] | None = None) -> Generat
         process.wait(20)
 
 
+async def queue_names(port: int) -> set[str]:
+    """The queues that a producer finds."""
+    ports = StoragePorts(queue=port)
+    async with QueueServiceClient.from_connection_string(connection_string(ports)) as service:
+        return {queue.name or "" async for queue in service.list_queues()}
+
+
 def parent_and_state(pid: int) -> tuple[int, str]:
     """Read /proc/PID/stat; a process that is gone has parent 0 and state X."""
     try:
@@ -115,6 +124,7 @@ async def test_ctrl_c_ends_every_child_and_the_second_start_uses_the_same_state(
             assert "\r" not in launch.text
             async with httpx.AsyncClient() as client:
                 assert (await client.get(f"{app}/api/who")).status_code == 200
+            assert await queue_names(launch.ports["queue-port"]) >= {"work", "work-poison"}
             children = launch.children()
             assert set(children) == {"azurite.js", "local.foundry", "local.host"}
             launch.process.send_signal(signal.SIGINT)

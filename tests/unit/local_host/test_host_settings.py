@@ -90,6 +90,68 @@ def test_local_settings_hold_values_and_host_options(tmp_path: Path) -> None:
     assert read_local_settings(tmp_path / "none.json").values == {}
 
 
+def test_comments_commas_at_an_end_and_a_byte_order_mark_are_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text(
+        """\ufeff// the developer's own
+        {
+          "IsEncrypted": false, /* not,} "here" **/
+          "Values": {
+            "A": "http://host/*x*/, // no comment", // a comment
+            "B": "a \\" quote, }", /**/
+            "C": ",]",
+          },
+          "Host": {"LocalHttpPort": 7080, "CORS": "*", /* , */ },
+        } // the end"""
+    )
+    settings = read_local_settings(path)
+    assert settings.values == {
+        "A": "http://host/*x*/, // no comment",
+        "B": 'a " quote, }',
+        "C": ",]",
+    }
+    assert settings.http_port == 7080
+
+
+@pytest.mark.parametrize(
+    "text", ['{"Values": {,}}', '{"Values": {"A": "1",,}}', "{,}", '{"A": 1 /* }', "[1,]", '"a']
+)
+def test_what_is_still_no_json_object_is_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text(text)
+    with pytest.raises(HostConfigurationError, match=r"local\.settings\.json"):
+        read_local_settings(path)
+
+
+@pytest.mark.parametrize("name", ["Value", "value", "VALUESS", "Vlaues", "Valeus"])
+def test_a_misspelt_section_is_named_with_the_nearest(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text(json.dumps({name: {"A": "1"}}))
+    with pytest.raises(HostConfigurationError, match=f"{name} is no section: did you mean Values"):
+        read_local_settings(path)
+
+
+@pytest.mark.parametrize("name", ["values", "VALUES"])
+def test_letter_case_of_sections_does_not_count(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text(json.dumps({name: {"A": "1"}, "$schema": "x"}))
+    assert read_local_settings(path).values == {"A": "1"}
+
+
+@pytest.mark.parametrize("value", [None, {"a": 1}, ["a"]])
+def test_a_value_that_is_no_text_is_named(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text(json.dumps({"Values": {"PRICES": value}}))
+    with pytest.raises(HostConfigurationError, match="the value of PRICES must be text"):
+        read_local_settings(path)
+
+
+def test_a_long_text_is_read_in_a_moment(tmp_path: Path) -> None:
+    path = tmp_path / "local.settings.json"
+    path.write_text('{"Values": {"A": "' + "*/" * 200_000 + '"' + "," + " " * 200_000 + "}}")
+    assert len(read_local_settings(path).values["A"]) == 400_000
+
+
 def test_a_broken_settings_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "local.settings.json"
     path.write_text("{")
