@@ -15,7 +15,6 @@ from ..telemetry.tracing import (
     REQUEST_ID,
     ROUTE,
     STATUS_CODE,
-    URL_PATH,
     URL_SCHEME,
     continued,
     entered,
@@ -53,7 +52,6 @@ def _started(request: Request, request_id: str) -> Span:
     attributes = {
         METHOD: request.method,
         ROUTE: route,
-        URL_PATH: str(request.scope["path"]),
         URL_SCHEME: str(request.scope.get("scheme", "http")),
         REQUEST_ID: request_id,
     }

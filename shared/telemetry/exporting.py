@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from threading import Thread
 
+from azurefunctions.extensions.http.fastapi import web
+from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 
 from ..config import TelemetrySettings
@@ -27,6 +31,13 @@ OURS = __name__.partition(".")[0]
 
 _NEVER_SENT = ("azure.monitor", "opentelemetry")
 """What the exporter says of its own failures, which it would fail to send."""
+
+_NO_TELEMETRY: TelemetryConfig = {
+    "tracing": False,
+    "metrics": False,
+    "logs": False,
+    "operation_spans": False,
+}
 
 _INSTRUMENTATIONS = (
     "azure_sdk",
@@ -50,6 +61,7 @@ def start_telemetry(settings: TelemetrySettings, *, record_content: bool = True)
     add_ids_to_logs()
     if not record_content:
         keep_texts_out_of_logs()
+    keep_fastapi_quiet()
     if not settings.connection_string:
         return None
     thread = Thread(
@@ -57,6 +69,16 @@ def start_telemetry(settings: TelemetrySettings, *, record_content: bool = True)
     )
     thread.start()
     return thread
+
+
+def keep_fastapi_quiet() -> None:
+    """Have the worker's own server make no spans; to be called before it is built.
+
+    The worker library serves all requests by one FastAPI app with the one route `/{path}`, and
+    FastAPI traces its requests by itself: with the whole URL, the key and filters in
+    its query included. Each request has a span of ours already.
+    """
+    web.FastAPI = partial(FastAPI, telemetry=_NO_TELEMETRY)
 
 
 def _start(settings: TelemetrySettings, record_content: bool) -> None:
@@ -72,6 +94,7 @@ def _start(settings: TelemetrySettings, record_content: bool) -> None:
             connection_string=settings.connection_string,
             instrumentation_options=options,
             resource=resource,
+            enable_live_metrics=False,  # its samples hold URLs
         )
     except Exception:  # the border of a thread: an app without telemetry is better than none
         log.exception("Telemetry is not sent: check APPLICATIONINSIGHTS_CONNECTION_STRING")

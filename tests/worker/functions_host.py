@@ -65,6 +65,11 @@ class WorkerHost:
             )
         return cls(library, started.capabilities, functions)
 
+    @staticmethod
+    def app_module() -> Any:
+        """The app as the library has loaded it."""
+        return importlib.import_module("function_app")
+
     def bindings(self, function_name: str) -> list[dict[str, Any]]:
         """The bindings of a function as the host reads them."""
         raw: list[str] = self.functions[function_name].raw_bindings
