@@ -8,11 +8,12 @@ https://learn.microsoft.com/azure/ai-foundry/agents/how-to/tools/function-callin
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from ..errors import ProtocolError
 from ..wire_json import JsonObject, text_at
@@ -89,7 +90,13 @@ def as_output(result: Any) -> str:
         return result
     if isinstance(result, Iterator | AsyncIterator):
         raise PydanticSerializationError("Unable to serialize an iterator, which may never end")
-    return to_json(result).decode()
+    try:
+        return to_json(result).decode()
+    except PydanticSerializationError as error:
+        if "surrogates" not in str(error):
+            raise
+    # half a pair of surrogates, which becomes "?" where the request is encoded
+    return json.dumps(result, default=to_jsonable_python, ensure_ascii=False, separators=(",", ":"))
 
 
 async def settle(tasks: Iterable[asyncio.Task[Any]], seconds: float | None = None) -> None:

@@ -385,6 +385,12 @@ def late() -> Any:
 
 
 @tool
+async def half_a_pair() -> dict[str, str]:
+    """Return text that UTF-8 cannot hold."""
+    return {"half \ud800": "of a \udc00 pair"}
+
+
+@tool
 async def verbose() -> str:
     """Fail at length."""
     raise ToolError("x" * 2 * MAX_OUTPUT_CHARACTERS)
@@ -397,12 +403,13 @@ async def verbose() -> str:
         (call("circular"), "The tool"),
         (call("endless_numbers"), "The tool's result could not be written as JSON."),
         (call("late"), "Hello Ada"),
+        (call("half_a_pair"), '{"half \ud800":"of a \udc00 pair"}'),
         (call("verbose"), "xxx"),
     ],
     ids=lambda value: value.name if isinstance(value, FunctionCall) else "",
 )
 async def test_what_tools_return_and_raise_is_bounded(asked: FunctionCall, said: str) -> None:
-    box = Toolbox([picky, circular, endless_numbers, late, verbose])
+    box = Toolbox([picky, circular, endless_numbers, late, half_a_pair, verbose])
     async with asyncio.timeout(DEADLINE_SECONDS):
         (output,) = await box.run([asked])
     assert output.output.startswith(said)
