@@ -15,6 +15,7 @@ from . import probes
 from .admission import Admission
 from .background import Background
 from .budgets.budgets import Budgets
+from .budgets.removal import remove_past_counters
 from .config import AGENT_IS_LABEL, AppSettings, SettingsError
 from .foundry.service import FoundryService
 from .identity.errors import CredentialSettingsError
@@ -109,6 +110,7 @@ class Services:
     option_limits: OptionLimits
     clock: Clock
     _table: Table
+    _metrics: Table
     _queues: Queues
     _webhooks: Webhooks
     _storage_identity: AsyncTokenCredential | None = None
@@ -201,6 +203,7 @@ class Services:
             option_limits=limits,
             clock=clock,
             _table=table,
+            _metrics=tables.metrics,
             _queues=queues,
             _webhooks=webhooks,
         )
@@ -252,6 +255,7 @@ class Services:
     async def delete_old_records(self) -> None:
         """Delete what has been kept for long enough."""
         await self.retention.run()
+        await remove_past_counters(self._metrics, self.clock())
         days, today = self.settings.retention, self.clock().date()
         if days.audit_days:
             await self.audit_reader.days.remove_before(today - timedelta(days=days.audit_days))

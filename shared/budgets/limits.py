@@ -18,6 +18,10 @@ CONCURRENCY_PAUSE = timedelta(seconds=5)
 """After which somebody who has too many turns in flight may try again."""
 
 
+BUDGET_PREFIX = "$budget!"
+"""How the partitions of all counters begin."""
+
+
 class Measure(StrEnum):
     """What is limited."""
 
@@ -64,7 +68,7 @@ class Limit:
     def partition(self) -> str:
         """Where the rows of all instances stand; the amount may be changed at any time."""
         digest = hashlib.sha256(self.subject.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        return f"$budget!{digest}!{self.measure}!{self.period or 'turns'}"
+        return f"{BUDGET_PREFIX}{digest}!{self.measure}!{self.period or 'turns'}"
 
     def begins(self, now: datetime) -> datetime:
         """When the period began that a moment is in."""

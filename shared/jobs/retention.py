@@ -7,7 +7,7 @@ where it stopped; a page of a thousand rows is one storage transaction.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,15 +15,28 @@ from ..config import RetentionSettings
 from ..state.errors import RowChangedError, RowMissingError
 from ..state.idempotency import ANSWERED
 from ..state.jobs import JobStatus
-from ..state.keys import IDEMPOTENCY, OUTBOX, Kind
+from ..state.keys import (
+    ANSWER,
+    BOX,
+    CONVERSATION,
+    ERASURE,
+    EXCHANGE,
+    IDEMPOTENCY,
+    OUTBOX,
+    REJECTED,
+    Kind,
+)
 from ..state.lanes import Clock
 from ..state.outbox import DeliveryStatus
-from ..state.rejected import REJECTED, REJECTED_PARTITION
+from ..state.rejected import REJECTED_PARTITION
 from ..state.table import Action, Change, Row, Table
 
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_HOURS = 24
+
+MAX_HELD_DAYS = 30
+"""Of an answer whose delivery never ended, where jobs are kept for good."""
 
 PAGE_ROWS = 1_000
 MAX_PAGES = 1_000
@@ -116,23 +129,63 @@ class Retention:
 
     def _is_old(self, row: Row, now: datetime) -> bool:
         kind, _, _ = row.row_key.partition(":")
-        days, values = self._settings, row.values
-        match kind:
-            case Kind.TURN:
-                return _is_past(values.get("created_at"), days.turn_days, now)
-            case Kind.JOB:
-                told = values.get("delivery") != DeliveryStatus.PENDING
-                ended = JobStatus(values["status"]).is_terminal
-                return told and ended and _is_past(values.get("finished_at"), days.job_days, now)
-            case _ if kind == OUTBOX:
-                told = values["status"] != DeliveryStatus.PENDING
-                return told and _is_past(values.get("created_at"), days.delivery_days, now)
-            case _ if kind == IDEMPOTENCY:
-                return _is_spent(values, now)
-            case _ if kind == REJECTED:
-                return _is_past(values.get("rejected_at"), days.job_days, now)
-            case _:
-                return False
+        rule = RULES.get(kind, _stays)
+        return rule(row.values, self._settings, now)
+
+
+Values = Mapping[str, Any]
+Rule = Callable[[Values, RetentionSettings, datetime], bool]
+"""Whether a row has been kept long enough."""
+
+
+def _stays(_: Values, __: RetentionSettings, ___: datetime) -> bool:
+    """Of rows that go with what they belong to, however old they are."""
+    return False
+
+
+def _old_turn(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    return _is_past(values.get("created_at"), days.turn_days, now)
+
+
+def _old_job(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    told = values.get("delivery") != DeliveryStatus.PENDING
+    ended = JobStatus(values["status"]).is_terminal
+    return told and ended and _is_past(values.get("finished_at"), days.job_days, now)
+
+
+def _old_delivery(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    told = values["status"] != DeliveryStatus.PENDING
+    return told and _is_past(values.get("created_at"), days.delivery_days, now)
+
+
+def _old_answer(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    """A held answer goes with its delivery; one whose job died before it does not stay behind."""
+    return _is_past(values.get("created_at"), days.job_days or MAX_HELD_DAYS, now)
+
+
+def _old_rejection(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    return _is_past(values.get("rejected_at"), days.job_days, now)
+
+
+def _old_key(values: Values, _: RetentionSettings, now: datetime) -> bool:
+    return _is_spent(values, now)
+
+
+RULES: Mapping[str, Rule] = {
+    Kind.TURN: _old_turn,
+    Kind.JOB: _old_job,
+    OUTBOX: _old_delivery,
+    ANSWER: _old_answer,
+    IDEMPOTENCY: _old_key,
+    REJECTED: _old_rejection,
+    Kind.THREAD: _stays,
+    CONVERSATION: _stays,
+    EXCHANGE: _stays,
+    BOX: _stays,
+    ERASURE: _stays,
+}
+"""By kind of row: threads stay until they are deleted or expire, with the names and exchanges that
+are theirs; a waiting job's work goes when it has ended, and an erasure when it is over."""
 
 
 def _is_past(moment: datetime | None, days: int, now: datetime) -> bool:

@@ -9,13 +9,12 @@ from datetime import datetime
 from typing import Any, Self
 
 from .errors import RowChangedError, RowMissingError
-from .keys import partition_key
+from .keys import ERASURE, partition_key
 from .table import Action, Change, Row, Table, Value
 
 ERASURES_PARTITION = "$erasures"
 """One row for each owner who is being erased."""
 
-ERASURE = "erasure"
 MAX_ERASURES = 1_000
 """Looked at in one sweep."""
 

@@ -27,6 +27,8 @@ IDEMPOTENCY = "idem"
 OUTBOX = "out"
 BOX = "box"
 ANSWER = "answer"
+REJECTED = "rejected"
+ERASURE = "erasure"
 EXCHANGE = "exchange"
 CONVERSATION = "conversation"
 
@@ -37,6 +39,23 @@ class Kind(StrEnum):
     THREAD = "thread"
     JOB = "job"
     TURN = "turn"
+
+
+ROW_KINDS = (
+    Kind.THREAD,
+    Kind.TURN,
+    Kind.JOB,
+    BOX,
+    IDEMPOTENCY,
+    OUTBOX,
+    ANSWER,
+    CONVERSATION,
+    EXCHANGE,
+    REJECTED,
+    ERASURE,
+)
+"""How the keys of all rows of the state table begin, markers and the sweep's cursor aside: each has
+a rule in `jobs.retention` and a line in docs/privacy.md."""
 
 
 def new_id(kind: Kind) -> str:

@@ -7,13 +7,11 @@ from datetime import datetime
 
 from ulid import ULID
 
+from .keys import REJECTED
 from .table import Action, Change, Table, Value
 
 REJECTED_PARTITION = "$rejected"
 """No owner's partition: a dollar sign in an owner's key is escaped."""
-
-REJECTED = "rejected"
-"""How the keys of its rows begin."""
 
 MAX_BODY_BYTES = 64 * 1024
 """What a property holds; no queue message has more."""

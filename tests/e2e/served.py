@@ -1,7 +1,7 @@
 """The app on the local host with queues and a table of its own, and ways to look at what it did."""
 
 import uuid
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,8 @@ from local.services import (
     HostLaunch,
     functions_host,
 )
+from shared.state.keys import ROW_KINDS
+from shared.state.markers import Register
 
 from .leaks import copy_app, leaks
 
@@ -80,6 +82,16 @@ class Deployment:
         log = host.log_path.read_text("utf-8", "replace")
         assert (" DEBUG " in log) == talkative
         assert leaks(log) == []
+
+    @staticmethod
+    def of_no_kind(keys: Iterable[tuple[str, str]]) -> list[str]:
+        """Rows of the state table, by partition and key, that no rule of retention is about."""
+        registers = (*(f"${each}-" for each in Register), "$retention")
+        return [
+            f"{partition} {key}"
+            for partition, key in keys
+            if not partition.startswith(registers) and key.partition(":")[0] not in ROW_KINDS
+        ]
 
     async def everything(self) -> str:
         """All rows of the app's tables."""
