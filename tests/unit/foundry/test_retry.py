@@ -47,11 +47,25 @@ def test_what_may_pass_is_tried_as_often_as_allowed(error: errors.FoundryError) 
         errors.InvalidRequestError("x", retry_after=1),
         errors.ContentFilteredError("x"),
         errors.ProtocolError("x"),
+        errors.QuotaExhaustedError("x"),
         HeldBackError("x", retry_after=1),
     ],
 )
 def test_what_will_not_pass_is_not_tried_again(error: errors.FoundryError) -> None:
     assert RetryPolicy(10).delay(error, 1) is None
+
+
+def test_an_unknown_failure_is_tried_once_more() -> None:
+    policy, unknown = RetryPolicy(10), errors.UnknownFailureError("x")
+    assert [policy.may_repeat(unknown, n) for n in (1, 2, 3)] == [True, False, False]
+    assert not RetryPolicy(0).may_repeat(unknown, 1)
+
+
+def test_a_full_gate_does_not_pause_it() -> None:
+    gate = Gate(ClientMetrics())
+    assert not gate.heed(HeldBackError("full"), 8.0)
+    assert not gate.heed(DOWN, 8.0)
+    assert gate.heed(errors.RateLimitedError("x"), 8.0)
 
 
 @pytest.mark.parametrize("failures", range(1, 11))

@@ -193,7 +193,15 @@ LASTING: list[errors.FoundryError] = [
     errors.PermissionDeniedError("x"),
     errors.NotFoundError("x"),
     errors.FoundryError("x"),
+    errors.QuotaExhaustedError("x"),
+    errors.UnknownFailureError("x"),
 ]
+
+
+def test_an_answer_that_cannot_be_read_is_tried_once_more() -> None:
+    again = step(work={"max_attempts": 20}, attempts=1)
+    changes = by_key(again.finishing("turn_1", errors.ProtocolError("x"), LANE_NOW, NOW))
+    assert changes[JOB_ROW].values["status"] == "failed"
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: error.code)
