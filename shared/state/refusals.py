@@ -12,7 +12,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 
 _NETWORK = (
     "its network rules do not let the app in: allow the app's virtual network, or connect a "
-    "private endpoint"
+    "private endpoint; if they do, give the app's identity the role '{role}'"
 )
 _ROLE = (
     "give the app's identity the role '{role}' on the storage account; a new assignment takes some "
