@@ -222,6 +222,11 @@ class SubmitJob(TurnOptions):
         return self
 
     @property
+    def starts_thread(self) -> bool:
+        """Whether the job starts a thread."""
+        return self.thread_id is None and (self.new_thread or len(self.texts) > 1)
+
+    @property
     def texts(self) -> list[str]:
         """The messages in order."""
         return self.messages or [self.message or ""]

@@ -13,6 +13,7 @@ from typing import Any
 
 from .budgets.limits import BudgetExhaustedError, BudgetTooSmallError, Limit
 from .foundry import errors as foundry
+from .limits import LimitError, OwnerLimit
 from .state import errors as state
 
 PROBLEM_TYPE = "about:blank"
@@ -97,6 +98,8 @@ _STATE: dict[type[Exception], HTTPStatus] = {
 }
 
 BUDGET_EXHAUSTED = "budget_exhausted"
+OWNER_LIMIT = "owner_limit"
+BODY_TIMEOUT = "body_timeout"
 BUDGET_TOO_SMALL = "budget_too_small"
 
 NOT_FOUND = Problem(
@@ -122,13 +125,29 @@ def problem_from(error: Exception) -> Problem:
         return Problem(status, error.code, error.message, error.retry_after)
     if isinstance(error, state.RowMissingError):
         return NOT_FOUND
-    if isinstance(error, BudgetExhaustedError):
-        return _budget_exhausted(error)
-    if isinstance(error, BudgetTooSmallError):
-        return _budget_too_small(error)
+    if isinstance(error, (BudgetExhaustedError, BudgetTooSmallError, LimitError)):
+        return _beyond_limit(error)
     if isinstance(error, state.StateError) and (status := _STATE.get(type(error))):
         return Problem(status, error.code, str(error), getattr(error, "retry_after", None))
     return INTERNAL_ERROR
+
+
+def _beyond_limit(error: BudgetExhaustedError | BudgetTooSmallError | LimitError) -> Problem:
+    match error:
+        case BudgetExhaustedError():
+            return _budget_exhausted(error)
+        case BudgetTooSmallError():
+            return _budget_too_small(error)
+        case LimitError():
+            return _limit_reached(error)
+
+
+def _limit_reached(error: LimitError) -> Problem:
+    """408 for a body that comes too slowly, 429 for too much at once."""
+    status, code = HTTPStatus.TOO_MANY_REQUESTS, OWNER_LIMIT
+    if error.limit is OwnerLimit.BODY_SECONDS:
+        status, code = HTTPStatus.REQUEST_TIMEOUT, BODY_TIMEOUT
+    return Problem(status, code, str(error), error.retry_after, more={"limit": error.limit.value})
 
 
 def _budget_exhausted(error: BudgetExhaustedError) -> Problem:

@@ -32,6 +32,7 @@ from .jobs.runner import Runner
 from .jobs.submission import Rules, Submission
 from .jobs.sweeper import Sweeper
 from .jobs.webhooks import Webhooks
+from .limits import OwnerLimits
 from .options import OptionLimits
 from .orchestration.engine import Orchestration
 from .orchestration.orchestrator import router
@@ -47,6 +48,7 @@ from .state.table import Table
 from .state.threads import Threads
 from .telemetry.audit import AuditTrail
 from .telemetry.audit_reading import AuditReader
+from .telemetry.figure_rows import scope_key
 from .telemetry.figures_reading import FigureReader
 from .telemetry.gauges import Gauges
 from .telemetry.meter import Meter
@@ -97,6 +99,7 @@ class Services:
     audit: AuditTrail
     audit_reader: AuditReader
     meter: Meter
+    limits: OwnerLimits
     budgets: Budgets
     figures: FigureReader
     gauges: Gauges
@@ -152,7 +155,8 @@ class Services:
         turns = Turns(
             foundry, table, lanes, clock=clock, wake_lane=queues.wake, recording=recording
         )
-        storage = Storage(table, lanes, clock, queues.wake, recording)
+        owner_limits = OwnerLimits(settings.limits, lambda owner: meter.in_flight(scope_key(owner)))
+        storage = Storage(table, lanes, clock, queues.wake, recording, owner_limits.new_thread)
         servers = ChatServers(settings.models, settings.foundry, settings.identity)
         orchestration = Orchestration(router(foundry, servers), TableConversations(storage))
         outlets, webhooks = Outlets(settings.outlets), Webhooks(settings.outlets)
@@ -193,6 +197,7 @@ class Services:
             audit=audit,
             audit_reader=AuditReader(audit_table),
             meter=meter,
+            limits=owner_limits,
             budgets=budgets,
             figures=FigureReader(tables.metrics, meter, clock),
             gauges=Gauges(table, clock),

@@ -10,6 +10,7 @@ import json
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from time import perf_counter
@@ -17,7 +18,9 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
+from ..limits import LimitError
 from ..problems import INTERNAL_ERROR, problem_from
 from ..services import Services
 from ..telemetry.audit import Action
@@ -93,22 +96,39 @@ async def _serve(
     request = incoming.request
     error: Exception | None = None
     answer: Answer | Streamed
-    try:
-        incoming = replace(incoming, principal=Access(services.settings.access).identify(request))
-        incoming = replace(incoming, principal=authorized(incoming.principal, request))
-        incoming.check_query()
-        answer = await handler(services, incoming)
-    except Exception as caught:  # noqa: BLE001 - the border: whatever happened, the caller hears
-        error = caught
-        answer = _problem_answer(error, incoming.request_id)
-    if isinstance(answer, Streamed):
-        ours = {**_SAFE_HEADERS, **_STREAMING, "x-request-id": incoming.request_id}
-        headers = {**answer.headers, **ours}
-        return StreamingResponse(answer.chunks, headers=headers, media_type=EVENT_STREAM)
+    with ExitStack() as place:
+        try:
+            principal = Access(services.settings.access).identify(request)
+            incoming = replace(incoming, principal=principal)
+            place.enter_context(services.limits.request(principal.owner))
+            incoming = replace(incoming, principal=authorized(principal, request))
+            incoming.check_query()
+            answer = await handler(services, incoming)
+        except Exception as caught:  # noqa: BLE001 - the border: the caller hears of everything
+            error = caught
+            answer = _problem_answer(error, incoming.request_id)
+        if isinstance(answer, Streamed):
+            return _EventStream(answer, incoming.request_id, place.pop_all())
+    if isinstance(error, LimitError):
+        services.meter.refuse(error.limit, services.clock())
     seconds = perf_counter() - started
     if action is not None:
         note(services, incoming, action, answer, error, seconds)
     return _response(answer, incoming.request_id, seconds - upstream.seconds)
+
+
+class _EventStream(StreamingResponse):
+    """A stream, whose request has its place among its owner's until the stream is over."""
+
+    def __init__(self, answer: Streamed, request_id: str, place: ExitStack) -> None:
+        ours = {**_SAFE_HEADERS, **_STREAMING, "x-request-id": request_id}
+        headers = {**answer.headers, **ours}
+        super().__init__(answer.chunks, headers=headers, media_type=EVENT_STREAM)
+        self._place = place
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        with self._place:
+            await super().__call__(scope, receive, send)
 
 
 async def serve_anybody(services: Services, request: Request, handler: OpenHandler) -> Response:
@@ -151,6 +171,8 @@ def _problem_answer(error: Exception, request_id: str) -> Answer:
     headers: dict[str, str] = {}
     if problem.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(problem.retry_after))
+    if problem.status == HTTPStatus.REQUEST_TIMEOUT:
+        headers["Connection"] = "close"  # what is still to come of the body is not waited for
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return Answer(problem.to_json(request_id), problem.status, headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +16,16 @@ from starlette.requests import Request
 from ulid import ULID
 
 from ..contract import Body
+from ..limits import LimitError, OwnerLimit
 from ..problems import FieldError, Problem, ProblemError
 from ..telemetry.audit import Caller
 from .principal import Principal
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """A message of 1 MiB characters, escaped, with room for the rest."""
+
+BODY_SECONDS = 15.0
+"""Within which a body must have come; one that trickles in takes a place and memory from others."""
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
@@ -105,6 +110,15 @@ class Incoming:
             raise ProblemError(_invalid_body(error.errors(include_url=False))) from error
 
     async def _content(self) -> bytes:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._read()
+        except TimeoutError:
+            raise LimitError(
+                OwnerLimit.BODY_SECONDS, f"The body did not come within {BODY_SECONDS:g} s."
+            ) from None
+
+    async def _read(self) -> bytes:
         content = bytearray()
         async for chunk in self.request.stream():
             content += chunk

@@ -33,6 +33,8 @@ async def submit(services: Services, incoming: Incoming) -> Answer | Streamed:
 
     async def act(claim: Claim | None) -> Answer:
         job_id = claim.id(Kind.JOB) if claim else None
+        if body.starts_thread:
+            services.limits.new_thread(incoming.owner)
         job = await services.submission.submit(
             incoming.owner,
             body,
@@ -65,11 +67,12 @@ async def get(services: Services, incoming: Incoming) -> Answer:
     seconds = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
     job_id = incoming.path["job_id"]
     until, pause = monotonic() + seconds, FIRST_LOOK_SECONDS
-    job = await services.jobs.get(incoming.owner, job_id)
-    while not job.status.is_terminal and (left := until - monotonic()) > 0:
-        await asyncio.sleep(min(pause, left))
-        pause = min(pause * 1.5, MAX_LOOK_SECONDS)
+    with services.limits.waiting(incoming.owner, seconds):
         job = await services.jobs.get(incoming.owner, job_id)
+        while not job.status.is_terminal and (left := until - monotonic()) > 0:
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, MAX_LOOK_SECONDS)
+            job = await services.jobs.get(incoming.owner, job_id)
     return Answer(job_document(job))
 
 

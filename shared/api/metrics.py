@@ -29,12 +29,13 @@ async def show(services: Services, incoming: Incoming) -> Answer:
         "from": start.isoformat(),
         **figures_document(total(sums)),
         "in_flight": services.meter.in_flight(scope_key(scope)),
-        "models": services.orchestration.snapshot(),
         "groups": [
             {**dict(zip(by, key, strict=True)), **figures_document(figures)}
             for key, figures in sorted(grouped(sums, View.SERIES, by).items())
         ],
     }
+    if incoming.principal.is_operator:
+        document["models"] = services.orchestration.snapshot()
     if scope != FLEET:
         document["gauges"] = asdict(await services.gauges.of(scope))
     return Answer(document)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 
-from ..config import AuthMode
 from ..problems import Problem, ProblemError
 from ..services import Services
 from ..telemetry.figures import FLEET, View
@@ -22,12 +21,18 @@ async def health(_: Services, __: Incoming) -> Answer:
 
 
 async def ready(services: Services, incoming: Incoming) -> Answer:
-    """Whether everything behind the app works: each dependency, its latency, and what to mend."""
+    """Whether everything behind the app works: each dependency, its latency, and what to mend.
+
+    Users see the states alone: figures and details name queues, settings and models.
+    """
     report = await services.readiness.report()
     checks = {name: check.to_json() for name, check in report.checks.items()}
+    detail = " ".join(f"{name}: {text}" for name, text in report.failures.items())
+    if not incoming.principal.is_operator:
+        checks = {name: {"status": check["status"]} for name, check in checks.items()}
+        detail = f"These do not work: {', '.join(report.failures)}."
     if not report.failures:
         return Answer({"ready": True, "checks": checks})
-    detail = " ".join(f"{name}: {text}" for name, text in report.failures.items())
     problem = Problem(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, detail)
     document = problem.to_json(incoming.request_id) | {"ready": False, "checks": checks}
     return Answer(document, problem.status)
@@ -41,14 +46,14 @@ async def prometheus(services: Services, incoming: Incoming) -> Answer:
     """
     from ..telemetry.prometheus import Fleet, exposition
 
-    principal = incoming.principal
-    if principal.how is AuthMode.ENTRA and not principal.is_admin:
+    if not incoming.principal.is_operator:
         raise ProblemError(NOT_ADMIN)
-    (since, series), (_, usage), report = await asyncio.gather(
+    (since, series), (_, usage), (_, refusals), report = await asyncio.gather(
         services.figures.written_today(FLEET, View.SERIES),
         services.figures.written_today(FLEET, View.USAGE),
+        services.figures.written_today(FLEET, View.REFUSALS),
         services.readiness.report(),
     )
-    fleet = Fleet(since, series, usage, services.prices.currency, report)
+    fleet = Fleet(since, series, usage, refusals, services.prices.currency, report)
     text, media_type = exposition(fleet)
     return Answer(None, text=text, media_type=media_type)

@@ -68,6 +68,14 @@ class Principal:
         """Whether the caller may name other owners."""
         return Role.ADMIN in self.roles
 
+    @property
+    def is_operator(self) -> bool:
+        """Whether the caller may see what concerns the whole instance.
+
+        A function key is the operator's own, and where nothing is asked for there are no others.
+        """
+        return self.is_admin or self.how in {AuthMode.FUNCTION, AuthMode.ANONYMOUS}
+
     def caller(self, request_id: str) -> Caller:
         """The caller of one request, as audit records name it."""
         return Caller(self.subject, self.actor, self.how.value, request_id, self.departments)

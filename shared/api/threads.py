@@ -33,6 +33,7 @@ async def create(services: Services, incoming: Incoming) -> Answer | Streamed:
     body = await incoming.body(CreateThread)
 
     async def act(claim: Claim | None) -> Answer:
+        services.limits.new_thread(incoming.owner)
         thread = await _new_thread(services, incoming.owner, body, claim)
         headers = {"Location": f"{incoming.request.url.path}/{thread.thread_id}"}
         answer = Answer(thread_document(thread), HTTPStatus.CREATED, headers)
@@ -131,7 +132,8 @@ async def list_messages(services: Services, incoming: Incoming) -> Answer:
 async def send_message(services: Services, incoming: Incoming) -> Answer | Streamed:
     """Answer a message on a thread; with `wait`, as soon as the thread is free."""
     wait = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
-    return await run_turn(services, incoming, incoming.path["thread_id"], wait)
+    with services.limits.waiting(incoming.owner, wait):
+        return await run_turn(services, incoming, incoming.path["thread_id"], wait)
 
 
 async def _is_cursor(services: Services, thread: Thread, cursor: str) -> bool:

@@ -17,6 +17,7 @@ from .foundry import (
 )
 from .identity import GUID, AccessSettings, AuthMode, IdentitySettings
 from .jobs import SECRET_PREFIX, JobSettings, OutletSettings
+from .limits import LimitSettings
 from .models import ModelSettings
 from .operation import SpendingSettings, TelemetrySettings
 from .preferences import DEFAULT_ORDER, ModelType, Preferences
@@ -40,6 +41,7 @@ __all__ = [
     "FoundryAgentServiceConfig",
     "IdentitySettings",
     "JobSettings",
+    "LimitSettings",
     "MLConfig",
     "ModelSettings",
     "ModelType",

@@ -13,6 +13,7 @@ from .collisions import colliding_queues, colliding_tables
 from .foundry import FoundryAgentServiceConfig
 from .identity import AccessSettings, IdentitySettings
 from .jobs import JobSettings, OutletSettings
+from .limits import LimitSettings
 from .misspelt import slips, unknown
 from .models import ModelSettings
 from .operation import SpendingSettings, TelemetrySettings
@@ -47,6 +48,9 @@ class AppSettings(Settings):
 
     outlets: OutletSettings = OutletSettings()
     """Callbacks and reply queues."""
+
+    limits: LimitSettings = LimitSettings()
+    """What one caller may take."""
 
     retention: RetentionSettings = RetentionSettings()
     """How long records are kept."""

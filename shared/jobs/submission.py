@@ -84,7 +84,7 @@ class Submission:
         """
         outlets = await self.check(owner, body, caller)
         thread_id, new_thread = body.thread_id, None
-        if thread_id is None and (body.new_thread or len(body.texts) > 1):
+        if body.starts_thread:
             new_thread = self._new_thread(owner, body)
             thread_id = new_thread.thread_id
         now = self._clock()

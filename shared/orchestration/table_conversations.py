@@ -10,7 +10,7 @@ is full.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -44,6 +44,8 @@ class Storage:
     clock: Clock
     wake_lane: WakeLane
     recording: Recording
+    new_thread: Callable[[str], None] = lambda _: None
+    """Counts a thread that is about to be started for an owner; may refuse it."""
 
 
 class TableConversation(Conversation):
@@ -183,6 +185,7 @@ class TableConversations:
             row = await table.get(partition, row_key)
             if row and row.values["thread_id"] != gone:
                 return str(row.values["thread_id"])
+            self._storage.new_thread(request.owner)
             thread = replace(self._new_thread(request), named_by=row_key)
             named = {"thread_id": thread.thread_id, "conversation_id": request.conversation_id}
             action, etag = (Action.REPLACE, row.etag) if row else (Action.INSERT, None)

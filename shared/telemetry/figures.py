@@ -38,6 +38,8 @@ class View(StrEnum):
     """How the service does."""
     USAGE = "usage"
     """Who used what."""
+    REFUSALS = "refusals"
+    """Requests that an owner's limits did not allow; of the fleet only, and not of turns."""
 
     @property
     def dimensions(self) -> tuple[str, ...]:
@@ -46,16 +48,20 @@ class View(StrEnum):
 
     def key(self, turn: TurnRecord) -> Key:
         """The key of the sum that a turn belongs to; what is not known is empty."""
+        assert self is not View.REFUSALS  # noqa: S101 - no turn is refused
         if self is View.SERIES:
             return (turn.domain, turn.model, turn.agent_id or "", turn.inlet.value)
         whom = turn.beneficiary
         return (turn.owner, whom.department or "", whom.user_id or "", turn.domain, turn.model)
 
 
+TURN_VIEWS = (View.SERIES, View.USAGE)
+
 Key = tuple[str, ...]
 
 _DIMENSIONS = {
     View.SERIES: ("domain", "model", "agent", "inlet"),
+    View.REFUSALS: ("limit",),
     View.USAGE: ("owner", "department", "user_id", "domain", "model"),
 }
 

@@ -14,7 +14,7 @@ from datetime import date
 
 from ..state.turns import TurnRecord
 from .figure_rows import Shelf, scope_key
-from .figures import FLEET, Figures, Key, Sums, View, add_to
+from .figures import FLEET, TURN_VIEWS, Figures, Key, Sums, View, add_to
 
 OTHER = "other"
 """Stands for all values beyond a limit."""
@@ -24,7 +24,7 @@ MAX_FLEET_VALUES = {"domain": 100, "model": 40, "agent": 40, "department": 100, 
 """Distinct values by dimension; those that are not here (owner, inlet) no caller can invent."""
 
 MAX_OWNER_KEYS = {View.SERIES: 200, View.USAGE: 2_000}
-MAX_FLEET_KEYS = {View.SERIES: 200, View.USAGE: 20_000}
+MAX_FLEET_KEYS = {View.SERIES: 200, View.USAGE: 20_000, View.REFUSALS: 20}
 """Distinct combinations of values. In Prometheus' text, one of the series takes up to 30 KB."""
 
 
@@ -80,7 +80,7 @@ class DayLabels:
         if (day := turn.created_at.date()) > self.day:
             self.day = day
             self._sets.clear()
-        for view in View:
+        for view in TURN_VIEWS:
             stated = key = view.key(turn)
             for scope in (scope_key(turn.owner), FLEET):
                 key = self._set(Shelf(scope, view)).fold(key)

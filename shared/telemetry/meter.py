@@ -23,7 +23,7 @@ from ..state.table import Table
 from ..state.turns import TurnRecord
 from .days import DayIndex, day_partition
 from .figure_rows import Shelf, scope_key, start_of_minute, write_all
-from .figures import FLEET, Figures, Key, Sums
+from .figures import FLEET, Figures, Key, Sums, View
 from .labels import DayLabels, count
 
 log = logging.getLogger(__name__)
@@ -92,6 +92,15 @@ class Meter:
         minute = start_of_minute(turn.created_at)
         for shelf, key, folded in self._labels.places(turn):
             count(self._open.setdefault(Place(shelf, minute), {}), key, turn, folded)
+        self._flush_soon()
+
+    def refuse(self, limit: str, at: datetime) -> None:
+        """Count a request that a limit of its owner did not allow."""
+        place = Place(Shelf(FLEET, View.REFUSALS), start_of_minute(at))
+        self._open.setdefault(place, {}).setdefault((limit,), Figures()).requests += 1
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
         if self._task is None:
             self._task = asyncio.create_task(self._flush_regularly())
 

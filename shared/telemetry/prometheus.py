@@ -66,6 +66,7 @@ class Fleet:
     """When the sums begin."""
     series: Sums
     usage: Sums
+    refusals: Sums
     currency: str
     report: Report
 
@@ -106,6 +107,12 @@ def _counters(fleet: Fleet) -> Iterator[Metric]:
             failures.add_metric([*key, code], count, created=created)
     yield failures
     yield _folded(fleet)
+    refusals = CounterMetricFamily(
+        "aos_owner_limit_refusals", "Requests that an owner's limits refused.", labels=["limit"]
+    )
+    for key, figures in fleet.refusals.items():
+        refusals.add_metric(key, figures.requests, created=created)
+    yield refusals
 
 
 def _folded(fleet: Fleet) -> Metric:

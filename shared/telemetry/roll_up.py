@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from datetime import date, datetime
+from functools import partial
 
 from ..state.lanes import Clock
 from ..state.table import EARLIEST_MOMENT, Action, Change, Table
-from .days import DAYS_PARTITION, LAST_KEY, DayIndex, day_partition
+from .days import DAYS_PARTITION, LAST_KEY, DayIndex, day_partition, for_each
 from .figure_rows import (
     DAY,
     HOUR,
@@ -23,7 +24,7 @@ from .figure_rows import (
     sums_of,
     write_all,
 )
-from .figures import View
+from .figures import FLEET, TURN_VIEWS, View
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,8 @@ class RollUp:
         if (start := await self._start(until)) is None:
             return
         for first, last in days_between(start, until):
-            async for scope in self._days.owners(first.date()):
-                for view in View:
-                    await self._sum(Shelf(scope, view), first, last)
+            sum_up = partial(self._sum_scope, start=first, end=last)
+            await for_each(self._days.owners(first.date()), sum_up)
         change = Change(Action.UPSERT, _KEY, {"until": until})
         await self._table.write(_PARTITION, [change])
         log.info("Summed up the hours from %s to %s", start, until)
@@ -81,8 +81,11 @@ class RollUp:
     async def whole_day(self, scope: str, day: date) -> None:
         """Sum up a day that is over."""
         start = start_of_day(day)
-        for view in View:
-            await self._sum(Shelf(scope, view), start, start + DAY)
+        await self._sum_scope(scope, start, start + DAY)
+
+    async def _sum_scope(self, scope: str, start: datetime, end: datetime) -> None:
+        for view in View if scope == FLEET else TURN_VIEWS:
+            await self._sum(Shelf(scope, view), start, end)
 
     async def _sum(self, shelf: Shelf, start: datetime, end: datetime) -> None:
         """Sum up the hours of a stretch within a day, and the day."""

@@ -65,7 +65,14 @@ def _told() -> set[str]:
     usage = {("o", "dep", "u", "d", "m"): figures}
     found = Finding(figures={"oldest_seconds": {"q": 1.0}, "messages": {"q": 1}})
     report = Report({"queues": Check(found, 0.1)}, 0.0)
-    fleet = Fleet(datetime(2026, 1, 1, tzinfo=UTC), series, usage, "EUR", report)
+    fleet = Fleet(
+        datetime(2026, 1, 1, tzinfo=UTC),
+        series,
+        usage,
+        {("waits",): Figures(requests=1)},
+        "EUR",
+        report,
+    )
     text, _ = exposition(fleet)
     samples = [line.partition("{") for line in text.splitlines() if line[0] != "#"]
     labels = {name for _, _, rest in samples for name in re.findall(r'(\w+)="', rest)}

@@ -19,7 +19,7 @@ from shared.state.turns import (
     TurnRecord,
     TurnStatus,
 )
-from shared.telemetry.figures import BOUNDS, Figures, Histogram, View
+from shared.telemetry.figures import BOUNDS, TURN_VIEWS, Figures, Histogram
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECONDS = st.floats(0, 5_000, allow_nan=False)
@@ -101,7 +101,7 @@ def test_a_turns_row_tells_all_that_figures_need(turn: TurnRecord) -> None:
     kept = {n: v for n, v in change.values.items() if n in FIGURES and v is not None}
     again = TurnRecord.from_row(turn.owner, Row(change.row_key, "", kept))
     assert comparable(added([again])) == comparable(added([turn]))
-    assert [view.key(again) for view in View] == [view.key(turn) for view in View]
+    assert [view.key(again) for view in TURN_VIEWS] == [view.key(turn) for view in TURN_VIEWS]
 
 
 def test_what_is_unknown_is_not_counted_as_nothing() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from shared.state.turns import Beneficiary, Inlet, TurnRecord, TurnStatus
 from shared.telemetry.figure_rows import Shelf
-from shared.telemetry.figures import FLEET, MAX_FAILURE_CODES, Figures, Sums, View
+from shared.telemetry.figures import FLEET, MAX_FAILURE_CODES, TURN_VIEWS, Figures, Sums, View
 from shared.telemetry.figures_reading import Window
 from shared.telemetry.labels import (
     MAX_FLEET_KEYS,
@@ -57,14 +57,14 @@ async def test_labels_of_one_caller_are_bounded_everywhere(app: App) -> None:
 
     other = app.services()  # another instance, which read nothing but the table
     for scope in (OWNER, FLEET):
-        for view in View:
+        for view in TURN_VIEWS:
             _, sums = await other.figures.window(scope, view, Window.HOUR)
             assert sum(figures.requests for figures in sums.values()) == TURNS
             for name in set(view.dimensions) & set(MAX_OWNER_VALUES):
                 assert _distinct(sums, view, name) <= MAX_OWNER_VALUES[name]
     since, series = await other.figures.written_today(FLEET, View.SERIES)
     _, usage = await other.figures.written_today(FLEET, View.USAGE)
-    text, _ = exposition(Fleet(since, series, usage, "EUR", Report({}, 0)))
+    text, _ = exposition(Fleet(since, series, usage, {}, "EUR", Report({}, 0)))
     assert len(text) < MAX_TEXT_BYTES
     folded = TURNS - MAX_OWNER_VALUES["domain"] + TURNS - MAX_OWNER_VALUES["model"]
     assert f'aos_folded_label_values_total{{view="series"}} {float(folded)}' in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -10,16 +11,20 @@ from typing import Any
 import pytest
 
 from shared.services import Services
+from shared.telemetry.days import OWNERS_AT_ONCE
 from shared.telemetry.figures import FLEET, Figures, Sums, View
 from shared.telemetry.figures_reading import FigureReader, Window
 from shared.telemetry.meter import Meter
 from shared.telemetry.roll_up import RollUp
 from tests.fakes import FakeClock, FakeTable
 from tests.unit.conftest import OWNER, App
+from tests.unit.skipping_time import run_skipping
 
 from .test_meter import TURN
 
 START = datetime(2026, 2, 28, 21, 30, tzinfo=UTC)
+OWNERS = 300
+REQUEST_SECONDS = 0.01
 
 
 class Fleet:
@@ -153,3 +158,28 @@ async def test_the_app_removes_minutes_when_they_were_kept_long_enough(
     _, sums = await services.figures.window(OWNER, View.SERIES, Window.MONTH)
     assert total(sums).requests == 1
     assert not app.metrics_table.rows(f"{OWNER}!2026-03-01")
+
+
+class SlowTable(FakeTable):
+    """A table whose requests take as long as those of a storage account."""
+
+    async def _reach(self) -> None:
+        await asyncio.sleep(REQUEST_SECONDS)
+
+
+def test_many_owners_are_summed_up_at_once() -> None:
+    async def run() -> tuple[float, int]:
+        table, clock = SlowTable(), FakeClock(START)
+        meter = Meter(table)
+        for number in range(OWNERS):
+            meter.record(replace(TURN, owner=f"owner-{number}", created_at=clock()))
+        await meter.aclose()
+        clock.advance(3_600)
+        table.reset_counts()
+        begun = asyncio.get_running_loop().time()
+        await RollUp(table, clock).run()
+        return asyncio.get_running_loop().time() - begun, table.transactions
+
+    seconds, requests = run_skipping(run())
+    one_after_the_other = requests * REQUEST_SECONDS
+    assert seconds < one_after_the_other / OWNERS_AT_ONCE * 2

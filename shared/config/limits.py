@@ -1,0 +1,26 @@
+"""Settings of what one caller may take of an instance."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from .base import Env, Settings
+
+
+class LimitSettings(Settings):
+    """How much of one instance an owner may take at once; beyond, requests are refused with 429."""
+
+    requests: Annotated[int, Env("MAX_REQUESTS_PER_OWNER", "2500")] = Field(default=2_500, ge=1)
+    """Requests of one owner that an instance answers at once. With function keys, all callers are
+    one owner."""
+
+    waits: Annotated[int, Env("MAX_WAITS_PER_OWNER", "500")] = Field(default=500, ge=1)
+    """Requests of one owner with `wait` that an instance holds at once."""
+
+    threads_per_minute: Annotated[int, Env("MAX_THREADS_PER_MINUTE", "1000")] = Field(
+        default=1_000, ge=1
+    )
+    """Threads that an instance starts for one owner within a minute, conversations and those of
+    jobs submitted over HTTP included."""
