@@ -79,6 +79,9 @@ type Settings = {
   RECORD_CONTENT: string
   JOBS_QUEUE_NAME: string
   LANES_QUEUE_NAME: string
+  MAX_REQUESTS_PER_OWNER: string
+  MAX_THREADS_PER_MINUTE: string
+  MAX_WAITS_PER_OWNER: string
   JOBS_LANES_PER_OWNER: string
   JOB_TURN_TIMEOUT: string
   CALLBACK_HOSTS: string

@@ -47,6 +47,7 @@ def test_every_error_code_is_documented() -> None:
     page = (DOCS / "http-api.md").read_text().partition("## Problems")[2]
     kinds = [getattr(foundry_errors, name) for name in foundry_errors.__all__]
     codes = {kind.code for kind in kinds} - {foundry_errors.FoundryError.code}
-    codes |= {code for _, code in problems._STATE.values()}
+    codes |= {kind.code for kind in problems._STATE}
     codes |= {problems.NOT_FOUND.code, problems.INTERNAL_ERROR.code}
+    codes |= {problems.OWNER_LIMIT, problems.BODY_TIMEOUT, problems.BUDGET_EXHAUSTED}
     assert {code for code in codes if f"`{code}`" not in page} == set()
