@@ -106,7 +106,6 @@ async def test_a_job_is_one_trace_from_http_through_the_queue_to_the_table(
         "http.request.method": "POST",
         "http.route": "/api/jobs",
         "http.response.status_code": 202,
-        "url.path": "/api/jobs",
         "url.scheme": "http",
         "aos.request.id": submitted.headers["x-request-id"],
     }
