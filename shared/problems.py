@@ -84,7 +84,7 @@ _FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
 _UNUSABLE = {"invalid_content": "images", "invalid_response_format": "response_format"}
 """Refused here, before Foundry is asked, with the field that is wrong."""
 
-_STATE: dict[type[Exception], HTTPStatus] = {
+_STATE: dict[type[state.StateError], HTTPStatus] = {
     state.ConditionTooLongError: HTTPStatus.UNPROCESSABLE_ENTITY,
     state.JobEndedError: HTTPStatus.CONFLICT,
     state.KeyInUseError: HTTPStatus.CONFLICT,
