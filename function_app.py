@@ -28,6 +28,7 @@ from shared.api.border import serve, serve_anybody
 from shared.api.routes import RouteTable
 from shared.config import POISON_SUFFIX, AppSettings
 from shared.jobs.inlet import InletMessage
+from shared.process_end import close_on_sigterm
 from shared.services import Services
 from shared.telemetry.audit import Action
 from shared.telemetry.exporting import flush_telemetry, start_telemetry
@@ -225,3 +226,6 @@ async def aclose() -> None:
     """Let running turns end and close all connections; the host calls it before it stops."""
     await services.aclose()
     await flush_telemetry()
+
+
+close_on_sigterm(services.save, flush_telemetry, aclose)

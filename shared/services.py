@@ -239,6 +239,10 @@ class Services:
         )
         return replace(services, _storage_identity=identity)
 
+    async def save(self) -> None:
+        """Write what is only in memory: metrics, and what was spent of budgets."""
+        await asyncio.gather(self.meter.flush(), self.budgets.renew())
+
     async def aclose(self) -> None:
         """Let running turns end, then close all connections."""
         await asyncio.gather(self.removal.aclose(), self.erasures.aclose())
