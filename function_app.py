@@ -57,8 +57,10 @@ def route(
     method: str, template: str, auth: func.AuthLevel = KEY
 ) -> Callable[[HttpFunction], object]:
     """Register an HTTP function, and its route for the answer to those that match none."""
-    routes.add(method, template)
-    return app.route(route=template, methods=[method], auth_level=auth)
+    methods = ["GET", "HEAD"] if method == "GET" else [method]
+    for each in methods:
+        routes.add(each, template)
+    return app.route(route=template, methods=methods, auth_level=auth)
 
 
 @route("DELETE", "me/data")

@@ -45,8 +45,7 @@ def clean(value: _T) -> _T:
         members = cast("Mapping[Any, Any]", value)
         return cast("_T", {clean(name): clean(member) for name, member in members.items()})
     if isinstance(value, list | tuple):
-        items = cast("list[Any]", value)
-        return cast("_T", type(items)(clean(item) for item in items))
+        return cast("_T", [clean(item) for item in cast("list[Any]", value)])
     return value
 
 

@@ -1,6 +1,5 @@
 """Identifiers as the service makes them: a prefix, then 48 opaque letters and digits."""
 
-import re
 import secrets
 
 _OPAQUE_LENGTH = 48
@@ -26,4 +25,8 @@ def new_item_id(item_type: str) -> str:
 
 def is_well_formed(identifier: str, prefix: str) -> bool:
     """Tell whether the service could have made this identifier."""
-    return re.fullmatch(rf"{prefix}_[A-Za-z0-9]{{{_OPAQUE_LENGTH}}}", identifier) is not None
+    opaque = identifier.removeprefix(f"{prefix}_")
+    is_long_enough = len(identifier) == len(prefix) + 1 + _OPAQUE_LENGTH
+    return (
+        is_long_enough and len(opaque) == _OPAQUE_LENGTH and opaque.isascii() and opaque.isalnum()
+    )

@@ -15,7 +15,7 @@ JsonObject = dict[str, object]
 # Overrides of host.json by app settings: AzureFunctionsJobHost__extensions__queues__batchSize=1
 OVERRIDE_PREFIX = "AzureFunctionsJobHost__"
 
-_TIME_SPAN = re.compile(r"(?:(\d+)\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d+)?))?")
+_TIME_SPAN = re.compile(r"(?:(\d{1,8})\.)?(\d{1,2}):(\d{2})(?::(\d{2}(?:\.\d{1,9})?))?")
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|//[^\n]*|/\*(?:[^*]|\*(?!/))*\*/|\s+|[\s\S]')
 """A string, a comment, white space, or any one character of JSON."""
 

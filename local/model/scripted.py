@@ -39,10 +39,11 @@ from .minimal_json import minimal_instance
 CONTENT_FILTER_MARKER = "[[content_filter]]"
 DEFAULT_CONTEXT_TOKENS = 128_000
 
-_CALL = re.compile(r"^/call\s+(?P<name>[\w-]+)\s*(?P<arguments>\{.*\})?\s*$", re.MULTILINE)
 _NAME = re.compile(r"my name is (\w+)", re.IGNORECASE)
-_WORDS = re.compile(r"/words\s+(\d+)")
-_TOKEN = re.compile(r"\s*\S+\s*")
+_TOKEN = re.compile(r"\S+\s*")
+"""Linear: what one part takes, the other does not, and each match begins where one ended."""
+
+MAX_WORDS = 100_000
 
 
 class ScriptedModel:
@@ -89,7 +90,7 @@ class ScriptedModel:
         if said == "/fail":
             raise ModelError("the scripted model was told to fail")
         refusing = said == "/refuse"
-        tokens = _TOKEN.findall("I cannot help with that." if refusing else _answer(prompt, said))
+        tokens = _tokens("I cannot help with that." if refusing else _answer(prompt, said))
         reason = FinishReason.CONTENT_FILTER if said == "/filter" else FinishReason.STOP
         if prompt.max_output_tokens is not None and len(tokens) > prompt.max_output_tokens:
             tokens, reason = tokens[: prompt.max_output_tokens], FinishReason.LENGTH
@@ -123,12 +124,29 @@ def _tool_calls(prompt: Prompt) -> list[ToolCallDelta]:
     if prompt.tool_choice == "none" or _tool_outputs(prompt):
         return []
     declared = {tool["function"]["name"] for tool in prompt.tools}
-    matches = [m for m in _CALL.finditer(_last_user_text(prompt)) if m["name"] in declared]
+    calls = [call for line in _last_user_text(prompt).splitlines() if (call := _call_in(line))]
     turn = len(prompt.messages)
     return [
-        ToolCallDelta(index, f"call_{turn}_{index}", match["name"], match["arguments"] or "{}")
-        for index, match in enumerate(matches)
+        ToolCallDelta(index, f"call_{turn}_{index}", name, arguments)
+        for index, (name, arguments) in enumerate(call for call in calls if call[0] in declared)
     ]
+
+
+def _call_in(line: str) -> tuple[str, str] | None:
+    """The name and arguments of a call that a line such as `/call add {"a": 1}` asks for."""
+    match line.split(maxsplit=2):
+        case ["/call", name]:
+            return name, "{}"
+        case ["/call", name, rest] if rest.startswith("{") and rest.rstrip().endswith("}"):
+            return name, rest.rstrip()
+        case _:
+            return None
+
+
+def _tokens(text: str) -> list[str]:
+    """A text in words, each with the space behind it; the first has that before it, too."""
+    words = _TOKEN.findall(text)
+    return [text[: len(text) - len(text.lstrip())] + words[0], *words[1:]] if words else []
 
 
 def _tool_outputs(prompt: Prompt) -> list[JsonObject]:
@@ -153,8 +171,12 @@ def _answer(prompt: Prompt, said: str) -> str:
 
 
 def _command(prompt: Prompt, said: str) -> str | None:
-    if words := _WORDS.match(said):
-        return " ".join(f"word{n}" for n in range(1, int(words[1]) + 1))
+    match said.split(maxsplit=1)[:2]:
+        case ["/words", count] if count.split()[0].isdecimal() and len(count.split()[0]) < 10:
+            words = min(int(count.split()[0]), MAX_WORDS)
+            return " ".join(f"word{n}" for n in range(1, words + 1))
+        case _:
+            pass
     match said.split(maxsplit=1)[:1]:
         case ["/json"]:
             return "{}"

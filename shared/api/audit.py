@@ -14,6 +14,7 @@ from ..telemetry.audit_reading import AuditPage, AuditQuery, CursorError
 from .border import Answer
 from .incoming import Incoming, invalid_field
 from .principal import NOT_ADMIN
+from .queries import query
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1_000
@@ -26,12 +27,13 @@ JSON_LINES = "application/x-ndjson"
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
+@query("from", "to", "action", "outcome", "thread_id", "job_id", "limit", "cursor", "all_owners")
 async def list_(services: Services, incoming: Incoming) -> Answer:
     """A page of records, newest first: as JSON, or as JSON lines for who accepts those."""
-    query = _query(incoming, services.clock().date())
+    asked = _query(incoming, services.clock().date())
     limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
     try:
-        page = await services.audit_reader.page(query, limit, incoming.query.get("cursor"))
+        page = await services.audit_reader.page(asked, limit, incoming.query.get("cursor"))
     except CursorError:
         raise invalid_field("cursor", "must be the next_cursor of the page before") from None
     records = [record.to_json() for record in page.records]

@@ -6,15 +6,15 @@ to the caller without its text.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -25,8 +25,10 @@ from ..problems import INTERNAL_ERROR, problem_from
 from ..services import Services
 from ..telemetry.audit import Action
 from ..telemetry.upstream import new_stopwatch
+from ..text import to_json_bytes, to_utf8
 from .incoming import Incoming, request_id_of
 from .principal import ANYBODY, Access, authorized
+from .queries import check_names
 from .recording import note
 from .spans import traced
 
@@ -40,6 +42,9 @@ _STREAMING = {"X-Accel-Buffering": "no"}
 """Keeps proxies from holding events back."""
 
 PROBLEM_JSON = "application/problem+json"
+
+_HEADER_CHARS = "".join(map(chr, range(0x20, 0x7F)))
+"""What stands for itself in a header: printable ASCII. All else is percent-encoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ async def _serve(
             place.enter_context(services.limits.request(principal.owner))
             incoming = replace(incoming, principal=authorized(principal, request))
             incoming.check_query()
+            check_names(handler, incoming.query)
             answer = await handler(services, incoming)
         except Exception as caught:  # noqa: BLE001 - the border: the caller hears of everything
             error = caught
@@ -122,7 +128,7 @@ class _EventStream(StreamingResponse):
 
     def __init__(self, answer: Streamed, request_id: str, place: ExitStack) -> None:
         ours = {**_SAFE_HEADERS, **_STREAMING, "x-request-id": request_id}
-        headers = {**answer.headers, **ours}
+        headers = {**_sendable(answer.headers), **ours}
         super().__init__(answer.chunks, headers=headers, media_type=EVENT_STREAM)
         self._place = place
 
@@ -136,6 +142,8 @@ async def serve_anybody(services: Services, request: Request, handler: OpenHandl
     started = perf_counter()
     incoming = Incoming(request, ANYBODY, request_id_of(request))
     try:
+        if incoming.path.get("path") is None:  # an unknown address takes anything
+            check_names(handler, incoming.query)
         answer = await handler(services, incoming)
     except Exception as error:  # noqa: BLE001 - the border, as above
         answer = _problem_answer(error, incoming.request_id)
@@ -144,24 +152,23 @@ async def serve_anybody(services: Services, request: Request, handler: OpenHandl
 
 def _response(answer: Answer, request_id: str, overhead: float) -> Response:
     """The whole answer; ``overhead`` is what we took for it ourselves, in seconds."""
-    headers = {**_SAFE_HEADERS, **answer.headers, "x-request-id": request_id}
+    headers = {**_SAFE_HEADERS, **_sendable(answer.headers), "x-request-id": request_id}
     headers["x-overhead-ms"] = f"{overhead * 1000:.2f}"
     if answer.lines is not None:
-        content = b"".join(_encoded(line) + b"\n" for line in answer.lines)
+        content = b"".join(to_json_bytes(line) + b"\n" for line in answer.lines)
         return Response(content, answer.status, headers, "application/x-ndjson")
     if answer.text is not None:
-        content = answer.text.encode(errors="replace")
+        content = to_utf8(answer.text)
         return Response(content, answer.status, headers, answer.media_type)
     if answer.body is None:
         return Response(None, answer.status, headers)
     media_type = "application/json" if answer.status < HTTPStatus.BAD_REQUEST else PROBLEM_JSON
-    return Response(_encoded(answer.body), answer.status, headers, media_type)
+    return Response(to_json_bytes(answer.body), answer.status, headers, media_type)
 
 
-def _encoded(document: dict[str, Any]) -> bytes:
-    """As JSON; half a surrogate pair, which UTF-8 cannot hold, becomes a question mark."""
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return text.encode(errors="replace")
+def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers as HTTP can hold them, whatever a caller brought into their values."""
+    return {name: quote(value, _HEADER_CHARS, errors="replace") for name, value in headers.items()}
 
 
 def _problem_answer(error: Exception, request_id: str) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -12,6 +13,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from ulid import ULID
 
@@ -33,6 +35,11 @@ MAX_PAGE_SIZE = 100
 EARLIEST_DAY = date(2000, 1, 1)
 """Nothing is older, and a day has to have a day before it."""
 
+_GZIP = b"\x1f\x8b"
+_UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
+_CHARSET = "charset="
+_UTF_8 = {"utf-8", "utf8", "us-ascii"}
+
 MAX_FIELD_ERRORS = 20
 """A body with a million wrong fields is told of the first few."""
 
@@ -44,6 +51,7 @@ MAX_PARAMETER_CHARS = 2_048
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
+_INTEGER = re.compile(r"-?[0-9]{1,9}")
 _SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _Body = TypeVar("_Body", bound=Body)
 
@@ -95,15 +103,9 @@ class Incoming:
             ProblemError: 400, 413, 415 or 422, saying which field and why.
         """
         content = await self._content()
-        kind = self.request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if content and kind != "application/json" and not kind.endswith("+json"):
-            raise ProblemError(
-                Problem(
-                    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                    "unsupported_media_type",
-                    "Send the body as JSON, with the header Content-Type: application/json.",
-                )
-            )
+        if content and (reason := _unsupported(self.request.headers, content)):
+            problem = Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", reason)
+            raise ProblemError(problem)
         try:
             return model.read(content or b"{}")
         except ValidationError as error:
@@ -127,7 +129,8 @@ class Incoming:
                     Problem(
                         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                         "too_large",
-                        f"The body is larger than {MAX_BODY_BYTES} bytes.",
+                        f"The body is larger than {MAX_BODY_BYTES} bytes, in which images count "
+                        "a third more than their files do; give large ones as https URLs.",
                     )
                 )
         return bytes(content)
@@ -158,9 +161,23 @@ class Incoming:
         text = self.query.get(name)
         if text is None:
             return default
-        if not re.fullmatch(r"-?[0-9]{1,9}", text) or not least <= int(text) <= most:
+        if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
             raise invalid_field(name, f"must be a whole number from {least} to {most}")
         return int(text)
+
+
+def _unsupported(headers: Headers, content: bytes) -> str | None:
+    """Why a body cannot be read as JSON in UTF-8, as it says itself or as its first bytes show."""
+    kind, *parameters = headers.get("content-type", "").lower().split(";")
+    if kind.strip() != "application/json" and not kind.strip().endswith("+json"):
+        return "Send the body as JSON, with the header Content-Type: application/json."
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"} or content.startswith(_GZIP):
+        return "Send the body as it is, not compressed."
+    named = [text.split("=", 1)[1].strip(' "') for text in parameters if _CHARSET in text]
+    if set(named) - _UTF_8 or content.startswith(_UTF_16) or b"\0" in content[:2]:
+        return "Send the body in UTF-8."
+    return None
 
 
 def request_id_of(request: Request) -> str:

@@ -15,6 +15,7 @@ from ..state.keys import Kind, is_id
 from .border import Answer, Streamed
 from .idempotency import kept, once
 from .incoming import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
+from .queries import query
 
 MAX_WAIT_SECONDS = 200
 """Below the 230 s after which Azure cuts an answer."""
@@ -47,6 +48,7 @@ async def submit(services: Services, incoming: Incoming) -> Answer | Streamed:
     return await once(services, incoming, body, act)
 
 
+@query("limit", "cursor", "status")
 async def list_(services: Services, incoming: Incoming) -> Answer:
     """A page of the caller's jobs, newest first."""
     limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
@@ -62,6 +64,7 @@ async def list_(services: Services, incoming: Incoming) -> Answer:
     return Answer({"data": [job_document(job) for job in jobs], "next_cursor": next_cursor})
 
 
+@query("wait")
 async def get(services: Services, incoming: Incoming) -> Answer:
     """One job; with `wait`, as soon as it has ended or that many seconds have passed."""
     seconds = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)

@@ -14,8 +14,10 @@ from ..telemetry.figures_reading import Window
 from .border import Answer
 from .incoming import Incoming, invalid_field
 from .principal import NOT_ADMIN
+from .queries import query
 
 
+@query("window", "by", "all_owners")
 async def show(services: Services, incoming: Incoming) -> Answer:
     """The figures of a window, in all and by what ``by`` names."""
     scope = scope_of(incoming)

@@ -7,7 +7,6 @@ problem document). A comment line says now and then that the turn still runs.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from enum import StrEnum
@@ -17,6 +16,7 @@ from ..background import StillRunning
 from ..foundry.events import MessageDelta, ToolFinished, ToolStarted
 from ..orchestration.results import Opened, Orchestrated
 from ..problems import INTERNAL_ERROR, problem_from
+from ..text import to_json_bytes
 from ..turns import Progress, Turn, TurnOpened
 from .documents import turn_document
 
@@ -90,5 +90,4 @@ def _frame(event: Told) -> bytes:
 
 
 def _encode(name: EventName, data: Mapping[str, Any]) -> bytes:
-    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {name}\ndata: {text}\n\n".encode(errors="replace")
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), to_json_bytes(data))

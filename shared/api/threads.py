@@ -17,6 +17,7 @@ from .documents import message_document, thread_document
 from .idempotency import kept, once
 from .incoming import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
 from .messages import run_turn
+from .queries import query
 
 MAX_FILTERS = 8
 """Table Storage takes 15 comparisons in a query, and we need some ourselves."""
@@ -61,6 +62,7 @@ async def _new_thread(
     )
 
 
+@query("limit", "cursor", _METADATA_FILTER)
 async def list_(services: Services, incoming: Incoming) -> Answer:
     """A page of the caller's threads, newest first."""
     limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
@@ -117,6 +119,7 @@ async def delete(services: Services, incoming: Incoming) -> Answer:
     return Answer({"thread_id": thread_id, "status": "deleting"}, HTTPStatus.ACCEPTED)
 
 
+@query("limit", "cursor")
 async def list_messages(services: Services, incoming: Incoming) -> Answer:
     """A page of a thread's history, newest message first, from Foundry."""
     limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
@@ -129,6 +132,7 @@ async def list_messages(services: Services, incoming: Incoming) -> Answer:
     return Answer({"data": data, "next_cursor": page.next_cursor})
 
 
+@query("wait")
 async def send_message(services: Services, incoming: Incoming) -> Answer | Streamed:
     """Answer a message on a thread; with `wait`, as soon as the thread is free."""
     wait = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)

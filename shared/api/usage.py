@@ -15,6 +15,7 @@ from ..terms import NANOS
 from .border import Answer
 from .incoming import Incoming, invalid_field
 from .metrics import chosen, grouped, scope_of, total
+from .queries import query
 
 CSV = "text/csv"
 DEFAULT_DAYS = 30
@@ -33,6 +34,7 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn"})
 """Categories of characters that show nothing where a cell begins."""
 
 
+@query("from", "to", "by", "all_owners")
 async def show(services: Services, incoming: Incoming) -> Answer:
     """Tokens and money from one day to another, by what ``by`` names."""
     scope = scope_of(incoming)

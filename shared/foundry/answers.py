@@ -6,6 +6,7 @@ anything tries to read it; nothing of its content is repeated.
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -23,6 +24,9 @@ from .wire_json import JsonObject
 EVENT_STREAM = "text/event-stream"
 MAX_WHOLE_BYTES = 16 * 1024 * 1024
 """Of an answer that was to be streamed and comes whole."""
+
+_REQUEST_ID = re.compile(r"[!-~]{1,200}")
+"""What a record and a header can hold; a header may come with anything in it."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _READABLE_ENCODINGS = {"gzip", "x-gzip", "deflate"}
@@ -60,7 +64,8 @@ class Answer:
     def request_id(self) -> str:
         """The service's id of the call, or else ours."""
         headers = self.response.headers
-        return headers.get("x-request-id") or headers.get("apim-request-id") or self.attempt_id
+        named = headers.get("x-request-id") or headers.get("apim-request-id") or ""
+        return named if _REQUEST_ID.fullmatch(named) else self.attempt_id
 
     @property
     def media_type(self) -> str:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
 from ..state.threads import MAX_METADATA_PAIRS
+from ..text import clean, clean_text
 from .content import image_part
 from .errors import InvalidRequestError
 from .models import TurnRequest
@@ -75,7 +76,7 @@ def checked_text(name: str, value: object) -> str:
     """
     if not (text := _of_type(name, value, str)):
         raise InvalidRequestError(f"{name} must not be empty.")
-    return text
+    return clean_text(text)
 
 
 def checked_count(name: str, value: object, most: int) -> int:
@@ -110,7 +111,7 @@ def checked_metadata(value: object) -> dict[str, str]:
                 f"metadata takes keys of 1 to {MAX_METADATA_KEY} characters and texts of at most "
                 f"{MAX_METADATA_TEXT}."
             )
-    return checked
+    return clean(checked)
 
 
 def _unknown(names: list[str]) -> str:
@@ -127,7 +128,7 @@ def _of_type(name: str, value: object, kind: type[_T]) -> _T:
 
 
 def _optional(given: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
-    return _of_type(name, given[name], kind) if name in given else None
+    return clean(_of_type(name, given[name], kind)) if name in given else None
 
 
 def _number(given: Mapping[str, Any], name: str, most: float) -> float | None:

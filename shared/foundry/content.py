@@ -44,7 +44,7 @@ def image_part(source: str | bytes, detail: ImageDetail = "auto") -> JsonObject:
     """
     if isinstance(source, bytes):
         url = _image_url(source)
-    elif source.startswith("data:"):
+    elif source[:5].lower() == "data:":
         url = _image_url(_data_in(source))
     else:
         url = _checked_https(source, "An image")
@@ -133,13 +133,14 @@ def _data_url(media_type: str, data: bytes) -> str:
 def _data_in(url: str) -> bytes:
     """The bytes of a data URL, whose size is checked before they are decoded."""
     header, _, payload = url.partition(",")
-    if not header.endswith(";base64"):
+    if not header.lower().endswith(";base64"):
         raise _invalid("A data URL must hold base64: data:<type>;base64,<data>.")
+    payload = "".join(payload.split())  # some tools wrap lines
     if len(payload) > MAX_IMAGE_BYTES * 4 // 3 + 4:
         raise _invalid(f"An image has at most {_megabytes(MAX_IMAGE_BYTES)}.")
     try:
         return base64.b64decode(payload, validate=True)
-    except binascii.Error:
+    except (binascii.Error, ValueError):  # the latter for letters that are not ASCII
         raise _invalid("The base64 of a data URL is broken.") from None
 
 

@@ -20,6 +20,7 @@ from http import HTTPStatus
 from opentelemetry.trace import INVALID_SPAN
 
 from ..telemetry.upstream import upstream
+from ..text import clean
 from . import spans
 from .answer_reader import TERMINAL, AnswerReader
 from .answers import Stream
@@ -84,11 +85,11 @@ class Exchange:
         silence: float,
     ) -> None:
         self._link = link
-        self._body = body
+        self._body = clean(body)
         self._backing = backing
         self._deadline = deadline
         self._silence = silence
-        self._sent = objects_at(body, "input")
+        self._sent = objects_at(self._body, "input")
         self._streams = body.get("stream") is True
         self._answer = AnswerReader()
         self._failures = 0

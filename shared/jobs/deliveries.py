@@ -28,6 +28,7 @@ from ..state.markers import (
 )
 from ..state.outbox import ATTEMPT_SECONDS, Delivery, DeliveryStatus, Outbox
 from ..state.table import Table
+from ..text import to_json_bytes
 from .documents import ended_document
 from .outlets import Outlets
 from .queue import MAX_MESSAGE_BYTES, Notice, Queues
@@ -221,8 +222,7 @@ class Deliveries:
 
 
 def _encode(document: dict[str, object]) -> bytes:
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return text.encode(errors="replace")  # a model may break a surrogate pair in two
+    return to_json_bytes(document)
 
 
 def _without_answers(body: bytes) -> dict[str, object]:

@@ -33,6 +33,8 @@ QUEUE_ROLE = "Storage Queue Data Contributor"
 MAX_MESSAGE_BYTES = 48 * 1024
 """A queue message holds 64 KiB, of which base64 takes a quarter."""
 
+_OWNER = re.compile(OWNER)
+
 FOREVER = -1
 """Time to live of a message that must not vanish."""
 
@@ -89,7 +91,7 @@ def _read(body: bytes, subject: str, kinds: Sequence[Kind]) -> tuple[str, str]:
         owner, named = document["owner"], document[subject]
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"does not name an owner and a {subject}") from error
-    if not isinstance(owner, str) or not re.fullmatch(OWNER, owner):
+    if not isinstance(owner, str) or not _OWNER.fullmatch(owner):
         raise ValueError("the owner cannot be one")
     if not isinstance(named, str) or not any(is_id(kind, named) for kind in kinds):
         raise ValueError(f"the {subject} is no id of {' or '.join(kinds)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
@@ -23,6 +24,7 @@ from azure.core.pipeline import PipelineResponse
 from azure.data.tables import EdmType, EntityProperty, TableEntity, TableErrorCode, UpdateMode
 from azure.data.tables.aio import TableClient
 
+from ..text import clean
 from .clock import StorageClock
 from .errors import (
     ConditionTooLongError,
@@ -127,6 +129,7 @@ class AzureTable:
 
     async def write(self, partition: str, changes: Sequence[Change]) -> str:
         """See `Table.write`."""
+        changes = [replace(change, values=clean(change.values)) for change in changes]
         backoff = FIRST_BACKOFF_SECONDS
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:

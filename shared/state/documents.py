@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..text import to_json_bytes
 from .errors import DocumentTooLargeError
 from .table import Value
 
@@ -22,8 +23,7 @@ def document_values(document: Mapping[str, Any], name: str) -> dict[str, Value]:
     Raises:
         DocumentTooLargeError: if it has more than `MAX_DOCUMENT_BYTES`.
     """
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    content = text.encode(errors="replace")  # a model may break a surrogate pair in two
+    content = to_json_bytes(document)
     if len(content) > MAX_DOCUMENT_BYTES:
         raise DocumentTooLargeError(len(content), MAX_DOCUMENT_BYTES)
     chunks = range(0, len(content), CHUNK_BYTES)

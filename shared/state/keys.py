@@ -17,6 +17,7 @@ from ulid import ULID
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _COMPLEMENT = str.maketrans(_ALPHABET, _ALPHABET[::-1])
 _ID = re.compile(r"^(?P<kind>[a-z]+)_(?P<ulid>[0-7][0-9A-HJKMNP-TV-Z]{25})$")
+_ESCAPED = re.compile(r"=([0-9A-F]{2})")
 _UNSAFE = re.compile(r"[^A-Za-z0-9:._@-]")
 
 AFTER_COLON = ";"
@@ -80,7 +81,7 @@ def _escape(match: re.Match[str]) -> str:
 
 def owner_of(partition: str) -> str:
     """The owner whose partition it is."""
-    parts = re.split(r"=([0-9A-F]{2})", partition)
+    parts = _ESCAPED.split(partition)
     texts = [bytes.fromhex(p) if n % 2 else p.encode() for n, p in enumerate(parts)]
     return b"".join(texts).decode("utf-8", "surrogatepass")
 

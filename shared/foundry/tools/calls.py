@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
+from ...text import clean_text
 from ..errors import ProtocolError
 from ..wire_json import JsonObject, text_at
 
@@ -69,6 +70,7 @@ class FunctionOutput:
 
 def function_output(call: FunctionCall, text: str, *, succeeded: bool) -> FunctionOutput:
     """The answer to ``call``, cut where it is too long."""
+    text = clean_text(text)
     if len(text) > MAX_OUTPUT_CHARACTERS:
         note = f"\n[cut: {len(text)} characters in all]"
         text = text[: MAX_OUTPUT_CHARACTERS - len(note)] + note
@@ -95,7 +97,7 @@ def as_output(result: Any) -> str:
     except PydanticSerializationError as error:
         if "surrogates" not in str(error):
             raise
-    # half a pair of surrogates, which becomes "?" where the request is encoded
+    # half a pair of surrogates, which becomes "?" in `function_output`
     return json.dumps(result, default=to_jsonable_python, ensure_ascii=False, separators=(",", ":"))
 
 

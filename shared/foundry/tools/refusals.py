@@ -6,13 +6,15 @@ import re
 
 from ..errors import FoundryError, InvalidRequestError, NotFoundError
 
+MAX_PROSE_CHARS = 2_000
+
 _REFUSALS = re.compile(
     r"tools? (?:use |calling |choice )?(?:is|are) not supported"
     r"|tool '[^']+' is not supported"
     r"|(?:does not|doesn't) support (?:the )?(?:tools?|function)\b"
     r"|function calling is not supported"
     r"|enable-auto-tool-choice"
-    r"|unrecognized request arguments? supplied:[^.]*\btools\b"
+    r"|unrecognized request arguments? supplied:[^.]{0,200}?\btools\b"
     r"|unsupported parameter: '?(?:tools|tool_choice)\b",
     re.IGNORECASE,
 )
@@ -24,7 +26,7 @@ def tools_refused(error: FoundryError, model: str) -> InvalidRequestError | None
     """`tools_not_supported` where ``error`` says that ``model`` cannot use tools, else None."""
     if not isinstance(error, InvalidRequestError | NotFoundError):
         return None
-    if not _REFUSALS.search(error.message):
+    if not _REFUSALS.search(error.message[:MAX_PROSE_CHARS]):
         return None
     return InvalidRequestError(
         f"The model deployment '{model}' cannot use tools. Leave the tools out, or name a "
