@@ -5,13 +5,14 @@ ifndef SEED
 SEED := $(shell date +%s)
 endif
 BIN := .venv/bin
+UV := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 # More processes than cores, because tests wait most of the time. Each starts its own services.
 PARALLEL ?= --numprocesses 4 --dist loadfile
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
 	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture bench lint types format infra-check package clean distclean
+.PHONY: help run test torture bench lint types format snapshots requirements infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -44,6 +45,7 @@ lint: ## check style and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.infrastructure check
 
 types: ## check types
 	$(BIN)/basedpyright
@@ -51,6 +53,15 @@ types: ## check types
 format: ## rewrite the code in the house style
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+	$(BIN)/python -m tests.infrastructure format
+
+snapshots: ## write anew what the committed snapshots say that the templates deploy
+	$(BIN)/python -m tests.infrastructure snapshots
+
+requirements: ## pin the declared dependencies anew, with hashes for what is deployed
+	$(UV) pyproject.toml --generate-hashes --output-file requirements.txt
+	$(UV) pyproject.toml --group local --output-file local/requirements.txt
+	$(UV) pyproject.toml --group local --group test --output-file tests/requirements.txt
 
 infra-check: ## check templates, scripts, workflows and the deployment package (`make test` does too)
 	@$(PYTHON) -m local.bootstrap test

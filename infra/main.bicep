@@ -158,6 +158,8 @@ param gatewayTokensPerMinute int
 // ---- Names -------------------------------------------------------------------------------------
 
 var abbreviations = loadJsonContent('abbreviations.json')
+// The routes of the app that take no token: a test holds this list to the app's own route table.
+var addresses = loadJsonContent('addresses.json')
 var token = toLower(uniqueString(subscription().id, environmentName, location))
 var tags = {
   'azd-env-name': environmentName
@@ -414,6 +416,7 @@ module authentication 'modules/authentication.bicep' = if (entraAuthEnabled) {
     clientId: clientId
     allowedClientIds: allowedClientIds
     allowedAudiences: allowedAudiences
+    publicPaths: addresses.public
   }
   dependsOn: [
     functionApp
@@ -458,6 +461,7 @@ module gateway 'modules/gateway.bicep' = if (useGateway) {
     backendUrl: functionApp.outputs.url
     audience: clientId
     tokensPerMinute: gatewayTokensPerMinute
+    publicPaths: addresses.public
     workspaceId: monitoring.outputs.workspaceId
   }
 }

@@ -126,6 +126,7 @@ param settings = {
   RECORD_CONTENT: readEnvironmentVariable('RECORD_CONTENT', '')
   JOBS_QUEUE_NAME: textOr(readEnvironmentVariable('JOBS_QUEUE_NAME', ''), 'agent-jobs')
   LANES_QUEUE_NAME: textOr(readEnvironmentVariable('LANES_QUEUE_NAME', ''), 'agent-lanes')
+  LEASE_SECONDS: readEnvironmentVariable('LEASE_SECONDS', '')
   MAX_REQUESTS_PER_OWNER: readEnvironmentVariable('MAX_REQUESTS_PER_OWNER', '')
   MAX_THREADS_PER_MINUTE: readEnvironmentVariable('MAX_THREADS_PER_MINUTE', '')
   MAX_WAITS_PER_OWNER: readEnvironmentVariable('MAX_WAITS_PER_OWNER', '')

@@ -79,6 +79,7 @@ type Settings = {
   RECORD_CONTENT: string
   JOBS_QUEUE_NAME: string
   LANES_QUEUE_NAME: string
+  LEASE_SECONDS: string
   MAX_REQUESTS_PER_OWNER: string
   MAX_THREADS_PER_MINUTE: string
   MAX_WAITS_PER_OWNER: string

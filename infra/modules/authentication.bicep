@@ -13,6 +13,9 @@ param allowedClientIds string[]
 @description('Audiences accepted beside the client id.')
 param allowedAudiences string[]
 
+@description('Addresses that take no token, for probes and for what a browser loads first.')
+param publicPaths string[]
+
 resource app 'Microsoft.Web/sites@2025-03-01' existing = {
   name: functionAppName
 }
@@ -28,10 +31,7 @@ resource authentication 'Microsoft.Web/sites/config@2025-03-01' = {
     globalValidation: {
       requireAuthentication: true
       unauthenticatedClientAction: 'Return401'
-      // Liveness is asked by probes that have no token; it says nothing but that the app is alive.
-      excludedPaths: [
-        '/api/health'
-      ]
+      excludedPaths: publicPaths
     }
     httpSettings: {
       requireHttps: true

@@ -27,6 +27,9 @@ param audience string
 @description('Model tokens that one caller may use in a minute.')
 param tokensPerMinute int
 
+@description('Addresses that take no token.')
+param publicPaths string[]
+
 @description('Workspace that gets the gateway\'s log.')
 param workspaceId string
 
@@ -39,6 +42,18 @@ var policy = replace(
   '{assumed-tokens}',
   string(assumedTokens)
 )
+
+var methods = ['DELETE', 'GET', 'HEAD', 'OPTIONS', 'PATCH', 'POST', 'PUT']
+// They only read.
+var publicTargets = flatten(map(
+  publicPaths,
+  path =>
+    map(['GET', 'HEAD'], method => {
+      name: '${toLower(method)}${replace(replace(path, '/', '-'), '.', '-')}'
+      method: method
+      path: path
+    })
+))
 
 resource service 'Microsoft.ApiManagement/service@2024-05-01' = {
   name: name
@@ -59,7 +74,7 @@ resource backend 'Microsoft.ApiManagement/service/backends@2024-05-01' = {
   name: 'function-app'
   properties: {
     protocol: 'http'
-    url: '${backendUrl}/api'
+    url: backendUrl
     tls: {
       validateCertificateChain: true
       validateCertificateName: true
@@ -72,7 +87,7 @@ resource api 'Microsoft.ApiManagement/service/apis@2024-05-01' = {
   name: 'agents'
   properties: {
     displayName: 'Agents'
-    path: 'api'
+    path: ''
     protocols: [
       'https'
     ]
@@ -82,7 +97,7 @@ resource api 'Microsoft.ApiManagement/service/apis@2024-05-01' = {
 
 // The app answers unknown paths itself, so the gateway passes all of them on.
 resource operations 'Microsoft.ApiManagement/service/apis/operations@2024-05-01' = [
-  for method in ['DELETE', 'GET', 'PATCH', 'POST']: {
+  for method in methods: {
     parent: api
     name: toLower(method)
     properties: {
@@ -90,6 +105,33 @@ resource operations 'Microsoft.ApiManagement/service/apis/operations@2024-05-01'
       method: method
       urlTemplate: '/*'
     }
+  }
+]
+
+// The gateway takes the operation with the longest template that fits, so these go before `/*`.
+resource publicOperations 'Microsoft.ApiManagement/service/apis/operations@2024-05-01' = [
+  for operation in publicTargets: {
+    parent: api
+    name: operation.name
+    properties: {
+      displayName: '${operation.method} ${operation.path}, without a token'
+      method: operation.method
+      urlTemplate: operation.path
+    }
+  }
+]
+
+resource publicPolicies 'Microsoft.ApiManagement/service/apis/operations/policies@2024-05-01' = [
+  for (operation, index) in publicTargets: {
+    parent: publicOperations[index]
+    name: 'policy'
+    properties: {
+      format: 'xml'
+      value: loadTextContent('gateway-public-policy.xml')
+    }
+    dependsOn: [
+      backend
+    ]
   }
 ]
 

@@ -6,6 +6,7 @@ API_VERSIONS = {
     "Microsoft.ApiManagement/service": "2024-05-01",
     "Microsoft.ApiManagement/service/apis": "2024-05-01",
     "Microsoft.ApiManagement/service/apis/operations": "2024-05-01",
+    "Microsoft.ApiManagement/service/apis/operations/policies": "2024-05-01",
     "Microsoft.ApiManagement/service/apis/policies": "2024-05-01",
     "Microsoft.ApiManagement/service/backends": "2024-05-01",
     "Microsoft.Authorization/roleAssignments": "2022-04-01",
@@ -93,3 +94,63 @@ NOT_IN_AZURE = {
     "WEBSITE_SITE_NAME": "the platform sets it",
 }
 """Settings of the settings class that a deployment leaves out, and why."""
+
+ACCEPTED_FINDINGS = {
+    "CKV_AZURE_107 Microsoft.ApiManagement/service": (
+        "the v2 tiers reach the app over its public address, where a token is checked again"
+    ),
+    "CKV_AZURE_109 Microsoft.KeyVault/vaults": (
+        "public without VNET_ENABLED, for Entra identities only"
+    ),
+    "CKV_AZURE_13 Microsoft.Web/sites/config": (
+        "authsettingsV2 is on; the check knows the older form"
+    ),
+    "CKV_AZURE_134 Microsoft.CognitiveServices/accounts": (
+        "public without VNET_ENABLED, for Entra identities only"
+    ),
+    "CKV_AZURE_17 Microsoft.Web/sites": ("callers show tokens or keys, not certificates"),
+    "CKV_AZURE_174 Microsoft.ApiManagement/service": ("it is the public entrance"),
+    "CKV_AZURE_189 Microsoft.KeyVault/vaults": (
+        "public without VNET_ENABLED, for Entra identities only"
+    ),
+    "CKV_AZURE_206 Microsoft.Storage/storageAccounts": (
+        "within a region, over zones with ZONE_REDUNDANT: two regions would give two truths"
+    ),
+    "CKV_AZURE_212 Microsoft.Web/sites": (
+        "Flex Consumption counts instances elsewhere: ALWAYS_READY_HTTP, ZONE_REDUNDANT"
+    ),
+    "CKV_AZURE_213 Microsoft.Web/sites": ("Flex Consumption has no health check of the platform"),
+    "CKV_AZURE_222 Microsoft.Web/sites": (
+        "the API is public; every request shows a key or a token"
+    ),
+    "CKV_AZURE_222 Microsoft.Web/sites/config": ("taken for the configuration `web`"),
+    "CKV_AZURE_225 Microsoft.Web/serverfarms": ("a choice: ZONE_REDUNDANT"),
+    "CKV_AZURE_35 Microsoft.Storage/storageAccounts": (
+        "public without VNET_ENABLED, for Entra identities only"
+    ),
+    "CKV_AZURE_36 Microsoft.Storage/storageAccounts": (
+        "no service of Microsoft needs to pass the private network's rules"
+    ),
+    "CKV_AZURE_41 Microsoft.KeyVault/vaults/secrets": (
+        "the template does not know how long a secret of others is good"
+    ),
+    "CKV_AZURE_59 Microsoft.Storage/storageAccounts": (
+        "public without VNET_ENABLED; blobs never are"
+    ),
+    "CKV_AZURE_63 Microsoft.Web/sites/config": (
+        "taken for the configuration `web`; requests are logged by Application Insights"
+    ),
+    "CKV_AZURE_65 Microsoft.Web/sites/config": (
+        "taken for the configuration `web`; callers get no error details"
+    ),
+    "CKV_AZURE_66 Microsoft.Web/sites/config": (
+        "taken for the configuration `web`, and a feature of Windows"
+    ),
+    "CKV_AZURE_80 Microsoft.Web/sites/config": (
+        "taken for the configuration `web`; there is no .NET"
+    ),
+    "CKV_AZURE_88 Microsoft.Web/sites/config": (
+        "taken for the configuration `web`; there are no files to keep"
+    ),
+}
+"""Checks of the scanner that the templates fail, by type of resource, and why they may."""

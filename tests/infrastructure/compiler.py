@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Self
@@ -95,18 +96,37 @@ class Bicep:
         Raises:
             CompilerError: where it does not compile.
         """
+        snapshot: dict[str, Any] = json.loads(self.snapshot_text(path))
+        return snapshot
+
+    def snapshot_text(self, path: Path) -> str:
+        """The same as the compiler writes it.
+
+        Raises:
+            CompilerError: where it does not compile.
+        """
         request = {"path": str(path), "metadata": PLACE, "externalInputs": []}
         try:
-            answer = self._ask("bicep/getSnapshot", request)
+            return str(self._ask("bicep/getSnapshot", request)["snapshot"])
         except CompilerError:
             self.parameters(path)  # says what is wrong, which the snapshot does not
             raise
-        snapshot: dict[str, Any] = json.loads(answer["snapshot"])
-        return snapshot
 
     def format(self, path: Path) -> str:
         """A file as the formatter writes it."""
         return str(self._ask("bicep/format", {"path": str(path)})["contents"])
+
+    def run(
+        self, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """One command in a process of its own, as azd runs it."""
+        return subprocess.run(  # noqa: S603 (the compiler that was found)
+            [self.executable, *arguments],
+            env={**os.environ, **(environment or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
     @property
     def _input(self) -> IO[bytes]:

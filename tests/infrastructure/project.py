@@ -27,7 +27,7 @@ _PROJECT = (
     "/subscriptions/11111111-0000-0000-0000-000000000000/resourceGroups/theirs/providers"
     "/Microsoft.CognitiveServices/accounts/their-account/projects/their-project"
 )
-_GUID = "22222222-0000-0000-0000-000000000000"
+GUID = "22222222-0000-0000-0000-000000000000"
 BASE = {"AZURE_ENV_NAME": "test", "AZURE_LOCATION": "westeurope"}
 SECRETS = {
     "OPENAI_API_KEY": "a key",
@@ -51,20 +51,20 @@ SCENARIOS: Mapping[str, Mapping[str, str]] = {
     "Entra, new registration": {"ENTRA_AUTH_ENABLED": "true"},
     "Entra, own registration": {
         "ENTRA_AUTH_ENABLED": "true",
-        "ENTRA_APP_CLIENT_ID": _GUID,
-        "ALLOWED_CLIENT_IDS": f"{_GUID},{_GUID}",
+        "ENTRA_APP_CLIENT_ID": GUID,
+        "ALLOWED_CLIENT_IDS": f"{GUID},{GUID}",
         "ALLOWED_AUDIENCES": "api://agents",
     },
     "gateway without Entra": {"GATEWAY_ENABLED": "true"},
     "gateway": {
         "GATEWAY_ENABLED": "true",
         "ENTRA_AUTH_ENABLED": "true",
-        "ENTRA_APP_CLIENT_ID": _GUID,
+        "ENTRA_APP_CLIENT_ID": GUID,
     },
-    "agent identity": {"AGENT_IDENTITY_PRINCIPAL_ID": _GUID},
+    "agent identity": {"AGENT_IDENTITY_PRINCIPAL_ID": GUID},
     "zones, all groups warm": {"ZONE_REDUNDANT": "true", "ALWAYS_READY_PER_QUEUE": "1"},
     "secrets": SECRETS,
-    "secrets of another vault": {"CALLBACK_SECRET": f"akvs://{_GUID}/their-vault/their-secret"},
+    "secrets of another vault": {"CALLBACK_SECRET": f"akvs://{GUID}/their-vault/their-secret"},
     "everything": {
         "VNET_ENABLED": "true",
         "ENTRA_AUTH_ENABLED": "true",
@@ -72,7 +72,7 @@ SCENARIOS: Mapping[str, Mapping[str, str]] = {
         "ZONE_REDUNDANT": "true",
         "ALERT_EMAIL": "operators@example.com",
         "AGENT_IDENTITY_ENABLED": "true",
-        "AGENT_IDENTITY_PRINCIPAL_ID": _GUID,
+        "AGENT_IDENTITY_PRINCIPAL_ID": GUID,
         **SECRETS,
     },
 }

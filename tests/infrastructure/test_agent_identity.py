@@ -179,8 +179,6 @@ def _hook(
     azd = folder / "azd"
     azd.write_text(f'#!/bin/sh\necho "$@" >> {folder}/azd.log\n')
     azd.chmod(azd.stat().st_mode | stat.S_IXUSR)
-    python = folder / "python3"
-    python.symlink_to(sys.executable)
     inside_azd = {
         "FUNCTION_APP_NAME": "func-app",
         "AZURE_TENANT_ID": "the-tenant",
@@ -190,10 +188,10 @@ def _hook(
         "AGENT_IDENTITY_SIGN_IN": "token",
         "GRAPH_ACCESS_TOKEN": TOKEN,
     }
-    return subprocess.run(  # noqa: S603 (a script of this repository)
-        [str(ROOT / "infra/scripts/postprovision.sh")],
+    return subprocess.run(
+        [sys.executable, "-m", "infra.scripts.postprovision"],
         env={"PATH": f"{folder}:{os.environ['PATH']}", **inside_azd, **environment},
-        cwd=folder,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from infra.scripts.github_environment import environment_file
+from infra.scripts.postprovision import vaults_to_open
+
 from .project import ROOT, Project
 
 MODEL = "Microsoft.CognitiveServices/accounts/deployments"
-
-pytestmark = pytest.mark.xdist_group("bicep")
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
 AZURE_YAML_KEYS = {"name", "metadata", "requiredVersions", "infra", "services", "hooks"}
@@ -51,7 +52,7 @@ def test_workflows_are_bounded_and_keep_no_secret(path: Path) -> None:
     for step in _steps(document):
         assert ("uses" in step) != ("run" in step)
         if uses := step.get("uses"):
-            assert re.fullmatch(r"[\w-]+/[\w-]+@v\d+", uses)
+            assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40}", uses), f"{uses}: pin the commit"
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -65,6 +66,30 @@ def test_workflows_run_what_is_there(path: Path) -> None:
             assert target in targets, command
 
 
+def test_variables_of_a_workflow_arrive_whatever_they_hold() -> None:
+    variables = {
+        "PRICES": '{"a": 1}\nPATH=/evil\nEOF\n',
+        "EMPTY": "",
+        "TEXT": "it's ${X} `y` 日本 <<EOF",
+    }
+    lines = environment_file(variables).split("\n")
+    read: dict[str, str] = {}
+    while len(lines) > 1:  # as the runner reads it
+        name, _, end = lines.pop(0).partition("<<")
+        stop = lines.index(end)
+        read[name] = "\n".join(lines[:stop])
+        lines = lines[stop + 1 :]
+    assert read == variables
+
+
+def test_the_hook_says_which_vaults_to_open() -> None:
+    environment = {
+        "CALLBACK_SECRET": "akvs://sub/vault/one",
+        "VLLM_API_KEY": "akvs://sub/vault/two",
+    }
+    assert vaults_to_open({**environment, "PRICES": "{}"}) == [("sub", "vault")]
+
+
 def test_ci_runs_on_every_python_that_is_supported() -> None:
     document = _workflow(ROOT / ".github/workflows/ci.yml")
     assert document["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
@@ -75,6 +100,11 @@ def test_deployment_signs_in_with_a_federated_credential() -> None:
     document = _workflow(ROOT / ".github/workflows/deploy.yml")
     assert document["permissions"]["id-token"] == "write"
     steps = _steps(document)
+    version = next(
+        s["with"]["python-version"] for s in steps if "python-version" in s.get("with", {})
+    )
+    app = (ROOT / "infra/modules/function-app.bicep").read_text()
+    assert re.findall(r"name: 'python'\n\s+version: '([\d.]+)'", app) == [version]
     assert any("--federated-credential-provider github" in s.get("run", "") for s in steps)
     (login,) = [s for s in steps if s.get("uses", "").startswith("azure/login")]
     assert set(login["with"]) == {"client-id", "tenant-id", "subscription-id"}

@@ -10,8 +10,6 @@ import yaml
 from . import rules
 from .project import Project, mutated
 
-pytestmark = pytest.mark.xdist_group("bicep")
-
 BREAKS: dict[str, list[dict[str, str]]] = yaml.safe_load(
     Path(__file__).with_name("breaks.yaml").read_text()
 )

@@ -10,7 +10,6 @@ import json
 import re
 from datetime import timedelta
 
-import pytest
 from azure.storage.queue.aio import QueueServiceClient
 
 from local.host.settings import OVERRIDE_PREFIX
@@ -39,8 +38,6 @@ QUEUES_OF_OTHERS = {"REPLY_QUEUES"}
 """Settings that name queues which those who read them make."""
 
 GUID = "22222222-0000-0000-0000-000000000000"
-
-pytestmark = pytest.mark.xdist_group("bicep")
 
 
 def _fields() -> dict[str, tuple[Env, object]]:

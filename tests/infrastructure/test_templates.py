@@ -10,8 +10,6 @@ from . import rules
 from .compiler import Bicep
 from .project import ROOT, SCENARIOS, Project, mutated
 
-pytestmark = pytest.mark.xdist_group("bicep")
-
 SOURCES = sorted([*(ROOT / "infra").rglob("*.bicep"), *(ROOT / "infra").rglob("*.bicepparam")])
 
 
