@@ -21,5 +21,9 @@ def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
 def foundry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FoundryEmulator]:
     """The Foundry emulator on a free port, with scripted answers and no saved state."""
     logs = tmp_path_factory.mktemp("foundry")
-    with run_foundry(logs, environment={"FOUNDRY_LOCAL_BACKEND": "scripted"}) as service:
+    environment = {
+        "FOUNDRY_LOCAL_BACKEND": "scripted",
+        "FOUNDRY_LOCAL_API_KEYS": "local-key,your-api-key",  # the second as documented
+    }
+    with run_foundry(logs, environment=environment) as service:
         yield service

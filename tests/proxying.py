@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,9 @@ HOSTS = tuple(f"{name}.{DOMAIN}" for name in ("foundry", "vllm", "login"))
 """Names that nothing resolves: only the proxy leads to them."""
 
 USER, PASSWORD = "ada", "pass:word"
+
+Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+"""Serves one connection to the server behind the proxy."""
 
 _CHOICE = {"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
 _ANSWERS: dict[str, dict[str, Any]] = {
@@ -56,13 +59,25 @@ class Proxy:
         return self.status if f"Basic {expected}" in head else 407
 
 
+def relaying_to(port: int) -> Answer:
+    """What answers as a server of this machine does, whatever host it is asked for."""
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(_copy(reader, back), _copy(there, writer))
+
+    return relay
+
+
 @asynccontextmanager
-async def running_proxy(folder: Path) -> AsyncGenerator[Proxy]:
+async def running_proxy(
+    folder: Path, hosts: Sequence[str] = HOSTS, answer: Answer | None = None
+) -> AsyncGenerator[Proxy]:
     """A proxy, and the server that it tunnels to whatever host it is asked for."""
-    proxy = Proxy(make_certificate(folder, *HOSTS))
+    proxy = Proxy(make_certificate(folder, *hosts))
     trust = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trust.load_cert_chain(proxy.certificate.path, proxy.certificate.key_path)
-    upstream = await asyncio.start_server(_answer, "127.0.0.1", ssl=trust)
+    upstream = await asyncio.start_server(answer or _answer, "127.0.0.1", ssl=trust)
     upstream_port = upstream.sockets[0].getsockname()[1]
 
     async def tunnel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,8 +19,8 @@ KEY_AT_PROJECT = (
 )
 
 AGENT_IS_LABEL = (
-    "FOUNDRY_AGENT_ID only names the agent in answers, usage and audit: a resource endpoint has no "
-    "agents, so the model answers without the agent's own instructions and tools. To use those, "
+    "FOUNDRY_AGENT_ID only names the agent in answers, metrics and audit: a resource endpoint has "
+    "no agents, so the model answers without the agent's own instructions and tools. To use those, "
     "set FOUNDRY_AGENT_SERVICE_ENDPOINT to the project endpoint, which takes Entra tokens only."
 )
 
@@ -42,7 +42,7 @@ class FoundryAgentServiceConfig(Settings):
 
     agent_id: Annotated[str, Env("FOUNDRY_AGENT_ID", "support-agent")] = ""
     """Name of a Foundry agent, or `name:version`. Empty: the model is called directly. At a
-    resource endpoint, which has no agents, any id: answers, usage and audit name it."""
+    resource endpoint, which has no agents, any id: answers, metrics and audit name it."""
 
     model: Annotated[str, Env("FOUNDRY_MODEL", DEFAULT_MODEL)] = DEFAULT_MODEL
     """Name of the model deployment, used where no agent is configured."""

@@ -1,7 +1,8 @@
 """The documented snippets run as they stand, under the documented names, against a Foundry.
 
 Foundry is the emulator in a process of its own, reached by the documented environment variables at
-its resource endpoint (API key) and at its project endpoint (managed identity).
+its resource endpoint (API key) and at its project endpoint (managed identity), and once by the very
+endpoint, key and agent of the document, which a proxy leads here.
 """
 
 from __future__ import annotations
@@ -20,15 +21,23 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
+import httpx
 import pytest
 
 from local.services import IDENTITY_HEADER, ROOT, FoundryEmulator
+from tests.proxying import Proxy, relaying_to, running_proxy
 
 PAGE = (Path(__file__).parent / "documented_api.md").read_text(encoding="utf-8")
 SNIPPETS = dict(re.findall(r"^## (.+?)\n\n```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
 FENCED = re.compile(r"```python\n(.*?)```", re.DOTALL)
 DOCUMENTED = "AgentOperatingSystem"
 API_KEY = "local-key"
+DOCUMENTED_HOST = "your-endpoint.azure.com"
+AS_DOCUMENTED = {
+    "FOUNDRY_AGENT_SERVICE_ENDPOINT": f"https://{DOCUMENTED_HOST}",
+    "FOUNDRY_AGENT_SERVICE_API_KEY": "your-api-key",
+    "FOUNDRY_AGENT_ID": "your-agent-id",
+}
 
 Names = dict[str, Any]
 
@@ -55,14 +64,31 @@ def documented_names(import_root: Path) -> Iterator[Names]:
         del sys.modules[name]
 
 
-@pytest.fixture(params=["API key", "managed identity"])
+@pytest.fixture
+async def documented_host(
+    foundry: FoundryEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Proxy]:
+    """The documented endpoint, which a proxy that the environment names leads to the emulator."""
+    port = httpx.URL(foundry.url).port
+    assert port is not None
+    async with running_proxy(tmp_path, [DOCUMENTED_HOST], relaying_to(port)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        monkeypatch.setenv("SSL_CERT_FILE", str(proxy.certificate.path))
+        yield proxy
+
+
+@pytest.fixture(params=["as documented", "API key", "managed identity"])
 def environment(
     request: pytest.FixtureRequest, foundry: FoundryEmulator, monkeypatch: pytest.MonkeyPatch
 ) -> pytest.MonkeyPatch:
     """The documented variables: an endpoint and a key, or an endpoint and an identity."""
     for name in ("FOUNDRY_AGENT_SERVICE_API_KEY", "FOUNDRY_AGENT_ID", "FOUNDRY_MODEL"):
         monkeypatch.delenv(name, raising=False)
-    if request.param == "API key":
+    if request.param == "as documented":
+        request.getfixturevalue("documented_host")
+        for name, value in AS_DOCUMENTED.items():
+            monkeypatch.setenv(name, value)
+    elif request.param == "API key":
         monkeypatch.setenv("FOUNDRY_AGENT_SERVICE_ENDPOINT", f"{foundry.url}/openai/v1")
         monkeypatch.setenv("FOUNDRY_AGENT_SERVICE_API_KEY", API_KEY)
     else:
@@ -109,7 +135,8 @@ async def script(code: str, import_root: Path) -> str:
     )
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, err.decode()
-    complaints = [line for line in err.decode().splitlines() if "Agent ID" not in line]
+    warnings = ("Agent ID not configured", "FOUNDRY_AGENT_ID only names the agent")
+    complaints = [line for line in err.decode().splitlines() if not line.startswith(warnings)]
     assert complaints == []
     return out.decode()
 
@@ -144,6 +171,28 @@ async def test_custom_configuration(names: Names) -> None:
     config = names["client"].config
     assert (config.agent_id, config.temperature, config.timeout) == ("aos-agent-001", 0.8, 90)
     assert (config.max_tokens, config.top_p, config.max_retries) == (2048, 0.95, 5)
+
+
+async def test_the_documented_configurations_work(
+    documented_names: Names, documented_host: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A host alone, a key and an agent's id: in code, and in the orchestrator's settings."""
+    names = await run("MLConfig", await run("Custom configuration", {**documented_names}))
+    with caplog.at_level(logging.WARNING):
+        async with names["client"] as client:
+            answer = await client.send_message("Hello")
+            thread_id = await client.create_thread()
+            for text in ("My name is Ada.", "What is my name?"):
+                remembered = await client.send_message(text, thread_id)
+    assert "FOUNDRY_AGENT_ID only names the agent" in caplog.text
+    assert (answer.content, answer.agent_id) == ("You said: Hello", "aos-agent-001")
+    assert "Ada" in remembered.content
+    async with names["ModelOrchestrator"](names["ml_config"]) as orchestrator:
+        result = await orchestrator.process_model_request(
+            names["ModelType"].FOUNDRY_AGENT_SERVICE, "leadership", "Hello", "conv-001"
+        )
+    assert (result["reply"], result["agent_id"]) == ("You said: Hello", "your-agent-id")
+    assert set(documented_host.tunnels) == {DOCUMENTED_HOST}
 
 
 async def test_thread_management(names: Names, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,6 +279,7 @@ async def test_debug_mode(names: Names) -> None:
 async def test_troubleshooting_texts(
     names: Names, environment: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    environment.delenv("FOUNDRY_AGENT_ID", raising=False)
     with caplog.at_level(logging.WARNING):
         async with names["FoundryAgentServiceClient"]():
             assert "Agent ID not configured" in caplog.text

@@ -226,3 +226,18 @@ def test_missing_or_null_usage_is_empty() -> None:
     body = response_body()
     del body["usage"]
     assert parse_response(body, request_id=None).usage == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ({}, {"agent_id": "aos-agent-001"}),
+        ({"a": "b", "agent_id": "x"}, {"a": "b", "agent_id": "aos-agent-001"}),
+        ({str(n): "" for n in range(16)}, {str(n): "" for n in range(16)}),
+    ],
+)
+def test_a_resource_endpoint_is_told_in_whose_name_it_is_asked(
+    given: dict[str, str], sent: dict[str, str]
+) -> None:
+    builder = RequestBuilder(at_resource(agent_id="aos-agent-001"), None, Toolbox(()))
+    assert builder.build(TurnRequest("Hi", metadata=given), None)["metadata"] == sent
