@@ -181,9 +181,9 @@ async def test_bad_input_is_a_problem_and_leaves_nothing(
 
 
 async def test_a_wrong_method_is_told_which_are_right(caller: httpx.AsyncClient) -> None:
-    assert (await caller.put("threads", json={})).headers["allow"] == "GET, POST"
+    assert (await caller.put("threads", json={})).headers["allow"] == "GET, HEAD, POST"
     item = await caller.put(f"threads/{UNKNOWN_THREAD}")
-    assert item.headers["allow"] == "DELETE, GET, PATCH"
+    assert item.headers["allow"] == "DELETE, GET, HEAD, PATCH"
 
 
 async def test_what_is_just_allowed_is_taken(caller: httpx.AsyncClient) -> None:

@@ -242,3 +242,16 @@ async def test_no_bytes_are_our_fault(api: httpx.AsyncClient, content: bytes, pa
 async def test_no_query_is_our_fault(api: httpx.AsyncClient, query: dict[str, str]) -> None:
     answer = await api.get("threads", params=query)
     assert answer.status_code in {200, 422}
+
+
+async def test_no_value_breaks_out_of_a_header(services: Services) -> None:
+    async def risky(_: Services, __: Incoming) -> Answer:
+        return Answer(
+            {}, headers={"x-value": "80 % of a\r\nSet-Cookie: b\x00\u00e9\U0001f600\ud800"}
+        )
+
+    async with caller(services, ("GET", "risky", risky)) as api:
+        answer = await api.get("risky")
+    assert "set-cookie" not in answer.headers
+    quoted = "80 % of a%0D%0ASet-Cookie: b%00%C3%A9%F0%9F%98%80?"
+    assert answer.headers["x-value"] == quoted

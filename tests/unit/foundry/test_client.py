@@ -297,3 +297,11 @@ async def test_a_thread_id_cannot_lead_elsewhere(
 ) -> None:
     await agent.get_thread_info("x/../../responses/resp_1?y=")
     assert not any(call.path.endswith("/resp_1") for call in foundry.calls)
+
+
+async def test_half_a_character_breaks_nothing(client: FoundryAgentServiceClient) -> None:
+    half: dict[str, Any] = {"system_prompt": "half \udc00", "metadata": {"half \ud800": "\ud83d"}}
+    thread_id = await client.create_thread({"half \ud800": "\ud83d"})
+    for _ in range(2):
+        response = await client.send_message("half \ud83d", thread_id, "\udfff", **half)
+        assert response.content == "You said: half ?"
