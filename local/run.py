@@ -30,8 +30,6 @@ SAMPLE_SETTINGS = ROOT / "local.settings.sample.json"
 APP_GRACE_SECONDS = 1
 STOP_SECONDS = 1.5
 DEFAULT_MODEL = "llama-3.3-70b"
-MAX_TOKENS = "256"
-"""A small model on two cores writes some tens of tokens a second, and may not find an end."""
 
 _BACKENDS = {
     "smollm2": "SmolLM2-135M-Instruct on llama.cpp (FOUNDRY_LOCAL_BACKEND chooses another)",
@@ -145,7 +143,6 @@ class LocalRun:
             defaults |= {
                 "FOUNDRY_MODEL": DEFAULT_MODEL,
                 "FOUNDRY_ENABLE_ENTRA_AGENT_ID": "true",
-                "FOUNDRY_MAX_TOKENS": MAX_TOKENS,
             }
             emulated |= {
                 "FOUNDRY_AGENT_SERVICE_ENDPOINT": self.foundry.project_endpoint,

@@ -1,6 +1,7 @@
 """The real embedded model behind the emulator."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 
@@ -8,6 +9,7 @@ import httpx
 import pytest
 
 from local.model.smollm2 import MAX_ANSWER_TOKENS
+from tests.e2e.test_example import run_example
 
 from .conftest import TOKEN, Emulator, running_emulator, text_of, turn
 
@@ -69,6 +71,7 @@ async def test_it_is_bound_by_a_json_schema(client: httpx.AsyncClient) -> None:
         ("What is the capital of France?", "Paris"),
         ("Why is the sky blue?", "light"),
         ("Tell me a short story.", ""),
+        ("Write a haiku about queues.", ""),
         ("Name three rivers in Europe.", "Danube"),
     ],
 )
@@ -84,6 +87,14 @@ async def test_a_documented_question_gets_an_answer_that_does_not_loop(
     assert max(phrases.values(), default=0) < 4, text
 
 
+async def test_it_knows_the_name_that_it_was_given(client: httpx.AsyncClient) -> None:
+    conversation = (await client.post("conversations", json={})).json()["id"]
+    for text in ("My name is Ada.", "What is my name?"):
+        body = turn(text, conversation=conversation, temperature=0.7, top_p=0.9)
+        answer = (await client.post("responses", json=body)).json()
+    assert "Ada" in text_of(answer)
+
+
 async def test_an_answer_is_short_whatever_is_asked_for(client: httpx.AsyncClient) -> None:
     body = turn("Count to a thousand.", max_output_tokens=4096, temperature=1.0)
     answer = (await client.post("responses", json=body)).json()
@@ -96,3 +107,15 @@ async def test_questions_after_a_pause_are_answered(client: httpx.AsyncClient) -
         await asyncio.sleep(pause)
         answer = (await client.post("responses", json=turn("Hello!", **FEW_TOKENS))).json()
         assert answer["status"] in {"completed", "incomplete"}, answer
+
+
+async def test_the_example_ends_beside_it(embedded: Emulator) -> None:
+    """All that examples/ does, against the model that `make run` starts."""
+    started = time.monotonic()
+    code, out, err = await run_example(
+        FOUNDRY_AGENT_SERVICE_ENDPOINT=embedded.origin,
+        FOUNDRY_AGENT_SERVICE_API_KEY="local-key",
+    )
+    print(f"the example took {time.monotonic() - started:.1f} s")  # noqa: T201 - for the reader
+    assert code == 0, err
+    assert "the service answers" in out

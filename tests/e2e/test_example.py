@@ -7,6 +7,9 @@ import sys
 
 from local.services import ROOT, FoundryEmulator
 
+RUN_SECONDS = 120
+"""With the small model, on a busy machine."""
+
 EXAMPLE = ROOT / "examples" / "foundry_agent_service_example.py"
 
 
@@ -21,7 +24,7 @@ async def run_example(**environment: str) -> tuple[int, str, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    out, err = await asyncio.wait_for(process.communicate(), 60)
+    out, err = await asyncio.wait_for(process.communicate(), RUN_SECONDS)
     assert process.returncode is not None
     return process.returncode, out.decode(), err.decode()
 
