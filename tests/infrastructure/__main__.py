@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import tempfile
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from .compiler import HOW_TO_GET_ONE, REQUIRED, Bicep, find_bicep
 from .project import ROOT, load
-from .snapshots import COMMITTED, SNAPSHOTS, scenario_file
+from .snapshots import COMMITTED, PAGE, SNAPSHOTS, choices_table, scenario_file, with_table
 
 
 def sources() -> list[Path]:
@@ -32,13 +33,17 @@ def write_formatted(bicep: Bicep, *, only_check: bool) -> int:
 
 
 def write_snapshots(bicep: Bicep) -> int:
-    """Write the committed snapshots anew."""
+    """Write the committed snapshots anew, and the table of what each choice deploys."""
     SNAPSHOTS.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         project = load(bicep, Path(folder) / "infra")
         for name in COMMITTED:
             file = scenario_file(project, name)
-            (SNAPSHOTS / f"{name}.snapshot.json").write_text(bicep.snapshot_text(file) + "\n")
+            snapshot = bicep.snapshot(file)
+            snapshot["outputs"] = dict(sorted(snapshot["outputs"].items()))  # else in any order
+            text = json.dumps(snapshot, indent=2, ensure_ascii=False)
+            (SNAPSHOTS / f"{name}.snapshot.json").write_text(f"{text}\n")
+        PAGE.write_text(with_table(PAGE.read_text(), choices_table(project.deployments)))
     return 0
 
 

@@ -96,21 +96,14 @@ class Bicep:
         Raises:
             CompilerError: where it does not compile.
         """
-        snapshot: dict[str, Any] = json.loads(self.snapshot_text(path))
-        return snapshot
-
-    def snapshot_text(self, path: Path) -> str:
-        """The same as the compiler writes it.
-
-        Raises:
-            CompilerError: where it does not compile.
-        """
         request = {"path": str(path), "metadata": PLACE, "externalInputs": []}
         try:
-            return str(self._ask("bicep/getSnapshot", request)["snapshot"])
+            text = self._ask("bicep/getSnapshot", request)["snapshot"]
         except CompilerError:
             self.parameters(path)  # says what is wrong, which the snapshot does not
             raise
+        snapshot: dict[str, Any] = json.loads(text)
+        return snapshot
 
     def format(self, path: Path) -> str:
         """A file as the formatter writes it."""

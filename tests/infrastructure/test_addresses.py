@@ -113,6 +113,15 @@ def test_streams_pass_the_gateway_as_they_come(project: Project) -> None:
     assert forward.attrib["buffer-response"] == "false"
 
 
+def test_an_openai_face_is_counted_by_the_gateway_itself(
+    routes: list[tuple[str, set[str], bool]],
+) -> None:
+    """`llm-token-limit` sees what streams use, and knows the form of that face alone."""
+    policy = (ROOT / "infra/modules/gateway-policy.xml").read_text()
+    has_face = any(path.endswith("/v1/chat/completions") for path, _, _ in routes)
+    assert ("<llm-token-limit" in policy) is has_face
+
+
 def test_an_address_too_many_is_found(
     project: Project, routes: list[tuple[str, set[str], bool]], tmp_path: Path
 ) -> None:

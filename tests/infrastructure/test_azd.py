@@ -36,7 +36,8 @@ def _steps(document: dict[str, Any]) -> list[dict[str, Any]]:
 def test_azure_yaml_has_only_keys_that_azd_knows() -> None:
     document = yaml.safe_load((ROOT / "azure.yaml").read_text())
     assert set(document) <= AZURE_YAML_KEYS
-    assert set(document["services"]["api"]) == {"project", "language", "host"}
+    assert set(document["services"]["api"]) == {"project", "language", "host", "remoteBuild"}
+    assert document["services"]["api"]["remoteBuild"] is True
     for hook in document["hooks"].values():
         for platform in hook.values():
             assert set(platform) <= HOOK_KEYS

@@ -11,7 +11,7 @@ from .allowed import ACCEPTED_FINDINGS
 from .compiler import PLACE
 from .judges import findings, query_problems
 from .project import ROOT, SCENARIOS, Deployment, Project, Resource, mutated
-from .snapshots import COMMITTED, SNAPSHOTS, scenario_file
+from .snapshots import COMMITTED, PAGE, SNAPSHOTS, choices_table, scenario_file, table_in
 
 # ---- snapshots -----------------------------------------------------------------------------------
 
@@ -39,6 +39,12 @@ def test_a_change_of_what_is_deployed_is_found(project: Project, tmp_path: Path)
         project, tmp_path, "infra/modules/storage.bicep", "deletedDays = 7", "deletedDays = 8"
     )
     assert "deleteRetentionPolicy" in _validate(changed, "nothing-chosen")
+
+
+def test_the_documentation_says_what_each_choice_deploys(project: Project) -> None:
+    table = choices_table(project.deployments)
+    assert table_in(PAGE.read_text()) == table, "`make snapshots` writes it anew"
+    assert len(table.splitlines()) == len(SCENARIOS) + 2
 
 
 def test_no_snapshot_holds_a_secret() -> None:
