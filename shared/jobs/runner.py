@@ -99,10 +99,10 @@ class Runner:
         until = self.shares.now() + INVOCATION_SECONDS
         await self.drain(wake_up, until)
         while parked := self.shares.next_parked():
-            if self.shares.now() >= until:
-                await self._queues.wake(parked.owner, parked.lane)
-                return
             try:
+                if self.shares.now() >= until:
+                    await self._queues.wake(parked.owner, parked.lane)
+                    return
                 await self.drain(parked, until)
             except (UnrunnableError, StorageUnavailableError) as error:
                 log.warning("Lane %s waits for its own message: %s", parked.lane, error)

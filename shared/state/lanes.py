@@ -30,7 +30,9 @@ from .table import Action, Change, Row, Table, Value
 log = logging.getLogger(__name__)
 
 REMEMBERED_ROWS = 10_000
-"""About 10 MB; the rows used longest ago are forgotten first."""
+REMEMBERED_CHARS = 16 * 1024 * 1024
+"""The rows used longest ago are forgotten first. Most are small, but metadata and a job's answers
+may fill one."""
 
 LEASE_SECONDS = 60.0
 """How long a lease lasts; whoever needs longer renews it (`keeper`)."""
@@ -93,6 +95,8 @@ class Lanes:
         self._clock = clock
         self.lease_seconds = lease_seconds
         self._remembered: OrderedDict[tuple[str, str], Row] = OrderedDict()
+        self._chars = 0
+        """Of all remembered rows."""
 
     async def read(self, owner: str, row_key: str, *, fresh: bool = False) -> Row:
         """The lane's row, as last seen unless ``fresh``.
@@ -117,14 +121,17 @@ class Lanes:
 
     def remember(self, owner: str, row: Row) -> None:
         """Keep a row that was just read or written."""
+        self.forget(owner, row.row_key)
         self._remembered[owner, row.row_key] = row
-        self._remembered.move_to_end((owner, row.row_key))
-        if len(self._remembered) > REMEMBERED_ROWS:
-            self._remembered.popitem(last=False)
+        self._chars += _chars(row)
+        while len(self._remembered) > REMEMBERED_ROWS or self._chars > REMEMBERED_CHARS:
+            _, oldest = self._remembered.popitem(last=False)
+            self._chars -= _chars(oldest)
 
     def forget(self, owner: str, row_key: str) -> None:
         """Drop a row that was changed without its new version becoming known."""
-        self._remembered.pop((owner, row_key), None)
+        if row := self._remembered.pop((owner, row_key), None):
+            self._chars -= _chars(row)
 
     async def take(
         self, owner: str, row_key: str, holder: str, also: AlsoTake = _nothing_else
@@ -266,6 +273,11 @@ class Lanes:
         merged = replace(row, etag=etag, values={**row.values, **written})
         self.remember(owner, merged)
         return merged
+
+
+def _chars(row: Row) -> int:
+    """How much text a row holds."""
+    return sum(len(value) for value in row.values.values() if isinstance(value, str | bytes))
 
 
 def head_sequence(lane_row: Row) -> int:

@@ -30,6 +30,9 @@ MAX_TRANSACTION_ROWS = 100
 _AFTER_SEPARATOR = chr(ord(SEPARATOR) + 1)
 _OWNERS_PER_READ = 1_000
 
+MAX_KNOWN = 50_000
+"""Owners of a day that are known to be in the index; beyond, it is asked anew."""
+
 OWNERS_AT_ONCE = 32
 """Whose rows are summed up or removed: with some 10 ms a request, 10,000 owners take a minute."""
 
@@ -70,6 +73,8 @@ class DayIndex:
         if (owner_key, day) in self._known:
             return
         self._known = {known for known in self._known if known[1] == day}
+        if len(self._known) >= MAX_KNOWN:
+            self._known.clear()
         change = Change(Action.INSERT, f"{day.isoformat()}{SEPARATOR}{owner_key}")
         try:
             await self._table.write(DAYS_PARTITION, [change])

@@ -18,6 +18,7 @@ from shared.state.lanes import (
     EXPIRES_AT,
     HIDDEN,
     LEASE_SECONDS,
+    REMEMBERED_CHARS,
     REMEMBERED_ROWS,
     Lanes,
     has_waiting,
@@ -307,6 +308,20 @@ async def test_what_was_used_longest_ago_is_forgotten_first(
     with pytest.raises(RowMissingError):
         await one.lanes.read(OWNER, "idle")
     assert table.reads == 1
+
+
+async def test_large_rows_are_forgotten_before_they_fill_memory(
+    one: Instance, table: FakeTable
+) -> None:
+    text = "x" * (REMEMBERED_CHARS // 10)
+    for key in range(100):
+        for _ in range(3):
+            one.lanes.remember(OWNER, Row(str(key), "e", {"metadata": text}))
+    for key in range(90, 100):
+        await one.lanes.read(OWNER, str(key))
+    assert table.reads == 0
+    with pytest.raises(RowMissingError):
+        await one.lanes.read(OWNER, "89")
 
 
 @pytest.mark.parametrize(
