@@ -7,6 +7,7 @@ fits: two functions may not fit one address, and the catch-all's name sorts behi
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import wraps
 
 import azure.functions as func
 import azurefunctions.extensions.http.fastapi as _  # noqa: F401 - its import turns streaming on
@@ -26,12 +27,14 @@ from shared.api import (
 )
 from shared.api.border import serve, serve_anybody
 from shared.api.routes import RouteTable
+from shared.api.spans import name_route
 from shared.config import POISON_SUFFIX, AppSettings
 from shared.jobs.inlet import InletMessage
 from shared.process_end import close_on_sigterm
 from shared.services import Services
 from shared.telemetry.audit import Action
 from shared.telemetry.exporting import flush_telemetry, start_telemetry
+from shared.triggers import hide_error_text
 
 HttpFunction = Callable[[Request], Awaitable[Response]]
 
@@ -41,6 +44,9 @@ EVERY_FIVE_MINUTES = "20 */5 * * * *"
 EVERY_HOUR = "40 15 * * * *"
 AFTER_EACH_HOUR = "10 45 * * * *"
 """When turns that began in it are over, which may take half an hour."""
+PREFIX = "/api"
+"""As routePrefix in host.json."""
+
 EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 OPEN = func.AuthLevel.ANONYMOUS
 
@@ -56,11 +62,21 @@ app = func.FunctionApp(http_auth_level=KEY)
 def route(
     method: str, template: str, auth: func.AuthLevel = KEY
 ) -> Callable[[HttpFunction], object]:
-    """Register an HTTP function, and its route for the answer to those that match none."""
+    """Register an HTTP function with its route, which spans bear and the catch-all looks at."""
     methods = ["GET", "HEAD"] if method == "GET" else [method]
     for each in methods:
         routes.add(each, template)
-    return app.route(route=template, methods=methods, auth_level=auth)
+    register = app.route(route=template, methods=methods, auth_level=auth)
+
+    def registered(function: HttpFunction) -> object:
+        @wraps(function)
+        async def answer(req: Request) -> Response:
+            name_route(req, f"{PREFIX}/{template}")
+            return await function(req)
+
+        return register(answer)
+
+    return registered
 
 
 @route("DELETE", "me/data")
@@ -169,57 +185,68 @@ async def z_unmatched_sorts_last(req: Request) -> Response:
 
 
 @app.queue_trigger("msg", services.settings.jobs.inlet_queue, STORAGE)
+@hide_error_text
 async def receive_job(msg: func.QueueMessage) -> None:
     await services.inlet.receive(InletMessage.of(msg))
 
 
 @app.queue_trigger("msg", services.settings.jobs.inlet_queue + POISON_SUFFIX, STORAGE)
+@hide_error_text
 async def fail_job(msg: func.QueueMessage) -> None:
     await services.inlet.receive_poison(InletMessage.of(msg))
 
 
 @app.queue_trigger("msg", services.settings.jobs.lanes_queue, STORAGE)
+@hide_error_text
 async def run_lane(msg: func.QueueMessage) -> None:
     await services.runner.receive(msg.get_body(), deliveries=msg.dequeue_count or 1)
 
 
 @app.queue_trigger("msg", services.settings.jobs.lanes_queue + POISON_SUFFIX, STORAGE)
+@hide_error_text
 async def fail_lane(msg: func.QueueMessage) -> None:
     await services.runner.receive_poison(msg.get_body())
 
 
 @app.queue_trigger("msg", services.settings.outlets.deliveries_queue, STORAGE)
+@hide_error_text
 async def tell_end(msg: func.QueueMessage) -> None:
     await services.deliveries.receive(msg.get_body())
 
 
 @app.queue_trigger("msg", services.settings.outlets.deliveries_queue + POISON_SUFFIX, STORAGE)
+@hide_error_text
 async def give_up_telling(msg: func.QueueMessage) -> None:
     await services.deliveries.receive_poison(msg.get_body())
 
 
 @app.timer_trigger("timer", EVERY_MINUTE, run_on_startup=False, use_monitor=False)
+@hide_error_text
 async def sweep_lanes(timer: func.TimerRequest) -> None:
     await services.sweeper.sweep()
 
 
 @app.timer_trigger("timer", EVERY_FIVE_MINUTES, run_on_startup=False, use_monitor=False)
+@hide_error_text
 async def sweep_deliveries(timer: func.TimerRequest) -> None:
     await services.deliveries.sweep()
 
 
-@app.timer_trigger("timer", EVERY_FIVE_MINUTES, run_on_startup=False, use_monitor=False)
+@app.timer_trigger("timer", EVERY_MINUTE, run_on_startup=False, use_monitor=False)
+@hide_error_text
 async def expire_threads(timer: func.TimerRequest) -> None:
     await services.removal.expire()
     await services.erasures.sweep()
 
 
 @app.timer_trigger("timer", EVERY_HOUR, run_on_startup=False, use_monitor=False)
+@hide_error_text
 async def delete_old_records(timer: func.TimerRequest) -> None:
     await services.delete_old_records()
 
 
 @app.timer_trigger("timer", AFTER_EACH_HOUR, run_on_startup=False, use_monitor=False)
+@hide_error_text
 async def sum_figures_up(timer: func.TimerRequest) -> None:
     await services.roll_up.run()
 

@@ -166,7 +166,7 @@ class Services:
         deliveries = Deliveries(table, jobs, queues, clock, outlets=outlets, webhooks=webhooks)
         runner = Runner(turns, jobs, lanes, queues, clock=clock, settings=settings.jobs)
         inlet = Inlet(submission, table, queues, audit, clock=clock, settings=settings)
-        removal = Removal(table, threads, foundry, clock)
+        removal = Removal(table, threads, foundry, clock, hold)
         return cls(
             settings=settings,
             foundry=foundry,

@@ -25,6 +25,15 @@ from ..telemetry.tracing import (
 
 TRACEPARENT = "traceparent"
 
+_TEMPLATE = "aos.route_template"
+"""Where a request's scope has the template of its route: a path as it was called has ids, and may
+have anything."""
+
+
+def name_route(request: Request, template: str) -> None:
+    """Let the span of a request bear the template of the route that it came in by."""
+    request.scope[_TEMPLATE] = template
+
 
 async def traced(
     request: Request, request_id: str, answer: Callable[[], Awaitable[Response]]
@@ -48,28 +57,21 @@ async def traced(
 
 
 def _started(request: Request, request_id: str) -> Span:
-    route = route_of(request)
+    template: str | None = request.scope.get(_TEMPLATE)
     attributes = {
         METHOD: request.method,
-        ROUTE: route,
         URL_SCHEME: str(request.scope.get("scheme", "http")),
         REQUEST_ID: request_id,
     }
-    name = f"{request.method} {route}"
+    name = request.method
+    if template:
+        attributes[ROUTE] = template
+        name = f"{name} {template}"
     if within_trace():
         return start_span(name, attributes, SpanKind.INTERNAL, None)
     headers = request.headers
     parent = continued(headers) if TRACEPARENT in headers else None
     return start_span(name, attributes, SpanKind.SERVER, parent)
-
-
-def route_of(request: Request) -> str:
-    """The route's template: the path with its parameters by name."""
-    path: str = request.scope["path"]
-    if not request.path_params:
-        return path
-    names = {str(value): f"{{{name}}}" for name, value in request.path_params.items()}
-    return "/".join(names.get(part, part) for part in path.split("/"))
 
 
 async def _until_sent(chunks: AsyncContentStream, span: Span) -> AsyncIterator[Content]:

@@ -72,40 +72,48 @@ class Erasures:
         self._foundry = foundry
         self._audit = audit
         self._clock = clock
-        self._running: set[asyncio.Task[Erasure]] = set()
+        self._running: dict[str, asyncio.Task[Erasure]] = {}
 
     async def erase(self, owner: str, caller: Caller) -> Erasure:
         """Erase an owner; what takes longer than a caller can wait goes on in the background."""
         begun = Erasure(f"erasure_{ULID()}", owner, self._clock(), caller.to_json())
-        await begun.write(self._table)
-        task = asyncio.create_task(self._run(begun))
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        etag = await begun.begin(self._table)
+        task = asyncio.create_task(self._run(begun, etag))
+        self._running[begun.erasure_id] = task
+        task.add_done_callback(lambda _: self._running.pop(begun.erasure_id))
         await asyncio.wait([task], timeout=INLINE_SECONDS)
         return task.result() if task.done() else begun
 
     async def sweep(self) -> None:
-        """Go on with erasures that are not over."""
+        """Go on with erasures that are not over and that this process does not work on."""
         for erasure, row in await open_erasures(self._table):
-            if erasure.erased_at is None:
-                await self._run(erasure)
-            elif erasure.asked_at + SETTLED <= self._clock():
-                await self._pass(erasure)
-                await close_erasure(self._table, row)
+            if erasure.erased_at is not None:
+                await self._look_again(erasure, row)
+            elif erasure.erasure_id not in self._running:
+                await self._run(erasure, row.etag)
 
-    async def _run(self, erasure: Erasure) -> Erasure:
+    async def _run(self, erasure: Erasure, etag: str) -> Erasure:
         """One pass over all that is the owner's, and the receipt if nothing is left."""
         try:
             erasure, staying = await self._pass(erasure)
             if not staying:
                 erasure = replace(erasure, erased_at=self._clock())
-            await erasure.write(self._table)
+                await self._audit.append(_receipt(erasure))  # rather twice than never
+            await erasure.update(self._table, etag)
         except (FoundryError, StateError) as error:
-            log.warning("Erasure %s goes on later: %s", erasure.erasure_id, type(error).__name__)
-            return erasure
-        if erasure.erased_at is not None:
-            await self._audit.append(_receipt(erasure))
+            _log_delay(erasure, error)
         return erasure
+
+    async def _look_again(self, erasure: Erasure, row: Row) -> None:
+        """Erase what ran when the erasure was over, and forget it; when all that has ended."""
+        if self._clock() < erasure.asked_at + SETTLED:
+            return
+        try:
+            _, staying = await self._pass(erasure)
+            if not staying:
+                await close_erasure(self._table, row)
+        except (FoundryError, StateError) as error:
+            _log_delay(erasure, error)
 
     async def _pass(self, erasure: Erasure) -> tuple[Erasure, int]:
         """Delete what can be deleted now; returns also how many lanes were in use."""
@@ -191,9 +199,14 @@ class Erasures:
 
     async def aclose(self) -> None:
         """Leave what still runs to the sweeper."""
-        for task in self._running:
+        running = list(self._running.values())
+        for task in running:
             task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _log_delay(erasure: Erasure, error: Exception) -> None:
+    log.warning("Erasure %s goes on later: %s", erasure.erasure_id, type(error).__name__)
 
 
 def _receipt(erasure: Erasure) -> AuditRecord:

@@ -21,7 +21,14 @@ from ..state.idempotency import forget_answers
 from ..state.job_removal import remove_jobs_of
 from ..state.keys import partition_key, turn_prefix
 from ..state.lanes import Clock
-from ..state.markers import MARKER_PARTITIONS, Marker, expired_threads, mark_expiry, unmark
+from ..state.markers import (
+    MARKER_PARTITIONS,
+    Marker,
+    expired_threads,
+    mark_expiry,
+    unmark,
+    unmark_lane,
+)
 from ..state.removal import delete_rows, page_of
 from ..state.table import Action, Change, Table
 from ..state.threads import Thread, Threads
@@ -37,9 +44,6 @@ DELETIONS_AT_ONCE = 8
 INLINE_SECONDS = 15.0
 """How long a caller waits for the deletion of a thread with many turns."""
 
-RESUME_SECONDS = 60.0
-"""A deletion that was asked for is looked at by the sweeper after this."""
-
 BUSY_SECONDS = 300.0
 """A thread that is in use, or that jobs wait for, is looked at again after this."""
 
@@ -51,15 +55,23 @@ class Removal:
     """Deletes threads."""
 
     def __init__(
-        self, table: Table, threads: Threads, foundry: FoundryService, clock: Clock
+        self,
+        table: Table,
+        threads: Threads,
+        foundry: FoundryService,
+        clock: Clock,
+        hold_seconds: float,
     ) -> None:
+        """Take the parts, and after how long a deletion whose worker died is taken over."""
         self._table = table
         self._threads = threads
         self._foundry = foundry
         self._clock = clock
         self._exchanges = Exchanges(table)
         self._slots = asyncio.Semaphore(DELETIONS_AT_ONCE)
+        self._hold = timedelta(seconds=hold_seconds)
         self._running: set[asyncio.Task[None]] = set()
+        self._removing: set[str] = set()
 
     async def remove(self, owner: str, thread_id: str) -> bool:
         """Delete a thread with all that came of it; one already gone in Foundry still goes here.
@@ -91,7 +103,7 @@ class Removal:
 
     async def _begin(self, owner: str, thread_id: str) -> Thread:
         """Hide a thread, and delete what callers could still see of it."""
-        resumed_at = self._clock() + timedelta(seconds=RESUME_SECONDS)
+        resumed_at = self._clock() + self._hold
         thread = await self._threads.start_removal(owner, thread_id, removed_from=resumed_at)
         await self._remove_visible(thread)
         return thread
@@ -116,10 +128,16 @@ class Removal:
 
     async def _remove(self, thread: Thread) -> None:
         """Delete a hidden thread, in Foundry first; its row goes last."""
-        await self._remove_turns(thread)
-        await self._foundry.delete_thread(Backing(thread.conversation_id, thread.last_response_id))
-        await self._exchanges.remove(thread.owner, thread.thread_id)
-        await self._threads.finish_removal(thread)
+        backing = Backing(thread.conversation_id, thread.last_response_id)
+        self._removing.add(thread.thread_id)
+        try:
+            await self._remove_turns(thread)
+            await self._foundry.delete_thread(backing)
+            await self._exchanges.remove(thread.owner, thread.thread_id)
+            await unmark_lane(self._table, thread.owner, thread.thread_id)
+            await self._threads.finish_removal(thread)
+        finally:
+            self._removing.discard(thread.thread_id)
 
     async def _remove_turns(self, thread: Thread) -> None:
         """Delete the turns of a thread, oldest first, each with its responses in Foundry."""
@@ -148,6 +166,8 @@ class Removal:
 
     async def _expire(self, marker: Marker) -> bool:
         owner, thread_id = marker.owner, marker.lane
+        if thread_id in self._removing:
+            return False
         async with self._slots:
             try:
                 if not await self._threads.is_due(owner, thread_id):

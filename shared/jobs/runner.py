@@ -29,6 +29,7 @@ from ..state.keys import Kind, new_id, newest_first
 from ..state.lanes import UNSETTLED, Clock, Lanes, has_waiting
 from ..state.table import Change, Row
 from ..telemetry.log_ids import log_ids
+from ..telemetry.log_texts import described
 from ..turns import TurnCommand, Turns
 from . import spans
 from .queue import Notice, Queues, WakeUp
@@ -49,7 +50,7 @@ MAX_DELAY_SECONDS = 6 * 86_400.0
 
 
 class UnrunnableError(Exception):
-    """A step of a job fails in a way that nobody foresaw; the cause tells how."""
+    """A step of a job fails in a way that nobody foresaw; its cause may quote what was said."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(f"Job {step.head.job_id} cannot be run.")
@@ -268,7 +269,7 @@ class Runner:
             try:
                 return await self.drain(wake_up)
             except UnrunnableError as error:
-                log.exception("Job %s is ended", error.step.head.job_id)
+                log.error("Job %s is ended\n%s", error.step.head.job_id, described(error))  # noqa: TRY400
                 if await self._fail(error.step):
                     contention = Contention("the lane")
                 else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -11,6 +12,8 @@ from typing import Any, Self
 from .errors import RowChangedError, RowMissingError
 from .keys import ERASURE, partition_key
 from .table import Action, Change, Row, Table, Value
+
+log = logging.getLogger(__name__)
 
 ERASURES_PARTITION = "$erasures"
 """One row for each owner who is being erased."""
@@ -40,7 +43,7 @@ class Erasure:
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """Read what `write` wrote."""
+        """Read what was kept."""
         values = row.values
         return cls(
             values["erasure_id"],
@@ -67,8 +70,18 @@ class Erasure:
             "deleted": dict(self.counts),
         }
 
-    async def write(self, table: Table) -> None:
-        """Keep it, in place of what there was of the owner."""
+    async def begin(self, table: Table) -> str:
+        """Keep it, in place of what there was of the owner; returns the row's version."""
+        return await table.write(ERASURES_PARTITION, [self._change(Action.UPSERT)])
+
+    async def update(self, table: Table, etag: str) -> None:
+        """Keep how far it is, unless it was asked for anew, or another worker was faster."""
+        try:
+            await table.write(ERASURES_PARTITION, [self._change(Action.REPLACE, etag)])
+        except (RowChangedError, RowMissingError):
+            log.debug("Erasure %s is another worker's by now", self.erasure_id)
+
+    def _change(self, action: Action, etag: str | None = None) -> Change:
         values: dict[str, Value | None] = {
             "erasure_id": self.erasure_id,
             "owner": self.owner,
@@ -77,7 +90,7 @@ class Erasure:
             "counts": json.dumps(dict(self.counts)),
             "erased_at": self.erased_at,
         }
-        await table.write(ERASURES_PARTITION, [Change(Action.UPSERT, self.row_key, values)])
+        return Change(action, self.row_key, values, etag)
 
 
 async def open_erasures(table: Table) -> list[tuple[Erasure, Row]]:

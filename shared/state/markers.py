@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from .keys import partition_key
-from .removal import delete_range
+from .removal import delete_if_there, delete_range
 from .table import Action, Change, Row, Table, Value, equals
 
 MARKER_PARTITIONS = 16
@@ -46,6 +46,11 @@ class Marker:
 async def mark_lane(table: Table, owner: str, lane: str, at: datetime) -> None:
     """Make the sweeper look at a lane from now on."""
     await _mark(table, Register.LANES, owner, lane, at)
+
+
+async def unmark_lane(table: Table, owner: str, lane: str) -> None:
+    """Forget a lane that is being deleted: nothing will ever wait in it again."""
+    await delete_if_there(table, _partition(Register.LANES, lane), _row_key(owner, lane))
 
 
 async def mark_delivery(table: Table, owner: str, job_id: str, at: datetime) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from .errors import RowChangedError, RowMissingError
+from .errors import RowMissingError
 from .table import Action, Change, Row, Table
 
 MAX_TRANSACTION_ROWS = 100
@@ -30,10 +30,8 @@ async def delete_range(
         table, partition, prefix, after=after, where=where, select=_KEEP_READS
     ):
         old = [row.row_key for row in rows if not keep(row)]
-        gone = await delete_rows(table, partition, old)
-        deleted += gone
-        if gone == len(old):  # else another worker was faster, and the page is read again
-            after = rows[-1].row_key
+        deleted += await delete_rows(table, partition, old)
+        after = rows[-1].row_key
     return deleted
 
 
@@ -67,12 +65,16 @@ async def delete_if_there(table: Table, partition: str, row_key: str) -> None:
 
 
 async def delete_rows(table: Table, partition: str, row_keys: Sequence[str]) -> int:
-    """Delete rows in one transaction; 0 if another worker was faster with one of them."""
+    """Delete rows in one transaction; returns how many.
+
+    Where another worker was faster with one of them, the others go one by one, and all count.
+    """
     if not row_keys:
         return 0
     changes = [Change(Action.DELETE, row_key) for row_key in row_keys]
     try:
         await table.write(partition, changes)
-    except (RowChangedError, RowMissingError):
-        return 0
+    except RowMissingError:
+        for row_key in row_keys:
+            await delete_if_there(table, partition, row_key)
     return len(row_keys)

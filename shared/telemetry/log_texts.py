@@ -17,16 +17,20 @@ class WithoutTexts(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Replace the exception of a record by its traceback without texts."""
         if record.exc_info and (error := record.exc_info[1]):
-            record.exc_text = "".join(_described(error))
+            record.exc_text = described(error)
             record.exc_info = None
         return True
 
 
-def _described(error: BaseException) -> Iterator[str]:
+def described(error: BaseException) -> str:
     """As `traceback.format_exception`, each exception by its class alone."""
+    return "".join(_lines(error))
+
+
+def _lines(error: BaseException) -> Iterator[str]:
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     if cause is not None:
-        yield from _described(cause)
+        yield from _lines(cause)
         yield "\nand then:\n\n"
     yield "Traceback (most recent call last):\n"
     yield from traceback.format_tb(error.__traceback__)

@@ -1,7 +1,7 @@
 """The app on the local host with queues and a table of its own, and ways to look at what it did."""
 
 import uuid
-from collections.abc import AsyncGenerator, Generator, Iterable
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,9 +20,8 @@ from local.services import (
     HostLaunch,
     functions_host,
 )
-from shared.state.keys import ROW_KINDS
-from shared.state.markers import Register
 
+from . import census
 from .leaks import copy_app, leaks
 
 JsonObject = dict[str, Any]
@@ -83,16 +82,6 @@ class Deployment:
         assert (" DEBUG " in log) == talkative
         assert leaks(log) == []
 
-    @staticmethod
-    def of_no_kind(keys: Iterable[tuple[str, str]]) -> list[str]:
-        """Rows of the state table, by partition and key, that no rule of retention is about."""
-        registers = (*(f"${each}-" for each in Register), "$retention")
-        return [
-            f"{partition} {key}"
-            for partition, key in keys
-            if not partition.startswith(registers) and key.partition(":")[0] not in ROW_KINDS
-        ]
-
     async def everything(self) -> str:
         """All rows of the app's tables."""
         rows: list[JsonObject] = []
@@ -111,9 +100,22 @@ class Deployment:
             except ResourceNotFoundError:
                 return []
 
-    async def stored(self) -> set[tuple[str, str, str]]:
+    async def of_no_kind(self) -> list[str]:
+        """Rows of all tables that no rule of retention is about, by table, partition and key."""
+        found: list[str] = []
+        for kind_of, table in (
+            (census.state_kind, self.table),
+            (census.audit_kind, self.audit),
+            (census.metrics_kind, self.metrics),
+        ):
+            stored = await self.stored(table)
+            found += [f"{table} {p} {key}" for p, key, _ in stored if kind_of(p, key) is None]
+        return found
+
+    async def stored(self, table: str = "") -> set[tuple[str, str, str]]:
         """Partition, key and version of every row: equal before and after means no write."""
-        async with TableClient.from_connection_string(self.storage, self.table) as client:
+        name = table or self.table
+        async with TableClient.from_connection_string(self.storage, name) as client:
             versions: set[tuple[str, str, str]] = set()
             try:
                 async for row in client.list_entities():

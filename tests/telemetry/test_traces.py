@@ -294,3 +294,15 @@ async def test_what_is_logged_carries_the_ids(emulator: EmulatorControl, app: Ap
     assert (ids["request_id"], ids["job_id"], ids["trace_id"]) == ("mine", "", TRACE_ID)
     assert ids["turn_id"] == attributes(turn)["aos.turn.id"]
     assert ids["span_id"] == f"{turn.context.span_id:016x}"
+
+
+async def test_a_route_is_named_by_its_template_whatever_the_ids_are(app: App) -> None:
+    with recorded() as spans:
+        for path in ("threads/threads", "threads/api", "threads/messages/messages"):
+            await app.caller.get(path)
+    names = [span.name for span in spans if span.kind is SpanKind.SERVER]
+    assert names == [
+        "GET /api/threads/{thread_id}",
+        "GET /api/threads/{thread_id}",
+        "GET /api/threads/{thread_id}/messages",
+    ]

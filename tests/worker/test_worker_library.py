@@ -41,7 +41,7 @@ FUNCTIONS = {
     "tell_end": f"queue {DELIVERIES}",
     "give_up_telling": f"queue {DELIVERIES}-poison",
     "sweep_deliveries": "timer 20 */5 * * * *",
-    "expire_threads": "timer 20 */5 * * * *",
+    "expire_threads": "timer 0 * * * * *",
     "delete_old_records": "timer 40 15 * * * *",
     "sum_figures_up": "timer 10 45 * * * *",
 }

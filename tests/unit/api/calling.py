@@ -14,6 +14,7 @@ from starlette.routing import Route
 from shared.api import jobs, messages, metrics, operations, threads, usage
 from shared.api.border import Handler, serve
 from shared.api.routes import RouteTable
+from shared.api.spans import name_route
 from shared.services import Services
 
 ROUTES: list[tuple[str, str, Handler]] = [
@@ -41,8 +42,11 @@ ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 def caller(services: Services, *more: tuple[str, str, Handler]) -> httpx.AsyncClient:
     """A client of the app's handlers below ``/api``."""
 
-    def endpoint(handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+    def endpoint(
+        handler: Handler, template: str = "{*path}"
+    ) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
+            name_route(request, f"/api/{template}")
             return await serve(services, request, handler)
 
         return answer
@@ -51,7 +55,7 @@ def caller(services: Services, *more: tuple[str, str, Handler]) -> httpx.AsyncCl
     routes: list[Route] = []
     for method, template, handler in [*ROUTES, *more]:
         table.add(method, template)
-        routes.append(Route(f"/api/{template}", endpoint(handler), methods=[method]))
+        routes.append(Route(f"/api/{template}", endpoint(handler, template), methods=[method]))
     unmatched = endpoint(table.unmatched)
     catch_all = Route("/api/{path:path}", unmatched, methods=ALL_METHODS)
     transport = httpx.ASGITransport(Starlette(routes=[*routes, catch_all]))

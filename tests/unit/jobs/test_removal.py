@@ -9,10 +9,11 @@ import httpx
 import pytest
 
 from shared.jobs.queue import WakeUp
-from shared.jobs.removal import BUSY_SECONDS, REFUSED_SECONDS, RESUME_SECONDS
+from shared.jobs.removal import BUSY_SECONDS, REFUSED_SECONDS
 from shared.services import Services
 from shared.state.errors import RowMissingError, StorageUnavailableError
 from shared.state.keys import turn_prefix
+from shared.state.lanes import LEASE_SECONDS
 from shared.state.table import Action, Change
 from tests.integration.waiting import eventually
 from tests.unit.api.calling import caller
@@ -147,7 +148,7 @@ async def test_ten_thousand_turns_go_in_spite_of_deaths(project: tuple[App, Serv
             else:
                 await app.services().removal.expire()
         left.append(len(app.table.rows(KEY_OWNER, "turn:")))
-        app.clock.advance(RESUME_SECONDS + 2)
+        app.clock.advance(LEASE_SECONDS + 2)
     assert left == sorted(left, reverse=True)
     assert left[-1] <= 10_000 - 3 * 1_500
     assert await app.services().removal.expire() == 1
@@ -166,7 +167,7 @@ async def test_what_foundry_refuses_is_hidden_and_goes_later(
         assert (await api.delete(f"threads/{thread_id}")).status_code == 503
         assert (await api.get(f"threads/{thread_id}")).status_code == 404
     assert await services.removal.expire() == 0
-    app.clock.advance(RESUME_SECONDS + 2)
+    app.clock.advance(LEASE_SECONDS + 2)
     assert await services.removal.expire() == 1
     assert app.table.rows(KEY_OWNER) == []
     assert markers(app) == 0
@@ -202,7 +203,7 @@ async def test_a_deletion_that_died_before_it_began_is_forgotten(
     app.table.fail_next_write()
     with pytest.raises(StorageUnavailableError):
         await services.removal.remove(KEY_OWNER, thread_id)
-    app.clock.advance(RESUME_SECONDS + 2)
+    app.clock.advance(LEASE_SECONDS + 2)
     assert await services.removal.expire() == 0
     assert (await services.threads.get(KEY_OWNER, thread_id)).thread_id == thread_id
     assert markers(app) == 0
