@@ -153,9 +153,9 @@ class Meter:
                 self._flushes += 1
             slots = asyncio.Semaphore(WRITES_AT_ONCE)
             parts = [
-                self._write(number, partition, slots)
+                self._write(number, places, slots)
                 for number, batch in self._pending.items()
-                for partition in {place.partition for place in batch}
+                for places in _by_partition(batch)
             ]
             errors = [error for error in await asyncio.gather(*parts) if error]
             self._pending = {number: batch for number, batch in self._pending.items() if batch}
@@ -170,18 +170,17 @@ class Meter:
         return not errors
 
     async def _write(
-        self, number: int, partition: tuple[str, date], slots: asyncio.Semaphore
+        self, number: int, places: list[Place], slots: asyncio.Semaphore
     ) -> StateError | None:
         """Write what a batch has of a partition, and drop it when it is written."""
-        batch = self._pending[number]
-        places = [place for place in batch if place.partition == partition]
+        batch, partition = self._pending[number], places[0].partition
         source = f"{self._instance}.{number}"
-        changes = [
-            place.shelf.minute_change(place.minute, source, key, figures)
-            for place in places
-            for key, figures in batch[place].items()
-        ]
         async with slots:
+            changes = [
+                place.shelf.minute_change(place.minute, source, key, figures)
+                for place in places
+                for key, figures in batch[place].items()
+            ]
             try:
                 await self._days.remember(*partition)
                 await write_all(self._table, day_partition(*partition), changes)
@@ -225,3 +224,11 @@ class Meter:
                 await self._task
         await self.flush()
         await self._table.aclose()
+
+
+def _by_partition(batch: Batch) -> list[list[Place]]:
+    """The places of a batch that are written together."""
+    parts: dict[tuple[str, date], list[Place]] = {}
+    for place in batch:
+        parts.setdefault(place.partition, []).append(place)
+    return list(parts.values())
