@@ -91,6 +91,9 @@ ROWS = {
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
     },
 }
+ROWS |= {
+    route.replace("GET", "HEAD", 1): row for route, row in ROWS.items() if route.startswith("GET ")
+}
 OTHER_TRIGGERS = {
     ("queueTrigger", "receive_job"): "test_the_inlet_gives_nobody_a_thread_of_somebody_else",
     ("queueTrigger", "fail_job"): "test_the_inlet_gives_nobody_a_thread_of_somebody_else",
@@ -256,7 +259,7 @@ async def apps(
             apps.deployments[mode], apps.urls[mode] = own, host.url
         async with apps.owner() as owner:
             thread_id = (await owner.post("threads", json={})).json()[THREAD]
-            await say(owner, thread_id, "My secret is 4711.")
+            await say(owner, thread_id, "My secret is swordfish-4711.")
             job_id = await submit(owner, message="Hi")
             await ended(owner, job_id)
         yield replace(apps, thread_id=thread_id, job_id=job_id)
@@ -332,7 +335,7 @@ async def test_what_is_about_nothing_shows_nothing_of_others(apps: Apps, route: 
     async with apps.caller(headers=known(OTHER_TENANT, ADMIN)) as stranger:
         answer = await call(stranger, route, {})
     assert answer.status_code == 403 if ROWS[route].admins_only else answer.is_success
-    for theirs in (apps.thread_id, apps.job_id, OWNER, "4711"):
+    for theirs in (apps.thread_id, apps.job_id, OWNER, "swordfish"):
         assert theirs not in answer.text
 
 
