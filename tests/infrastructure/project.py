@@ -247,6 +247,8 @@ def mutated(project: Project, target: Path, file: str, old: str, new: str) -> Pr
     (target / file).write_text(content.replace(old, new, 1))
     changed = load(project.bicep, target / "compiled", target)
     changed.scenarios = {"everything": SCENARIOS["everything"]}
+    if not file.startswith("infra/"):
+        changed.deployments = {"everything": project.deployments["everything"]}
     return changed
 
 
