@@ -34,12 +34,18 @@ _REFERENCE = "$ref"
 _REFUSED = {"$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$anchor"}
 """They lead where only a whole run can tell; no tool that writes schemas for answers uses them."""
 
-_ONE = ("not", "if", "then", "else", "additionalProperties", "additionalItems", "contains")
-_ONE_NAME = ("propertyNames", "unevaluatedProperties", "unevaluatedItems", "contentSchema")
-_ALL = ("allOf", "anyOf", "oneOf")
-_ALL_NAMED = ("patternProperties", "dependentSchemas")
+_HERE = ("not", "if", "then", "else", "allOf", "anyOf", "oneOf")
+_HERE_NAMED = ("dependentSchemas",)
+"""Keywords whose schemas judge the same value."""
+
+_BELOW = ("additionalProperties", "additionalItems", "contains", "propertyNames", "contentSchema")
+_BELOW_TOO = ("unevaluatedProperties", "unevaluatedItems")
+_BELOW_NAMED = ("patternProperties",)
+"""Keywords whose schemas may all judge one part of it."""
+
 _LARGEST = ("prefixItems", "items")
 _LARGEST_NAMED = ("properties",)
+"""Keywords of whose schemas only one judges a part."""
 
 UNEVALUATED_WEIGHT = 4
 """To know what was evaluated, all branches are gone through once more, at each level again."""
@@ -141,6 +147,8 @@ class _Estimate:
         self._root = root
         self._known: dict[str, Cost] = {}
         self._open: set[str] = set()
+        self._here = {"#"}
+        """References that were followed to judge the value that is judged now."""
 
     def of(self, schema: Any) -> Cost:
         """The cost of a schema, which need not be an object."""
@@ -161,39 +169,49 @@ class _Estimate:
     def _applied(self, part: JsonObject) -> Cost:
         """What other schemas cost that a part brings to bear on the same value, or a part of it."""
         total = self._reference(part.get(_REFERENCE))
-        for name in (*_ONE, *_ONE_NAME):
-            if name in part:
-                total += self.of(part[name])
-        for each in self._members(part, (*_ALL, *_ALL_NAMED)):
+        for each in self._members(part, _HERE, _HERE_NAMED):
             total += each
-        named = part.get("patternProperties")
-        total += Cost(0, len(cast("JsonObject", named)) if isinstance(named, dict) else 0)
+        here, self._here = self._here, set[str]()  # on a part of the value, all may begin anew
+        for each in self._members(part, (*_BELOW, *_BELOW_TOO), _BELOW_NAMED):
+            total += each
         largest = NOTHING
-        for each in self._members(part, (*_LARGEST, *_LARGEST_NAMED)):
+        for each in self._members(part, _LARGEST, _LARGEST_NAMED):
             largest = largest.or_more(each)
-        return total + largest
+        self._here = here
+        named = part.get("patternProperties")
+        patterns = len(cast("JsonObject", named)) if isinstance(named, dict) else 0
+        return total + largest + Cost(0, patterns)
 
-    def _members(self, part: JsonObject, names: tuple[str, ...]) -> Iterator[Cost]:
+    def _members(
+        self, part: JsonObject, names: tuple[str, ...], named: tuple[str, ...]
+    ) -> Iterator[Cost]:
+        """The costs of the schemas under keywords: one, a list, or, under some, one by name."""
         for name in names:
             value: Any = part.get(name)
-            if name == "items" and isinstance(value, dict):
-                yield self.of(value)
-            elif isinstance(value, dict):
-                yield from map(self.of, cast("JsonObject", value).values())
-            elif isinstance(value, list):
+            if isinstance(value, list):
                 yield from map(self.of, cast("list[Any]", value))
+            elif name in part:
+                yield self.of(value)
+        for name in named:
+            value = part.get(name)
+            if isinstance(value, dict):
+                yield from map(self.of, cast("JsonObject", value).values())
 
     def _reference(self, reference: Any) -> Cost:
-        """What the target of a reference costs; within itself, a schema is judged only once."""
+        """What the target of a reference costs; within itself, a schema is counted only once."""
         if not isinstance(reference, str):
             return NOTHING
+        if reference in self._here:
+            raise SchemaError("it refers to itself for one and the same value")
         if reference in self._open:
             return Cost(recursive=True)
         if reference not in self._known:
             if len(self._open) >= MAX_CHAINED:
                 raise SchemaError(f"more than {MAX_CHAINED} references lead on to each other")
             self._open.add(reference)
+            self._here.add(reference)
             self._known[reference] = self.of(_target(self._root, reference))
+            self._here.remove(reference)
             self._open.remove(reference)
         return self._known[reference]
 

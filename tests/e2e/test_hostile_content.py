@@ -24,7 +24,8 @@ JSON = {"content-type": "application/json"}
 HELLO = b'{"message": "hi"}'
 PIXEL = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(60)).decode()
 
-HEALTH_SECONDS = 0.25
+SECONDS_OF_AN_OUTAGE = 5.0
+"""Attacks blocked it for 14 s and more; milliseconds are measured where nothing else runs."""
 HALF = r"half \ud83d of a pair"
 
 
@@ -215,17 +216,24 @@ ATTACKS: dict[str, dict[str, Any]] = {
 }
 
 
+async def longest_while(caller: httpx.AsyncClient, running: list[asyncio.Task[Any]]) -> float:
+    """The longest time that health took to answer until all tasks were done."""
+    longest = 0.0
+    while not all(task.done() for task in running):
+        started = perf_counter()
+        assert (await caller.get("health")).status_code == 200
+        longest = max(longest, perf_counter() - started)
+    return longest
+
+
 async def test_health_answers_while_schemas_attack(caller: httpx.AsyncClient) -> None:
     async def attack(schema: dict[str, Any]) -> int:
         body = {"message": "ab" * 40_000, "response_format": schema}
         return (await caller.post("messages", json=body)).status_code
 
+    quiet = await longest_while(caller, [asyncio.create_task(asyncio.sleep(2))])
     attacks = [asyncio.create_task(attack(s)) for s in ATTACKS.values() for _ in range(4)]
-    longest = 0.0
-    while not all(task.done() for task in attacks):
-        started = perf_counter()
-        assert (await caller.get("health")).status_code == 200
-        longest = max(longest, perf_counter() - started)
+    attacked = await longest_while(caller, attacks)
     assert {task.result() for task in attacks} <= {200, 422, 429, 502}
-    print(f"health: at most {longest * 1000:.0f} ms while attacked")  # noqa: T201 - for the report
-    assert longest < 4 * HEALTH_SECONDS  # what shares this machine takes its part
+    print(f"health: at most {quiet * 1000:.0f} ms, attacked {attacked * 1000:.0f} ms")  # noqa: T201
+    assert attacked < SECONDS_OF_AN_OUTAGE

@@ -80,6 +80,11 @@ BOMBS = {
     "70 KB": of({"description": "x" * 70_000}),
     "a reference to the network": of({"$ref": "http://169.254.169.254/latest"}),
     "a reference to a file": of({"$ref": "file:///etc/passwd"}),
+    "a reference to itself": {"type": "object", "allOf": [{"$ref": "#"}] * 200},
+    "references in a circle": of(
+        {"$ref": "#/$defs/a"},
+        **{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}},
+    ),
     "a reference to nothing": of({"$ref": "#/$defs/a"}),
     "a dynamic reference": of({"$dynamicRef": "#a"}),
     "an id within": of({"$id": "http://x.example/", "$ref": "#/$defs/a"}),
@@ -119,13 +124,6 @@ MISSED = {
     "an answer without an end": (of({}), "[" * 200_000),
     "an answer of a megabyte": (of({}), json.dumps({"a": "x" * 1024 * 1024})),
     "a number without an end": (of({"type": "string"}), '{"a": ' + "9" * 4000 + "}"),
-    "references in a circle": (
-        of(
-            {"$ref": "#/$defs/a"},
-            **{"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}},
-        ),
-        "[]",
-    ),
 }
 
 
