@@ -21,7 +21,8 @@ class SseParser:
     """Collects bytes and gives the data of each frame once it is complete."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
+        """The line that is not complete; what comes is added to it, and only that is searched."""
         self._data: list[bytes] = []
         self._size = 0
         self._started = False
@@ -49,11 +50,14 @@ class SseParser:
             chunk, self._after_return = chunk.removeprefix(b"\n"), False
         if chunk:
             self._after_return = chunk.endswith(b"\r")
-        buffer = self._rest + chunk
-        if not self._started and len(buffer) >= len(_BYTE_ORDER_MARK):
-            buffer = buffer.removeprefix(_BYTE_ORDER_MARK)
-            self._started = True
-        *lines, self._rest = _LINE_END.split(buffer)
+        if not self._started:
+            chunk, self._rest = bytes(self._rest) + chunk, bytearray()
+            self._started = len(chunk) >= len(_BYTE_ORDER_MARK)
+            chunk = chunk.removeprefix(_BYTE_ORDER_MARK)
+        *lines, rest = _LINE_END.split(chunk)
+        if lines:
+            lines[0], self._rest = bytes(self._rest) + lines[0], bytearray()
+        self._rest += rest
         self._check(len(self._rest))
         return lines
 

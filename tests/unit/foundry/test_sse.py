@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from time import process_time
 
 import pytest
 from hypothesis import given
@@ -109,3 +110,14 @@ def test_many_events_are_no_large_event() -> None:
     parser = SseParser()
     for _ in range(MAX_FRAME_BYTES // len(MEBIBYTE) + 1):
         assert len(list(parser.feed(b"data: " + MEBIBYTE + b"\n\n"))) == 1
+
+
+def test_a_large_frame_in_small_pieces_takes_no_longer_than_it_must() -> None:
+    parser, piece = SseParser(), b"x" * 1024
+    started = process_time()
+    frames = [*parser.feed(b"data: ")]
+    for _ in range(4 * 1024):
+        frames += parser.feed(piece)
+    frames += parser.feed(b"\n\n")
+    assert [len(frame) for frame in frames] == [4 * 1024 * 1024]
+    assert process_time() - started < 2.0  # joined anew for each piece, it took more than a minute
