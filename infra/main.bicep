@@ -369,6 +369,7 @@ module functionApp 'modules/function-app.bicep' = {
       APPLICATIONINSIGHTS_CONNECTION_STRING: monitoring.outputs.connectionString
       AZURE_CLIENT_ID: identity.outputs.clientId
       AZURE_TENANT_ID: tenant().tenantId
+      AzureWebJobsDisableHomepage: 'true'
       AzureWebJobsStorage__blobServiceUri: storage.outputs.blobServiceUri
       AzureWebJobsStorage__clientId: identity.outputs.clientId
       AzureWebJobsStorage__credential: 'managedidentity'

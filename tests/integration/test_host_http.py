@@ -184,15 +184,17 @@ def test_keys_are_asked_for_once_they_are_configured(
             assert httpx.post(timer, headers={"x-functions-key": key}).status_code == answer
 
 
-def test_a_function_can_be_disabled_by_a_setting(
+def test_a_function_and_the_home_page_can_be_disabled_by_settings(
     sample_settings: dict[str, str], tmp_path: Path
 ) -> None:
     disabled = {"AzureWebJobs.tick.Disabled": "true", "AzureWebJobs.get_special.Disabled": "True"}
+    disabled["AzureWebJobsDisableHomepage"] = "true"
     launch = HostLaunch(app_dir=SAMPLE_APP, environment={**sample_settings, **disabled})
     with (
         functions_host(tmp_path, launch) as host,
         httpx.Client(base_url=host.url) as client,
     ):
+        assert client.get("/").status_code == 204
         assert client.get("/api/things/special").json()["function"] == "get_thing"
         assert client.post("/admin/functions/tick").status_code == 404
         assert client.get("/api/seen").json()["timers"] == []
