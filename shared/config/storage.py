@@ -44,7 +44,7 @@ class StorageSettings(Settings):
     lease_seconds: Annotated[float, Env("LEASE_SECONDS", "60")] = Field(default=60, ge=2, le=300)
     """Seconds after which a turn or a deletion whose worker died may be taken over by another. A
     turn that runs renews its lease three times as often. Shorter values take over sooner and cost
-    more writes."""
+    more writes; never shorter than Foundry may take to store a message that it received."""
 
     record_content: Annotated[bool, Env("RECORD_CONTENT", "true")] = True
     """Keep the text of questions, answers and errors. Off: only metrics and ids are kept, the

@@ -128,7 +128,7 @@ async def test_a_process_killed_between_effect_and_record_leaves_one_of_each(
 ) -> None:
     """Foundry has answered on every thread, and nobody hears of it; the callers ask on."""
     own = Deployment(deployment.storage, deployment.foundry)
-    with own.serve(tmp_path, LEASE_SECONDS="5") as host:
+    with own.serve(tmp_path) as host:
         api = f"{host.url}/api/"
         async with httpx.AsyncClient(base_url=api, timeout=90) as caller:
             made = [(await caller.post("threads")).json()["thread_id"] for _ in range(THREADS)]

@@ -10,7 +10,7 @@ from tests.integration.waiting import eventually
 from .asking import ended, submit
 from .served import Deployment, EmulatorControl
 
-LEASE_SECONDS = 5
+LEASE_SECONDS = 15
 TAKE_OVER_SECONDS = 60
 """A lease, and time to run."""
 

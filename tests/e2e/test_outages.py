@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from local.azurite.connection import connection_string
-from local.processes import free_port
+from local.processes import ServiceError, free_port
 from local.services import Azurite, FoundryEmulator
 
 from .served import Deployment, EmulatorControl
@@ -35,8 +35,6 @@ async def test_with_foundry_down_the_app_starts_and_a_send_says_what_to_check(
     ("setting", "value", "named"),
     [
         ("FOUNDRY_AGENT_SERVICE_ENDPOINT", "", "FOUNDRY_AGENT_SERVICE_ENDPOINT"),
-        ("FOUNDRY_AGENT_SERVICE_API_KEY", "secret-key", "FOUNDRY_AGENT_SERVICE_API_KEY"),
-        ("FOUNDRY_AGENT_ID", "asst_123", "FOUNDRY_AGENT_ID"),
         ("IDENTITY_HEADER", "wrong", "managed identity"),
     ],
 )
@@ -52,6 +50,22 @@ async def test_a_setting_that_cannot_work_is_named_in_a_503(
     assert named in answer.json()["detail"]
     assert "secret-key" not in answer.text
     assert "Traceback" not in host.log_path.read_text()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("FOUNDRY_AGENT_SERVICE_API_KEY", "secret-key"), ("FOUNDRY_AGENT_ID", "asst_123")],
+)
+def test_a_setting_that_can_be_judged_at_start_is_named_there(
+    deployment: Deployment, tmp_path: Path, setting: str, value: str
+) -> None:
+    own = Deployment(deployment.storage, deployment.foundry)
+    with (
+        pytest.raises(ServiceError, match=f"- {setting} ") as refused,
+        own.serve(tmp_path, talkative=False, **{setting: value}),
+    ):
+        pass
+    assert "secret-key" not in str(refused.value)
 
 
 async def test_foundry_that_comes_back_is_used_again(

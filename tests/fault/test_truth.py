@@ -268,7 +268,7 @@ async def test_figures_are_true_whatever_happens() -> None:
     rebuilt = [await fleet.living["one"].rebuilder.day(day, lambda _: None) for day in days]
     assert sum(rebuilt) == len(rows)
     for scope in (FLEET, *OWNERS):
-        for view in View:
+        for view in (View.SERIES, View.USAGE):
             expected = comparable(by_rows(rows, scope, view))
             assert comparable(await fleet.counted(scope, view)) == expected, (scope, view)
             for day in days:

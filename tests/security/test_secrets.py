@@ -204,6 +204,7 @@ def test_the_search_finds_a_secret(secret: str) -> None:
     assert not leaks("before and behind")
 
 
+@pytest.mark.timeout(300)
 async def test_no_secret_is_said_or_kept(stage: Stage, tmp_path: Path) -> None:
     heard, entra = Heard(), stage.entra
     echo = f"AADSTS50027: {MARK}managed-identity-token-1 is no good"
