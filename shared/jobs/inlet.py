@@ -7,6 +7,7 @@ five times: if it names its job, that job has failed.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -65,6 +66,11 @@ class InletMessage:
         return f"{Kind.JOB}_{self.ulid}"
 
 
+ACCEPTED_AT_ONCE = 8
+"""Messages turned into jobs at a time; the host hands over many more, and others want to be served
+while a producer floods the queue."""
+
+
 class Inlet:
     """Turns queue messages into jobs."""
 
@@ -86,6 +92,7 @@ class Inlet:
         self._queue = settings.jobs.inlet_queue
         self._access = settings.access
         self._record_content = settings.storage.record_content
+        self._slots = asyncio.Semaphore(ACCEPTED_AT_ONCE)
 
     async def receive(self, message: InletMessage) -> None:
         """Accept the job in a message, or reject the message for good.
@@ -132,7 +139,8 @@ class Inlet:
         owner = queue_owner(job.owner, self._access)
         with spans.reception(self._queue, job.traceparent):
             caller = self._producer(message)
-            await self._submission.submit(owner, job, job_id, caller=caller)
+            async with self._slots:
+                await self._submission.submit(owner, job, job_id, caller=caller)
 
     async def _fail(self, message: InletMessage, problem: Problem) -> None:
         """Let the job that a message names be one that failed, unless it was accepted."""
