@@ -18,7 +18,7 @@ from .served import Deployment, JsonObject
 JOBS = 150
 MESSAGES = 2
 OVERTAKEN = 5
-"""Jobs that came first and are started later: without shares there are none."""
+"""Jobs that were on the queue first and are started later."""
 
 FLOOD_SECONDS = 200.0
 
@@ -43,13 +43,13 @@ async def test_a_second_owner_starts_while_the_first_floods_the_queue(
         rows = await deployment.rows(owner, kind="job:")
         return [row for row in rows if row["status"] in statuses]
 
-    async def all_accepted() -> bool:
-        return len(await jobs("queued", "running", "succeeded")) == JOBS
+    async def some_run() -> bool:
+        return bool(await jobs("running", "succeeded"))
 
     async def all_done() -> bool:
         return len(await jobs("succeeded")) == JOBS
 
-    await eventually(all_accepted, FLOOD_SECONDS)
+    await eventually(some_run, FLOOD_SECONDS)
     mine = await ended(caller, await submit(caller, message="And mine?"), FLOOD_SECONDS)
     assert mine["status"] == "succeeded"
     await eventually(all_done, FLOOD_SECONDS)

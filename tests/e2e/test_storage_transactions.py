@@ -79,7 +79,9 @@ async def metered(
         with deployment.serve(tmp_path_factory.mktemp("metered"), **NO_TIMERS) as host:
             async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
                 await ended(caller, await submit(caller, message="Make the table."))
-                yield Metered(caller, meter, queues, deployment)
+                metered = Metered(caller, meter, queues, deployment)
+                await metered.new_thread()  # what was read before it is on the audit trail by now
+                yield metered
 
 
 async def test_a_turn_without_a_thread_is_one_transaction(metered: Metered) -> None:
