@@ -26,6 +26,7 @@ from .background import Background, StillRunning
 from .budgets.budgets import Hold
 from .foundry.errors import FoundryError
 from .foundry.events import TurnCompleted, TurnEvent
+from .foundry.exchange import may_send
 from .foundry.models import Backing, TurnRequest, TurnResult
 from .foundry.service import FoundryService
 from .problems import INTERNAL_ERROR
@@ -278,7 +279,7 @@ class Turns:
     ) -> Outcome:
         try:
             backing = await self._backing(command, keeper) if keeper else None
-            return await self._ask(command, backing, tell)
+            return await self._ask(command, backing, keeper, tell)
         except FoundryError as error:
             log.warning("Turn %s failed: %s (%s)", opened.turn_id, error.code, error.request_id)
             return error
@@ -289,11 +290,18 @@ class Turns:
             return FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)
 
     async def _ask(
-        self, command: TurnCommand, backing: Backing | None, tell: Tell | None
+        self,
+        command: TurnCommand,
+        backing: Backing | None,
+        keeper: LeaseKeeper | None,
+        tell: Tell | None,
     ) -> TurnResult:
+        """Have the message answered; nothing is sent once the lease may have been taken over."""
+        request, seconds = command.request, command.seconds
+        may = keeper.ensure_held if keeper else may_send
         if tell is None:
-            return await self._foundry.respond(command.request, backing, seconds=command.seconds)
-        events = self._foundry.stream(command.request, backing, seconds=command.seconds)
+            return await self._foundry.respond(request, backing, seconds=seconds, before_send=may)
+        events = self._foundry.stream(request, backing, seconds=seconds, before_send=may)
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, TurnCompleted):
