@@ -14,26 +14,17 @@ import azurefunctions.extensions.http.fastapi as _  # noqa: F401 - its import tu
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api import (
-    audit,
-    erasure,
-    jobs,
-    messages,
-    metrics,
-    operations,
-    orchestrate,
-    threads,
-    usage,
-)
-from shared.api.border import serve, serve_anybody
-from shared.api.routes import RouteTable
-from shared.api.spans import name_route
+from shared.api import audit, jobs, messages, metrics, operations, orchestrate, threads, usage
+from shared.api import me as erasure
+from shared.app import Services
+from shared.audit.trail import Action
 from shared.config import POISON_SUFFIX, AppSettings
-from shared.jobs.inlet import InletMessage
+from shared.http.request_span import name_route
+from shared.http.routes import RouteTable
+from shared.http.serve import serve, serve_anybody
+from shared.jobs.intake import IntakeMessage
+from shared.observability.export import flush_telemetry, start_telemetry
 from shared.process_end import close_on_sigterm
-from shared.services import Services
-from shared.telemetry.audit import Action
-from shared.telemetry.exporting import flush_telemetry, start_telemetry
 from shared.triggers import hide_error_text
 
 HttpFunction = Callable[[Request], Awaitable[Response]]
@@ -184,16 +175,16 @@ async def z_unmatched_sorts_last(req: Request) -> Response:
     return await serve_anybody(services, req, routes.unmatched)
 
 
-@app.queue_trigger("msg", services.settings.jobs.inlet_queue, STORAGE)
+@app.queue_trigger("msg", services.settings.jobs.intake_queue, STORAGE)
 @hide_error_text
 async def receive_job(msg: func.QueueMessage) -> None:
-    await services.inlet.receive(InletMessage.of(msg))
+    await services.inlet.receive(IntakeMessage.of(msg))
 
 
-@app.queue_trigger("msg", services.settings.jobs.inlet_queue + POISON_SUFFIX, STORAGE)
+@app.queue_trigger("msg", services.settings.jobs.intake_queue + POISON_SUFFIX, STORAGE)
 @hide_error_text
 async def fail_job(msg: func.QueueMessage) -> None:
-    await services.inlet.receive_poison(InletMessage.of(msg))
+    await services.inlet.receive_poison(IntakeMessage.of(msg))
 
 
 @app.queue_trigger("msg", services.settings.jobs.lanes_queue, STORAGE)
@@ -210,13 +201,13 @@ async def fail_lane(msg: func.QueueMessage) -> None:
 
 @app.queue_trigger("msg", services.settings.outlets.deliveries_queue, STORAGE)
 @hide_error_text
-async def tell_end(msg: func.QueueMessage) -> None:
+async def deliver_result(msg: func.QueueMessage) -> None:
     await services.deliveries.receive(msg.get_body())
 
 
 @app.queue_trigger("msg", services.settings.outlets.deliveries_queue + POISON_SUFFIX, STORAGE)
 @hide_error_text
-async def give_up_telling(msg: func.QueueMessage) -> None:
+async def fail_delivery(msg: func.QueueMessage) -> None:
     await services.deliveries.receive_poison(msg.get_body())
 
 
@@ -247,7 +238,7 @@ async def delete_old_records(timer: func.TimerRequest) -> None:
 
 @app.timer_trigger("timer", AFTER_EACH_HOUR, run_on_startup=False, use_monitor=False)
 @hide_error_text
-async def sum_figures_up(timer: func.TimerRequest) -> None:
+async def roll_up_metrics(timer: func.TimerRequest) -> None:
     await services.roll_up.run()
 
 

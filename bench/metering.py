@@ -16,16 +16,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
-from shared.budgets.budgets import RENEW_SECONDS, Budgets
-from shared.budgets.limits import Amount
+from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig
+from shared.config.terms import read_budgets
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
-from shared.services import Services, Tables
-from shared.state.turns import Beneficiary, Inlet, TurnEffort, TurnRecord, TurnStatus
-from shared.telemetry.meter import Meter
-from shared.terms import read_budgets
-from shared.turns import TurnCommand
+from shared.metering.budgets.budgets import RENEW_SECONDS, Budgets
+from shared.metering.budgets.limits import Amount
+from shared.metering.meter import Meter
+from shared.state.turns import Attribution, TurnEffort, TurnMode, TurnRecord, TurnStatus
+from shared.turns.pipeline import TurnCommand
 from tests.fakes import FakeClock, FakeQueues, FakeTable
 from tests.unit.scripted_foundry import ScriptedFoundry
 
@@ -121,7 +121,7 @@ def some_turn(chance: random.Random, at: datetime) -> TurnRecord:
         owner=f"tenant:owner-{chance.randrange(OWNERS)}",
         thread_id=None,
         job_id=None,
-        inlet=chance.choice(list(Inlet)),
+        inlet=chance.choice(list(TurnMode)),
         status=TurnStatus.SUCCEEDED,
         created_at=at,
         latency=chance.lognormvariate(0, 1),
@@ -129,7 +129,7 @@ def some_turn(chance: random.Random, at: datetime) -> TurnRecord:
         model=chance.choice(["a", "b"]),
         usage={"input_tokens": 300, "output_tokens": 200, "total_tokens": 500},
         effort=TurnEffort(overhead=0.002, cost=500_000),
-        beneficiary=Beneficiary(chance.choice(["finance", "law"]), f"u-{chance.randrange(500)}"),
+        attribution=Attribution(chance.choice(["finance", "law"]), f"u-{chance.randrange(500)}"),
     )
 
 

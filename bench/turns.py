@@ -20,10 +20,10 @@ from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
 from shared.api import messages, threads
-from shared.api.border import Handler, serve
+from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
-from shared.services import Services, Tables
+from shared.http.serve import Handler, serve
 from tests.fakes import FakeQueues, FakeTable
 
 from .client import API_KEY, BODY, MESSAGE, MODEL

@@ -9,9 +9,9 @@ from .config import AGENT_IS_LABEL, POISON_SUFFIX
 from .foundry.errors import FoundryError
 from .foundry.service import FoundryService
 from .jobs.queue import Queues
+from .observability.readiness import Dependency, Finding, ProbeError, ProbeStatus
 from .state.errors import StateError
 from .state.table import Table
-from .telemetry.readiness import Dependency, Finding, Health, ProbeError
 
 LAG_SECONDS = 300.0
 """A message that waits longer is somebody's concern."""
@@ -32,7 +32,7 @@ def foundry(service: FoundryService) -> Dependency:
         except FoundryError as error:
             raise ProbeError(error.message) from error
         if service.config.agent_is_label:
-            return Finding(Health.WARNING, AGENT_IS_LABEL)
+            return Finding(ProbeStatus.WARNING, AGENT_IS_LABEL)
         return Finding()
 
     return Dependency(probe, "FOUNDRY_AGENT_SERVICE_ENDPOINT")
@@ -77,7 +77,7 @@ def lag(queues: Queues, names: Sequence[str]) -> Dependency:
         if not slow:
             return Finding(figures={"oldest_seconds": waits})
         return Finding(
-            Health.WARNING,
+            ProbeStatus.WARNING,
             f"Messages wait longer than {LAG_SECONDS:g} s on {', '.join(slow)}: raise "
             "maximumInstanceCount or the model's capacity, and look for workers that fail.",
             {"oldest_seconds": waits},
@@ -100,7 +100,7 @@ def poison(queues: Queues, names: Sequence[str]) -> Dependency:
             return Finding(figures={"messages": messages})
         where = ", ".join(name for name, count in messages.items() if count)
         return Finding(
-            Health.WARNING,
+            ProbeStatus.WARNING,
             f"Messages were given up: read {where}, mend what they say and put them again.",
             {"messages": messages},
         )
@@ -117,6 +117,6 @@ def breakers(states: Callable[[], Mapping[str, str]]) -> Dependency:
         if not broken:
             return Finding(figures={"breakers": found})
         detail = f"Requests are kept from {', '.join(broken)}, which kept failing; see the log."
-        return Finding(Health.WARNING, detail, {"breakers": found})
+        return Finding(ProbeStatus.WARNING, detail, {"breakers": found})
 
     return Dependency(probe, "the backends")

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
-from .budgets.limits import BudgetExhaustedError, BudgetTooSmallError, Limit
 from .foundry import errors as foundry
-from .limits import LimitError, OwnerLimit
+from .metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError, Limit
+from .metering.owner_limits import LimitError, OwnerLimit
 from .state import errors as state
 
 PROBLEM_TYPE = "about:blank"

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from .jobs.runner import UnrunnableError
-from .telemetry.log_texts import described
+from .observability.log_texts import described
 
 log = logging.getLogger(__name__)
 

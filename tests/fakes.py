@@ -14,10 +14,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
-from shared.admission import Admission
-from shared.budgets.budgets import Budgets
 from shared.config import FoundryAgentServiceConfig
+from shared.config.terms import PriceTable
 from shared.jobs.queue import Notice
+from shared.metering.budgets.budgets import Budgets
 from shared.state.errors import (
     RowChangedError,
     RowExistsError,
@@ -26,8 +26,8 @@ from shared.state.errors import (
     StorageUnavailableError,
 )
 from shared.state.lanes import Clock
-from shared.state.table import Action, Change, Row
-from shared.terms import PriceTable
+from shared.state.table import Change, Operation, Row
+from shared.turns.admission import Admission
 
 MAX_TRANSACTION_CHANGES = 100
 MAX_PROPERTY_BYTES = 64 * 1024
@@ -179,20 +179,20 @@ class FakeTable:
     def _apply(self, rows: Rows, change: Change, *, lone: bool) -> None:
         key, action = change.row_key, change.action
         row = rows.get(key)
-        if action is Action.INSERT:
+        if action is Operation.INSERT:
             if row is not None:
                 raise RowExistsError(f"{key} exists.")
-        elif row is None and action is not Action.UPSERT:
-            if action is Action.DELETE and lone:
+        elif row is None and action is not Operation.UPSERT:
+            if action is Operation.DELETE and lone:
                 return  # as azure-data-tables does it
             raise RowMissingError(f"{key} is missing.")
         elif row is not None and change.etag and change.etag != row.etag:
             raise RowChangedError(f"{key} was changed.")
-        if action is Action.DELETE:
+        if action is Operation.DELETE:
             del rows[key]
             return
         values = {name: value for name, value in change.values.items() if value is not None}
-        if action is Action.MERGE and row is not None:
+        if action is Operation.MERGE and row is not None:
             values = {**row.values, **values}
         _check_values(values)
         rows[key] = Row(key, f'W/"{next(self._versions)}"', values)

@@ -52,7 +52,7 @@ param workspaceId string
 var queueFunctions = [
   'receive_job'
   'run_lane'
-  'tell_end'
+  'deliver_result'
 ]
 var wantedReady = concat(
   [

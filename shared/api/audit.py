@@ -7,14 +7,14 @@ from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlencode
 
+from ..app import Services
+from ..audit.reading import AuditPage, AuditQuery, CursorError
+from ..audit.trail import Action, AuditOutcome
+from ..http.principal import NOT_ADMIN
+from ..http.queries import query
+from ..http.request import Incoming, invalid_field
+from ..http.serve import Answer
 from ..problems import ProblemError
-from ..services import Services
-from ..telemetry.audit import Action, Outcome
-from ..telemetry.audit_reading import AuditPage, AuditQuery, CursorError
-from .border import Answer
-from .incoming import Incoming, invalid_field
-from .principal import NOT_ADMIN
-from .queries import query
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1_000
@@ -52,7 +52,7 @@ def _query(incoming: Incoming, today: date) -> AuditQuery:
         raise ProblemError(NOT_ADMIN)
     where = {
         "action": _choice(incoming, "action", Action),
-        "outcome": _choice(incoming, "outcome", Outcome),
+        "outcome": _choice(incoming, "outcome", AuditOutcome),
         "thread_id": incoming.query.get("thread_id"),
         "job_id": incoming.query.get("job_id"),
     }

@@ -6,16 +6,16 @@ import asyncio
 from http import HTTPStatus
 from time import monotonic
 
-from ..contract import SubmitJob
-from ..jobs.documents import job_document
-from ..services import Services
+from ..app import Services
+from ..http.idempotency import kept, once
+from ..http.queries import query
+from ..http.request import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
+from ..http.serve import Answer, Streamed
+from ..jobs.job_document import job_document
 from ..state.idempotency import Claim
 from ..state.jobs import Job, JobStatus
 from ..state.keys import Kind, is_id
-from .border import Answer, Streamed
-from .idempotency import kept, once
-from .incoming import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
-from .queries import query
+from ..turns.contract import SubmitJob
 
 MAX_WAIT_SECONDS = 200
 """Below the 230 s after which Azure cuts an answer."""

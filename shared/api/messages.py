@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..contract import SendMessage
+from ..app import Services
 from ..foundry.models import TurnResult
-from ..options import turn_request
-from ..services import Services
+from ..http.documents import turn_document
+from ..http.idempotency import kept_outcome, once
+from ..http.request import Incoming
+from ..http.serve import Answer, Streamed, accepts_events
+from ..http.sse import event_stream
 from ..state.idempotency import Claim
 from ..state.keys import Kind
-from ..state.turns import Inlet
-from ..turns import Turn, TurnCommand, TurnOpened
-from .border import Answer, Streamed, accepts_events
-from .documents import turn_document
-from .idempotency import kept_outcome, once
-from .incoming import Incoming
-from .streaming import event_stream
+from ..state.turns import TurnMode
+from ..turns.contract import SendMessage
+from ..turns.options import turn_request
+from ..turns.pipeline import AnsweredTurn, TurnCommand, TurnOpened
 
 WARNING = "x-budget-warning"
 """Header of an answer that brought a budget near its end."""
@@ -44,7 +44,7 @@ async def run_turn(
         seconds=settings.stream_seconds if streamed else settings.turn_seconds_after(wait),
         thread_id=thread_id,
         wait=wait,
-        inlet=Inlet.STREAM if streamed else Inlet.SYNC,
+        inlet=TurnMode.STREAM if streamed else TurnMode.SYNC,
         caller=incoming.caller,
     )
 
@@ -53,7 +53,7 @@ async def run_turn(
         claimed = replace(command, claim=claim)
 
         def document(result: TurnResult) -> dict[str, Any]:
-            return turn_document(Turn(turn_id, thread_id, result))
+            return turn_document(AnsweredTurn(turn_id, thread_id, result))
 
         keep = kept_outcome(claim, incoming.request_id, document)
         if not streamed:

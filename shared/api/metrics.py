@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from ..app import Services
+from ..http.principal import NOT_ADMIN
+from ..http.queries import query
+from ..http.request import Incoming, invalid_field
+from ..http.serve import Answer
+from ..metering.counts import FLEET, MICROS, Counts, Histogram, Key, Sums, View, add_to
+from ..metering.reading import Window
+from ..metering.rows import scope_key
 from ..problems import ProblemError
-from ..services import Services
-from ..telemetry.figure_rows import scope_key
-from ..telemetry.figures import FLEET, MICROS, Figures, Histogram, Key, Sums, View, add_to
-from ..telemetry.figures_reading import Window
-from .border import Answer
-from .incoming import Incoming, invalid_field
-from .principal import NOT_ADMIN
-from .queries import query
 
 
 @query("window", "by", "all_owners")
@@ -79,16 +79,16 @@ def grouped(sums: Sums, view: View, by: list[str]) -> Sums:
     return groups
 
 
-def total(sums: Sums) -> Figures:
+def total(sums: Sums) -> Counts:
     """All sums together."""
-    figures = Figures()
+    figures = Counts()
     for each in sums.values():
         figures.merge(each)
     return figures
 
 
-def figures_document(figures: Figures) -> Mapping[str, Any]:
-    """Figures under the names that the client's own have; seconds and tokens."""
+def figures_document(figures: Counts) -> Mapping[str, Any]:
+    """Counts under the names that the client's own have; seconds and tokens."""
     requests = figures.requests
     return {
         "total_requests": requests,

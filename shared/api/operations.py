@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from http import HTTPStatus
 
+from ..app import Services
+from ..http.principal import NOT_ADMIN
+from ..http.request import Incoming
+from ..http.serve import Answer
+from ..metering.counts import FLEET, View
 from ..problems import Problem, ProblemError
-from ..services import Services
-from ..telemetry.figures import FLEET, View
-from .border import Answer
-from .incoming import Incoming
-from .principal import NOT_ADMIN
 
 NOT_READY = "not_ready"
 
@@ -44,7 +44,7 @@ async def prometheus(services: Services, incoming: Incoming) -> Answer:
     Raises:
         ProblemError: 403 for a user, who may see figures of their own only.
     """
-    from ..telemetry.prometheus import Fleet, exposition
+    from ..metering.prometheus import Fleet, exposition
 
     if not incoming.principal.is_operator:
         raise ProblemError(NOT_ADMIN)

@@ -7,18 +7,18 @@ from dataclasses import replace
 
 from pydantic import Field
 
-from ..contract import MessageText, TurnOptions
-from ..options import turn_request
+from ..app import Services
+from ..http.idempotency import kept_outcome, once
+from ..http.request import Incoming
+from ..http.serve import Answer, Streamed, accepts_events
+from ..http.sse import event_stream
 from ..orchestration import ModelType
 from ..orchestration.conversations import ModelRequest
 from ..orchestration.engine import Progress
 from ..orchestration.results import Orchestrated
-from ..services import Services
 from ..state.idempotency import Claim
-from .border import Answer, Streamed, accepts_events
-from .idempotency import kept_outcome, once
-from .incoming import Incoming
-from .streaming import event_stream
+from ..turns.contract import MessageText, TurnOptions
+from ..turns.options import turn_request
 
 MAX_CONVERSATION_ID = 256
 

@@ -6,18 +6,18 @@ import re
 from datetime import timedelta
 from http import HTTPStatus
 
-from ..contract import MAX_METADATA_KEY, MAX_METADATA_TEXT, CreateThread, PatchThread
-from ..foundry.models import Backing
-from ..services import Services
+from ..app import Services
+from ..foundry.models import ThreadRef
+from ..http.documents import message_document, thread_document
+from ..http.idempotency import kept, once
+from ..http.queries import query
+from ..http.request import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
+from ..http.serve import Answer, Streamed
 from ..state.idempotency import Claim
 from ..state.keys import Kind, is_id, new_id
 from ..state.threads import Thread
-from .border import Answer, Streamed
-from .documents import message_document, thread_document
-from .idempotency import kept, once
-from .incoming import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
+from ..turns.contract import MAX_METADATA_KEY, MAX_METADATA_TEXT, CreateThread, PatchThread
 from .messages import run_turn
-from .queries import query
 
 MAX_FILTERS = 8
 """Table Storage takes 15 comparisons in a query, and we need some ourselves."""
@@ -153,5 +153,5 @@ async def _is_cursor(services: Services, thread: Thread, cursor: str) -> bool:
     return await services.threads.has_response(thread.owner, thread.thread_id, cursor)
 
 
-def _backing(thread: Thread) -> Backing:
-    return Backing(thread.conversation_id, thread.last_response_id)
+def _backing(thread: Thread) -> ThreadRef:
+    return ThreadRef(thread.conversation_id, thread.last_response_id)

@@ -9,13 +9,13 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ..services import Services
-from ..telemetry.figures import Figures, Sums, View, add_to
-from ..terms import NANOS
-from .border import Answer
-from .incoming import Incoming, invalid_field
+from ..app import Services
+from ..config.terms import NANOS
+from ..http.queries import query
+from ..http.request import Incoming, invalid_field
+from ..http.serve import Answer
+from ..metering.counts import Counts, Sums, View, add_to
 from .metrics import chosen, grouped, scope_of, total
-from .queries import query
 
 CSV = "text/csv"
 DEFAULT_DAYS = 30
@@ -47,7 +47,7 @@ async def show(services: Services, incoming: Incoming) -> Answer:
         for key, figures in sorted(_by(days, by).items())
     ]
     if CSV in incoming.request.headers.get("accept", ""):
-        columns = [*by, *_document(Figures(), currency)]
+        columns = [*by, *_document(Counts(), currency)]
         return Answer(None, text=_csv(columns, groups), media_type=CSV)
     everything = total({(str(day),): total(sums) for day, sums in days})
     period = {"from": first.isoformat(), "to": last.isoformat()}
@@ -55,7 +55,7 @@ async def show(services: Services, incoming: Incoming) -> Answer:
 
 
 def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:
-    """Figures by dimensions of which the day may be one; all in one where there are none."""
+    """Counts by dimensions of which the day may be one; all in one where there are none."""
     groups: Sums = {}
     others = [name for name in by if name != DAY]
     for day, sums in days:
@@ -66,7 +66,7 @@ def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:
     return groups
 
 
-def _document(figures: Figures, currency: str) -> dict[str, Any]:
+def _document(figures: Counts, currency: str) -> dict[str, Any]:
     """What turns used and cost; null where nothing of it is known."""
     nothing = figures.requests == 0
     known = nothing or figures.requests > figures.unknown_usage or figures.total_tokens > 0

@@ -16,7 +16,7 @@ from .foundry import (
     MLConfig,
 )
 from .identity import GUID, AccessSettings, AuthMode, IdentitySettings
-from .jobs import SECRET_PREFIX, JobSettings, OutletSettings
+from .jobs import SECRET_PREFIX, CallbackSettings, JobSettings
 from .limits import LimitSettings
 from .models import ModelSettings
 from .operation import SpendingSettings, TelemetrySettings
@@ -37,6 +37,7 @@ __all__ = [
     "AppSettings",
     "AuthMode",
     "CallbackHost",
+    "CallbackSettings",
     "Env",
     "FoundryAgentServiceConfig",
     "IdentitySettings",
@@ -45,7 +46,6 @@ __all__ = [
     "MLConfig",
     "ModelSettings",
     "ModelType",
-    "OutletSettings",
     "Preferences",
     "RetentionSettings",
     "Settings",

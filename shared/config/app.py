@@ -12,7 +12,7 @@ from .base import Settings, names_in
 from .collisions import colliding_queues, colliding_tables
 from .foundry import FoundryAgentServiceConfig
 from .identity import AccessSettings, IdentitySettings
-from .jobs import JobSettings, OutletSettings
+from .jobs import CallbackSettings, JobSettings
 from .limits import LimitSettings
 from .misspelt import slips, unknown
 from .models import ModelSettings
@@ -46,7 +46,7 @@ class AppSettings(Settings):
     jobs: JobSettings = JobSettings()
     """Jobs and their queues."""
 
-    outlets: OutletSettings = OutletSettings()
+    outlets: CallbackSettings = CallbackSettings()
     """Callbacks and reply queues."""
 
     limits: LimitSettings = LimitSettings()
@@ -86,7 +86,7 @@ class AppSettings(Settings):
             "METRICS_TABLE_NAME": self.storage.metrics_table,
         }
         queues = {
-            "JOBS_QUEUE_NAME": self.jobs.inlet_queue,
+            "JOBS_QUEUE_NAME": self.jobs.intake_queue,
             "LANES_QUEUE_NAME": self.jobs.lanes_queue,
             "DELIVERIES_QUEUE_NAME": self.outlets.deliveries_queue,
         }

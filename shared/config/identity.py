@@ -8,8 +8,8 @@ from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ..departments import Departments, read_departments
 from .base import Env, Settings, names_in
+from .departments import Departments, read_departments
 from .rules import each, matching, one_word, secure_url
 
 GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"

@@ -19,7 +19,7 @@ MIN_SECRET_BYTES = 24
 class JobSettings(Settings):
     """How jobs come in and how long they may run."""
 
-    inlet_queue: Annotated[str, rule(own_queue_name), Env("JOBS_QUEUE_NAME", "agent-jobs")] = (
+    intake_queue: Annotated[str, rule(own_queue_name), Env("JOBS_QUEUE_NAME", "agent-jobs")] = (
         "agent-jobs"
     )
     """Queue on which any producer may put jobs; `<name>-poison` receives what cannot be run."""
@@ -41,7 +41,7 @@ class JobSettings(Settings):
     """Seconds that one message of a job may take; nobody waits on HTTP, so it may be long."""
 
 
-class OutletSettings(Settings):
+class CallbackSettings(Settings):
     """Where the end of a job may be told: callbacks and reply queues."""
 
     callback_hosts: Annotated[

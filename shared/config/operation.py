@@ -6,10 +6,10 @@ from typing import Annotated, Self
 
 from pydantic import field_validator, model_validator
 
-from ..terms import read_budgets, read_prices
 from .base import Env, Settings
 from .identity import GUID
 from .rules import matching, rule
+from .terms import read_budgets, read_prices
 
 _insights = matching(rf"(.*;)?\s*InstrumentationKey={GUID}(;.*)?", "the one that Azure shows")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from ..telemetry.upstream import upstream
+from ..observability.upstream import upstream
 from ..text import parse_json
 from .answers import Reply, Stream
 from .classification import kind_of

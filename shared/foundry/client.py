@@ -15,7 +15,7 @@ from ..config import AGENT_IS_LABEL, FoundryAgentServiceConfig, IdentitySettings
 from .asking import checked_count, checked_metadata, checked_text, turn_request
 from .errors import FoundryError, NotFoundError
 from .events import TurnCompleted, TurnEvent
-from .models import Backing, FoundryResponse, MessagePage, ThreadInfo, TurnRequest, TurnResult
+from .models import FoundryResponse, MessagePage, ThreadInfo, ThreadRef, TurnRequest, TurnResult
 from .remembered import RememberedThread, RememberedThreads
 from .service import FoundryService
 from .tools import ApprovalCallback, ToolLike, deny
@@ -261,7 +261,7 @@ class FoundryAgentServiceClient:
         return self._remember(thread_id, backing, created_at, metadata)
 
     def _remember(
-        self, thread_id: str, backing: Backing, created_at: datetime, metadata: dict[str, str]
+        self, thread_id: str, backing: ThreadRef, created_at: datetime, metadata: dict[str, str]
     ) -> RememberedThread:
         agent_id = self.config.agent_id or None
         info = ThreadInfo(thread_id, agent_id, created_at, created_at, metadata=metadata)

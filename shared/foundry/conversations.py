@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from .endpoint import Endpoint
-from .models import Backing, Message, MessagePage
+from .models import Message, MessagePage, ThreadRef
 from .transport import Call, Reply
 from .wire_json import JsonObject, objects_at, required_text, text_at
 
@@ -34,12 +34,12 @@ class Conversations:
         """An address under this endpoint; an id cannot lead out of its place in the path."""
         return "/".join((self._endpoint.openai, *(quote(part, safe="") for part in path)))
 
-    async def create(self, metadata: dict[str, str]) -> Backing:
+    async def create(self, metadata: dict[str, str]) -> ThreadRef:
         """Make an empty thread: a conversation, or a chain that its first response will start."""
         if not self._endpoint.has_conversations:
-            return Backing()
+            return ThreadRef()
         call = Call("POST", self._url("conversations"), {"metadata": metadata})
-        return Backing(conversation_id=required_text((await self._send(call)).body, "id"))
+        return ThreadRef(conversation_id=required_text((await self._send(call)).body, "id"))
 
     async def get(self, conversation_id: str) -> JsonObject:
         """The conversation object: `id`, `created_at` (unix seconds), `metadata`."""
@@ -61,7 +61,7 @@ class Conversations:
         url = self._url("conversations", conversation_id)
         await self._send(Call("POST", url, {"metadata": metadata}))
 
-    async def messages(self, backing: Backing, limit: int, cursor: str | None) -> MessagePage:
+    async def messages(self, backing: ThreadRef, limit: int, cursor: str | None) -> MessagePage:
         """A page of at most ``limit`` messages, newest first."""
         if backing.conversation_id:
             return await self._conversation_page(backing.conversation_id, limit, cursor)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from urllib.parse import quote
 
 from .errors import InvalidRequestError, NotFoundError
-from .models import Backing
+from .models import ThreadRef
 from .transport import Call, Reply
 from .wire_json import objects_at, required_text, text_at
 
@@ -31,7 +31,7 @@ class Erasure:
         self._url = openai_url
         self._send = send
 
-    async def thread(self, backing: Backing) -> None:
+    async def thread(self, backing: ThreadRef) -> None:
         """Delete what backs a thread, and every response that was made on it."""
         if backing.conversation_id:
             await self._responses_on(backing.conversation_id)

@@ -12,16 +12,16 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from opentelemetry.trace import INVALID_SPAN
 
-from ..telemetry.upstream import upstream
+from ..observability.upstream import upstream
 from ..text import clean
-from . import spans
+from . import call_spans as spans
 from .answer_reader import TERMINAL, AnswerReader
 from .answers import Stream
 from .errors import (
@@ -32,8 +32,8 @@ from .errors import (
     TimeoutError,
 )
 from .metrics import ClientMetrics
-from .models import Backing
-from .reconcile import ANSWERED, Landed, Reconciler
+from .models import ThreadRef
+from .reconcile import ANSWERED, Reconciler, RecoveredItems
 from .responses import response_text
 from .retry import Deadline, Gate, RetryPolicy
 from .sse import SseParser
@@ -55,15 +55,8 @@ TURN_MARK = "aos_turn"
 REASON_SECONDS = 1.0
 """After an event says that the answer failed, for another one that says why."""
 
-BeforeSend = Callable[[], Awaitable[None]]
-"""Called right before each request for a response; what it raises ends the turn, unsent."""
-
 _INTERRUPTED = "The stream from Foundry broke off before the answer was complete."
 _NOT_TOLD = "Foundry did not tell in time what stands in the conversation; try again."
-
-
-async def may_send() -> None:
-    """Nothing forbids it, as where no other process can be at work on the same thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +79,12 @@ class Exchange:
         self,
         link: Link,
         body: JsonObject,
-        backing: Backing,
+        backing: ThreadRef,
         deadline: Deadline,
         *,
         silence: float,
-        before_send: BeforeSend = may_send,
     ) -> None:
         self._link = link
-        self._before_send = before_send
         self._body = clean(body)
         self._backing = backing
         self._deadline = deadline
@@ -171,8 +162,6 @@ class Exchange:
         if self._failures:
             log.debug("Trying again: %s", "resume" if self._resumes else "send")
             self._link.metrics.retried()
-        if not self._resumes:
-            await self._before_send()
         call, seconds = self._next_call(), self._deadline.remaining()
         if not self._streams:
             reply = await self._link.transport.send(call, seconds=seconds)
@@ -318,7 +307,7 @@ class Exchange:
         sent = self._sent if was_sent or not self._backing.by_others else []
         landed = await self._link.reconciler.settle(self._backing, sent, wait)
         if landed.passed and not was_sent:  # somebody said the same before
-            landed = Landed(landed.items)
+            landed = RecoveredItems(landed.items)
         log.debug(
             "Looked behind item %s of %s: %d items, sent=%s answered=%s",
             self._backing.last_item_id,
@@ -359,7 +348,7 @@ class Exchange:
         stored = self._answer.running and self._body.get("store", True)
         return self._answer.response_id if stored else None
 
-    def _prepare(self, landed: Landed) -> None:
+    def _prepare(self, landed: RecoveredItems) -> None:
         """Send next only what the conversation still lacks."""
         self._landed = landed.ours
         if landed.ours:

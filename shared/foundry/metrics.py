@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from time import perf_counter
 
-from ..telemetry.upstream import upstream
+from ..observability.upstream import upstream
 from .models import TurnResult
 
 REMEMBERED_LATENCIES = 10_000

@@ -70,7 +70,7 @@ class TurnRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Backing:
+class ThreadRef:
     """Where Foundry keeps a thread: in a conversation, or in a chain of responses."""
 
     conversation_id: str | None = None

@@ -16,7 +16,7 @@ from typing import Any
 
 from .conversations import item_text
 from .errors import NotFoundError
-from .models import Backing
+from .models import ThreadRef
 from .retry import Deadline
 from .tools.unanswered import ANSWER_TYPES, missing, unanswered
 from .transport import Call, Reply
@@ -39,7 +39,7 @@ RUNNING = {"queued", "in_progress"}
 
 
 @dataclass(frozen=True, slots=True)
-class Landed:
+class RecoveredItems:
     """What stands in the conversation behind the last item we knew."""
 
     items: list[JsonObject] = field(default_factory=list[JsonObject])
@@ -83,7 +83,7 @@ class Reconciler:
         self._url = openai_url
         self._send = send
 
-    async def look(self, backing: Backing, sent: list[JsonObject]) -> Landed:
+    async def look(self, backing: ThreadRef, sent: list[JsonObject]) -> RecoveredItems:
         """What stands behind ``backing``, and whether what we ``sent`` is among it."""
         newer: dict[str, str | int] = {"order": "asc", "limit": PAGE_ITEMS}
         if backing.last_item_id:
@@ -93,7 +93,9 @@ class Reconciler:
             items += page
         return _compare(items, sent, backing.others)
 
-    async def settle(self, backing: Backing, sent: list[JsonObject], deadline: Deadline) -> Landed:
+    async def settle(
+        self, backing: ThreadRef, sent: list[JsonObject], deadline: Deadline
+    ) -> RecoveredItems:
         """As `look`, but wait for an answer that is still being made, until the deadline."""
         pause = FIRST_LOOK_SECONDS
         while True:
@@ -115,7 +117,7 @@ class Reconciler:
                     break
         return Tail(text_at(items[0], "id") if items else None, unanswered(reversed(items)))
 
-    async def deliver(self, backing: Backing, answers: list[JsonObject]) -> None:
+    async def deliver(self, backing: ThreadRef, answers: list[JsonObject]) -> None:
         """Put answers to calls into the conversation, those that are not there yet.
 
         No model is asked: the next message continues behind them. May be repeated.
@@ -153,7 +155,7 @@ class Reconciler:
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_LOOK_SECONDS)
 
-    async def answer(self, landed: Landed, deadline: Deadline) -> JsonObject:
+    async def answer(self, landed: RecoveredItems, deadline: Deadline) -> JsonObject:
         """The response object behind an answer found in a conversation.
 
         Items name the response they belong to; where that is not kept any more, the items
@@ -169,7 +171,9 @@ class Reconciler:
         }
 
 
-def _compare(items: list[JsonObject], sent: list[JsonObject], others: frozenset[str]) -> Landed:
+def _compare(
+    items: list[JsonObject], sent: list[JsonObject], others: frozenset[str]
+) -> RecoveredItems:
     """Find the newest place where ``sent`` stands; its answer ends where the next message begins.
 
     A place whose answer is among ``others`` is somebody else's, who said the same.
@@ -181,8 +185,8 @@ def _compare(items: list[JsonObject], sent: list[JsonObject], others: frozenset[
             answer = list(takewhile(_is_no_message, items[end:]))
             if any(item.get("response_id") in others for item in answer):
                 continue
-            return Landed(items, True, answer, passed=end + len(answer) < len(items))
-    return Landed(items)
+            return RecoveredItems(items, True, answer, passed=end + len(answer) < len(items))
+    return RecoveredItems(items)
 
 
 def _is_no_message(item: JsonObject) -> bool:

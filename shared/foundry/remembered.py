@@ -16,7 +16,7 @@ from ulid import ULID
 from ..state.threads import MAX_METADATA_PAIRS
 from .errors import NotFoundError, ThreadBusyError
 from .exchange import TURN_MARK
-from .models import Backing, ThreadInfo, TurnRequest, TurnResult
+from .models import ThreadInfo, ThreadRef, TurnRequest, TurnResult
 from .retry import Deadline
 
 MAX_REMEMBERED_THREADS = 10_000
@@ -43,7 +43,7 @@ class Sending:
     """A turn that has its thread to itself."""
 
     request: TurnRequest
-    backing: Backing
+    backing: ThreadRef
     deadline: Deadline
     result: TurnResult | None = None
     """To be set once there is an answer."""
@@ -54,7 +54,7 @@ class RememberedThread:
     """A thread as its client knows it; turns run one at a time, in the order they were asked."""
 
     info: ThreadInfo
-    backing: Backing
+    backing: ThreadRef
     users: int = 0
     """Callers that have the thread or wait for it."""
     is_deleted: bool = False

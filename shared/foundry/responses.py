@@ -12,7 +12,7 @@ from ..config import FoundryAgentServiceConfig
 from .content import user_message
 from .endpoint import AgentReference
 from .errors import ConfigurationError, ContentFilteredError, InvalidRequestError
-from .models import Backing, FinishReason, TurnRequest, TurnResult, Usage, token_counts
+from .models import FinishReason, ThreadRef, TurnRequest, TurnResult, Usage, token_counts
 from .structured import read_answer
 from .tool_calls import CALL_SUFFIX, tool_calls
 from .tools import Toolbox
@@ -37,7 +37,7 @@ class RequestBuilder:
     agent: AgentReference | None
     toolbox: Toolbox
 
-    def build(self, turn: TurnRequest, backing: Backing | None) -> JsonObject:
+    def build(self, turn: TurnRequest, backing: ThreadRef | None) -> JsonObject:
         """The body of `POST /responses` for one user message.
 
         Raises:
@@ -70,7 +70,7 @@ class RequestBuilder:
             metadata[AGENT_ID] = agent_id
         return metadata
 
-    def _thread(self, backing: Backing) -> JsonObject:
+    def _thread(self, backing: ThreadRef) -> JsonObject:
         if not self.config.enable_stateful_threads:
             raise ConfigurationError(
                 "Threads are switched off. Set FOUNDRY_ENABLE_STATEFUL_THREADS=true to allow them."

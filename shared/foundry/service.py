@@ -20,25 +20,25 @@ from ..config.endpoint import check_identity
 from ..identity.credentials import Credential
 from ..identity.errors import CredentialSettingsError
 from ..identity.resolution import resolve_credential
-from ..telemetry.upstream import waiting
-from . import spans
+from ..observability.upstream import waiting
+from . import call_spans as spans
 from .agents.checks import check_tools
 from .agents.operations import Agents
 from .conversations import Conversations, Send
 from .endpoint import AgentReference, Endpoint, Surface
-from .engine import Turn
 from .erasure import Erasure
 from .errors import ConfigurationError, FoundryError, NotFoundError
 from .events import TurnCompleted, TurnEvent
-from .exchange import BeforeSend, Link, may_send
+from .exchange import Link
 from .loop_end import Home
 from .metrics import ClientMetrics
-from .models import Backing, MessagePage, TurnRequest, TurnResult
+from .models import MessagePage, ThreadRef, TurnRequest, TurnResult
 from .reconcile import Reconciler
 from .remembered import MAX_REMEMBERED_THREADS
 from .responses import RequestBuilder
 from .retry import Deadline, Gate, RetryPolicy
 from .structured import Answer, parsed
+from .tool_loop import ToolLoop
 from .tools import ApprovalCallback, Toolbox, ToolLike, deny, tools_refused
 from .tools.unanswered import unanswered
 from .transport import Call, Reply, Transport
@@ -181,52 +181,32 @@ class FoundryService:
         return self._connected
 
     async def respond(
-        self,
-        turn: TurnRequest,
-        backing: Backing | None = None,
-        *,
-        seconds: float | None = None,
-        before_send: BeforeSend = may_send,
+        self, turn: TurnRequest, backing: ThreadRef | None = None, *, seconds: float | None = None
     ) -> TurnResult:
         """Run one turn, on a thread where ``backing`` is given, within ``seconds``.
-
-        ``before_send`` is awaited right before each request for a response, and may forbid it.
 
         Raises:
             FoundryError: of the kind that tells what to do.
         """
         limit = seconds or self.config.timeout
-        run = self._run(turn, backing, limit, streamed=False, before_send=before_send)
-        async with aclosing(run) as events:
+        async with aclosing(self._run(turn, backing, limit, streamed=False)) as events:
             async for event in events:
                 if isinstance(event, TurnCompleted):
                     return event.result
         raise AssertionError("unreachable: a turn completes or raises")
 
     def stream(
-        self,
-        turn: TurnRequest,
-        backing: Backing | None = None,
-        *,
-        seconds: float | None = None,
-        before_send: BeforeSend = may_send,
+        self, turn: TurnRequest, backing: ThreadRef | None = None, *, seconds: float | None = None
     ) -> AsyncGenerator[TurnEvent]:
         """As `respond`, but tell what happens while it happens; `TurnCompleted` comes last.
 
         ``seconds`` bounds the whole turn; the configured timeout bounds each silence. Close the
         generator to leave early: the connection is closed at once.
         """
-        limit = seconds or MAX_STREAM_SECONDS
-        return self._run(turn, backing, limit, streamed=True, before_send=before_send)
+        return self._run(turn, backing, seconds or MAX_STREAM_SECONDS, streamed=True)
 
     async def _run(
-        self,
-        turn: TurnRequest,
-        backing: Backing | None,
-        seconds: float,
-        *,
-        streamed: bool,
-        before_send: BeforeSend,
+        self, turn: TurnRequest, backing: ThreadRef | None, seconds: float, *, streamed: bool
     ) -> AsyncGenerator[TurnEvent]:
         connection = self._connection
         if turn.response_format is not None:
@@ -236,15 +216,14 @@ class FoundryService:
             check_tools(await self._agent_version(), turn.tools)
         if streamed or turn.background:
             body["stream"] = True
-        run = Turn(
+        run = ToolLoop(
             link=connection.link_of(body.get("model", "")),
             body=body,
-            backing=backing or Backing(),
+            backing=backing or ThreadRef(),
             deadline=Deadline(seconds),
             silence=self.config.timeout,
             toolbox=self._toolbox.with_tools(turn.tools),
             approve=self._approve,
-            before_send=before_send,
         )
         completed: TurnCompleted | None = None
         with self.metrics.turn(), waiting():
@@ -289,7 +268,7 @@ class FoundryService:
         except FoundryError:
             return []
 
-    async def create_thread(self, metadata: dict[str, str]) -> Backing:
+    async def create_thread(self, metadata: dict[str, str]) -> ThreadRef:
         """Make what will back a new thread."""
         if not self.config.enable_stateful_threads:
             raise ConfigurationError(
@@ -297,7 +276,7 @@ class FoundryService:
             )
         return await self._connection.conversations.create(metadata)
 
-    async def take_up(self, thread_id: str) -> tuple[JsonObject, Backing]:
+    async def take_up(self, thread_id: str) -> tuple[JsonObject, ThreadRef]:
         """A conversation that is known by its id only, or the chain that ends with a response.
 
         Calls that an earlier turn left open there are found, to be answered with the next message.
@@ -309,11 +288,11 @@ class FoundryService:
             return await self._take_up_chain(thread_id)
         found = await self._connection.conversations.get(thread_id)
         tail = await self._connection.reconciler.tail(thread_id)
-        return found, Backing(
+        return found, ThreadRef(
             thread_id, last_item_id=tail.last_item_id, left_open=bool(tail.unanswered)
         )
 
-    async def _take_up_chain(self, response_id: str) -> tuple[JsonObject, Backing]:
+    async def _take_up_chain(self, response_id: str) -> tuple[JsonObject, ThreadRef]:
         """The chain that ends with a response; a turn that was never finished is left out."""
         if not response_id.startswith("resp_"):
             raise NotFoundError(
@@ -325,9 +304,9 @@ class FoundryService:
         newest, reply = response_id, await self._response(response_id)
         while unanswered(objects_at(reply, "output")):
             if not (newest := text_at(reply, "previous_response_id")):
-                return reply, Backing()
+                return reply, ThreadRef()
             reply = await self._response(newest)
-        return reply, Backing(last_response_id=newest)
+        return reply, ThreadRef(last_response_id=newest)
 
     async def _response(self, response_id: str) -> JsonObject:
         return await self._connection.conversations.response(response_id)
@@ -336,12 +315,12 @@ class FoundryService:
         """The newest item of a conversation."""
         return await self._connection.conversations.last_item_id(conversation_id)
 
-    async def update_thread(self, backing: Backing, metadata: dict[str, str]) -> None:
+    async def update_thread(self, backing: ThreadRef, metadata: dict[str, str]) -> None:
         """Replace the metadata that Foundry keeps for a thread, where it keeps any."""
         if backing.conversation_id:
             await self._connection.conversations.update(backing.conversation_id, metadata)
 
-    async def delete_thread(self, backing: Backing) -> None:
+    async def delete_thread(self, backing: ThreadRef) -> None:
         """Delete what backs a thread and every response made on it; what is already gone counts
         as deleted."""
         await self._erasure.thread(backing)
@@ -355,7 +334,7 @@ class FoundryService:
         return Erasure(self._connection.endpoint.openai, self._connection.send)
 
     async def messages(
-        self, backing: Backing, *, limit: int = 20, cursor: str | None = None
+        self, backing: ThreadRef, *, limit: int = 20, cursor: str | None = None
     ) -> MessagePage:
         """A page of a thread's history, newest message first; ``limit`` is 1 to 100."""
         return await self._connection.conversations.messages(backing, limit, cursor)

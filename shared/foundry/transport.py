@@ -23,8 +23,8 @@ from opentelemetry.trace import Span
 
 from ..identity.credentials import Credential, claims_challenge
 from ..identity.errors import IdentityError
+from ..observability.tracing import inject
 from ..outbound import BROKEN, NEVER_SENT, OutboundSettingsError, open_http, why_unreachable
-from ..telemetry.tracing import inject
 from ..text import to_json_bytes
 from .answers import Answer, Reply, Stream, unreadable
 from .errors import (

@@ -12,7 +12,7 @@ from ..state.keys import box_key, partition_key
 from ..state.lanes import Clock
 from ..state.mailbox import ENDED, WaitingJob
 from ..state.outbox import DeliveryStatus, outbox_insert
-from ..state.table import Action, Change, Table, Value
+from ..state.table import Change, Operation, Table, Value
 from .queue import Notice, Queues
 from .steps import CANCELLED
 
@@ -75,7 +75,7 @@ class Cancellation:
         outlets = [outbox_insert(job.job_id, waiting.outlets, now)] if waiting.outlets else []
         values: dict[str, Value] = {"delivery": pending} if pending else {}
         changes = [
-            Change(Action.MERGE, key, {"cancelled": True, ENDED: True}, box.etag),
+            Change(Operation.MERGE, key, {"cancelled": True, ENDED: True}, box.etag),
             job_change(
                 job.job_id,
                 status=JobStatus.CANCELLED.value,

@@ -21,10 +21,10 @@ from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFo
 from azure.storage.queue.aio import QueueClient, QueueServiceClient
 
 from ..config import POISON_SUFFIX
-from ..contract import OWNER
 from ..state.errors import StorageUnavailableError
 from ..state.keys import Kind, is_id
 from ..state.refusals import refusal
+from ..turns.contract import OWNER
 
 log = logging.getLogger(__name__)
 

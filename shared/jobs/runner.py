@@ -11,11 +11,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..config import JobSettings
 from ..foundry.errors import FoundryError, InvalidRequestError
+from ..metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError
+from ..observability.log_ids import log_ids
+from ..observability.log_texts import described
 from ..problems import INTERNAL_ERROR, ProblemError, problem_from
-from ..recording import Outcome
 from ..state.contention import Contention
 from ..state.errors import (
     LaneBusyError,
@@ -28,10 +29,9 @@ from ..state.jobs import Jobs, JobStatus
 from ..state.keys import Kind, new_id, newest_first
 from ..state.lanes import UNSETTLED, Clock, Lanes, has_waiting
 from ..state.table import Change, Row
-from ..telemetry.log_ids import log_ids
-from ..telemetry.log_texts import described
-from ..turns import TurnCommand, Turns
-from . import spans
+from ..turns.pipeline import TurnCommand, Turns
+from ..turns.recording import Outcome
+from . import job_spans as spans
 from .queue import Notice, Queues, WakeUp
 from .shares import Shares
 from .steps import End, Run, Step, Wait

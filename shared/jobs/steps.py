@@ -9,26 +9,26 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..budgets.limits import BudgetExhaustedError, BudgetTooSmallError
-from ..contract import DEFAULT_MAX_ATTEMPTS, TurnOptions
+from ..audit.trail import THE_APP, Caller
 from ..foundry.errors import FoundryError
 from ..foundry.models import TurnResult
-from ..options import turn_request
+from ..metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..problems import Problem, problem_from
-from ..recording import Outcome
 from ..state.answers import hold_answer
 from ..state.content import without_answer, without_detail
-from ..state.documents import CHUNK_BYTES
 from ..state.jobs import JobStatus, job_change
+from ..state.json_properties import CHUNK_BYTES
 from ..state.keys import Kind, is_id, outbox_key
 from ..state.lanes import head_sequence
 from ..state.mailbox import WaitingJob
 from ..state.outbox import DeliveryStatus, outbox_insert
-from ..state.table import Action, Change, Row
+from ..state.table import Change, Operation, Row
 from ..state.threads import end_of_conversation
-from ..state.turns import FirstTry, Inlet
-from ..telemetry.audit import THE_APP, Caller
-from ..turns import TurnCommand
+from ..state.turns import FirstTry, TurnMode
+from ..turns.contract import DEFAULT_MAX_ATTEMPTS, TurnOptions
+from ..turns.options import turn_request
+from ..turns.pipeline import TurnCommand
+from ..turns.recording import Outcome
 
 MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
 """For all answers of a job together; its row can hold 1 MiB."""
@@ -95,7 +95,7 @@ class Step:
             request=turn_request(options, self.head.work["messages"][self.number]),
             seconds=seconds,
             thread_id=self.lane if is_id(Kind.THREAD, self.lane) else None,
-            inlet=Inlet.JOB,
+            inlet=TurnMode.JOB,
             job_id=self.head.job_id,
             caller=self._caller,
             first_try=self._first_try,
@@ -129,7 +129,7 @@ class Step:
         if self._first_try is None:
             first_try = FirstTry(now, end_of_conversation(self.lane_row))
             begun |= {"tried_number": self.number, **first_try.to_values()}
-        guard = Change(Action.MERGE, self.head.box.row_key, begun, self.head.box.etag)
+        guard = Change(Operation.MERGE, self.head.box.row_key, begun, self.head.box.etag)
         if self.number or self.head.attempts:
             return [guard]
         started = job_change(self.head.job_id, status=JobStatus.RUNNING.value, started_at=now)
@@ -154,7 +154,7 @@ class Step:
         advance = {"messages_done": self.number + 1, "attempts": 0, "unfinished": 0}
         return [
             job_change(self.head.job_id, **done),
-            Change(Action.MERGE, self.head.box.row_key, advance),
+            Change(Operation.MERGE, self.head.box.row_key, advance),
             *held,
         ]
 
@@ -180,7 +180,7 @@ class Step:
         later = {"not_before": error.resets_at}
         return [
             job_change(self.head.job_id, problem=problem.to_json()),
-            Change(Action.MERGE, self.head.box.row_key, later, self.head.box.etag),
+            Change(Operation.MERGE, self.head.box.row_key, later, self.head.box.etag),
         ]
 
     @property
@@ -217,7 +217,7 @@ class Step:
         }
         return [
             job_change(self.head.job_id, **failed),
-            Change(Action.MERGE, self.head.box.row_key, retry),
+            Change(Operation.MERGE, self.head.box.row_key, retry),
         ]
 
     def ending(
@@ -226,7 +226,7 @@ class Step:
         """What the job's end changes where nothing was sent, unless it was cancelled meanwhile."""
         box, etag = self.head.box.row_key, self.head.box.etag
         if self.head.has_ended:
-            return [Change(Action.DELETE, box, etag=etag), self._next_head]
+            return [Change(Operation.DELETE, box, etag=etag), self._next_head]
         changes = self._end_badly(status, lane_row, now, problem=problem.to_json())
         return [replace(each, etag=etag) if each.row_key == box else each for each in changes]
 
@@ -234,7 +234,7 @@ class Step:
     def _next_head(self) -> Change:
         """What makes the job behind it the next one of the lane."""
         next_head = {"job_head": head_sequence(self.lane_row) + 1}
-        return Change(Action.MERGE, self.lane_row.row_key, next_head)
+        return Change(Operation.MERGE, self.lane_row.row_key, next_head)
 
     def _end_badly(
         self, status: JobStatus, lane_row: Row, now: datetime, **values: Any
@@ -242,7 +242,7 @@ class Step:
         changes = self._end(status, now, **values)
         if status is JobStatus.FAILED and self.head.stops_lane:
             stop = {LANE_STOPPED_AT: int(lane_row.values.get("job_tail", 0))}
-            changes.append(Change(Action.MERGE, self.lane_row.row_key, stop))
+            changes.append(Change(Operation.MERGE, self.lane_row.row_key, stop))
         return changes
 
     def _end(self, status: JobStatus, now: datetime, **outcome: Any) -> list[Change]:
@@ -253,7 +253,7 @@ class Step:
             told.append(outbox_insert(self.head.job_id, outlets, now))
         return [
             job_change(self.head.job_id, **ended),
-            Change(Action.DELETE, self.head.box.row_key),
+            Change(Operation.DELETE, self.head.box.row_key),
             self._next_head,
             *told,
         ]

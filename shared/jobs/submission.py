@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from ..contract import DEFAULT_MAX_ATTEMPTS, SubmitJob, TurnOptions
-from ..options import OptionLimits, turn_request
+from ..audit.trail import THE_APP, Action, AuditOutcome, AuditRecord, Caller
+from ..observability.tracing import carried
 from ..problems import Problem
-from ..recording import Recording
 from ..state.errors import RowExistsError, StorageUnavailableError
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
@@ -24,10 +23,11 @@ from ..state.mailbox import STOPS_LANE, Work
 from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Value
 from ..state.threads import Thread, Threads
-from ..telemetry.audit import THE_APP, Action, AuditRecord, Caller, Outcome
-from ..telemetry.tracing import carried
-from . import spans
-from .outlets import Outlets
+from ..turns.contract import DEFAULT_MAX_ATTEMPTS, SubmitJob, TurnOptions
+from ..turns.options import OptionLimits, turn_request
+from ..turns.recording import Recording
+from . import job_spans as spans
+from .callbacks.policy import CallbackPolicy
 from .queue import Notice, Queues
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Rules:
     """What settings allow jobs to ask for."""
 
     options: OptionLimits
-    outlets: Outlets
+    outlets: CallbackPolicy
 
 
 class Submission:
@@ -135,7 +135,7 @@ class Submission:
     ) -> None:
         """Keep a job that cannot be accepted as one that failed, and have that told.
 
-        Outlets that are not allowed are left out. A job that was accepted before stays as it is.
+        Callbacks that are not allowed are left out. A job that was accepted before stays as it is.
         """
         now = self._clock()
         job = Job(job_id, owner, JobStatus.FAILED, now, finished_at=now, problem=problem.to_json())
@@ -161,7 +161,7 @@ class Submission:
     def _audited(self, job: Job, caller: Caller) -> AuditRecord:
         return AuditRecord(
             action=Action.JOB_SUBMIT,
-            outcome=Outcome.SUCCEEDED,
+            outcome=AuditOutcome.SUCCEEDED,
             at=self._clock(),
             owner=job.owner,
             subject=caller.subject,

@@ -18,7 +18,7 @@ from ..foundry.peer import Peer
 from ..foundry.responses import instructions_for
 from ..foundry.wire_json import JsonObject, object_at, objects_at, text_at
 from ..text import parse_json
-from .history import Exchange
+from .history import MessagePair
 
 DONE = "[DONE]"
 
@@ -30,7 +30,7 @@ _COUNTS = {
 _REASONS = {"length": FinishReason.LENGTH, "max_tokens": FinishReason.LENGTH}
 
 
-def chat_body(turn: TurnRequest, history: Iterable[Exchange]) -> JsonObject:
+def chat_body(turn: TurnRequest, history: Iterable[MessagePair]) -> JsonObject:
     """The body of `POST /chat/completions` for a message; model and token limit are to be added.
 
     Sampling is sent only where the request sets it: some models refuse it.

@@ -15,13 +15,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from ..audit.trail import THE_APP, Caller
 from ..foundry.errors import FoundryError
-from ..foundry.models import Backing, TurnRequest
+from ..foundry.models import ThreadRef, TurnRequest
 from ..state.idempotency import Claim
 from ..state.keys import Kind, new_id
 from ..state.table import Change
-from ..telemetry.audit import THE_APP, Caller
-from .history import Exchange, Window
+from .history import HistoryWindow, MessagePair
 from .model_types import ModelType
 from .results import Orchestrated
 
@@ -70,18 +70,18 @@ class ModelRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ConversationState:
     """Where a conversation stands."""
 
     thread_id: str
     exchanges: int = 0
     """How many there were."""
-    backing: Backing | None = None
+    backing: ThreadRef | None = None
     """The thread in Foundry, where there is one."""
     in_foundry: int = 0
     """How many of the exchanges, the first ones, stand in Foundry's thread."""
 
-    def moved_on(self) -> Standing:
+    def moved_on(self) -> ConversationState:
         """The standing after one more exchange."""
         return replace(self, exchanges=self.exchanges + 1)
 
@@ -89,28 +89,20 @@ class Standing:
 class Conversation(ABC):
     """A conversation during a turn, which nobody else can have meanwhile."""
 
-    def __init__(self, standing: Standing, turn_id: str) -> None:
+    def __init__(self, standing: ConversationState, turn_id: str) -> None:
         self.standing = standing
         self.turn_id = turn_id
         self.outcome: Outcome | None = None
         """How the turn ended; kept when the conversation is left."""
 
     @abstractmethod
-    async def history(self, since: int, tokens: int) -> tuple[Exchange, ...]:
+    async def history(self, since: int, tokens: int) -> tuple[MessagePair, ...]:
         """The exchanges from number ``since`` on, oldest first; older ones that do not fit into
         ``tokens`` are left out."""
 
     @abstractmethod
-    async def note(self, standing: Standing) -> None:
+    async def note(self, standing: ConversationState) -> None:
         """Keep a new standing now, before the turn is over."""
-
-    @abstractmethod
-    async def ensure_held(self) -> None:
-        """Make sure that no other turn has the conversation, before a model is asked.
-
-        Raises:
-            LeaseLostError: if one has taken it over.
-        """
 
 
 class Conversations(Protocol):
@@ -127,12 +119,12 @@ class Conversations(Protocol):
 
 @dataclass(slots=True)
 class _Remembered:
-    standing: Standing
-    exchanges: deque[Exchange] = field(default_factory=deque[Exchange])
+    standing: ConversationState
+    exchanges: deque[MessagePair] = field(default_factory=deque[MessagePair])
     tokens: int = 0
     turns: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def add(self, exchange: Exchange) -> None:
+    def add(self, exchange: MessagePair) -> None:
         """Remember one more exchange, and forget the oldest where there are too many."""
         self.exchanges.append(exchange)
         self.tokens += exchange.tokens
@@ -147,19 +139,16 @@ class MemoryConversation(Conversation):
         super().__init__(remembered.standing, turn_id)
         self._remembered = remembered
 
-    async def history(self, since: int, tokens: int) -> tuple[Exchange, ...]:
+    async def history(self, since: int, tokens: int) -> tuple[MessagePair, ...]:
         """As the base class says."""
         missing = self.standing.exchanges - since
-        window = Window(tokens)
+        window = HistoryWindow(tokens)
         window.take(list(reversed(self._remembered.exchanges))[:missing])
         return window.exchanges()
 
-    async def note(self, standing: Standing) -> None:
+    async def note(self, standing: ConversationState) -> None:
         """As the base class says."""
         self.standing = self._remembered.standing = standing
-
-    async def ensure_held(self) -> None:
-        """As the base class says; the lock of a conversation in memory cannot be lost."""
 
 
 class MemoryConversations:
@@ -181,11 +170,11 @@ class MemoryConversations:
                 if isinstance(conversation.outcome, Orchestrated):
                     answer = conversation.outcome.routed.result.content
                     remembered.standing = conversation.standing.moved_on()
-                    remembered.add(Exchange(request.turn.message, answer))
+                    remembered.add(MessagePair(request.turn.message, answer))
 
     def _remember(self, key: tuple[str, str]) -> _Remembered:
         if key not in self._remembered:
-            self._remembered[key] = _Remembered(Standing(new_id(Kind.THREAD)))
+            self._remembered[key] = _Remembered(ConversationState(new_id(Kind.THREAD)))
         self._remembered.move_to_end(key)
         while len(self._remembered) > REMEMBERED_CONVERSATIONS:
             self._remembered.popitem(last=False)

@@ -16,12 +16,12 @@ from dataclasses import replace
 from ..foundry.errors import FoundryError, NotFoundError
 from ..foundry.events import TurnCompleted, TurnEvent
 from ..foundry.metrics import ClientMetrics
-from ..foundry.models import Backing, TurnRequest, TurnResult
+from ..foundry.models import ThreadRef, TurnRequest, TurnResult
 from ..foundry.retry import Deadline
 from ..foundry.service import FoundryService
 from ..foundry.wire_json import JsonObject
-from .conversations import Conversation
-from .history import Exchange
+from .conversations import Conversation, ConversationState
+from .history import MessagePair
 from .model_types import ModelType
 
 log = logging.getLogger(__name__)
@@ -66,14 +66,11 @@ class FoundryBackend:
         turn = replace(turn, preceding=tuple(_items(missed)))
         if backing:  # until an answer comes, Foundry may hold what we do not know of
             conversation.standing = replace(standing, backing=replace(backing, look_first=True))
-        seconds, may_send = deadline.remaining(), conversation.ensure_held
         if not streamed:
-            result = await self._service.respond(
-                turn, backing, seconds=seconds, before_send=may_send
-            )
+            result = await self._service.respond(turn, backing, seconds=deadline.remaining())
             yield self._completed(conversation, backing, result)
             return
-        events = self._service.stream(turn, backing, seconds=seconds, before_send=may_send)
+        events = self._service.stream(turn, backing, seconds=deadline.remaining())
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, TurnCompleted):
@@ -82,7 +79,7 @@ class FoundryBackend:
                     yield event
 
     def _completed(
-        self, conversation: Conversation, backing: Backing | None, result: TurnResult
+        self, conversation: Conversation, backing: ThreadRef | None, result: TurnResult
     ) -> TurnCompleted:
         if backing:
             conversation.standing = replace(
@@ -97,20 +94,19 @@ class FoundryBackend:
             )
         return TurnCompleted(result)
 
-    async def _thread(self, conversation: Conversation) -> Backing | None:
+    async def _thread(self, conversation: Conversation) -> ThreadRef | None:
         """What to send on; None where Foundry shall keep no threads."""
         if not self._service.config.enable_stateful_threads:
             return None
         standing = conversation.standing
-        backing = await self._settled(conversation)
+        backing = await self._settled(standing)
         if backing is None:
             backing = await self._service.create_thread({})
             await conversation.note(replace(standing, backing=backing, in_foundry=0))
         return backing
 
-    async def _settled(self, conversation: Conversation) -> Backing | None:
+    async def _settled(self, standing: ConversationState) -> ThreadRef | None:
         """The thread as it stands, if the next message can follow on it."""
-        standing = conversation.standing
         backing = standing.backing
         others_answered = standing.in_foundry < standing.exchanges
         if backing is None or not (backing.look_first and others_answered):
@@ -124,7 +120,6 @@ class FoundryBackend:
         if newest == (backing.last_item_id or None):
             return replace(backing, look_first=False)
         log.info("Foundry holds a message that another model answered; its thread is made anew")
-        await conversation.ensure_held()
         await self._service.delete_thread(backing)
         return None
 
@@ -137,7 +132,7 @@ class FoundryBackend:
         await self._service.aclose()
 
 
-def _items(exchanges: Iterable[Exchange]) -> list[JsonObject]:
+def _items(exchanges: Iterable[MessagePair]) -> list[JsonObject]:
     """Exchanges as input items."""
     return [
         {"type": "message", **message} for exchange in exchanges for message in exchange.messages()

@@ -14,7 +14,7 @@ TOKENS_PER_MESSAGE = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class MessagePair:
     """A question and its answer."""
 
     question: str
@@ -39,15 +39,15 @@ def estimated_tokens(text: str) -> int:
     return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE
 
 
-class Window:
+class HistoryWindow:
     """Collects exchanges, newest first, until no more tokens are left."""
 
     def __init__(self, tokens: int) -> None:
         self._left = tokens
-        self._kept: list[Exchange] = []
+        self._kept: list[MessagePair] = []
         self.is_full = tokens <= 0
 
-    def take(self, newest_first: Iterable[Exchange]) -> None:
+    def take(self, newest_first: Iterable[MessagePair]) -> None:
         """Add older exchanges; the first that does not fit is the end of it."""
         for exchange in newest_first:
             self._left -= exchange.tokens
@@ -57,6 +57,6 @@ class Window:
                 return
             self._kept.append(exchange)
 
-    def exchanges(self) -> tuple[Exchange, ...]:
+    def exchanges(self) -> tuple[MessagePair, ...]:
         """What was taken, oldest first."""
         return tuple(reversed(self._kept))

@@ -5,19 +5,19 @@ Importing it takes the storage SDK, which a program without storage does not nee
 
 from __future__ import annotations
 
-from ..admission import Admission
-from ..budgets.budgets import Budgets
+from ..audit.trail import AuditTrail
 from ..config import FoundryAgentServiceConfig, IdentitySettings, SpendingSettings, StorageSettings
+from ..config.terms import read_budgets, read_prices
 from ..foundry.errors import ConfigurationError
 from ..foundry.loop_end import ClosedWithLoop
 from ..identity.resolution import token_credential
-from ..recording import Recording
+from ..metering.budgets.budgets import Budgets
+from ..metering.meter import Meter
 from ..state.account import open_tables
 from ..state.clock import StorageClock
 from ..state.lanes import Lanes
-from ..telemetry.audit import AuditTrail
-from ..telemetry.meter import Meter
-from ..terms import read_budgets, read_prices
+from ..turns.admission import Admission
+from ..turns.recording import Recording
 from .table_conversations import Storage, TableConversations
 
 NO_IDENTITY = (

@@ -16,19 +16,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from time import perf_counter
 
-from ..foundry.models import Backing, TurnResult
-from ..recording import Recording, Watch
+from ..foundry.models import ThreadRef, TurnResult
 from ..state.contention import Contention
 from ..state.errors import RowChangedError, RowExistsError, RowMissingError
 from ..state.exchanges import PAGE_ROWS, Exchanges, insert_exchange
 from ..state.keeper import LeaseKeeper
 from ..state.keys import Kind, conversation_key, new_id, newest_first, partition_key
 from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, WakeLane, wake_waiting
-from ..state.table import Action, Change, Row, Table, Value
+from ..state.table import Change, Operation, Row, Table, Value
 from ..state.threads import LAST_TURN_TOKENS, Thread
-from ..state.turns import Beneficiary, Inlet, TurnRecord, TurnStatus
-from .conversations import Conversation, ModelRequest, Standing
-from .history import Exchange, Window
+from ..state.turns import Attribution, TurnMode, TurnRecord, TurnStatus
+from ..turns.recording import Recording, Watch
+from .conversations import Conversation, ConversationState, ModelRequest
+from .history import HistoryWindow, MessagePair
 from .results import Orchestrated
 
 REMEMBERED_THREADS = 10_000
@@ -57,26 +57,22 @@ class TableConversation(Conversation):
         self._exchanges = Exchanges(storage.table)
         self.keeper = LeaseKeeper(storage.lanes, lease)
 
-    async def history(self, since: int, tokens: int) -> tuple[Exchange, ...]:
+    async def history(self, since: int, tokens: int) -> tuple[MessagePair, ...]:
         """As the base class says."""
-        window, end = Window(tokens), self.standing.exchanges
+        window, end = HistoryWindow(tokens), self.standing.exchanges
         owner, thread_id = self._thread.owner, self._thread.thread_id
         while end > since and not window.is_full:
             page = await self._exchanges.read(owner, thread_id, since, end)
             if not page:  # content is not recorded
                 break
-            window.take(Exchange(*texts) for texts in reversed(page))
+            window.take(MessagePair(*texts) for texts in reversed(page))
             end -= PAGE_ROWS
         return window.exchanges()
 
-    async def note(self, standing: Standing) -> None:
+    async def note(self, standing: ConversationState) -> None:
         """As the base class says."""
         self.standing = standing
         await self.keeper.note(_thread_values(standing))
-
-    async def ensure_held(self) -> None:
-        """As the base class says."""
-        await self.keeper.ensure_held()
 
     def ended(self, now: datetime) -> dict[str, Value]:
         """The thread's properties after the turn."""
@@ -105,7 +101,7 @@ class TableConversations:
             recording = self._storage.recording
             admission, owner, caller = recording.admission, request.owner, request.caller
             row = await self._row(request)
-            whom = admission.beneficiary(owner, request.turn.metadata, row, caller)
+            whom = admission.attribution(owner, request.turn.metadata, row, caller)
             begun = _begun(request, turn_id, self._storage.clock(), whom)
             async with await admission.reserve(owner, request.turn, row, caller) as hold:
                 lease = await self._lease(request, turn_id)
@@ -192,10 +188,10 @@ class TableConversations:
             self._storage.new_thread(request.owner)
             thread = replace(self._new_thread(request), named_by=row_key)
             named = {"thread_id": thread.thread_id, "conversation_id": request.conversation_id}
-            action, etag = (Action.REPLACE, row.etag) if row else (Action.INSERT, None)
+            action, etag = (Operation.REPLACE, row.etag) if row else (Operation.INSERT, None)
             thread_row = newest_first(thread.thread_id)
             changes = [
-                Change(Action.INSERT, thread_row, thread.to_values()),
+                Change(Operation.INSERT, thread_row, thread.to_values()),
                 Change(action, row_key, named, etag),
             ]
             try:
@@ -212,19 +208,21 @@ class TableConversations:
         return Thread(new_id(Kind.THREAD), request.owner, created_at=now, last_accessed=now)
 
 
-def _standing(thread: Thread, *, taken_over: bool) -> Standing:
+def _standing(thread: Thread, *, taken_over: bool) -> ConversationState:
     backing = None
     if thread.conversation_id or thread.last_response_id:
-        backing = Backing(
+        backing = ThreadRef(
             thread.conversation_id or None,
             thread.last_response_id or None,
             thread.last_item_id or None,
             look_first=taken_over or thread.unsettled,
         )
-    return Standing(thread.thread_id, thread.exchanges, backing, thread.exchanges_in_foundry)
+    return ConversationState(
+        thread.thread_id, thread.exchanges, backing, thread.exchanges_in_foundry
+    )
 
 
-def _thread_values(standing: Standing) -> dict[str, Value]:
+def _thread_values(standing: ConversationState) -> dict[str, Value]:
     """The thread's properties that say what Foundry has; an empty text stands for nothing."""
     backing = standing.backing
     if backing is None:
@@ -243,7 +241,7 @@ def _thread_values(standing: Standing) -> dict[str, Value]:
 
 
 def _begun(
-    request: ModelRequest, turn_id: str, created_at: datetime, beneficiary: Beneficiary
+    request: ModelRequest, turn_id: str, created_at: datetime, attribution: Attribution
 ) -> TurnRecord:
     turn = request.turn
     return TurnRecord(
@@ -251,7 +249,7 @@ def _begun(
         owner=request.owner,
         thread_id=None,
         job_id=None,
-        inlet=Inlet.STREAM if request.streamed else Inlet.SYNC,
+        inlet=TurnMode.STREAM if request.streamed else TurnMode.SYNC,
         status=TurnStatus.FAILED,
         created_at=created_at,
         latency=0.0,
@@ -259,5 +257,5 @@ def _begun(
         model=turn.model or request.model_type or "",
         question=turn.message,
         metadata=turn.metadata,
-        beneficiary=beneficiary,
+        attribution=attribution,
     )

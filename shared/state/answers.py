@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
-from .documents import document_values, read_document
+from .json_properties import document_values, read_document
 from .keys import AFTER_COLON, ANSWER, answer_key, partition_key
-from .table import Action, Change, Table
+from .table import Change, Operation, Table
 
 _DOCUMENT = "answer"
 
@@ -24,7 +24,7 @@ MAX_ANSWERS = 50
 def hold_answer(job_id: str, number: int, answer: dict[str, Any], now: datetime) -> Change:
     """The change that keeps the answer to a job's message until it is delivered."""
     values = {"created_at": now, **document_values(answer, _DOCUMENT)}
-    return Change(Action.UPSERT, answer_key(job_id, number), values)
+    return Change(Operation.UPSERT, answer_key(job_id, number), values)
 
 
 async def held_answers(table: Table, owner: str, job_id: str) -> dict[int, dict[str, Any]]:
@@ -41,4 +41,4 @@ async def held_answers(table: Table, owner: str, job_id: str) -> dict[int, dict[
 
 def drop_answers(job_id: str, numbers: Iterable[int]) -> list[Change]:
     """The changes that delete held answers."""
-    return [Change(Action.DELETE, answer_key(job_id, number)) for number in numbers]
+    return [Change(Operation.DELETE, answer_key(job_id, number)) for number in numbers]

@@ -35,7 +35,7 @@ from .errors import (
     StorageUnavailableError,
 )
 from .refusals import refusal
-from .table import Action, Change, Row, Value, equals
+from .table import Change, Operation, Row, Value, equals
 
 TABLE_ROLE = "Storage Table Data Contributor"
 WRITE_ATTEMPTS = 4
@@ -153,9 +153,9 @@ class AzureTable:
         They were made together, so one that only we can have made stands for all: an insert,
         whose key is new, before a change that writes ids of its own.
         """
-        witness = next((c for c in changes if c.action is Action.INSERT), changes[0])
+        witness = next((c for c in changes if c.action is Operation.INSERT), changes[0])
         row = await self.get(partition, witness.row_key)
-        if row is None or witness.action is Action.DELETE:
+        if row is None or witness.action is Operation.DELETE:
             return None
         written = {name: value for name, value in witness.values.items() if value is not None}
         if any(row.values.get(name) != value for name, value in written.items()):
@@ -190,17 +190,17 @@ class AzureTable:
                 )[0]
             )
         _, entity, options = _operation(partition, changes[0])
-        if changes[0].action is Action.INSERT:
+        if changes[0].action is Operation.INSERT:
             return _etag(
                 await client.create_entity(entity, retry_total=0, raw_response_hook=self._observe)
             )
-        if changes[0].action is Action.UPSERT:
+        if changes[0].action is Operation.UPSERT:
             hook = self._observe
             replace = UpdateMode.REPLACE
             return _etag(
                 await client.upsert_entity(entity, replace, retry_total=0, raw_response_hook=hook)
             )
-        if changes[0].action is Action.DELETE:
+        if changes[0].action is Operation.DELETE:
             await client.delete_entity(
                 entity, retry_total=0, raw_response_hook=self._observe, **options
             )
@@ -231,7 +231,7 @@ def _operation(partition: str, change: Change) -> tuple[str, dict[str, Any], dic
     entity = {"PartitionKey": partition, "RowKey": change.row_key}
     entity |= {name: _encode(v) for name, v in change.values.items() if v is not None}
     options: dict[str, Any] = {}
-    if change.action in {Action.MERGE, Action.REPLACE}:
+    if change.action in {Operation.MERGE, Operation.REPLACE}:
         options["mode"] = UpdateMode(change.action.value)
     if change.etag:
         options |= {"etag": change.etag, "match_condition": MatchConditions.IfNotModified}
@@ -239,11 +239,11 @@ def _operation(partition: str, change: Change) -> tuple[str, dict[str, Any], dic
 
 
 _OPERATIONS = {
-    Action.INSERT: "create",
-    Action.UPSERT: "upsert",
-    Action.REPLACE: "update",
-    Action.MERGE: "update",
-    Action.DELETE: "delete",
+    Operation.INSERT: "create",
+    Operation.UPSERT: "upsert",
+    Operation.REPLACE: "update",
+    Operation.MERGE: "update",
+    Operation.DELETE: "delete",
 }
 
 
@@ -271,7 +271,7 @@ def _no_table(error: HttpResponseError, changes: Sequence[Change]) -> bool:
     """Whether it is the table that is missing: what inserts a row can miss nothing else."""
     if getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND:
         return True
-    inserts = all(change.action in {Action.INSERT, Action.UPSERT} for change in changes)
+    inserts = all(change.action in {Operation.INSERT, Operation.UPSERT} for change in changes)
     return inserts and error.status_code == HTTPStatus.NOT_FOUND
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from .errors import RowChangedError, RowMissingError
 from .keys import ERASURE, partition_key
-from .table import Action, Change, Row, Table, Value
+from .table import Change, Operation, Row, Table, Value
 
 log = logging.getLogger(__name__)
 
@@ -72,16 +72,16 @@ class Erasure:
 
     async def begin(self, table: Table) -> str:
         """Keep it, in place of what there was of the owner; returns the row's version."""
-        return await table.write(ERASURES_PARTITION, [self._change(Action.UPSERT)])
+        return await table.write(ERASURES_PARTITION, [self._change(Operation.UPSERT)])
 
     async def update(self, table: Table, etag: str) -> None:
         """Keep how far it is, unless it was asked for anew, or another worker was faster."""
         try:
-            await table.write(ERASURES_PARTITION, [self._change(Action.REPLACE, etag)])
+            await table.write(ERASURES_PARTITION, [self._change(Operation.REPLACE, etag)])
         except (RowChangedError, RowMissingError):
             log.debug("Erasure %s is another worker's by now", self.erasure_id)
 
-    def _change(self, action: Action, etag: str | None = None) -> Change:
+    def _change(self, action: Operation, etag: str | None = None) -> Change:
         values: dict[str, Value | None] = {
             "erasure_id": self.erasure_id,
             "owner": self.owner,
@@ -102,7 +102,7 @@ async def open_erasures(table: Table) -> list[tuple[Erasure, Row]]:
 async def close_erasure(table: Table, row: Row) -> None:
     """Forget an erasure that is over, unless it was asked for anew."""
     try:
-        change = Change(Action.DELETE, row.row_key, etag=row.etag)
+        change = Change(Operation.DELETE, row.row_key, etag=row.etag)
         await table.write(ERASURES_PARTITION, [change])
     except (RowChangedError, RowMissingError):
         return

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from .documents import document_values, read_document
 from .errors import DocumentTooLargeError
+from .json_properties import document_values, read_document
 from .keys import exchange_key, exchange_prefix, partition_key
-from .removal import delete_range
-from .table import Action, Change, Table, Value
+from .row_deletion import delete_range
+from .table import Change, Operation, Table, Value
 
 PAGE_ROWS = 20
 """Read at once: a page of ordinary messages fills the context of a small model."""
@@ -19,7 +19,7 @@ _DOCUMENT = "exchange"
 def insert_exchange(thread_id: str, number: int, question: str, answer: str) -> Change:
     """The change that keeps exchange ``number``, counted from 0; texts that do not fit are cut."""
     values: dict[str, Value | None] = {**_values(question, answer)}
-    return Change(Action.INSERT, exchange_key(thread_id, number), values)
+    return Change(Operation.INSERT, exchange_key(thread_id, number), values)
 
 
 def _values(question: str, answer: str) -> dict[str, Value]:

@@ -23,7 +23,6 @@ from ulid import ULID
 
 from .content import without_content
 from .contention import Contention
-from .documents import document_values, read_document
 from .errors import (
     KeyInUseError,
     KeyMismatchError,
@@ -32,10 +31,11 @@ from .errors import (
     RowMissingError,
     StateError,
 )
+from .json_properties import document_values, read_document
 from .keys import IDEMPOTENCY, Kind, key_row, partition_key
 from .lanes import Clock
-from .removal import page_of
-from .table import Action, Change, Row, Table, Value, equals
+from .row_deletion import page_of
+from .table import Change, Operation, Row, Table, Value, equals
 from .turns import FirstTry
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class Claim:
         now = FirstTry(self._keys.now(), end_of_conversation)
         tried = (FirstTry.from_values(row.values) or now).to_values()
         self._row = Row(row.row_key, UNKNOWN, {**row.values, **tried})
-        return Change(Action.MERGE, row.row_key, tried, row.etag)
+        return Change(Operation.MERGE, row.row_key, tried, row.etag)
 
     def finish(self, answer: KeptAnswer) -> Change:
         """The change that keeps the answer, for the transaction of the request's effect.
@@ -134,7 +134,7 @@ class Claim:
     def _upsert(self, values: Mapping[str, Value | None]) -> Change:
         """Unconditional: what guards the transaction is the new row it makes under `id`."""
         kept = {name: self._row.values[name] for name in _LASTING if name in self._row.values}
-        return Change(Action.UPSERT, self._row.row_key, {**kept, **values})
+        return Change(Operation.UPSERT, self._row.row_key, {**kept, **values})
 
     async def record(self, answer: KeptAnswer) -> None:
         """Keep the answer to a request that changed nothing."""
@@ -149,10 +149,10 @@ class Claim:
             row = await self._keys.held(self._owner, self._row)
             tried = FirstTry.from_values(row.values)
             if self._is_first and not self.is_settled and not tried:
-                change = Change(Action.DELETE, row.row_key, etag=row.etag)
+                change = Change(Operation.DELETE, row.row_key, etag=row.etag)
             else:
                 free = {"until": self._keys.now()}
-                change = Change(Action.MERGE, row.row_key, free, row.etag)
+                change = Change(Operation.MERGE, row.row_key, free, row.etag)
             await self._keys.write(self._owner, change)
         except StateError as error:
             log.info("An idempotency key stays claimed for a while: %s", error)
@@ -228,7 +228,7 @@ class IdempotencyKeys:
             **({THREAD_ID: thread_id} if thread_id else {}),
             **self._hold(),
         }
-        insert = Change(Action.INSERT, row_key, values)
+        insert = Change(Operation.INSERT, row_key, values)
         contention = Contention("the Idempotency-Key")
         while True:
             try:
@@ -245,7 +245,7 @@ class IdempotencyKeys:
             if self.is_running(row.values):
                 raise KeyInUseError(LOOK_AGAIN_SECONDS)
             hold = self._hold()
-            take_over = Change(Action.MERGE, row_key, hold, row.etag)
+            take_over = Change(Operation.MERGE, row_key, hold, row.etag)
             try:
                 return await self._claimed(owner, take_over, {**row.values, **hold}, is_first=False)
             except RowChangedError as error:
@@ -285,7 +285,7 @@ class IdempotencyKeys:
         hold = {**self._hold(), "holder": row.values["holder"]}
         try:
             row = await self.held(owner, row)
-            etag = await self.write(owner, Change(Action.MERGE, row.row_key, hold, row.etag))
+            etag = await self.write(owner, Change(Operation.MERGE, row.row_key, hold, row.etag))
         except RowChangedError:
             return replace(row, etag=UNKNOWN)
         except StateError as error:
@@ -332,7 +332,7 @@ async def forget_answers(table: Table, owner: str, thread_id: str) -> int:
     }
     while rows := await page_of(table, partition, prefix, where=about, select=_TIMES):
         changes = [
-            Change(Action.REPLACE, row.row_key, {**row.values, **gone}, row.etag) for row in rows
+            Change(Operation.REPLACE, row.row_key, {**row.values, **gone}, row.etag) for row in rows
         ]
         try:
             await table.write(partition, changes)

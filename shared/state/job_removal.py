@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from .keys import ANSWER, Kind, box_prefix, identifier, outbox_key, partition_key
-from .removal import delete_if_there, delete_range, delete_rows, page_of
+from .row_deletion import delete_if_there, delete_range, delete_rows, page_of
 from .table import Row, Table, equals
 
 _READ = ("created_at", "delivery", "status", "thread_id", "lease_holder", "lease_until")

@@ -15,13 +15,13 @@ from enum import StrEnum
 from typing import Any
 
 from .contention import Contention
-from .documents import document_values, read_document
 from .errors import JobEndedError, RowChangedError, RowMissingError
+from .json_properties import document_values, read_document
 from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
 from .lanes import Lanes, has_waiting, head_sequence
 from .mailbox import WaitingJob, Work, read_work
 from .markers import mark_delivery, mark_lane
-from .table import Action, Change, Row, Table, Value, equals
+from .table import Change, Operation, Row, Table, Value, equals
 from .threads import Thread
 
 log = logging.getLogger(__name__)
@@ -205,7 +205,7 @@ class Jobs:
         Raises:
             RowExistsError: if the job was submitted before.
         """
-        insert = Change(Action.INSERT, newest_first(job.job_id), job.to_values(sequence=0))
+        insert = Change(Operation.INSERT, newest_first(job.job_id), job.to_values(sequence=0))
         await self._table.write(partition_key(job.owner), [insert, *also])
 
     async def _start_lane(
@@ -223,7 +223,7 @@ class Jobs:
             changes = [first, box_row]
         else:
             thread_values = {**new_thread.to_values(), **lane}
-            first = Change(Action.INSERT, newest_first(new_thread.thread_id), thread_values)
+            first = Change(Operation.INSERT, newest_first(new_thread.thread_id), thread_values)
             changes = [first, job_row, box_row]
         etag = await self._table.write(partition_key(job.owner), [*changes, *also])
         kept = {name: value for name, value in first.values.items() if value is not None}
@@ -258,7 +258,7 @@ class Jobs:
                 raise JobEndedError(job.status.value)
             cancelled = replace(job, cancel_requested=True)
             changes = [
-                Change(Action.MERGE, box_key(job.lane, job.sequence), {"cancelled": True}),
+                Change(Operation.MERGE, box_key(job.lane, job.sequence), {"cancelled": True}),
                 job_change(job_id, cancel_requested=True),
                 *also(cancelled),
             ]
@@ -280,8 +280,8 @@ def _rows(job: Job, work: Mapping[str, Value], sequence: int) -> list[Change]:
         **work,
     }
     return [
-        Change(Action.INSERT, newest_first(job.job_id), job.to_values(sequence)),
-        Change(Action.INSERT, box_key(job.lane, sequence), box),
+        Change(Operation.INSERT, newest_first(job.job_id), job.to_values(sequence)),
+        Change(Operation.INSERT, box_key(job.lane, sequence), box),
     ]
 
 
@@ -298,7 +298,7 @@ def job_change(
         written |= document_values(result, _result(number))
     if problem is not None:
         written["problem"] = json.dumps(problem, ensure_ascii=False)
-    return Change(Action.MERGE, newest_first(job_id), written)
+    return Change(Operation.MERGE, newest_first(job_id), written)
 
 
 def _result(number: int) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from .documents import document_values, read_document
+from .json_properties import document_values, read_document
 from .table import Row, Value
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from .keys import partition_key
-from .removal import delete_if_there, delete_range
-from .table import Action, Change, Row, Table, Value, equals
+from .row_deletion import delete_if_there, delete_range
+from .table import Change, Operation, Row, Table, Value, equals
 
 MARKER_PARTITIONS = 16
 """Spread over several partitions, because one takes about 2,000 writes a second."""
@@ -60,7 +60,7 @@ async def mark_delivery(table: Table, owner: str, job_id: str, at: datetime) -> 
 
 async def unmark_delivery(table: Table, owner: str, job_id: str) -> None:
     """Forget a job whose end was told; a job is never marked for a second time."""
-    change = Change(Action.DELETE, _row_key(owner, job_id))
+    change = Change(Operation.DELETE, _row_key(owner, job_id))
     await table.write(_partition(Register.DELIVERIES, job_id), [change])
 
 
@@ -71,7 +71,7 @@ async def mark_expiry(table: Table, owner: str, thread_id: str, at: datetime) ->
 
 async def unmark_expiry(table: Table, owner: str, thread_id: str, at: datetime) -> None:
     """Forget that a thread was to be deleted at a moment."""
-    change = Change(Action.DELETE, f"{_moment(at)}|{_row_key(owner, thread_id)}")
+    change = Change(Operation.DELETE, f"{_moment(at)}|{_row_key(owner, thread_id)}")
     await table.write(_partition(Register.EXPIRIES, thread_id), [change])
 
 
@@ -79,7 +79,7 @@ async def _mark(
     table: Table, register: Register, owner: str, subject: str, at: datetime, *, prefix: str = ""
 ) -> None:
     values: dict[str, Value] = {"owner": owner, "lane": subject, "marked_at": at}
-    change = Change(Action.UPSERT, prefix + _row_key(owner, subject), values)
+    change = Change(Operation.UPSERT, prefix + _row_key(owner, subject), values)
     await table.write(_partition(register, subject), [change])
 
 
@@ -127,7 +127,7 @@ async def unmark(table: Table, marker: Marker) -> None:
     Raises:
         RowChangedError: if it was.
     """
-    change = Change(Action.DELETE, marker.row.row_key, etag=marker.row.etag)
+    change = Change(Operation.DELETE, marker.row.row_key, etag=marker.row.etag)
     await table.write(marker.partition, [change])
 
 

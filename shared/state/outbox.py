@@ -15,7 +15,7 @@ from typing import Any
 from .jobs import job_change
 from .keys import outbox_key, partition_key
 from .lanes import Clock
-from .table import Action, Change, Row, Table, Value
+from .table import Change, Operation, Row, Table, Value
 
 ATTEMPT_SECONDS = 90.0
 """How long an attempt counts as being made when nothing is heard of it."""
@@ -84,7 +84,7 @@ def outbox_insert(job_id: str, outlets: Mapping[str, str], now: datetime) -> Cha
         "next_at": now,
         "created_at": now,
     }
-    return Change(Action.INSERT, outbox_key(job_id), values)
+    return Change(Operation.INSERT, outbox_key(job_id), values)
 
 
 class Outbox:
@@ -115,7 +115,7 @@ class Outbox:
             "next_at": self._clock() + timedelta(seconds=ATTEMPT_SECONDS),
         }
         row = delivery.row
-        change = Change(Action.MERGE, row.row_key, values, row.etag)
+        change = Change(Operation.MERGE, row.row_key, values, row.etag)
         etag = await self._table.write(partition_key(delivery.owner), [change])
         begun = Row(row.row_key, etag, {**row.values, **values})
         return Delivery(delivery.owner, delivery.job_id, begun)
@@ -129,7 +129,7 @@ class Outbox:
             "last_error": error,
             "replied": replied,
         }
-        change = Change(Action.MERGE, delivery.row.row_key, values, delivery.row.etag)
+        change = Change(Operation.MERGE, delivery.row.row_key, values, delivery.row.etag)
         await self._table.write(partition_key(delivery.owner), [change])
 
     async def finish(
@@ -151,7 +151,7 @@ class Outbox:
             "last_error": error,
         }
         changes = [
-            Change(Action.MERGE, delivery.row.row_key, values, delivery.row.etag),
+            Change(Operation.MERGE, delivery.row.row_key, values, delivery.row.etag),
             job_change(delivery.job_id, delivery=status.value),
             *also,
         ]
@@ -159,5 +159,5 @@ class Outbox:
 
     async def drop(self, delivery: Delivery) -> None:
         """Forget a delivery whose job is gone."""
-        change = Change(Action.DELETE, delivery.row.row_key, etag=delivery.row.etag)
+        change = Change(Operation.DELETE, delivery.row.row_key, etag=delivery.row.etag)
         await self._table.write(partition_key(delivery.owner), [change])

@@ -8,7 +8,7 @@ from datetime import datetime
 from ulid import ULID
 
 from .keys import REJECTED
-from .table import Action, Change, Table, Value
+from .table import Change, Operation, Table, Value
 
 REJECTED_PARTITION = "$rejected"
 """No owner's partition: a dollar sign in an owner's key is escaped."""
@@ -53,5 +53,5 @@ async def record_rejected(table: Table, rejected: Rejected) -> None:
     if rejected.record_content:
         values["excerpt"] = rejected.body[:EXCERPT_CHARS].decode(errors="replace")
         values["body"] = rejected.body[:MAX_BODY_BYTES]
-    change = Change(Action.UPSERT, f"{REJECTED}:{rejected.ulid}", values)
+    change = Change(Operation.UPSERT, f"{REJECTED}:{rejected.ulid}", values)
     await table.write(REJECTED_PARTITION, [change])

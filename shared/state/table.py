@@ -24,7 +24,7 @@ time zone; nothing that happens here lies outside of these."""
 MAX_INTEGER = 2**63 - 1
 
 
-class Action(StrEnum):
+class Operation(StrEnum):
     """What a change does to its row."""
 
     INSERT = "insert"
@@ -39,7 +39,7 @@ class Action(StrEnum):
 class Change:
     """A change to one row. With ``etag``, only if the row still is that version."""
 
-    action: Action
+    action: Operation
     row_key: str
     values: Mapping[str, Value | None] = field(default_factory=dict[str, Value | None])
     """Properties to write; None leaves a property out."""

@@ -15,7 +15,7 @@ from .errors import LaneBusyError, MetadataFullError, RowChangedError, RowMissin
 from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
 from .lanes import EXPIRES_AT, HIDDEN, REMOVED_FROM, Clock, Lanes, has_waiting, head_sequence
 from .markers import mark_expiry, unmark_expiry
-from .table import Action, Change, Row, Table, Value, equals
+from .table import Change, Operation, Row, Table, Value, equals
 
 MAX_METADATA_PAIRS = 16
 """As Foundry allows on a conversation."""
@@ -142,7 +142,7 @@ class Threads:
             await mark_expiry(self._table, thread.owner, thread.thread_id, thread.expires_at)
         row_key = newest_first(thread.thread_id)
         values = thread.to_values()
-        change = Change(Action.INSERT, row_key, values)
+        change = Change(Operation.INSERT, row_key, values)
         etag = await self._table.write(partition_key(thread.owner), [change, *also])
         kept = {name: value for name, value in values.items() if value is not None}
         self._lanes.remember(thread.owner, Row(row_key, etag, kept))
@@ -223,7 +223,7 @@ class Threads:
             thread = replace(thread, metadata=kept)
             others = {n: v for n, v in row.values.items() if not _METADATA_PROPERTY.match(n)}
             values = others | _metadata_values(kept)
-            change = Change(Action.REPLACE, row.row_key, values, row.etag)
+            change = Change(Operation.REPLACE, row.row_key, values, row.etag)
             try:
                 await self._table.write(partition_key(owner), [change])
             except RowChangedError as error:
@@ -261,7 +261,7 @@ class Threads:
                 await mark_expiry(self._table, owner, thread_id, removed_from)
                 is_marked = True
             hidden: dict[str, Value | None] = {HIDDEN: True, REMOVED_FROM: removed_from}
-            change = Change(Action.MERGE, row.row_key, hidden, row.etag)
+            change = Change(Operation.MERGE, row.row_key, hidden, row.etag)
             try:
                 await self._table.write(partition_key(owner), [change])
             except RowChangedError as error:
@@ -285,7 +285,7 @@ class Threads:
     async def finish_removal(self, thread: Thread) -> None:
         """Delete a thread's row, and what would have it deleted later."""
         row_key = newest_first(thread.thread_id)
-        await self._table.write(partition_key(thread.owner), [Change(Action.DELETE, row_key)])
+        await self._table.write(partition_key(thread.owner), [Change(Operation.DELETE, row_key)])
         for moment in (thread.expires_at, thread.removed_from):
             if moment is not None:
                 await unmark_expiry(self._table, thread.owner, thread.thread_id, moment)

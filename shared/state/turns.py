@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from .keys import AFTER_COLON, Kind, partition_key, turn_key
-from .table import Action, Change, Row, Table, Value, since
+from .table import Change, Operation, Row, Table, Value, since
 from .threads import thread_metadata
 
 MAX_TEXT_CHARS = 32_000
@@ -42,7 +42,7 @@ class TurnStatus(StrEnum):
     FAILED = "failed"
 
 
-class Inlet(StrEnum):
+class TurnMode(StrEnum):
     """The way a turn came in."""
 
     SYNC = "sync"
@@ -73,7 +73,7 @@ class FirstTry:
 
 
 @dataclass(frozen=True, slots=True)
-class Beneficiary:
+class Attribution:
     """For whom a turn is, as its metadata or else its thread's says; for figures and budgets."""
 
     department: str | None = None
@@ -119,7 +119,7 @@ class TurnRecord:
     owner: str
     thread_id: str | None
     job_id: str | None
-    inlet: Inlet
+    inlet: TurnMode
     status: TurnStatus
     created_at: datetime
     latency: float
@@ -134,7 +134,7 @@ class TurnRecord:
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
     """Tokens that Foundry reported, those of failed and half-way answers included."""
     effort: TurnEffort = TurnEffort()
-    beneficiary: Beneficiary = Beneficiary()
+    attribution: Attribution = Attribution()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     response_id: str | None = None
     responses: tuple[str, ...] = ()
@@ -166,12 +166,12 @@ class TurnRecord:
             "request_id": self.request_id,
             "error_code": self.error_code,
             "error": _cut(self.error),
-            "department": self.beneficiary.department,
-            "user_id": self.beneficiary.user_id,
+            "department": self.attribution.department,
+            "user_id": self.attribution.user_id,
             **self.effort.to_values(),
             **self.usage,
         }
-        return Change(Action.INSERT, turn_key(self.thread_id, self.turn_id), values)
+        return Change(Operation.INSERT, turn_key(self.thread_id, self.turn_id), values)
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Self:
@@ -183,7 +183,7 @@ class TurnRecord:
             owner=owner,
             thread_id=None if thread_id == "-" else thread_id,
             job_id=None,
-            inlet=Inlet(values["inlet"]),
+            inlet=TurnMode(values["inlet"]),
             status=TurnStatus(values["status"]),
             created_at=values["created_at"],
             latency=values["latency"],
@@ -193,7 +193,7 @@ class TurnRecord:
             error_code=values.get("error_code"),
             usage={name: values[name] for name in TOKEN_COUNTS if name in values},
             effort=TurnEffort(**{name: values[name] for name in _EFFORT if name in values}),
-            beneficiary=Beneficiary(values.get("department"), values.get("user_id")),
+            attribution=Attribution(values.get("department"), values.get("user_id")),
         )
 
 

@@ -1,4 +1,4 @@
-"""`python -m shared.foundry.agents` against the emulator, as a person at a terminal uses it."""
+"""`python -m shared.commands.agents` against the emulator, as a person at a terminal uses it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from shared.foundry.agents.__main__ import main
+from shared.commands.agents import main
 
 from .conftest import ROOT, TOKEN, Emulator, FaultInjector
 
@@ -66,7 +66,7 @@ class Terminal:
     async def process(self, *arguments: str | Path, **settings: str) -> Result:
         run = await asyncio.to_thread(
             subprocess.run,
-            [sys.executable, "-m", "shared.foundry.agents", *arguments],
+            [sys.executable, "-m", "shared.commands.agents", *arguments],
             cwd=ROOT,
             env={**os.environ, **self.settings, **settings},
             stdin=subprocess.DEVNULL,

@@ -34,7 +34,7 @@ from pydantic import BaseModel, TypeAdapter
 from shared.config import FoundryAgentServiceConfig, IdentitySettings
 from shared.foundry.client import FoundryAgentServiceClient
 from shared.foundry.content import file_part, image_part
-from shared.foundry.models import Backing, TurnRequest
+from shared.foundry.models import ThreadRef, TurnRequest
 from shared.foundry.service import FoundryService
 from shared.foundry.structured import response_format
 from shared.foundry.tools import ToolLike, tool
@@ -184,11 +184,11 @@ def opened(
 ANSWERERS = pytest.mark.parametrize(
     "answerer", ["model at a resource", "model at a project", "agent"]
 )
-PLACES: dict[str, Backing | None] = {
+PLACES: dict[str, ThreadRef | None] = {
     "alone": None,
-    "thread": Backing("conv_1"),
-    "new chain": Backing(),
-    "chain": Backing(last_response_id="resp_1"),
+    "thread": ThreadRef("conv_1"),
+    "new chain": ThreadRef(),
+    "chain": ThreadRef(last_response_id="resp_1"),
 }
 TOWN = {"type": "output_text", "text": '{"name": "Ghent", "people": 265000}'}
 ANSWER: JsonObject = {
@@ -240,7 +240,7 @@ def turns(*, agent: bool) -> Iterator[TurnRequest]:
         )
 
 
-async def run(service: FoundryService, turn: TurnRequest, backing: Backing | None) -> None:
+async def run(service: FoundryService, turn: TurnRequest, backing: ThreadRef | None) -> None:
     await service.respond(turn, backing)
     async with aclosing(service.stream(turn, backing)) as events:
         async for _ in events:

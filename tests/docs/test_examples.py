@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from local.services import ROOT, Azurite, FoundryEmulator, FunctionsHost
 from shared.config import AppSettings
-from shared.contract import QueuedJob
+from shared.turns.contract import QueuedJob
 from tests.e2e.asking import ended
 from tests.e2e.served import Deployment
 
@@ -113,7 +113,10 @@ async def test_commands_of_the_pages_answer(documented: FunctionsHost, block: Bl
 
 def test_commands_that_ask_no_app_are_run_by_other_tests() -> None:
     others = {block.text.split(" ")[2] for block in SHELL if "curl" not in block.text}
-    assert others <= {"shared.telemetry.rebuild", "shared.jobs.receiver_secret"}  # by their tests
+    assert others <= {
+        "shared.commands.rebuild_metrics",
+        "shared.commands.receiver_secret",
+    }  # by their tests
 
 
 async def answer_to(block: Block, reader: httpx.AsyncClient) -> Any:

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from shared.api.principal import Role
+from shared.audit.trail import Action
 from shared.config import AuthMode
+from shared.http.principal import Role
 from shared.identity.aadsts import FIXES
-from shared.telemetry.audit import Action
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "identity.md").read_text()

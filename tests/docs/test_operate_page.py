@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from shared.jobs import spans as job_spans
-from shared.telemetry import log_ids, tracing
-from shared.telemetry.figures import Figures, View
-from shared.telemetry.prometheus import Fleet, exposition
-from shared.telemetry.readiness import Check, Finding, Report
-from shared.telemetry.traced_table import TABLE_STORAGE
+from shared.jobs import job_spans
+from shared.metering.counts import Counts, View
+from shared.metering.prometheus import Fleet, exposition
+from shared.observability import log_ids, tracing
+from shared.observability.readiness import Check, Finding, Report
+from shared.observability.traced_table import TABLE_STORAGE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "operate.md").read_text()
 TRACES = PAGE.partition("## Traces and logs")[2].partition("## Health")[0]
@@ -60,7 +60,7 @@ def test_every_attribute_of_our_own_is_on_the_page() -> None:
 
 def _told() -> set[str]:
     """The names of all samples that a scrape may give, and of their labels."""
-    figures = Figures(failures={"timeout": 1})
+    figures = Counts(failures={"timeout": 1})
     series = {("d", "m", "a", "sync"): figures}
     usage = {("o", "dep", "u", "d", "m"): figures}
     found = Finding(figures={"oldest_seconds": {"q": 1.0}, "messages": {"q": 1}})
@@ -69,7 +69,7 @@ def _told() -> set[str]:
         datetime(2026, 1, 1, tzinfo=UTC),
         series,
         usage,
-        {("waits",): Figures(requests=1)},
+        {("waits",): Counts(requests=1)},
         "EUR",
         report,
     )

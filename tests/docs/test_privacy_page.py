@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from shared.config import AppSettings, SpendingSettings
-from shared.jobs.retention import RULES
 from shared.state.keys import ROW_KINDS
 from shared.state.markers import Register
+from shared.threads.retention import RULES
 from tests.e2e import census
 from tests.unit.api.calling import caller
 from tests.unit.conftest import App, app

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from local.processes import free_port
-from shared.foundry.models import Backing, TurnRequest
+from shared.foundry.models import ThreadRef, TurnRequest
 
 from .laboratory import JsonObject, Laboratory, Where, answered, new_name, said
 from .troubles import STREAM_FAULTS, Trouble
@@ -22,7 +22,7 @@ class Report:
 
     cell: str
     mark: JsonObject
-    backing: Backing | None
+    backing: ThreadRef | None
     got: Got
     then: Got
     """The next turn: the same message after a failure, another one after an answer."""
@@ -65,7 +65,7 @@ class Cell:
         report = Report(str(self), mark, backing, got, then, ())
         return await self._judge(report, text, next_text)
 
-    async def _begin(self, name: str) -> Backing | None:
+    async def _begin(self, name: str) -> ThreadRef | None:
         """What the turn continues; a chain has one turn already."""
         if self.where is Where.ALONE:
             return None
@@ -78,7 +78,7 @@ class Cell:
             await self.lab.delete(backing)
         return backing
 
-    async def _turn(self, turn: TurnRequest, backing: Backing | None) -> Got:
+    async def _turn(self, turn: TurnRequest, backing: ThreadRef | None) -> Got:
         timeout = self.trouble.timeout
         if self.trouble.alone_in_process:
             settings: dict[str, Any] = {"timeout": timeout}
@@ -90,7 +90,7 @@ class Cell:
                 return await take_turn(service, self.way, turn, backing)
         return await take_turn(await self.lab.shared(self.where, timeout), self.way, turn, backing)
 
-    async def _next(self, text: str, backing: Backing | None, got: Got) -> Got:
+    async def _next(self, text: str, backing: ThreadRef | None, got: Got) -> Got:
         """The next turn, by a service that knows only where the thread stood."""
         if backing is not None and got.result is not None:
             backing = replace(

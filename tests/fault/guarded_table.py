@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.state.jobs import JobStatus
 from shared.state.keys import newest_first
-from shared.state.table import Action, Change
+from shared.state.table import Change, Operation
 from tests.fakes import FakeTable
 
 _RISING = ("lease_fence", "job_head", "job_tail", "messages_done")
@@ -23,7 +23,7 @@ class GuardedTable(FakeTable):
         before = {key: row.values for key, row in seen.items()}
         for change in changes:
             _check_row(before, change)
-            if change.action is Action.INSERT and change.row_key.startswith("turn:"):
+            if change.action is Operation.INSERT and change.row_key.startswith("turn:"):
                 _check_commit(before, change)
         return etag
 

@@ -14,7 +14,7 @@ import httpx
 
 from local.services import FoundryEmulator
 from shared.config import FoundryAgentServiceConfig, IdentitySettings
-from shared.foundry.models import Backing
+from shared.foundry.models import ThreadRef
 from shared.foundry.service import FoundryService
 from shared.foundry.tools import CustomTool
 
@@ -130,7 +130,7 @@ class Laboratory:
             response_id = body["previous_response_id"]
         return found
 
-    async def delete(self, backing: Backing) -> None:
+    async def delete(self, backing: ThreadRef) -> None:
         """Take away what backs a thread."""
         if backing.conversation_id:
             path = f"{self.emulator.project_endpoint}/openai/v1/conversations/"

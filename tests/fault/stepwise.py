@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 
 import httpx
 
+from shared.app import Services, Tables
 from shared.config import AppSettings
 from shared.jobs.queue import Notice, Queues
-from shared.services import Services, Tables
 from shared.state.lanes import Clock
 from shared.state.table import Change, Row, Table
 from tests.fakes import FakeTable

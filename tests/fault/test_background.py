@@ -8,7 +8,7 @@ import pytest
 
 from shared.foundry.client import FoundryAgentServiceClient
 from shared.foundry.errors import StreamInterruptedError
-from shared.foundry.models import Backing, TurnRequest
+from shared.foundry.models import ThreadRef, TurnRequest
 
 from .laboratory import JsonObject, Laboratory, Where, new_name, said
 from .turning import ANSWER, Got, Way, take_turn
@@ -20,7 +20,7 @@ LAST_EVENT = 11
 
 async def ask(
     lab: Laboratory, way: Way, where: Where, *faults: JsonObject
-) -> tuple[Got, Backing | None, str]:
+) -> tuple[Got, ThreadRef | None, str]:
     """Take a background turn while faults strike its creation and its resumptions."""
     text = new_name("background")
     service = await lab.shared(where, 5.0)

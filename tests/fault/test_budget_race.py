@@ -16,11 +16,11 @@ from random import Random, randrange
 
 import pytest
 
-from shared.budgets.account import CLAIM_LASTS
-from shared.budgets.budgets import Budgets
-from shared.budgets.limits import Amount, BudgetExhaustedError
+from shared.config.terms import read_budgets
+from shared.metering.budgets.account import CLAIM_LASTS
+from shared.metering.budgets.budgets import Budgets
+from shared.metering.budgets.limits import Amount, BudgetExhaustedError
 from shared.state.table import Change, Row
-from shared.terms import read_budgets
 from tests.fakes import FakeClock, FakeTable
 
 ROUNDS = int(os.environ.get("BUDGET_ROUNDS", "25"))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.foundry.models import Backing, TurnRequest
+from shared.foundry.models import ThreadRef, TurnRequest
 
 from .laboratory import JsonObject, Laboratory, Where, new_name, said
 from .turning import ANSWER, Got, Way, take_turn
@@ -17,7 +17,7 @@ WAYS = pytest.mark.parametrize("way", list(Way))
 LOSSES = pytest.mark.parametrize("loss", ["work_then_drop", "drop"])
 
 
-async def lose(lab: Laboratory, way: Way, loss: str, **look: Any) -> tuple[Got, Backing, str]:
+async def lose(lab: Laboratory, way: Way, loss: str, **look: Any) -> tuple[Got, ThreadRef, str]:
     """Lose a turn's first request, and let a fault strike the looks after it."""
     text = new_name("look")
     service = await lab.shared(Where.THREAD, LIMIT_SECONDS)
@@ -33,7 +33,7 @@ async def lose(lab: Laboratory, way: Way, loss: str, **look: Any) -> tuple[Got, 
     return got, backing, text
 
 
-async def times_said(lab: Laboratory, backing: Backing, text: str) -> int:
+async def times_said(lab: Laboratory, backing: ThreadRef, text: str) -> int:
     assert backing.conversation_id
     return said(await lab.items(backing.conversation_id), text)
 

@@ -24,13 +24,13 @@ from hypothesis.stateful import (
 )
 
 from shared.config import AppSettings, FoundryAgentServiceConfig
-from shared.contract import SubmitJob
 from shared.foundry.models import TurnRequest
 from shared.state.errors import StateError
 from shared.state.keys import Kind, new_id, newest_first
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.threads import Thread, Threads
-from shared.turns import TurnCommand
+from shared.turns.contract import SubmitJob
+from shared.turns.pipeline import TurnCommand
 from tests.fakes import FakeClock, FakeTable
 
 from .guarded_table import GuardedTable

@@ -11,7 +11,7 @@ from shared.jobs.queue import WakeUp
 from shared.state.errors import KeyInUseError
 from shared.state.idempotency import HOLD_SECONDS, Claim, KeptAnswer
 from shared.state.lanes import LEASE_SECONDS
-from shared.turns import TurnCommand
+from shared.turns.pipeline import TurnCommand
 
 from .fuse import Fuse, Moment, SimulatedCrash
 from .world import OWNER, World, running_world

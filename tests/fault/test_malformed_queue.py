@@ -12,7 +12,7 @@ from typing import Any
 from azure.storage.queue.aio import QueueClient
 
 from local.services import Azurite, FoundryEmulator
-from shared.jobs.inlet import InletMessage
+from shared.jobs.intake import IntakeMessage
 from shared.jobs.queue import WakeUp
 from shared.state.keys import Kind, new_id
 from shared.state.rejected import REJECTED_PARTITION
@@ -137,7 +137,7 @@ async def test_each_message_on_the_inlet_is_a_job_or_is_rejected_with_a_note() -
     async with running_world() as world:
         for number, body in enumerate(bodies(MESSAGES)):
             jobs, notes, rejected = accounts(world) if number % 10 == 0 else (0, 0, 0)
-            await world.services.inlet.receive(InletMessage(str(number), world.clock(), body))
+            await world.services.inlet.receive(IntakeMessage(str(number), world.clock(), body))
             if number % 10 == 0:
                 more = (jobs + 1, notes, rejected), (jobs, notes + 1, rejected + 1)
                 assert accounts(world) in more, body[:200]
@@ -162,7 +162,7 @@ async def test_each_message_on_the_poison_queues_is_taken() -> None:
         for number, body in enumerate(bodies(MESSAGES)):
             await world.services.runner.receive_poison(body)
             await world.services.deliveries.receive_poison(body)
-            message = InletMessage(str(number), world.clock(), body)
+            message = IntakeMessage(str(number), world.clock(), body)
             await world.services.inlet.receive_poison(message)
 
 

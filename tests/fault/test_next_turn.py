@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shared.foundry.models import Backing, TurnRequest
+from shared.foundry.models import ThreadRef, TurnRequest
 from shared.foundry.tools import tool
 from shared.foundry.tools.unanswered import ABANDONED_CALL
 
@@ -43,7 +43,7 @@ def output(call_id: str) -> JsonObject:
     return {"type": "function_call_output", "call_id": call_id, "output": "shipped"}
 
 
-async def left_behind(lab: Laboratory, *items: JsonObject) -> Backing:
+async def left_behind(lab: Laboratory, *items: JsonObject) -> ThreadRef:
     """A thread with one whole turn, and then what a lost call left there."""
     service = await lab.shared(Where.THREAD, LIMIT_SECONDS)
     backing = await service.create_thread({})
@@ -54,7 +54,7 @@ async def left_behind(lab: Laboratory, *items: JsonObject) -> Backing:
     return replace(backing, last_item_id=first.last_item_id, look_first=True)
 
 
-async def ask(lab: Laboratory, way: Way, text: str, backing: Backing) -> tuple[Backing, str]:
+async def ask(lab: Laboratory, way: Way, text: str, backing: ThreadRef) -> tuple[ThreadRef, str]:
     """Take a turn that must be answered; where the thread stands then, and the answer."""
     service = await lab.shared(Where.THREAD, LIMIT_SECONDS)
     got = await take_turn(service, way, TurnRequest(text), backing)
@@ -66,7 +66,7 @@ async def ask(lab: Laboratory, way: Way, text: str, backing: Backing) -> tuple[B
     return backing, got.result.content
 
 
-async def texts(lab: Laboratory, backing: Backing) -> list[str]:
+async def texts(lab: Laboratory, backing: ThreadRef) -> list[str]:
     """The messages of a thread after its first turn, in order."""
     assert backing.conversation_id
     items = await lab.items(backing.conversation_id)

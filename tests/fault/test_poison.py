@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.state.keys import newest_first
-from shared.state.table import Action, Change
+from shared.state.table import Change, Operation
 
 from .world import OWNER, World, problem_code, running_world
 
@@ -48,7 +48,7 @@ POISONS: list[Callable[[Values], Values]] = [
 async def poison(world: World, job_id: str, kind: Callable[[Values], Values]) -> None:
     """Spoil the work of a waiting job."""
     (box,) = [row for row in world.table.rows(OWNER, "box:") if row.values["job_id"] == job_id]
-    await world.table.write(OWNER, [Change(Action.MERGE, box.row_key, kind(dict(box.values)))])
+    await world.table.write(OWNER, [Change(Operation.MERGE, box.row_key, kind(dict(box.values)))])
 
 
 def job(world: World, job_id: str) -> Values:

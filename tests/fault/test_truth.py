@@ -1,4 +1,4 @@
-"""Figures are true: what Foundry reported stands in turn rows, and what stands there is summed up.
+"""Counts are true: what Foundry reported stands in turn rows, and what stands there is summed up.
 
 Turns of all kinds run on three instances, against a Foundry that fails in every way; callers
 leave, jobs are cancelled, and one instance is killed in the midst of it.
@@ -17,22 +17,22 @@ from typing import Any
 
 import pytest
 
+from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig, SpendingSettings
-from shared.contract import SubmitJob
 from shared.foundry.errors import FoundryError
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import WakeUp
-from shared.services import Services, Tables
+from shared.metering.counts import FLEET, Counts, Sums, View, add_to
+from shared.metering.meter import Meter
+from shared.metering.reading import MetricsReader
+from shared.metering.rows import Shelf, scope_key, start_of_minute
 from shared.state.errors import JobEndedError, LaneBusyError
 from shared.state.keys import Kind, new_id, owner_of
 from shared.state.table import Row
 from shared.state.threads import Thread
-from shared.state.turns import Inlet, TurnRecord
-from shared.telemetry.figure_rows import Shelf, scope_key, start_of_minute
-from shared.telemetry.figures import FLEET, Figures, Sums, View, add_to
-from shared.telemetry.figures_reading import FigureReader
-from shared.telemetry.meter import Meter
-from shared.turns import TurnCommand
+from shared.state.turns import TurnMode, TurnRecord
+from shared.turns.contract import SubmitJob
+from shared.turns.pipeline import TurnCommand
 from tests.fakes import FakeClock, FakeQueues, FakeTable
 
 from .mini_foundry import SignedInFoundry
@@ -103,9 +103,9 @@ class Fleet:
         thread_id = new_id(Kind.THREAD)
         now = self.clock()
         await services.threads.add(Thread(thread_id, command.owner, now, now))
-        fields: dict[str, Any] = {"thread_id": thread_id, "inlet": Inlet.STREAM}
+        fields: dict[str, Any] = {"thread_id": thread_id, "inlet": TurnMode.STREAM}
         if kind == "thread":
-            fields["inlet"] = Inlet.SYNC
+            fields["inlet"] = TurnMode.SYNC
         events = services.turns.stream(TurnCommand(command.owner, command.request, 30, **fields))
         async for _ in events:
             if kind == "leave":
@@ -172,7 +172,7 @@ class Fleet:
     async def counted(self, scope: str, view: View) -> Sums:
         """What figures say of the day, to a process that counted nothing itself."""
         day = self.clock.now.date()
-        reader = FigureReader(self.metrics, Meter(self.metrics), self.clock)
+        reader = MetricsReader(self.metrics, Meter(self.metrics), self.clock)
         sums: Sums = {}
         for _, found in await reader.by_day(scope, view, day - timedelta(days=3), day):
             for key, figures in found.items():
@@ -190,7 +190,7 @@ def by_rows(rows: list[tuple[str, Row]], scope: str, view: View) -> Sums:
     for owner, row in rows:
         if scope in {FLEET, owner}:
             turn = TurnRecord.from_row(owner, row)
-            sums.setdefault(view.key(turn), Figures()).add(turn)
+            sums.setdefault(view.key(turn), Counts()).add(turn)
     return sums
 
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from shared.foundry.errors import FoundryError
 from shared.foundry.events import MessageDelta, TurnCompleted
-from shared.foundry.models import Backing, FinishReason, TurnRequest, TurnResult
+from shared.foundry.models import FinishReason, ThreadRef, TurnRequest, TurnResult
 from shared.foundry.service import FoundryService
 
 ANSWER = "answer"
@@ -45,7 +45,7 @@ class Got:
 
 
 async def take_turn(
-    service: FoundryService, way: Way, turn: TurnRequest, backing: Backing | None
+    service: FoundryService, way: Way, turn: TurnRequest, backing: ThreadRef | None
 ) -> Got:
     if way is Way.JSON:
         try:

@@ -23,13 +23,11 @@ from local.foundry.app import create_app
 from local.foundry.settings import EmulatorSettings
 from local.foundry.store import Store
 from local.model.scripted import ScriptedModel
-from shared.config import AppSettings, FoundryAgentServiceConfig, OutletSettings
-from shared.contract import SubmitJob
+from shared.app import Services, Tables
+from shared.config import AppSettings, CallbackSettings, FoundryAgentServiceConfig
 from shared.foundry.errors import FoundryError
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import Notice, WakeUp
-from shared.recording import Outcome
-from shared.services import Services, Tables
 from shared.state.errors import (
     KeyInUseError,
     LaneBusyError,
@@ -44,7 +42,9 @@ from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.outbox import DeliveryStatus
 from shared.state.table import Change
 from shared.state.threads import Thread, Threads
-from shared.turns import TurnCommand
+from shared.turns.contract import SubmitJob
+from shared.turns.pipeline import TurnCommand
+from shared.turns.recording import Outcome
 from tests.fakes import FakeClock, FakeTable
 
 from .fuse import Fuse, FusedQueues, FusedTable, FusedTransport, SimulatedCrash
@@ -153,7 +153,7 @@ class World:
     def __post_init__(self) -> None:
         key = "local-key" if self.endpoint == RESOURCE else ""
         config = FoundryAgentServiceConfig(endpoint_url=self.endpoint, api_key=key, max_retries=0)
-        outlets = OutletSettings(reply_queues=REPLIES)
+        outlets = CallbackSettings(reply_queues=REPLIES)
         self.settings = AppSettings(foundry=config, outlets=outlets)
         self.queues = MemoryQueues(self.clock)
         self.start_process()

@@ -276,7 +276,7 @@ def test_warm_instances_come_in_pairs_over_zones(project: Project) -> None:
         {"name": "http", "instanceCount": 2},
         {"name": "function:receive_job", "instanceCount": 2},
         {"name": "function:run_lane", "instanceCount": 2},
-        {"name": "function:tell_end", "instanceCount": 2},
+        {"name": "function:deliver_result", "instanceCount": 2},
     ]
 
 

@@ -70,7 +70,8 @@ def test_the_same_files_make_the_same_package(package: Path, tmp_path: Path) -> 
 
 
 AGENTS_COMMAND = {
-    f"shared.foundry.agents.{name}" for name in ("__main__", "changes", "files", "yaml_text")
+    "shared.commands.agents",
+    *(f"shared.foundry.agents.{name}" for name in ("changes", "files", "yaml_text")),
 }
 
 

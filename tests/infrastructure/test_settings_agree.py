@@ -216,6 +216,6 @@ def test_alert_queries_look_for_what_the_app_says() -> None:
     (inlet,) = (
         trigger.function
         for trigger in read_triggers("queue_trigger")
-        if "inlet_queue" in trigger.source and "poison" not in trigger.source.lower()
+        if "intake_queue" in trigger.source and "poison" not in trigger.source.lower()
     )
     assert f"'{inlet}'" in queries["queue-age"]

@@ -1,4 +1,4 @@
-"""Figures and budgets on a real table service."""
+"""Counts and budgets on a real table service."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import pytest
 from azure.data.tables.aio import TableClient
 
 from local.services import ROOT, Azurite
-from shared.budgets.budgets import Budgets
-from shared.budgets.limits import Amount, BudgetExhaustedError
+from shared.config.terms import read_budgets
+from shared.metering.budgets.budgets import Budgets
+from shared.metering.budgets.limits import Amount, BudgetExhaustedError
+from shared.metering.counts import FLEET, Counts, View
+from shared.metering.gauges import Gauges
+from shared.metering.meter import Meter
+from shared.metering.reading import MetricsReader, Window
+from shared.metering.rebuilding import Rebuilder
+from shared.metering.roll_up import RollUp
 from shared.state.azure_table import AzureTable
 from shared.state.clock import StorageClock
 from shared.state.keys import Kind, new_id, partition_key
-from shared.state.turns import Beneficiary, TurnEffort, TurnRecord
-from shared.telemetry.figures import FLEET, Figures, View
-from shared.telemetry.figures_reading import FigureReader, Window
-from shared.telemetry.gauges import Gauges
-from shared.telemetry.meter import Meter
-from shared.telemetry.rebuilding import Rebuilder
-from shared.telemetry.roll_up import RollUp
-from shared.terms import read_budgets
+from shared.state.turns import Attribution, TurnEffort, TurnRecord
 from tests.fakes import FakeClock
 from tests.unit.telemetry.test_meter import TURN
 
@@ -60,15 +60,15 @@ def turns(clock: FakeClock) -> list[TurnRecord]:
             turn_id=new_id(Kind.TURN),
             owner=OWNER,
             created_at=clock() + timedelta(minutes=number),
-            beneficiary=Beneficiary("finance" if number % 2 else None, f"u-{number % 120}"),
+            attribution=Attribution("finance" if number % 2 else None, f"u-{number % 120}"),
             effort=TurnEffort(overhead=0.01, retries=number % 3, cost=number or None),
         )
         for number in range(150)
     ]
 
 
-def total(sums: dict[tuple[str, ...], Figures]) -> Figures:
-    figures = Figures()
+def total(sums: dict[tuple[str, ...], Counts]) -> Counts:
+    figures = Counts()
     for each in sums.values():
         figures.merge(each)
     return figures
@@ -77,7 +77,7 @@ def total(sums: dict[tuple[str, ...], Figures]) -> Figures:
 async def test_what_is_counted_is_read_summed_up_and_rebuilt(storage: Storage) -> None:
     clock = FakeClock()
     all_turns = turns(clock)
-    expected = Figures()
+    expected = Counts()
     for turn in all_turns:
         await storage.state.write(partition_key(OWNER), [turn.insert()])
         expected.add(turn)
@@ -85,7 +85,7 @@ async def test_what_is_counted_is_read_summed_up_and_rebuilt(storage: Storage) -
     for turn in all_turns[:100]:  # the rest was never written
         meter.record(turn)
     assert await meter.flush()
-    reader = FigureReader(storage.metrics, Meter(storage.metrics), clock)
+    reader = MetricsReader(storage.metrics, Meter(storage.metrics), clock)
     clock.advance(150 * 60)
     _, sums = await reader.window(OWNER, View.SERIES, Window.DAY)
     assert total(sums).requests == 100
@@ -124,7 +124,7 @@ def test_the_command_rebuilds_a_day_that_is_over(azurite: Azurite) -> None:
     def run(day: date) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "AzureWebJobsStorage": azurite.connection_string}
         return subprocess.run(  # noqa: S603 (a fixed command)
-            [sys.executable, "-m", "shared.telemetry.rebuild", day.isoformat(), "--quiet"],
+            [sys.executable, "-m", "shared.commands.rebuild_metrics", day.isoformat(), "--quiet"],
             cwd=ROOT,
             env={**environment, "STATE_TABLE_NAME": "nothing", "METRICS_TABLE_NAME": "nothing2"},
             capture_output=True,

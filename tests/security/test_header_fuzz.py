@@ -15,11 +15,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.api import threads
-from shared.api.border import serve
+from shared.app import Services, Tables
+from shared.audit.trail import Action
 from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
-from shared.services import Services, Tables
-from shared.telemetry.audit import Action
+from shared.http.serve import serve
 from tests.fakes import FakeClock, FakeQueues, FakeTable
 
 from .callers import (

@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ulid import ULID
 
-from shared.jobs.inlet import InletMessage
-from shared.services import Services
+from shared.app import Services
+from shared.jobs.intake import IntakeMessage
 from tests.unit.api.calling import caller
 from tests.unit.conftest import App
 
@@ -141,4 +141,4 @@ async def test_jobs(api: httpx.AsyncClient, body: dict[str, Any]) -> None:
 @given(body=bodies)
 async def test_the_queue(services: Services, body: dict[str, Any]) -> None:
     content = json.dumps({**body, "owner": "tenant:principal"}).encode()
-    await services.inlet.receive(InletMessage(str(ULID()), services.clock(), content))
+    await services.inlet.receive(IntakeMessage(str(ULID()), services.clock(), content))

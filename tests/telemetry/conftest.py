@@ -13,11 +13,11 @@ from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueServiceClient
 
 from local.services import IDENTITY_HEADER, Azurite, FoundryEmulator
+from shared.app import Services, Tables
 from shared.config import AppSettings
 from shared.foundry.service import FoundryService
 from shared.foundry.tools import tool
 from shared.jobs.queue import AzureQueues
-from shared.services import Services, Tables
 from shared.state.azure_table import AzureTable
 from shared.state.clock import StorageClock
 from tests.e2e.served import Deployment, EmulatorControl

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from local.services import IDENTITY_HEADER, ROOT, FoundryEmulator
-from shared.telemetry.exporting import is_worth_sending
+from shared.observability.export import is_worth_sending
 
 from .insights import Received, environment_for, insights
 

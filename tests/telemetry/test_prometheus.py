@@ -11,7 +11,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from shared.config import DEFAULT_MODEL
-from shared.telemetry.figures import BOUNDS
+from shared.metering.counts import BOUNDS
 from tests.e2e.served import Deployment, EmulatorControl
 from tests.security.callers import ACCESS, ADMIN, OWNER, TENANT, known
 

@@ -14,14 +14,14 @@ import pytest
 from local.services import Azurite, FoundryEmulator
 from local.services import azurite as run_azurite
 from shared.config import POISON_SUFFIX
-from shared.probes import breakers
-from shared.telemetry.readiness import (
+from shared.observability.readiness import (
     KEPT_SECONDS,
     Dependency,
     Finding,
-    Health,
+    ProbeStatus,
     Readiness,
 )
+from shared.probes import breakers
 from tests.e2e.served import Deployment, EmulatorControl
 
 from .conftest import App, serving
@@ -186,14 +186,14 @@ async def test_a_probe_that_breaks_spoils_no_other() -> None:
     probes = {"odd": Asked(ZeroDivisionError("secret")), "even": Asked(Finding())}
     readiness = Readiness({name: Dependency(probe, "X") for name, probe in probes.items()})
     report = await readiness.report()
-    assert report.checks["odd"].finding.health is Health.FAILED
+    assert report.checks["odd"].finding.health is ProbeStatus.FAILED
     assert "secret" not in report.checks["odd"].finding.detail
-    assert report.checks["even"].finding.health is Health.OK
+    assert report.checks["even"].finding.health is ProbeStatus.OK
 
 
 async def test_an_open_breaker_is_a_warning() -> None:
     states = {"foundry": "open", "vllm": "closed"}
     finding = await breakers(lambda: states).probe()
-    assert finding.health is Health.WARNING
+    assert finding.health is ProbeStatus.WARNING
     assert "foundry" in finding.detail
     assert finding.figures == {"breakers": states}

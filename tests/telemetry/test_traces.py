@@ -19,8 +19,8 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from local.services import ROOT
 from shared.config import DEFAULT_MODEL
-from shared.jobs.inlet import InletMessage
-from shared.telemetry.log_ids import LogIdsFilter
+from shared.jobs.intake import IntakeMessage
+from shared.observability.log_ids import LogIdsFilter
 from tests.e2e.served import Deployment, EmulatorControl
 from tests.unit.api.calling import caller
 from tests.unit.conftest import App as AppOnFakes
@@ -215,7 +215,7 @@ async def test_what_was_said_is_in_spans_where_it_is_asked_for(deployment: Deplo
 async def test_a_producer_of_the_inlet_queue_gives_its_trace(app: App) -> None:
     body = f'{{"message": "Hi", "owner": "t:o", "traceparent": "{TRACEPARENT}"}}'.encode()
     with recorded() as spans:
-        await app.services.inlet.receive(InletMessage("m", datetime.now(UTC), body))
+        await app.services.inlet.receive(IntakeMessage("m", datetime.now(UTC), body))
     received = named(spans, f"process {app.deployment.inlet}")
     assert f"{received.context.trace_id:032x}" == TRACE_ID
     assert parent(named(spans, "submit job"), spans) == received.name

@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from azure.data.tables.aio import TableClient
 from azure.storage.queue.aio import QueueServiceClient
 
+from shared.app import Services, Tables
 from shared.config import AppSettings
 from shared.foundry.service import FoundryService
 from shared.jobs.queue import AzureQueues, Notice, Queues
-from shared.services import Services, Tables
 from shared.state.azure_table import AzureTable
 from shared.state.clock import StorageClock, utc_now
 

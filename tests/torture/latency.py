@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 
 from local.services import FunctionsHost, HostLaunch, functions_host
-from shared.jobs.webhooks import MAX_AT_ONCE
+from shared.jobs.callbacks.webhooks import MAX_AT_ONCE
 from tests.receiver import receiver
 
 from .run import Site, make_storage, site

@@ -10,8 +10,8 @@ from collections import deque
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from shared.contract import SubmitJob
-from shared.services import Services
+from shared.app import Services
+from shared.turns.contract import SubmitJob
 
 from .plan import Lane, PlannedJob
 

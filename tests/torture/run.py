@@ -91,7 +91,7 @@ class Site:
                 audit_table=AUDIT,
                 lease_seconds=self.lease,
             ),
-            jobs=JobSettings(inlet_queue=INLET, lanes_queue=LANES),
+            jobs=JobSettings(intake_queue=INLET, lanes_queue=LANES),
         )
 
     @property

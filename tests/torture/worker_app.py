@@ -5,7 +5,7 @@ import os
 import azure.functions as func
 
 from shared.config import POISON_SUFFIX, AppSettings
-from shared.jobs.inlet import InletMessage
+from shared.jobs.intake import IntakeMessage
 from tests.torture.instance import Disturbance, connect
 
 STORAGE = "AzureWebJobsStorage"
@@ -24,14 +24,14 @@ services = connect(
 app = func.FunctionApp()
 
 
-@app.queue_trigger("msg", settings.jobs.inlet_queue, STORAGE)
+@app.queue_trigger("msg", settings.jobs.intake_queue, STORAGE)
 async def receive_job(msg: func.QueueMessage) -> None:
-    await services.inlet.receive(InletMessage.of(msg))
+    await services.inlet.receive(IntakeMessage.of(msg))
 
 
-@app.queue_trigger("msg", settings.jobs.inlet_queue + POISON_SUFFIX, STORAGE)
+@app.queue_trigger("msg", settings.jobs.intake_queue + POISON_SUFFIX, STORAGE)
 async def fail_job(msg: func.QueueMessage) -> None:
-    await services.inlet.receive_poison(InletMessage.of(msg))
+    await services.inlet.receive_poison(IntakeMessage.of(msg))
 
 
 @app.queue_trigger("msg", settings.jobs.lanes_queue, STORAGE)

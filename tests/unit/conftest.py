@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig, IdentitySettings
 from shared.foundry.service import FoundryService
-from shared.services import Services, Tables
 from tests.fakes import FakeClock, FakeQueues, FakeTable
 
 from .scripted_foundry import ScriptedFoundry

@@ -12,13 +12,13 @@ from shared.config import (
     HTTP_DEADLINE_SECONDS,
     AccessSettings,
     AppSettings,
+    CallbackSettings,
     FoundryAgentServiceConfig,
     IdentitySettings,
     JobSettings,
     LimitSettings,
     MLConfig,
     ModelSettings,
-    OutletSettings,
     RetentionSettings,
     Settings,
     SettingsError,
@@ -33,7 +33,7 @@ GROUPS: list[type[Settings]] = [
     AccessSettings,
     StorageSettings,
     JobSettings,
-    OutletSettings,
+    CallbackSettings,
     LimitSettings,
     RetentionSettings,
     ModelSettings,
@@ -119,7 +119,7 @@ def test_every_variable_reaches_its_field() -> None:
     assert app.identity.client_id == "client"
     assert app.storage.connection_string == "UseDevelopmentStorage=true"
     assert not app.storage.record_content
-    assert app.jobs.inlet_queue == "my-jobs"
+    assert app.jobs.intake_queue == "my-jobs"
 
 
 def test_a_blank_variable_counts_as_unset() -> None:

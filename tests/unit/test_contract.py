@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from shared.contract import (
+from shared.foundry.models import TurnRequest
+from shared.turns.contract import (
     MAX_MESSAGE_CHARS,
     MAX_MESSAGES,
     MAX_TOOLS,
@@ -21,8 +22,7 @@ from shared.contract import (
     SubmitJob,
     TurnOptions,
 )
-from shared.foundry.models import TurnRequest
-from shared.options import turn_request
+from shared.turns.options import turn_request
 
 BODIES: list[type[Body]] = [SendMessage, CreateThread, PatchThread, SubmitJob, QueuedJob]
 HI = {"message": "Hi"}

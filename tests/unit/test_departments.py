@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.config import AccessSettings, SettingsError
-from shared.departments import Departments, read_departments, same_name
+from shared.config.departments import Departments, read_departments, same_name
 
 MAP = '{"key": "Finance ", "aaaa:BBBB": "law", "group-1": "sales", "group-2": "law"}'
 KNOWN = Departments(read_departments(MAP))

@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from shared.api.incoming import BODY_SECONDS
 from shared.config import AppSettings, LimitSettings
-from shared.limits import LimitError, OwnerLimit, OwnerLimits
+from shared.http.request import BODY_SECONDS
+from shared.metering.counts import FLEET, View
+from shared.metering.owner_limits import LimitError, OwnerLimit, OwnerLimits
+from shared.metering.reading import Window
 from shared.problems import problem_from
 from shared.state.keys import Kind, new_id
-from shared.telemetry.figures import FLEET, View
-from shared.telemetry.figures_reading import Window
 
 from .api.calling import caller
 from .conftest import App, at_resource

@@ -10,7 +10,7 @@ import pytest
 
 from shared.config import AppSettings, ModelSettings, SpendingSettings
 from shared.foundry import judging
-from shared.options import ANY_MODEL, OptionLimits
+from shared.turns.options import ANY_MODEL, OptionLimits
 from tests.unit.api.calling import assert_problem, caller
 from tests.unit.conftest import App, at_resource
 

@@ -9,13 +9,18 @@ import pytest
 from yarl import URL
 
 from local.processes import free_port
-from shared.config import FoundryAgentServiceConfig, IdentitySettings, ModelSettings, OutletSettings
+from shared.config import (
+    CallbackSettings,
+    FoundryAgentServiceConfig,
+    IdentitySettings,
+    ModelSettings,
+)
 from shared.foundry.errors import ConfigurationError, FoundryError, ServiceUnavailableError
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
 from shared.identity.errors import ExchangeError, Leg
 from shared.identity.token_endpoint import TokenEndpoint
-from shared.jobs.webhooks import Webhooks
+from shared.jobs.callbacks.webhooks import Webhooks
 from shared.orchestration.providers import ChatServers
 from shared.outbound import OutboundSettingsError, proxy_for
 from tests.proxying import DOMAIN, HOSTS, PASSWORD, Proxy, running_proxy
@@ -198,7 +203,7 @@ def test_the_last_resort_is_all_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_callbacks_use_no_proxy(proxy: Proxy) -> None:
     webhooks = Webhooks(
-        OutletSettings(callback_secret="whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA==")
+        CallbackSettings(callback_secret="whsec_c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA==")
     )
     session = webhooks._session(URL(f"https://{FOUNDRY}/hook"))  # pyright: ignore[reportPrivateUsage]
     assert not session.trust_env

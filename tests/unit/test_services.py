@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from azure.identity.aio import ManagedIdentityCredential
 
+from shared.app import Services
 from shared.config import (
     AppSettings,
     FoundryAgentServiceConfig,
@@ -12,7 +13,6 @@ from shared.config import (
     SettingsError,
     StorageSettings,
 )
-from shared.services import Services
 from shared.state.account import DEVELOPMENT_STORAGE
 
 from .conftest import App

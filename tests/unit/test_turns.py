@@ -10,12 +10,11 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.background import QUIET_SECONDS, StillRunning
+from shared.app import Services
 from shared.config import AppSettings, SpendingSettings, StorageSettings
 from shared.foundry.errors import InvalidRequestError, ServiceUnavailableError
 from shared.foundry.events import MessageDelta, TurnStarted
 from shared.foundry.models import TurnRequest
-from shared.services import Services
 from shared.state.errors import (
     LaneBusyError,
     LeaseLostError,
@@ -24,24 +23,17 @@ from shared.state.errors import (
 )
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import LEASE_SECONDS, Lanes
-from shared.state.table import Action, Change
+from shared.state.table import Change, Operation
 from shared.state.threads import Thread
-from shared.state.turns import Inlet
-from shared.turns import Progress, Turn, TurnCommand, TurnOpened
+from shared.state.turns import TurnMode
+from shared.turns.background import QUIET_SECONDS, StillRunning
+from shared.turns.pipeline import AnsweredTurn, Progress, TurnCommand, TurnOpened
 from tests.fakes import SentWakeUp
 
 from .conftest import OWNER, RESOURCE, App, at_resource
-from .scripted_foundry import response_body
 from .skipping_time import run_skipping
 
 PARTITION = partition_key(OWNER)
-CALL = {
-    "type": "function_call",
-    "id": "fc_1",
-    "call_id": "call_1",
-    "name": "unknown",
-    "arguments": "{}",
-}
 
 
 async def add_thread(app: App, services: Services, **fields: Any) -> str:
@@ -52,7 +44,7 @@ async def add_thread(app: App, services: Services, **fields: Any) -> str:
 
 async def ask(
     services: Services, text: str = "Hi", thread_id: str | None = None, seconds: float = 60
-) -> Turn:
+) -> AnsweredTurn:
     command = TurnCommand(OWNER, TurnRequest(text), seconds, thread_id)
     return await services.turns.run(command)
 
@@ -242,50 +234,6 @@ async def test_a_turn_that_lost_its_lease_leaves_nothing(app: App, services: Ser
     assert (await services.threads.get(OWNER, thread_id)).message_count == 1
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        httpx.Response(503, json={"error": {}}, headers={"retry-after": "0"}),
-        httpx.Response(200, json=response_body(output=[CALL])),
-    ],
-    ids=["a retry", "the outputs of tools"],
-)
-async def test_nothing_is_sent_once_the_thread_was_taken_over(
-    app: App, answer: httpx.Response
-) -> None:
-    """The process stands still between two requests for longer than its lease."""
-    app.settings = AppSettings(foundry=at_resource(max_retries=2))
-    services, successor = app.services(), app.services()
-    thread_id = await add_thread(app, services)
-
-    async def stand_still(_: httpx.Request) -> httpx.Response:
-        app.clock.advance(LEASE_SECONDS)
-        await ask(successor, "slow", thread_id)
-        return answer
-
-    app.foundry.then(stand_still)
-    with pytest.raises(LeaseLostError):
-        await ask(services, "slow", thread_id)
-    assert app.foundry.messages == ["slow", "slow"]
-    assert len(app.foundry.sent) == 2
-    assert [record["status"] for record in records(app)] == ["succeeded"]
-
-
-async def test_a_stall_without_a_successor_costs_one_renewal(app: App) -> None:
-    app.settings = AppSettings(foundry=at_resource(max_retries=2))
-    services = app.services()
-    thread_id = await add_thread(app, services)
-
-    async def stand_still(_: httpx.Request) -> httpx.Response:
-        app.clock.advance(LEASE_SECONDS * 2)
-        return httpx.Response(503, json={"error": {}}, headers={"retry-after": "0"})
-
-    app.foundry.then(stand_still)
-    app.table.reset_counts()
-    await ask(services, "slow", thread_id)
-    assert (app.table.reads, app.table.writes) == (0, 3)
-
-
 async def test_a_caller_who_goes_away_does_not_undo_the_turn(app: App, services: Services) -> None:
     thread_id = await add_thread(app, services)
     release = asyncio.Event()
@@ -323,7 +271,7 @@ async def test_a_turn_that_cannot_be_recorded_is_an_error(app: App, services: Se
 
 
 async def wait_in_lane(app: App, thread_id: str) -> None:
-    change = Change(Action.MERGE, newest_first(thread_id), {"job_tail": 1})
+    change = Change(Operation.MERGE, newest_first(thread_id), {"job_tail": 1})
     await app.table.write(PARTITION, [change])
 
 
@@ -397,14 +345,14 @@ async def test_a_turn_has_its_own_deadline(app: App) -> None:
 
 
 async def listen(services: Services, **fields: Any) -> list[Progress]:
-    command = TurnCommand(OWNER, TurnRequest("Hi there"), 60, inlet=Inlet.STREAM, **fields)
+    command = TurnCommand(OWNER, TurnRequest("Hi there"), 60, inlet=TurnMode.STREAM, **fields)
     return [event async for event in services.turns.stream(command)]
 
 
 async def test_a_streamed_turn_tells_everything_in_order(app: App, services: Services) -> None:
     thread_id = await add_thread(app, services)
     opened, started, *deltas, turn = await listen(services, thread_id=thread_id)
-    assert isinstance(turn, Turn)
+    assert isinstance(turn, AnsweredTurn)
     assert opened == TurnOpened(turn.turn_id, thread_id)
     assert started == TurnStarted(turn.result.response_id)
     text = "".join(event.text for event in deltas if isinstance(event, MessageDelta))
@@ -431,14 +379,14 @@ async def test_the_turn_comes_after_its_commit(app: App, services: Services) -> 
     async def before_the_commit() -> None:
         while not any(isinstance(event, MessageDelta) for event in seen):
             await asyncio.sleep(0)
-        assert not any(isinstance(event, Turn) for event in seen)
+        assert not any(isinstance(event, AnsweredTurn) for event in seen)
 
     seen: list[Progress] = []
     app.foundry.then(then_wait)
     async for event in services.turns.stream(TurnCommand(OWNER, TurnRequest("Hi"), 60)):
         seen.append(event)
-        assert not isinstance(event, Turn) or len(records(app)) == 1
-    assert isinstance(seen[-1], Turn)
+        assert not isinstance(event, AnsweredTurn) or len(records(app)) == 1
+    assert isinstance(seen[-1], AnsweredTurn)
 
 
 async def test_a_streamed_turn_that_fails_raises_at_its_end(app: App, services: Services) -> None:
@@ -503,7 +451,7 @@ def test_a_quiet_turn_says_that_it_still_runs() -> None:
         StillRunning,
         TurnStarted,
     ]
-    assert isinstance(events[-1], Turn)
+    assert isinstance(events[-1], AnsweredTurn)
 
 
 async def test_a_turn_that_failed_makes_the_next_one_look_first(

@@ -13,7 +13,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables.aio import TableClient
 
 from local.services import ROOT, Azurite, FoundryEmulator
-from shared.telemetry.meter import QUIET_SECONDS
+from shared.metering.meter import QUIET_SECONDS
 from tests.e2e.served import Deployment
 
 from .interpreter import VERSION, find_python, with_requirements

@@ -38,12 +38,12 @@ FUNCTIONS = {
     "run_lane": f"queue {LANES}",
     "fail_lane": f"queue {LANES}-poison",
     "sweep_lanes": "timer 0 * * * * *",
-    "tell_end": f"queue {DELIVERIES}",
-    "give_up_telling": f"queue {DELIVERIES}-poison",
+    "deliver_result": f"queue {DELIVERIES}",
+    "fail_delivery": f"queue {DELIVERIES}-poison",
     "sweep_deliveries": "timer 20 */5 * * * *",
     "expire_threads": "timer 0 * * * * *",
     "delete_old_records": "timer 40 15 * * * *",
-    "sum_figures_up": "timer 10 45 * * * *",
+    "roll_up_metrics": "timer 10 45 * * * *",
 }
 
 pytestmark = pytest.mark.timeout(400)  # the first run installs the packages

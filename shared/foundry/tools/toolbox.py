@@ -15,7 +15,7 @@ from pydantic_core import PydanticSerializationError
 from ...config import FoundryAgentServiceConfig
 from ..errors import InvalidRequestError
 from ..wire_json import JsonObject
-from . import spans
+from . import tool_span as spans
 from .calls import STOPPED, FunctionCall, FunctionOutput, as_output, function_output, settle
 from .catalogue import parse_tool
 from .custom import CustomTool, ToolError, custom_tool

@@ -12,10 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from shared.api import jobs, messages, metrics, operations, threads, usage
-from shared.api.border import Handler, serve
-from shared.api.routes import RouteTable
-from shared.api.spans import name_route
-from shared.services import Services
+from shared.app import Services
+from shared.http.request_span import name_route
+from shared.http.routes import RouteTable
+from shared.http.serve import Handler, serve
 
 ROUTES: list[tuple[str, str, Handler]] = [
     ("POST", "messages", messages.send),

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from shared.services import Services
+from shared.app import Services
 
 from .calling import caller
 

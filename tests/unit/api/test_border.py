@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.api.border import Answer
-from shared.api.incoming import MAX_BODY_BYTES, Incoming
-from shared.contract import MAX_MESSAGE_CHARS, CreateThread, SubmitJob
+from shared.app import Services
+from shared.http.request import MAX_BODY_BYTES, Incoming
+from shared.http.serve import Answer
 from shared.problems import INTERNAL_ERROR
-from shared.services import Services
+from shared.turns.contract import MAX_MESSAGE_CHARS, CreateThread, SubmitJob
 
 from ..conftest import App
 from ..scripted_foundry import message_item, response_body

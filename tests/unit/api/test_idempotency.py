@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.services import Services
+from shared.app import Services
 from shared.state.idempotency import HOLD_SECONDS
 from tests.unit.conftest import App
 

@@ -9,10 +9,10 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.contract import SubmitJob
+from shared.app import Services
 from shared.jobs.queue import WakeUp
-from shared.services import Services
 from shared.state.keys import Kind, new_id
+from shared.turns.contract import SubmitJob
 
 from ..conftest import App
 from .calling import assert_problem

@@ -13,10 +13,10 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.app import Services
 from shared.config import AppSettings, SpendingSettings
-from shared.services import Services
-from shared.state.turns import Beneficiary, TurnEffort, TurnStatus
-from shared.terms import NANOS
+from shared.config.terms import NANOS
+from shared.state.turns import Attribution, TurnEffort, TurnStatus
 from tests.unit.conftest import App
 from tests.unit.telemetry.test_meter import TURN
 
@@ -138,9 +138,9 @@ async def test_usage_says_who_used_what(
 ) -> None:
     services, api = priced
     effort = TurnEffort(cost=NANOS // 4)
-    counted(services, beneficiary=Beneficiary("finance", "u-1"), effort=effort)
-    counted(services, beneficiary=Beneficiary("finance", "u-2"), effort=effort)
-    counted(services, beneficiary=Beneficiary("law"), usage={}, effort=TurnEffort(unreported=1))
+    counted(services, attribution=Attribution("finance", "u-1"), effort=effort)
+    counted(services, attribution=Attribution("finance", "u-2"), effort=effort)
+    counted(services, attribution=Attribution("law"), usage={}, effort=TurnEffort(unreported=1))
     app.clock.advance(86_400)
     counted(services, effort=effort, created_at=services.clock())
     answer = (await api.get("usage", params={"by": "department,day"})).json()
@@ -160,8 +160,8 @@ async def test_usage_says_who_used_what(
 
 async def test_usage_comes_as_a_table(priced: tuple[Services, httpx.AsyncClient]) -> None:
     services, api = priced
-    counted(services, beneficiary=Beneficiary("=cmd()"), effort=TurnEffort(cost=NANOS))
-    counted(services, beneficiary=Beneficiary("law"), usage={}, effort=TurnEffort(unreported=1))
+    counted(services, attribution=Attribution("=cmd()"), effort=TurnEffort(cost=NANOS))
+    counted(services, attribution=Attribution("law"), usage={}, effort=TurnEffort(unreported=1))
     answer = await api.get("usage", params={"by": "department"}, headers={"Accept": "text/csv"})
     assert answer.headers["content-type"].startswith("text/csv")
     assert answer.content.startswith(codecs.BOM_UTF8)  # or Excel takes it for another encoding
@@ -181,7 +181,7 @@ async def test_no_cell_is_a_formula_however_it_is_spelt(
 ) -> None:
     services, api = priced
     text = f"{before}{sign}cmd|' /C calc'!A0"
-    counted(services, beneficiary=Beneficiary(user_id=text), effort=TurnEffort(cost=NANOS))
+    counted(services, attribution=Attribution(user_id=text), effort=TurnEffort(cost=NANOS))
     answer = await api.get("usage", params={"by": "user_id"}, headers={"Accept": "text/csv"})
     (line,) = csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))
     assert line["user_id"] == f"'{text}"
@@ -193,7 +193,7 @@ async def test_other_cells_stay_as_they_are(
     priced: tuple[Services, httpx.AsyncClient], text: str
 ) -> None:
     services, api = priced
-    counted(services, beneficiary=Beneficiary(user_id=text))
+    counted(services, attribution=Attribution(user_id=text))
     answer = await api.get("usage", params={"by": "user_id"}, headers={"Accept": "text/csv"})
     (line,) = csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"), newline=""))
     assert line["user_id"] == (f"'{text}" if text[:1] in {"\t", "\r"} and text else text)

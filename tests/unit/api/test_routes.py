@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from shared.api.routes import RouteTable
+from shared.http.routes import RouteTable
 
 from .calling import assert_problem
 

@@ -10,8 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.api.streaming import EventName, event_stream
-from shared.background import StillRunning
+from shared.app import Services
 from shared.foundry.errors import RateLimitedError
 from shared.foundry.events import (
     MessageDelta,
@@ -22,10 +21,11 @@ from shared.foundry.events import (
 )
 from shared.foundry.models import FinishReason, TurnResult
 from shared.foundry.sse import SseParser
+from shared.http.sse import EventName, event_stream
 from shared.problems import INTERNAL_ERROR
-from shared.services import Services
 from shared.state.keys import Kind, new_id
-from shared.turns import Progress, Turn, TurnOpened
+from shared.turns.background import StillRunning
+from shared.turns.pipeline import AnsweredTurn, Progress, TurnOpened
 
 from ..conftest import App
 from ..scripted_foundry import message_item, response_body, sse, stream_events
@@ -33,7 +33,7 @@ from .calling import assert_problem
 
 STREAM = {"accept": "text/event-stream"}
 OPENED = TurnOpened("turn_1", "thread_1")
-DONE = Turn("turn_1", "thread_1", TurnResult("Hi", FinishReason.STOP, "resp_1", "m"))
+DONE = AnsweredTurn("turn_1", "thread_1", TurnResult("Hi", FinishReason.STOP, "resp_1", "m"))
 TERMINAL = {EventName.TURN_COMPLETED, EventName.ERROR}
 
 Event = tuple[str, dict[str, Any]]

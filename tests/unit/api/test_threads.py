@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.app import Services
 from shared.config import AppSettings, FoundryAgentServiceConfig
-from shared.services import Services
 from shared.state.keys import Kind, new_id
 from shared.state.threads import Thread
 

@@ -11,9 +11,13 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.budgets.budgets import Budgets
-from shared.budgets.estimates import Prospect
-from shared.budgets.limits import (
+from shared.app import Services
+from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig, SpendingSettings
+from shared.config.terms import NANOS, Period, read_budgets, read_prices
+from shared.jobs.queue import WakeUp
+from shared.metering.budgets.budgets import Budgets
+from shared.metering.budgets.estimates import CostEstimate
+from shared.metering.budgets.limits import (
     Amount,
     BudgetExhaustedError,
     BudgetTooSmallError,
@@ -21,12 +25,8 @@ from shared.budgets.limits import (
     Measure,
     limits_of,
 )
-from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig, SpendingSettings
-from shared.contract import SubmitJob
-from shared.jobs.queue import WakeUp
-from shared.services import Services
 from shared.state.jobs import JobStatus
-from shared.terms import NANOS, Period, read_budgets, read_prices
+from shared.turns.contract import SubmitJob
 from tests.fakes import FakeClock, FakeTable
 from tests.unit.api.calling import assert_problem, caller
 from tests.unit.conftest import OWNER, RESOURCE, App
@@ -66,9 +66,9 @@ def test_a_budget_resets_when_its_period_ends(period: Period, resets_at: str) ->
 
 def test_an_estimate_covers_text_images_history_and_answer() -> None:
     prices = read_prices('{"models": {"m": {"input": 1, "output": 2}}}')
-    need = Prospect("m", 300, 1, 500, 1000).need(prices)
+    need = CostEstimate("m", 300, 1, 500, 1000).need(prices)
     assert need == Amount(101 + 1500 + 500 + 1000, 1000 * (2101 + 2 * 1000), 1)
-    assert Prospect("unknown", 0, 0, 0, 1).need(prices).nanos > 0
+    assert CostEstimate("unknown", 0, 0, 0, 1).need(prices).nanos > 0
 
 
 @pytest.fixture

@@ -2,18 +2,18 @@
 
 from datetime import timedelta
 
-from shared.budgets.limits import BUDGET_PREFIX
-from shared.budgets.removal import KEPT, remove_past_counters
-from shared.state.table import Action, Change
+from shared.metering.budgets.cleanup import KEPT, remove_past_counters
+from shared.metering.budgets.limits import BUDGET_PREFIX
+from shared.state.table import Change, Operation
 from tests.fakes import FakeClock, FakeTable
 
 
 async def test_a_counter_goes_two_months_after_its_last_use() -> None:
     table, clock = FakeTable(), FakeClock()
     for partition, age in (("a", KEPT), ("b", KEPT - timedelta(days=1))):
-        change = Change(Action.INSERT, "instance", {"until": clock() - age})
+        change = Change(Operation.INSERT, "instance", {"until": clock() - age})
         await table.write(f"{BUDGET_PREFIX}{partition}", [change])
-    await table.write("$days", [Change(Action.INSERT, "2026-01-01!key")])
+    await table.write("$days", [Change(Operation.INSERT, "2026-01-01!key")])
     assert await remove_past_counters(table, clock()) == 1
     left = [name for name, rows in table.partitions.items() if rows]
     assert left == [f"{BUDGET_PREFIX}b", "$days"]

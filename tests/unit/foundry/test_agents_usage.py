@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.foundry.agents.__main__ import main
+from shared.commands.agents import main
 
 
 @pytest.mark.parametrize(
@@ -14,7 +14,7 @@ def test_wrong_usage_is_code_2(arguments: list[str], capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
-    assert "usage: python -m shared.foundry.agents" in capsys.readouterr().err
+    assert "usage: python -m shared.commands.agents" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["", "apply", "show", "list", "delete"])
@@ -22,7 +22,7 @@ def test_help_is_there(command: str, capsys: pytest.CaptureFixture[str]) -> None
     with pytest.raises(SystemExit) as caught:
         main([*command.split(), "--help"])
     assert caught.value.code == 0
-    assert f"usage: python -m shared.foundry.agents {command}" in capsys.readouterr().out
+    assert f"usage: python -m shared.commands.agents {command}" in capsys.readouterr().out
 
 
 class Keyboard:

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from shared.app import Services
 from shared.config import IdentitySettings
 from shared.foundry import NotFoundError, ProtocolError
-from shared.foundry.models import Backing, TurnRequest
+from shared.foundry.models import ThreadRef, TurnRequest
 from shared.foundry.service import FoundryService
-from shared.services import Services
 
 from ..conftest import App, at_project
 from ..scripted_foundry import ScriptedFoundry, message_item
@@ -19,11 +19,11 @@ from ..scripted_foundry import ScriptedFoundry, message_item
 Project = tuple[App, Services]
 
 
-async def chained(foundry: FoundryService, *messages: str) -> Backing:
-    backing = Backing()
+async def chained(foundry: FoundryService, *messages: str) -> ThreadRef:
+    backing = ThreadRef()
     for message in messages:
         result = await foundry.respond(TurnRequest(message), backing)
-        backing = Backing(None, result.response_id)
+        backing = ThreadRef(None, result.response_id)
     return backing
 
 
@@ -37,7 +37,7 @@ async def test_a_thread_at_a_project_is_a_conversation(project: Project) -> None
 
 
 async def test_a_thread_at_a_resource_costs_no_call(app: App, services: Services) -> None:
-    assert await services.foundry.create_thread({}) == Backing()
+    assert await services.foundry.create_thread({}) == ThreadRef()
     assert app.foundry.calls == []
 
 
@@ -63,7 +63,7 @@ async def test_a_page_says_where_the_next_begins(project: Project) -> None:
         {"type": "function_call", "id": "fc_8"},
     ]
     app.foundry.then(httpx.Response(200, json={"data": items, "has_more": True}), "/items")
-    page = await services.foundry.messages(Backing("conv_1"), limit=2, cursor="msg_10")
+    page = await services.foundry.messages(ThreadRef("conv_1"), limit=2, cursor="msg_10")
     assert app.foundry.calls[-1].query == {"limit": "2", "order": "desc", "after": "msg_10"}
     assert [message.id for message in page.messages] == ["msg_9"]
     assert page.messages[0].created_at == datetime.fromtimestamp(1_700_000_000, UTC)
@@ -79,7 +79,7 @@ async def test_only_texts_of_messages_are_shown(project: Project) -> None:
     ]
     items = [{"type": "message", "id": "m", "role": "user", "content": parts}, {"type": "odd"}]
     app.foundry.then(httpx.Response(200, json={"data": items}), "/items")
-    page = await services.foundry.messages(Backing("conv_1"))
+    page = await services.foundry.messages(ThreadRef("conv_1"))
     assert [message.content for message in page.messages] == ["Look: a cat"]
 
 
@@ -126,14 +126,14 @@ async def test_a_chains_page_is_never_longer_than_asked(services: Services, limi
 
 
 async def test_a_chain_that_has_not_begun_is_empty(app: App, services: Services) -> None:
-    page = await services.foundry.messages(Backing())
+    page = await services.foundry.messages(ThreadRef())
     assert (page.messages, page.next_cursor) == ((), None)
     assert app.foundry.calls == []
 
 
 async def test_deleting_what_is_already_gone_is_done(app: App, services: Services) -> None:
-    await services.foundry.delete_thread(Backing(None, "resp_gone"))
-    await services.foundry.delete_thread(Backing())
+    await services.foundry.delete_thread(ThreadRef(None, "resp_gone"))
+    await services.foundry.delete_thread(ThreadRef())
     assert [call.method for call in app.foundry.calls] == ["GET"]
 
 
@@ -161,7 +161,7 @@ async def test_metadata_is_kept_where_foundry_keeps_any(project: Project) -> Non
     await services.foundry.update_thread(backing, {"a": "b"})
     assert app.foundry.calls[-1].body == {"metadata": {"a": "b"}}
     calls = len(app.foundry.calls)
-    await services.foundry.update_thread(Backing(None, "resp_1"), {"a": "b"})
+    await services.foundry.update_thread(ThreadRef(None, "resp_1"), {"a": "b"})
     assert len(app.foundry.calls) == calls
 
 

@@ -14,7 +14,7 @@ import pytest
 from shared.foundry import errors
 from shared.foundry.exchange import Exchange, Link
 from shared.foundry.metrics import ClientMetrics
-from shared.foundry.models import Backing
+from shared.foundry.models import ThreadRef
 from shared.foundry.reconcile import PAGE_ITEMS, Reconciler
 from shared.foundry.responses import response_text
 from shared.foundry.retry import Deadline, Gate, RetryPolicy
@@ -32,7 +32,7 @@ from ..scripted_foundry import (
 )
 
 OPENAI = "https://acme.example/openai/v1"
-CONVERSATION = Backing("conv_1", last_item_id="msg_0")
+CONVERSATION = ThreadRef("conv_1", last_item_id="msg_0")
 
 
 class Wire:
@@ -57,7 +57,7 @@ class Wire:
 
     def exchange(
         self,
-        backing: Backing = CONVERSATION,
+        backing: ThreadRef = CONVERSATION,
         *,
         seconds: float = 10,
         items: list[dict[str, Any]] | None = None,
@@ -68,7 +68,7 @@ class Wire:
             body["conversation"] = backing.conversation_id
         return Exchange(self.link, body, backing, Deadline(seconds), silence=1)
 
-    async def ask(self, backing: Backing = CONVERSATION, **more: Any) -> str:
+    async def ask(self, backing: ThreadRef = CONVERSATION, **more: Any) -> str:
         """The answer's text; a streamed one must be what its deltas add up to."""
         events = [event async for event in self.exchange(backing, **more).events()]
         text = response_text(events[-1]["response"])
@@ -302,7 +302,7 @@ async def test_somebody_elses_items_are_not_our_answer(wire: Wire) -> None:
 @both
 async def test_a_chain_needs_no_look(wire: Wire, stream: bool) -> None:
     wire.foundry.then(httpx.ReadError("cut"))
-    backing = Backing(last_response_id="resp_0")
+    backing = ThreadRef(last_response_id="resp_0")
     assert await wire.ask(backing, stream=stream) == "You said: Hi"
     assert (wire.looks(), len(wire.foundry.sent)) == (0, 2)
     assert (wire.metrics.retries, wire.metrics.reconciliations) == (1, 0)
@@ -388,7 +388,7 @@ async def test_one_refusal_by_quota_holds_everybody_back(wire: Wire) -> None:
     while not wire.foundry.sent:
         await asyncio.sleep(0)
     await asyncio.sleep(0.02)
-    others = [asyncio.create_task(wire.ask(Backing())) for _ in range(5)]
+    others = [asyncio.create_task(wire.ask(ThreadRef())) for _ in range(5)]
     await asyncio.sleep(0.05)
     assert len(wire.foundry.sent) == 1
     await asyncio.gather(first, *others)
@@ -450,7 +450,7 @@ async def test_a_stream_cut_for_good_carries_what_arrived(
     frames = streamed("Hello there Ada")
     wire.foundry.then_stream(*frames[:3], error=error)
     with pytest.raises(errors.StreamInterruptedError) as caught:
-        await wire.ask(Backing(), stream=True)
+        await wire.ask(ThreadRef(), stream=True)
     assert caught.value.received == "Hello there"
     assert caught.value.response_id == "resp_1"
     assert caught.value.sequence_number == 2
@@ -462,7 +462,7 @@ async def test_a_stored_response_completes_a_stream_that_broke(wire: Wire) -> No
     item = message_item("Hello there Ada", id="msg_s")
     wire.foundry.responses["resp_1"] = response_body(output=[item])
     wire.foundry.then_stream(*frames[:2], error=httpx.ReadError("cut"))
-    assert await wire.ask(Backing(), stream=True) == "Hello there Ada"
+    assert await wire.ask(ThreadRef(), stream=True) == "Hello there Ada"
     assert len(wire.foundry.sent) == 1
 
 
@@ -477,7 +477,7 @@ async def test_a_response_that_still_runs_is_waited_for(wire: Wire) -> None:
         running.update(response_body(output=[message_item("Hello Ada", id="m")]))
 
     later = asyncio.create_task(finish())
-    assert await wire.ask(Backing(), stream=True) == "Hello Ada"
+    assert await wire.ask(ThreadRef(), stream=True) == "Hello Ada"
     await later
 
 
@@ -485,12 +485,12 @@ async def test_a_stored_answer_that_differs_does_not_complete_a_stream(wire: Wir
     wire.foundry.responses["resp_1"] = response_body(output=[message_item("Goodbye", id="m")])
     wire.foundry.then_stream(*streamed("Hello there Ada")[:2], error=httpx.ReadError("cut"))
     with pytest.raises(errors.StreamInterruptedError):
-        await wire.ask(Backing(), stream=True)
+        await wire.ask(ThreadRef(), stream=True)
 
 
 async def test_what_is_not_stored_is_not_looked_up(wire: Wire) -> None:
     wire.foundry.then_stream(*streamed("Hello")[:1], error=httpx.ReadError("cut"))
-    assert await wire.ask(Backing(), stream=True, store=False) == "You said: Hi"
+    assert await wire.ask(ThreadRef(), stream=True, store=False) == "You said: Hi"
     assert wire.looks() == 0
 
 
@@ -511,7 +511,7 @@ async def test_an_unreadable_event_is_one_of_our_errors(wire: Wire, frame: bytes
     wire.without_retries()
     wire.foundry.then_stream(frame)
     with pytest.raises(errors.FoundryError) as caught:
-        await wire.ask(Backing(), stream=True)
+        await wire.ask(ThreadRef(), stream=True)
     assert caught.value.may_have_run
 
 
@@ -551,7 +551,7 @@ async def test_a_failure_inside_a_stream_is_its_error(wire: Wire, event: dict[st
     wire.without_retries()
     wire.foundry.then_stream(sse({"type": "error", **event}))
     with pytest.raises(errors.RateLimitedError):
-        await wire.ask(Backing(), stream=True)
+        await wire.ask(ThreadRef(), stream=True)
 
 
 @pytest.mark.parametrize("event", FAILED)
@@ -577,7 +577,7 @@ async def test_silence_in_a_stream_is_a_timeout(wire: Wire) -> None:
     wire.without_retries()
     wire.foundry.then(httpx.Response(200, stream=Silent(())))
     with pytest.raises(errors.TimeoutError, match="sent nothing for 1 s"):
-        await wire.ask(Backing(), stream=True, store=False)
+        await wire.ask(ThreadRef(), stream=True, store=False)
 
 
 async def test_who_leaves_early_closes_the_connection_at_once(wire: Wire) -> None:

@@ -13,7 +13,7 @@ from shared.foundry import (
     ThreadBusyError,
 )
 from shared.foundry.exchange import TURN_MARK
-from shared.foundry.models import Backing, FinishReason, ThreadInfo, TurnRequest, TurnResult
+from shared.foundry.models import FinishReason, ThreadInfo, ThreadRef, TurnRequest, TurnResult
 from shared.foundry.remembered import (
     MAX_LOST_MESSAGES,
     MAX_REMEMBERED_THREADS,
@@ -29,7 +29,7 @@ SECONDS = 10.0
 
 
 def thread(name: str = "conv_1") -> RememberedThread:
-    return RememberedThread(ThreadInfo(name, None, NOW, NOW), Backing(name, last_item_id="i_0"))
+    return RememberedThread(ThreadInfo(name, None, NOW, NOW), ThreadRef(name, last_item_id="i_0"))
 
 
 def result(item_id: str | None = "i_1") -> TurnResult:
@@ -117,7 +117,7 @@ async def test_an_answer_found_further_back_leaves_the_rest_to_be_looked_at() ->
 
 
 async def test_a_chain_is_not_marked_nor_a_message_without_room() -> None:
-    chain = RememberedThread(ThreadInfo("t", None, NOW, NOW), Backing())
+    chain = RememberedThread(ThreadInfo("t", None, NOW, NOW), ThreadRef())
     async with chain.turn(TurnRequest("Hi"), SECONDS) as sending:
         assert sending.request.metadata == {}
     full = {str(number): "x" for number in range(16)}

@@ -8,7 +8,7 @@ import pytest
 
 from shared.foundry import errors
 from shared.foundry.endpoint import AgentReference
-from shared.foundry.models import Backing, FinishReason, TurnRequest, TurnResult
+from shared.foundry.models import FinishReason, ThreadRef, TurnRequest, TurnResult
 from shared.foundry.responses import RequestBuilder, parse_response, parse_usage
 from shared.foundry.tools import Toolbox
 
@@ -76,12 +76,12 @@ def test_what_the_agent_decides_is_refused_with_where_to_set_it(option: dict[str
 @pytest.mark.parametrize(
     ("backing", "field"),
     [
-        (Backing("conv_1", "resp_1"), {"conversation": "conv_1"}),
-        (Backing(None, "resp_1"), {"previous_response_id": "resp_1"}),
-        (Backing(), {}),
+        (ThreadRef("conv_1", "resp_1"), {"conversation": "conv_1"}),
+        (ThreadRef(None, "resp_1"), {"previous_response_id": "resp_1"}),
+        (ThreadRef(), {}),
     ],
 )
-def test_a_thread_is_named_by_exactly_one_field(backing: Backing, field: dict[str, str]) -> None:
+def test_a_thread_is_named_by_exactly_one_field(backing: ThreadRef, field: dict[str, str]) -> None:
     body = MODEL.build(TurnRequest("Hi"), backing)
     named = {
         name: value
@@ -96,7 +96,7 @@ def test_threads_and_tools_that_are_switched_off_are_refused() -> None:
     config = at_resource(enable_stateful_threads=False, enable_foundry_tools=False)
     builder = RequestBuilder(config, None, Toolbox((), config=config))
     with pytest.raises(errors.ConfigurationError, match="FOUNDRY_ENABLE_STATEFUL_THREADS"):
-        builder.build(TurnRequest("Hi"), Backing())
+        builder.build(TurnRequest("Hi"), ThreadRef())
     with pytest.raises(errors.ConfigurationError, match="FOUNDRY_ENABLE_FOUNDRY_TOOLS"):
         builder.build(TurnRequest("Hi", tools=("x",)), None)
 

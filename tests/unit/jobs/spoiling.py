@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from shared.state.jobs import Job
 from shared.state.keys import box_key, partition_key
-from shared.state.table import Action, Change
+from shared.state.table import Change, Operation
 
 from ..conftest import App
 
 
 async def spoil(app: App, job: Job) -> None:
     """Make the work of a waiting job unreadable."""
-    change = Change(Action.MERGE, box_key(job.lane, job.sequence), {"work_0": b"{"})
+    change = Change(Operation.MERGE, box_key(job.lane, job.sequence), {"work_0": b"{"})
     await app.table.write(partition_key(job.owner), [change])

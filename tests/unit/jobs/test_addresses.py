@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.jobs.addresses import ForbiddenAddressError, is_public, public_socket
+from shared.jobs.callbacks.addresses import ForbiddenAddressError, is_public, public_socket
 
 FORBIDDEN = [
     "0.0.0.0",  # noqa: S104 - to be refused

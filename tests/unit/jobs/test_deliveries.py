@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from shared.config import AppSettings, OutletSettings
-from shared.contract import SubmitJob
-from shared.jobs.deliveries import MAX_ATTEMPTS, PAUSES_SECONDS
+from shared.app import Services
+from shared.config import AppSettings, CallbackSettings
+from shared.jobs.callbacks.delivery import MAX_ATTEMPTS, PAUSES_SECONDS
+from shared.jobs.callbacks.webhooks import MAX_AT_ONCE
 from shared.jobs.queue import MAX_MESSAGE_BYTES, Notice, WakeUp
-from shared.jobs.sweeper import MARK_GRACE
-from shared.jobs.webhooks import MAX_AT_ONCE
-from shared.services import Services
+from shared.jobs.sweep import MARK_GRACE
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job
 from shared.state.outbox import ATTEMPT_SECONDS
+from shared.turns.contract import SubmitJob
 from tests.receiver import Receiver, receiver
 from tests.unit.conftest import OWNER, App
 
@@ -38,7 +38,7 @@ async def there() -> AsyncIterator[Receiver]:
 @pytest.fixture
 def app(app: App) -> App:
     """The app with callbacks to this machine and a reply queue."""
-    outlets = OutletSettings(
+    outlets = CallbackSettings(
         callback_secret=SECRET, loopback_callbacks=True, reply_queues="replies", callback_timeout=1
     )
     foundry = app.settings.foundry
@@ -183,14 +183,14 @@ async def test_a_host_that_is_not_allowed_any_more_is_not_called(
     app: App, services: Services, there: Receiver
 ) -> None:
     job, notice = await run(app, services, callback_url=there.url)
-    outlets = OutletSettings(callback_hosts="elsewhere.example", callback_secret=SECRET)
+    outlets = CallbackSettings(callback_hosts="elsewhere.example", callback_secret=SECRET)
     app.settings = replace_outlets(app.settings, outlets)
     await app.services().deliveries.deliver(notice)
     assert there.connections == 0
     assert (await services.jobs.get(OWNER, job.job_id)).delivery == "failed"
 
 
-def replace_outlets(settings: AppSettings, outlets: OutletSettings) -> AppSettings:
+def replace_outlets(settings: AppSettings, outlets: CallbackSettings) -> AppSettings:
     return settings.model_copy(update={"outlets": outlets})
 
 

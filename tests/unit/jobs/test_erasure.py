@@ -8,14 +8,14 @@ from datetime import timedelta
 import httpx
 import pytest
 
-from shared.jobs.erasure import SETTLED
-from shared.services import Services
+from shared.app import Services
+from shared.audit.trail import THE_APP
 from shared.state.erasures import ERASURES_PARTITION
 from shared.state.errors import StorageUnavailableError
 from shared.state.keys import turn_key
-from shared.state.removal import delete_rows
-from shared.state.table import Action, Change
-from shared.telemetry.audit import THE_APP
+from shared.state.row_deletion import delete_rows
+from shared.state.table import Change, Operation
+from shared.threads.erasure import SETTLED
 from tests.unit.api.calling import caller
 from tests.unit.conftest import App
 
@@ -26,7 +26,7 @@ async def add_turn(app: App, begun: timedelta) -> None:
     """A turn that is written now and was begun before."""
     values = {"created_at": app.clock() - begun, "responses": json.dumps(["resp_late"])}
     app.foundry.responses["resp_late"] = {"id": "resp_late"}
-    change = Change(Action.INSERT, turn_key(None, "turn_late"), values)
+    change = Change(Operation.INSERT, turn_key(None, "turn_late"), values)
     await app.table.write(OWNER, [change])
 
 
@@ -102,7 +102,7 @@ async def _let_through() -> None:
 
 
 async def test_rows_go_though_another_worker_was_faster_with_one_of_them(app: App) -> None:
-    changes = [Change(Action.INSERT, f"turn:-:{number}", {}) for number in range(3)]
+    changes = [Change(Operation.INSERT, f"turn:-:{number}", {}) for number in range(3)]
     await app.table.write(OWNER, changes)
     keys = [change.row_key for change in changes]
     await delete_rows(app.table, OWNER, [*keys, "turn:-:gone"])

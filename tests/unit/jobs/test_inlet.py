@@ -11,14 +11,14 @@ from azure.functions import QueueMessage
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from shared.config import AppSettings, OutletSettings
-from shared.jobs.inlet import InletMessage
-from shared.services import Services
+from shared.app import Services
+from shared.audit.trail import Action, AuditOutcome, AuditRecord
+from shared.config import AppSettings, CallbackSettings
+from shared.jobs.intake import IntakeMessage
 from shared.state.errors import StorageUnavailableError
 from shared.state.keys import Kind, is_id, new_id, partition_key
 from shared.state.owners import NOBODY
 from shared.state.rejected import EXCERPT_CHARS, REJECTED_PARTITION
-from shared.telemetry.audit import Action, AuditRecord, Outcome
 from tests.fakes import SentWakeUp
 
 from ..conftest import OWNER, App
@@ -27,9 +27,9 @@ INSERTED_AT = datetime(2026, 3, 1, 11, 59, tzinfo=UTC)
 PARTITION = partition_key(OWNER)
 
 
-def message(body: object, message_id: str = "m-1") -> InletMessage:
+def message(body: object, message_id: str = "m-1") -> IntakeMessage:
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return InletMessage(message_id, INSERTED_AT, content)
+    return IntakeMessage(message_id, INSERTED_AT, content)
 
 
 def jobs(app: App) -> list[dict[str, Any]]:
@@ -84,13 +84,13 @@ def test_the_job_id_is_the_messages_own() -> None:
     assert is_id(Kind.JOB, first.job_id)
     assert first.job_id == message({"other": "body"}).job_id
     assert first.job_id != message({}, "m-2").job_id
-    later = InletMessage("m-1", INSERTED_AT + timedelta(seconds=1), b"")
+    later = IntakeMessage("m-1", INSERTED_AT + timedelta(seconds=1), b"")
     assert later.job_id > first.job_id
 
 
 def test_it_takes_over_what_the_host_delivers() -> None:
     delivered = QueueMessage(id="m-9", body=b"{}")
-    taken = InletMessage.of(delivered)
+    taken = IntakeMessage.of(delivered)
     assert (taken.message_id, taken.body) == ("m-9", b"{}")
     assert taken.inserted_at.tzinfo is not None
 
@@ -133,7 +133,7 @@ async def test_what_is_put_away_is_on_record(app: App, services: Services) -> No
     await services.audit.aclose()
     (kept,) = app.audit_table.rows(f"{partition_key(NOBODY)}!{app.clock().date()}")
     record = AuditRecord.from_row(kept)
-    assert (record.action, record.outcome) == (Action.JOB_SUBMIT, Outcome.REFUSED)
+    assert (record.action, record.outcome) == (Action.JOB_SUBMIT, AuditOutcome.REFUSED)
     assert (record.subject, record.actor, record.request_id) == ("queue", "agent-jobs", "m-1")
 
 
@@ -205,7 +205,7 @@ async def test_a_rejected_job_that_is_named_has_failed(
 
 async def test_the_end_of_a_rejected_job_is_told(app: App) -> None:
     app.settings = AppSettings(
-        foundry=app.settings.foundry, outlets=OutletSettings(reply_queues="replies")
+        foundry=app.settings.foundry, outlets=CallbackSettings(reply_queues="replies")
     )
     services = app.services()
     body = {**NAMED, "message": 5, "reply_queue": "replies", "callback_url": "https://evil.example"}

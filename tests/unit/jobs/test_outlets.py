@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from shared.config import OutletSettings
-from shared.contract import SubmitJob
-from shared.jobs.outlets import Outlets
+from shared.config import CallbackSettings
+from shared.jobs.callbacks.policy import CallbackPolicy
 from shared.problems import ProblemError
+from shared.turns.contract import SubmitJob
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
 
 
-def outlets(**settings: object) -> Outlets:
-    return Outlets(OutletSettings.model_validate(settings))
+def outlets(**settings: object) -> CallbackPolicy:
+    return CallbackPolicy(CallbackSettings.model_validate(settings))
 
 
 ALLOWING = {
@@ -98,4 +98,4 @@ def test_loopback_is_for_tests_and_only_as_a_number() -> None:
 @pytest.mark.parametrize("secret", ["plain", "whsec_", "whsec_c2hvcnQ=", "whsec_not base64!" * 3])
 def test_a_secret_that_cannot_sign_is_refused(secret: str) -> None:
     with pytest.raises(ValueError, match="whsec_"):
-        OutletSettings(callback_secret=secret)
+        CallbackSettings(callback_secret=secret)

@@ -8,13 +8,13 @@ import json
 import httpx
 import pytest
 
+from shared.app import Services
 from shared.jobs.queue import WakeUp
-from shared.jobs.removal import BUSY_SECONDS, REFUSED_SECONDS
-from shared.services import Services
 from shared.state.errors import RowMissingError, StorageUnavailableError
 from shared.state.keys import turn_prefix
 from shared.state.lanes import LEASE_SECONDS
-from shared.state.table import Action, Change
+from shared.state.table import Change, Operation
+from shared.threads.removal import BUSY_SECONDS, REFUSED_SECONDS
 from tests.integration.waiting import eventually
 from tests.unit.api.calling import caller
 from tests.unit.conftest import App
@@ -123,7 +123,7 @@ async def add_turns(app: App, thread_id: str, count: int) -> None:
     for start in range(0, count, 100):
         rows = [
             Change(
-                Action.INSERT,
+                Operation.INSERT,
                 f"{turn_prefix(thread_id)}{number:026d}",
                 {"question": "q", "responses": json.dumps([f"resp_t{number}"])},
             )
@@ -177,7 +177,7 @@ async def test_a_deletion_that_takes_long_goes_on_behind_its_answer(
     project: tuple[App, Services], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app, services = project
-    monkeypatch.setattr("shared.jobs.removal.INLINE_SECONDS", 0.01)
+    monkeypatch.setattr("shared.threads.removal.INLINE_SECONDS", 0.01)
     thread_id, release = await start(services, None), asyncio.Event()
 
     async def wait(request: httpx.Request) -> httpx.Response:

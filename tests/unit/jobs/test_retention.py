@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from shared.config import AppSettings, OutletSettings, RetentionSettings
-from shared.contract import SubmitJob
+from shared.app import Services
+from shared.config import AppSettings, CallbackSettings, RetentionSettings
 from shared.jobs.queue import WakeUp
-from shared.jobs.retention import Retention
-from shared.services import Services
-from shared.state.table import Action, Change
+from shared.state.table import Change, Operation
+from shared.threads.retention import Retention
+from shared.turns.contract import SubmitJob
 from tests.unit.api.calling import caller
 from tests.unit.conftest import OWNER, App
 
@@ -19,7 +19,7 @@ KEEP = RetentionSettings(turn_days=90, job_days=30, delivery_days=7)
 
 @pytest.fixture
 def app(app: App) -> App:
-    outlets = OutletSettings(reply_queues="replies")
+    outlets = CallbackSettings(reply_queues="replies")
     app.settings = AppSettings(foundry=app.settings.foundry, outlets=outlets, retention=KEEP)
     return app
 
@@ -91,7 +91,7 @@ async def test_a_run_is_bounded_and_the_next_goes_on(app: App) -> None:
     bounded = Retention(app.table, app.clock, KEEP, page_rows=10, max_pages=3)
     for number in range(100):
         values = {"created_at": app.clock(), "status": "succeeded"}
-        change = Change(Action.INSERT, f"turn:-:{number:026d}", values)
+        change = Change(Operation.INSERT, f"turn:-:{number:026d}", values)
         await app.table.write(f"owner{number % 7}", [change])
     app.clock.advance(90 * DAY)
     deleted = [await bounded.run() for _ in range(5)]
@@ -102,7 +102,7 @@ async def test_many_rows_of_one_owner_go_in_few_transactions(app: App, services:
     values = {"created_at": app.clock(), "status": "succeeded"}
     for first in range(0, 1_000, 100):
         rows = [
-            Change(Action.INSERT, f"turn:-:{number:026d}", values)
+            Change(Operation.INSERT, f"turn:-:{number:026d}", values)
             for number in range(first, first + 100)
         ]
         await app.table.write(OWNER, rows)

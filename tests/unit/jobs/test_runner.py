@@ -9,17 +9,17 @@ from typing import Any
 import httpx
 import pytest
 
-from shared.contract import SubmitJob
+from shared.app import Services
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import WakeUp
 from shared.jobs.runner import MAX_DELAY_SECONDS, STORAGE_PAUSE_SECONDS
-from shared.services import Services
 from shared.state.errors import LaneBusyError, StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.lanes import LEASE_SECONDS
 from shared.state.threads import Thread
-from shared.turns import TurnCommand
+from shared.turns.contract import SubmitJob
+from shared.turns.pipeline import TurnCommand
 from tests.fakes import SentWakeUp
 
 from ..conftest import OWNER, App

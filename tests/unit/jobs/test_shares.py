@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from shared.app import Services
 from shared.config import JobSettings
-from shared.contract import SubmitJob
 from shared.jobs.queue import WakeUp
 from shared.jobs.runner import INVOCATION_SECONDS
 from shared.jobs.shares import (
@@ -21,9 +21,9 @@ from shared.jobs.shares import (
     SLICE_SECONDS,
     Shares,
 )
-from shared.services import Services
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
+from shared.turns.contract import SubmitJob
 
 from ..conftest import OWNER, App
 

@@ -24,7 +24,7 @@ from shared.jobs.steps import (
 from shared.state.jobs import JobStatus
 from shared.state.keys import Kind, new_id, newest_first
 from shared.state.mailbox import WaitingJob
-from shared.state.table import Action, Change, Row
+from shared.state.table import Change, Operation, Row
 from tests.fakes import FakeClock
 
 NOW = FakeClock().now
@@ -141,7 +141,7 @@ def test_an_answer_in_between_moves_on() -> None:
 
 def test_the_last_answer_ends_the_job() -> None:
     changes = by_key(step(messages_done=1).finishing("turn_1", answered(), LANE_NOW, NOW))
-    assert changes["box:1"].action is Action.DELETE
+    assert changes["box:1"].action is Operation.DELETE
     assert changes[LANE_ROW].values == {"job_head": 2}
     job = changes[JOB_ROW].values
     assert (job["status"], job["finished_at"], job["messages_done"]) == ("succeeded", NOW, 2)
@@ -220,7 +220,7 @@ def test_any_other_ends_the_job(error: errors.FoundryError) -> None:
     changes = by_key(step().finishing("turn_1", error, LANE_NOW, NOW))
     assert changes[JOB_ROW].values["status"] == "failed"
     assert changes[LANE_ROW].values == {"job_head": 2}
-    assert changes["box:1"].action is Action.DELETE
+    assert changes["box:1"].action is Operation.DELETE
 
 
 def pause_after(attempts: int, error: errors.FoundryError) -> float:

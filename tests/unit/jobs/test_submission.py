@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from shared.contract import SubmitJob
+from shared.app import Services
 from shared.jobs.submission import work_document
-from shared.services import Services
 from shared.state.errors import (
     DocumentTooLargeError,
     RowMissingError,
@@ -17,6 +16,7 @@ from shared.state.errors import (
 )
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.threads import Thread
+from shared.turns.contract import SubmitJob
 from tests.fakes import SentWakeUp
 
 from ..conftest import OWNER, App

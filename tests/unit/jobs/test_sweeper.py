@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from shared.contract import SubmitJob
+from shared.app import Services
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import WakeUp
-from shared.jobs.sweeper import MARK_GRACE
-from shared.services import Services
+from shared.jobs.sweep import MARK_GRACE
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.markers import MARKER_PARTITIONS, marked_lanes
 from shared.state.threads import Thread
-from shared.turns import TurnCommand
+from shared.turns.contract import SubmitJob
+from shared.turns.pipeline import TurnCommand
 from tests.fakes import SentWakeUp
 
 from ..conftest import OWNER, App

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from shared.config import OutletSettings
-from shared.jobs.receiver_secret import main
-from shared.jobs.webhooks import (
+from shared.commands.receiver_secret import main
+from shared.config import CallbackSettings
+from shared.jobs.callbacks.webhooks import (
     MAX_AT_ONCE,
     Callback,
     CallbackError,
@@ -42,7 +42,7 @@ async def there() -> AsyncIterator[Receiver]:
 @pytest.fixture
 async def webhooks() -> AsyncIterator[Webhooks]:
     """As in production, except that `http://127.0.0.1` may be called."""
-    made = Webhooks(OutletSettings(callback_secret=f"{SECRET},{OTHER}", loopback_callbacks=True))
+    made = Webhooks(CallbackSettings(callback_secret=f"{SECRET},{OTHER}", loopback_callbacks=True))
     yield made
     await made.aclose()
 
@@ -50,7 +50,7 @@ async def webhooks() -> AsyncIterator[Webhooks]:
 @pytest.fixture
 async def strict() -> AsyncIterator[Webhooks]:
     """As in production."""
-    made = Webhooks(OutletSettings(callback_secret=SECRET, callback_timeout=5))
+    made = Webhooks(CallbackSettings(callback_secret=SECRET, callback_timeout=5))
     yield made
     await made.aclose()
 
@@ -84,7 +84,7 @@ def test_a_receivers_secret_is_printed_as_it_signs(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CALLBACK_SECRET", f"{SECRET},{OTHER}")
-    command = re.search(r"python -m shared.jobs.receiver_secret (\S+)\n", PAGE.read_text())
+    command = re.search(r"python -m shared.commands.receiver_secret (\S+)\n", PAGE.read_text())
     assert command
     assert main([command[1]]) == 0
     key = hmac.digest(b"a secret of at least 24 bytes", b"hooks.contoso.com", hashlib.sha256)
@@ -165,7 +165,9 @@ async def test_a_refusal_says_what_the_receiver_wants(there: Receiver, webhooks:
 
 async def test_a_receiver_that_says_nothing_is_left(there: Receiver) -> None:
     there.gate.clear()
-    settings = OutletSettings(callback_secret=SECRET, callback_timeout=0.2, loopback_callbacks=True)
+    settings = CallbackSettings(
+        callback_secret=SECRET, callback_timeout=0.2, loopback_callbacks=True
+    )
     webhooks = Webhooks(settings)
     with pytest.raises(CallbackError, match=r"no answer within 0\.2 s"):
         await webhooks.post(there.url, CALLBACK, datetime.now(UTC))

@@ -10,10 +10,10 @@ import httpx
 import pytest
 
 from shared.api import orchestrate
+from shared.audit.trail import AuditRecord
 from shared.orchestration.table_conversations import Storage, TableConversations
-from shared.recording import Recording
 from shared.state.lanes import Lanes
-from shared.telemetry.audit import AuditRecord
+from shared.turns.recording import Recording
 from tests.fakes import unlimited
 
 from ..api.calling import assert_problem, caller

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from shared.orchestration import ModelType
-from shared.orchestration.history import Exchange, estimated_tokens
+from shared.orchestration.history import MessagePair, estimated_tokens
 
 from .conftest import Asking, Build
 from .net import FOUNDRY, OPENAI, VLLM, Net, foundry_config, model_settings
@@ -112,7 +112,7 @@ async def test_the_oldest_exchanges_are_left_out_where_the_context_is_full(
     assert [text[0] for text in texts] == ["3", "Y", "s"]
     room = 512 - body["max_tokens"]
     assert sum(estimated_tokens(text) for text in texts) <= room
-    two = Exchange(f"2 {long}", f"You said: 2 {long}")
+    two = MessagePair(f"2 {long}", f"You said: 2 {long}")
     assert sum(estimated_tokens(text) for text in texts) + two.tokens > room
 
 

@@ -27,9 +27,9 @@ from shared.state.errors import (
     StateError,
     StorageUnavailableError,
 )
-from shared.state.table import Action, Change, equals, since
+from shared.state.table import Change, Operation, equals, since
 
-INSERT = Change(Action.INSERT, "turn:1", {"answer": "A", "count": 5, "gone": None})
+INSERT = Change(Operation.INSERT, "turn:1", {"answer": "A", "count": 5, "gone": None})
 
 
 def refusal(status: int, code: str = "") -> HttpResponseError:
@@ -157,7 +157,7 @@ async def test_a_row_is_written_and_read(client: StubClient, table: AzureTable) 
 async def test_several_changes_are_one_transaction(client: StubClient, table: AzureTable) -> None:
     etag = await table.write("p", [INSERT])
     changed = await table.write(
-        "p", [Change(Action.MERGE, "turn:1", {"n": 1}, etag), Change(Action.INSERT, "b", {})]
+        "p", [Change(Operation.MERGE, "turn:1", {"n": 1}, etag), Change(Operation.INSERT, "b", {})]
     )
     assert client.requests == ["create", "transaction"]
     assert client.rows["turn:1"].metadata["etag"] == changed
@@ -179,7 +179,10 @@ async def test_a_write_whose_answer_was_lost_is_looked_up_not_repeated(
 async def test_a_lost_update_is_found_as_well(client: StubClient, table: AzureTable) -> None:
     etag = await table.write("p", [INSERT])
     client.after = [lost]
-    changes = [Change(Action.MERGE, "turn:1", {"answer": "B"}, etag), Change(Action.INSERT, "x")]
+    changes = [
+        Change(Operation.MERGE, "turn:1", {"answer": "B"}, etag),
+        Change(Operation.INSERT, "x"),
+    ]
     assert await table.write("p", changes) == client.rows["turn:1"].metadata["etag"]
     assert client.requests == ["create", "transaction", "get", "get"]
 
@@ -223,14 +226,14 @@ async def test_a_late_landing_of_our_own_is_not_a_conflict(
 
     late = Late()
     late.before = [ServiceResponseError("cut")]
-    change = Change(Action.INSERT, "turn:1", {"a": "b"})
+    change = Change(Operation.INSERT, "turn:1", {"a": "b"})
     assert await AzureTable(cast("TableClient", late), StorageClock()).write("p", [change])
 
 
 async def test_somebody_elses_row_is_not_taken_for_ours(
     client: StubClient, table: AzureTable
 ) -> None:
-    await table.write("p", [Change(Action.INSERT, "turn:1", {"answer": "theirs"})])
+    await table.write("p", [Change(Operation.INSERT, "turn:1", {"answer": "theirs"})])
     client.before = [ServiceResponseError("cut")]
     with pytest.raises(RowExistsError):
         await table.write("p", [INSERT])
@@ -239,7 +242,9 @@ async def test_somebody_elses_row_is_not_taken_for_ours(
 async def test_a_commit_is_found_even_if_its_first_row_has_moved_on(
     client: StubClient, table: AzureTable
 ) -> None:
-    etag = await table.write("p", [Change(Action.INSERT, "thread:1", {"lease_holder": "turn_1"})])
+    etag = await table.write(
+        "p", [Change(Operation.INSERT, "thread:1", {"lease_holder": "turn_1"})]
+    )
 
     def lost_and_leased_again(stub: StubClient) -> Exception:
         again = {"PartitionKey": "p", "RowKey": "thread:1", "lease_holder": "turn_2"}
@@ -249,14 +254,14 @@ async def test_a_commit_is_found_even_if_its_first_row_has_moved_on(
     client.after = [lost_and_leased_again]
     await table.write(
         "p",
-        [Change(Action.MERGE, "thread:1", {"lease_holder": ""}, etag), INSERT],
+        [Change(Operation.MERGE, "thread:1", {"lease_holder": ""}, etag), INSERT],
     )
     assert "turn:1" in client.rows
 
 
 async def test_a_removal_that_happened_is_a_removal(client: StubClient, table: AzureTable) -> None:
-    await table.write("p", [INSERT, Change(Action.INSERT, "b")])
-    assert await table.write("p", [Change(Action.DELETE, "b")]) == ""
+    await table.write("p", [INSERT, Change(Operation.INSERT, "b")])
+    assert await table.write("p", [Change(Operation.DELETE, "b")]) == ""
     assert list(client.rows) == ["turn:1"]
 
 
@@ -274,7 +279,7 @@ async def test_a_refusal_becomes_its_error(
 ) -> None:
     client.before = [error]
     with pytest.raises(StateError) as caught:
-        await table.write("p", [Change(Action.MERGE, "turn:1", {"a": "b"}, "v1")])
+        await table.write("p", [Change(Operation.MERGE, "turn:1", {"a": "b"}, "v1")])
     assert type(caught.value) is kind
     assert client.requests == ["update"]
 
@@ -292,9 +297,9 @@ async def test_a_missing_role_is_named(
     "changes",
     [
         [INSERT],
-        [INSERT, Change(Action.INSERT, "b")],
-        [Change(Action.UPSERT, "a", {"n": 1})],
-        [INSERT, Change(Action.UPSERT, "b")],
+        [INSERT, Change(Operation.INSERT, "b")],
+        [Change(Operation.UPSERT, "a", {"n": 1})],
+        [INSERT, Change(Operation.UPSERT, "b")],
     ],
 )
 async def test_a_missing_table_is_made_once(
@@ -315,7 +320,7 @@ async def test_a_scan_asks_for_one_partition_and_stops_at_its_limit(
     client: StubClient, table: AzureTable
 ) -> None:
     for key in ("a", "b", "c"):
-        await table.write("p", [Change(Action.INSERT, key, {"n": key})])
+        await table.write("p", [Change(Operation.INSERT, key, {"n": key})])
     rows = await table.scan("o'p", "a", "z", limit=2, where=equals("m_x", "it's"))
     assert [row.row_key for row in rows] == ["a", "b"]
     assert client.queries == [

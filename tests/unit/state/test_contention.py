@@ -6,11 +6,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from shared.contract import SubmitJob
+from shared.app import Services
 from shared.foundry.models import TurnRequest
 from shared.orchestration.conversations import ModelRequest
 from shared.problems import problem_from
-from shared.services import Services
 from shared.state.contention import MAX_ROUNDS
 from shared.state.errors import (
     RowChangedError,
@@ -23,7 +22,8 @@ from shared.state.keys import newest_first, partition_key
 from shared.state.lanes import Lanes
 from shared.state.table import Change, Row
 from shared.state.threads import Thread
-from shared.turns import TurnCommand
+from shared.turns.contract import SubmitJob
+from shared.turns.pipeline import TurnCommand
 from tests.fakes import FakeTable
 from tests.unit.conftest import OWNER, App
 from tests.unit.skipping_time import run_skipping

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.state.documents import (
+from shared.state.errors import DocumentTooLargeError
+from shared.state.json_properties import (
     CHUNK_BYTES,
     MAX_DOCUMENT_BYTES,
     document_values,
     read_document,
 )
-from shared.state.errors import DocumentTooLargeError
-from shared.state.table import Action, Change
+from shared.state.table import Change, Operation
 from tests.fakes import FakeTable
 
 OVERHEAD = len('{"t":""}')
@@ -43,7 +43,7 @@ async def test_a_document_is_whole_again_at_the_edges(size: int, properties: int
     document, table = sized(size), FakeTable()
     values = document_values(document, "work")
     assert len(values) == properties
-    await table.write("p", [Change(Action.INSERT, "k", {"other": 1, **values})])
+    await table.write("p", [Change(Operation.INSERT, "k", {"other": 1, **values})])
     row = await table.get("p", "k")
     assert row is not None
     assert read_document(row.values, "work") == document

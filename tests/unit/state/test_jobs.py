@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from shared.state.documents import MAX_DOCUMENT_BYTES
 from shared.state.errors import (
     DocumentTooLargeError,
     RowExistsError,
     RowMissingError,
 )
 from shared.state.jobs import Job, Jobs, JobStatus, job_change
+from shared.state.json_properties import MAX_DOCUMENT_BYTES
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import Lanes, has_waiting
 from shared.state.mailbox import Work
-from shared.state.table import Action, Change
+from shared.state.table import Change, Operation
 from shared.state.threads import Thread, Threads
 from tests.fakes import FakeClock, FakeTable
 
@@ -111,7 +111,7 @@ async def test_jobs_of_a_thread_wait_in_order(store: Store) -> None:
         assert await store.head(thread_id) == job.job_id
         row = await store.lanes.read(OWNER, newest_first(thread_id), fresh=True)
         assert has_waiting(row)
-        advance = Change(Action.MERGE, row.row_key, {"job_head": number + 1})
+        advance = Change(Operation.MERGE, row.row_key, {"job_head": number + 1})
         await store.table.write(PARTITION, [advance])
     assert await store.head(thread_id) is None
 
@@ -122,11 +122,11 @@ async def test_a_head_brings_its_work(store: Store) -> None:
     head = await store.jobs.head(OWNER, job.job_id, row)
     assert head is not None
     assert (head.job_id, head.work, head.messages_done) == (job.job_id, WORK, 0)
-    await store.table.write(PARTITION, [Change(Action.DELETE, head.box.row_key)])
+    await store.table.write(PARTITION, [Change(Operation.DELETE, head.box.row_key)])
     assert await store.jobs.head(OWNER, job.job_id, row) is None
     await store.table.write(
         PARTITION,
-        [Change(Action.INSERT, head.box.row_key, {"job_id": job.job_id, "messages_done": 0})],
+        [Change(Operation.INSERT, head.box.row_key, {"job_id": job.job_id, "messages_done": 0})],
     )
     unreadable = await store.jobs.head(OWNER, job.job_id, row)
     assert unreadable is not None
@@ -164,8 +164,8 @@ async def test_a_remembered_row_that_another_instance_moved_on_is_read_again(
     head = await other.jobs.head(OWNER, thread_id, row)
     assert head is not None
     end = [
-        Change(Action.DELETE, head.box.row_key),
-        Change(Action.MERGE, row.row_key, {"job_head": 2}, row.etag),
+        Change(Operation.DELETE, head.box.row_key),
+        Change(Operation.MERGE, row.row_key, {"job_head": 2}, row.etag),
     ]
     await store.table.write(PARTITION, end)
     second = await store.submit(thread_id)

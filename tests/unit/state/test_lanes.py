@@ -24,7 +24,7 @@ from shared.state.lanes import (
     has_waiting,
     head_sequence,
 )
-from shared.state.table import Action, Change, Row
+from shared.state.table import Change, Operation, Row
 from tests.fakes import FakeClock, FakeTable
 
 OWNER = "o"
@@ -50,7 +50,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 async def table() -> FakeTable:
     table = FakeTable()
-    await table.write(OWNER, [Change(Action.INSERT, LANE, {"kept": "yes"})])
+    await table.write(OWNER, [Change(Operation.INSERT, LANE, {"kept": "yes"})])
     table.reset_counts()
     return table
 
@@ -100,7 +100,7 @@ async def test_an_expired_lease_is_taken_over_and_its_holder_cannot_commit(
     clock.advance(60)
     taken = await other.take(OWNER, LANE, "t2")
     assert taken.fence == lost.fence + 1
-    extra = Change(Action.INSERT, "turn:t1", {"late": True})
+    extra = Change(Operation.INSERT, "turn:t1", {"late": True})
     with pytest.raises(LeaseLostError):
         await one.lanes.release(lost, {"done": 1}, lambda _: [extra])
     assert await table.get(OWNER, "turn:t1") is None
@@ -128,10 +128,10 @@ async def test_a_thread_that_expires_during_its_turn_is_still_committed(
     one: Instance, other: Instance, table: FakeTable, clock: FakeClock
 ) -> None:
     await table.write(
-        OWNER, [Change(Action.MERGE, LANE, {EXPIRES_AT: clock() + timedelta(seconds=30)})]
+        OWNER, [Change(Operation.MERGE, LANE, {EXPIRES_AT: clock() + timedelta(seconds=30)})]
     )
     lease = await one.take(OWNER, LANE, "t1")
-    await table.write(OWNER, [Change(Action.MERGE, LANE, {"seen": True})])
+    await table.write(OWNER, [Change(Operation.MERGE, LANE, {"seen": True})])
     clock.advance(31)
     assert (await one.lanes.release(lease, {"done": 1})).values["done"] == 1
     with pytest.raises(RowMissingError):
@@ -143,7 +143,7 @@ async def test_changes_by_those_who_need_no_lease_do_not_matter(
 ) -> None:
     lease = await one.take(OWNER, LANE, "t1")
     row = await other.read()
-    await table.write(OWNER, [Change(Action.MERGE, LANE, {"job_tail": 1}, row.etag)])
+    await table.write(OWNER, [Change(Operation.MERGE, LANE, {"job_tail": 1}, row.etag)])
     released = await one.lanes.release(lease, {"done": 1})
     assert released.values["job_tail"] == 1
     assert has_waiting(released)
@@ -156,8 +156,8 @@ async def test_one_transaction_holds_lease_and_changes(one: Instance, table: Fak
         lease,
         {"a": 1},
         lambda _: [
-            Change(Action.INSERT, "turn:1", {"b": 2}),
-            Change(Action.MERGE, LANE, {"job_head": 2}),
+            Change(Operation.INSERT, "turn:1", {"b": 2}),
+            Change(Operation.MERGE, LANE, {"job_head": 2}),
         ],
     )
     assert table.writes == 1
@@ -173,7 +173,7 @@ async def test_changes_are_made_for_the_row_as_it_stands_then(
     await other.lanes.write(OWNER, await other.read(), {"job_tail": 7}, ())
 
     def changes(row: Row) -> list[Change]:
-        return [Change(Action.MERGE, LANE, {"stopped_at": row.values.get("job_tail")})]
+        return [Change(Operation.MERGE, LANE, {"stopped_at": row.values.get("job_tail")})]
 
     assert (await one.lanes.release(lease, {}, changes)).values["stopped_at"] == 7
 
@@ -278,14 +278,14 @@ async def test_a_lane_that_is_not_there_cannot_be_leased(one: Instance, table: F
     with pytest.raises(RowMissingError):
         await one.take("somebody", LANE, "t")
     await one.read()
-    await table.write(OWNER, [Change(Action.DELETE, LANE)])
+    await table.write(OWNER, [Change(Operation.DELETE, LANE)])
     with pytest.raises(RowMissingError):
         await one.take(OWNER, LANE, "t")
 
 
 async def test_a_hidden_lane_counts_as_missing(one: Instance, table: FakeTable) -> None:
     await one.read()
-    await table.write(OWNER, [Change(Action.MERGE, LANE, {HIDDEN: True})])
+    await table.write(OWNER, [Change(Operation.MERGE, LANE, {HIDDEN: True})])
     with pytest.raises(RowMissingError):
         await one.take(OWNER, LANE, "t")
 

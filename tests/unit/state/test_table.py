@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.state.errors import StateError
-from shared.state.table import EARLIEST_MOMENT, LATEST_MOMENT, Action, Change
+from shared.state.table import EARLIEST_MOMENT, LATEST_MOMENT, Change, Operation
 
 EAST, WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 
@@ -30,7 +30,7 @@ EAST, WEST = timezone(timedelta(hours=14)), timezone(timedelta(hours=-12))
 )
 def test_what_the_store_refuses_or_cannot_give_back_is_never_written(value: Any) -> None:
     with pytest.raises(StateError, match="period of row"):
-        Change(Action.UPSERT, "row", {"period": value})
+        Change(Operation.UPSERT, "row", {"period": value})
 
 
 @pytest.mark.parametrize(
@@ -38,4 +38,4 @@ def test_what_the_store_refuses_or_cannot_give_back_is_never_written(value: Any)
     [EARLIEST_MOMENT, LATEST_MOMENT - timedelta(seconds=1), 2**63 - 1, True, None, "", b"", 0.5],
 )
 def test_what_it_can_hold_is_written(value: Any) -> None:
-    assert Change(Action.UPSERT, "row", {"period": value}).values == {"period": value}
+    assert Change(Operation.UPSERT, "row", {"period": value}).values == {"period": value}

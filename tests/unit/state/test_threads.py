@@ -13,7 +13,7 @@ from shared.state.jobs import Job, Jobs, JobStatus
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import Lanes
 from shared.state.mailbox import Work
-from shared.state.table import Action, Change
+from shared.state.table import Change, Operation
 from shared.state.threads import MAX_METADATA_PAIRS, Thread, Threads
 from tests.fakes import FakeClock, FakeTable
 
@@ -214,6 +214,6 @@ async def test_a_turn_that_begins_just_before_the_removal_wins(store: Store) -> 
 
 async def test_a_change_in_between_does_not_stop_a_removal(store: Store) -> None:
     thread = await store.add()
-    change = Change(Action.MERGE, newest_first(thread.thread_id), {"message_count": 1})
+    change = Change(Operation.MERGE, newest_first(thread.thread_id), {"message_count": 1})
     store.table.before_next_write(lambda: store.table.write(partition_key(OWNER), [change]))
     assert (await store.threads.start_removal(OWNER, thread.thread_id)).message_count == 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from shared.state.keys import turn_key
-from shared.state.turns import MAX_TEXT_CHARS, Inlet, TurnRecord, TurnStatus
+from shared.state.turns import MAX_TEXT_CHARS, TurnMode, TurnRecord, TurnStatus
 from tests.fakes import FakeTable
 
 OWNER = "o"
@@ -19,7 +19,7 @@ def record(**fields: Any) -> TurnRecord:
     return TurnRecord(
         turn_id="turn_1",
         owner=OWNER,
-        inlet=Inlet.SYNC,
+        inlet=TurnMode.SYNC,
         status=TurnStatus.SUCCEEDED,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         latency=0.5,

@@ -13,27 +13,27 @@ from typing import Any
 
 import pytest
 
-from shared.foundry.errors import InvalidRequestError
-from shared.foundry.models import TurnRequest
-from shared.foundry.tool_calls import arguments_hash, tool_calls
-from shared.services import Services
-from shared.state.errors import LeaseLostError, StateError, StorageUnavailableError
-from shared.state.keys import Kind, new_id, partition_key
-from shared.state.threads import Thread
-from shared.state.turns import Inlet as TurnInlet
-from shared.state.turns import TurnRecord, TurnStatus
-from shared.telemetry.audit import (
+from shared.app import Services
+from shared.audit.reading import AuditQuery, AuditReader, CursorError
+from shared.audit.trail import (
     STRANGERS_PER_MINUTE,
     Action,
+    AuditOutcome,
     AuditRecord,
     AuditTrail,
     Caller,
-    Outcome,
     turn_records,
 )
-from shared.telemetry.audit_reading import AuditQuery, AuditReader, CursorError
-from shared.telemetry.days import DAYS_PARTITION
-from shared.turns import Turn, TurnCommand
+from shared.foundry.errors import InvalidRequestError
+from shared.foundry.models import TurnRequest
+from shared.foundry.tool_calls import arguments_hash, tool_calls
+from shared.state.days import DAYS_PARTITION
+from shared.state.errors import LeaseLostError, StateError, StorageUnavailableError
+from shared.state.keys import Kind, new_id, partition_key
+from shared.state.threads import Thread
+from shared.state.turns import TurnMode as TurnInlet
+from shared.state.turns import TurnRecord, TurnStatus
+from shared.turns.pipeline import AnsweredTurn, TurnCommand
 from tests.fakes import FakeTable
 from tests.unit.conftest import OWNER, App
 
@@ -46,7 +46,7 @@ WEEK = AuditQuery(OWNER, date(2026, 2, 23), date(2026, 3, 1))
 def record(at: datetime = NOON, owner: str = OWNER, **more: Any) -> AuditRecord:
     known: dict[str, Any] = {
         "action": Action.THREAD_READ,
-        "outcome": Outcome.SUCCEEDED,
+        "outcome": AuditOutcome.SUCCEEDED,
         "subject": "s",
         "actor": "a",
         "how": "entra",
@@ -92,7 +92,7 @@ async def test_a_turn_says_who_what_how_and_how_much_but_not_its_text(
 async def test_a_streamed_turn_is_on_record_once(app: App, services: Services) -> None:
     command = TurnCommand(OWNER, TurnRequest(SECRET), 60, inlet=TurnInlet.STREAM, caller=CALLER)
     *_, turn = [progress async for progress in services.turns.stream(command)]
-    assert isinstance(turn, Turn)
+    assert isinstance(turn, AnsweredTurn)
     (kept,) = rows(app.audit_table)
     assert (kept["turn_id"], kept["subject"]) == (turn.turn_id, "subject")
     assert kept["outcome"] == "succeeded"
@@ -335,8 +335,8 @@ async def test_a_flood_of_strangers_does_not_fill_the_table() -> None:
     table = FakeTable()
     trail = AuditTrail(table, None)
     for number in range(10 * STRANGERS_PER_MINUTE):
-        trail.note_stranger(record(NOON + timedelta(milliseconds=number), owner="$nobody"))
-    trail.note_stranger(record(NOON + timedelta(minutes=2), owner="$nobody"))
+        trail.note_anonymous(record(NOON + timedelta(milliseconds=number), owner="$nobody"))
+    trail.note_anonymous(record(NOON + timedelta(minutes=2), owner="$nobody"))
     await trail.aclose()
     assert len(rows(table, "$nobody")) == STRANGERS_PER_MINUTE + 1
 

@@ -1,4 +1,4 @@
-"""Figures: adding in any order comes to the same, and percentiles are within a bucket."""
+"""Counts: adding in any order comes to the same, and percentiles are within a bucket."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.state.table import Action, Row
+from shared.metering.counts import BOUNDS, TURN_VIEWS, Counts, Histogram
+from shared.state.table import Operation, Row
 from shared.state.turns import (
     FIGURES,
-    Beneficiary,
-    Inlet,
+    Attribution,
     TurnEffort,
+    TurnMode,
     TurnRecord,
     TurnStatus,
 )
-from shared.telemetry.figures import BOUNDS, TURN_VIEWS, Figures, Histogram
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 SECONDS = st.floats(0, 5_000, allow_nan=False)
@@ -30,7 +30,7 @@ TURNS = st.builds(
     owner=st.just("tid:oid"),
     thread_id=st.none(),
     job_id=st.none(),
-    inlet=st.sampled_from(Inlet),
+    inlet=st.sampled_from(TurnMode),
     status=st.sampled_from(TurnStatus),
     created_at=st.just(NOON),
     latency=SECONDS,
@@ -49,7 +49,7 @@ TURNS = st.builds(
         unreported=st.integers(0, 2),
         cost=st.none() | COUNT,
     ),
-    beneficiary=st.builds(Beneficiary, st.none() | st.just("finance"), st.none() | st.just("u")),
+    attribution=st.builds(Attribution, st.none() | st.just("finance"), st.none() | st.just("u")),
 )
 
 
@@ -72,14 +72,14 @@ def test_buckets_are_at_most_a_fifth_wide() -> None:
     assert Histogram().percentile(0.5) == 0
 
 
-def added(turns: list[TurnRecord]) -> Figures:
-    figures = Figures()
+def added(turns: list[TurnRecord]) -> Counts:
+    figures = Counts()
     for turn in turns:
         figures.add(turn)
     return figures
 
 
-def comparable(figures: Figures) -> dict[str, object]:
+def comparable(figures: Counts) -> dict[str, object]:
     return {**figures.to_values()}
 
 
@@ -91,13 +91,13 @@ def test_the_parts_add_up_to_the_whole(turns: list[TurnRecord], cut: int, random
     parts = added(shuffled[cut:])
     parts.merge(added(shuffled[:cut]))
     assert comparable(parts) == whole
-    assert comparable(Figures.from_values(parts.to_values())) == whole
+    assert comparable(Counts.from_values(parts.to_values())) == whole
 
 
 @given(TURNS)
 def test_a_turns_row_tells_all_that_figures_need(turn: TurnRecord) -> None:
     change = turn.insert()
-    assert change.action is Action.INSERT
+    assert change.action is Operation.INSERT
     kept = {n: v for n, v in change.values.items() if n in FIGURES and v is not None}
     again = TurnRecord.from_row(turn.owner, Row(change.row_key, "", kept))
     assert comparable(added([again])) == comparable(added([turn]))
@@ -110,7 +110,7 @@ def test_what_is_unknown_is_not_counted_as_nothing() -> None:
         owner="o",
         thread_id=None,
         job_id=None,
-        inlet=Inlet.SYNC,
+        inlet=TurnMode.SYNC,
         status=TurnStatus.SUCCEEDED,
         created_at=NOON,
         latency=1,

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from shared.state.turns import Beneficiary, Inlet, TurnRecord, TurnStatus
-from shared.telemetry.figure_rows import Shelf
-from shared.telemetry.figures import FLEET, MAX_FAILURE_CODES, TURN_VIEWS, Figures, Sums, View
-from shared.telemetry.figures_reading import Window
-from shared.telemetry.labels import (
+from shared.metering.counts import FLEET, MAX_FAILURE_CODES, TURN_VIEWS, Counts, Sums, View
+from shared.metering.labels import (
     MAX_FLEET_KEYS,
     MAX_FLEET_VALUES,
     MAX_OWNER_KEYS,
@@ -18,8 +15,11 @@ from shared.telemetry.labels import (
     bounded,
     bounded_in_order,
 )
-from shared.telemetry.prometheus import Fleet, exposition
-from shared.telemetry.readiness import Report
+from shared.metering.prometheus import Fleet, exposition
+from shared.metering.reading import Window
+from shared.metering.rows import Shelf
+from shared.observability.readiness import Report
+from shared.state.turns import Attribution, TurnMode, TurnRecord, TurnStatus
 
 from ..conftest import OWNER, App
 
@@ -33,13 +33,13 @@ def _turn(app: App, name: str, owner: str = OWNER) -> TurnRecord:
         owner=owner,
         thread_id=None,
         job_id=None,
-        inlet=Inlet.SYNC,
+        inlet=TurnMode.SYNC,
         status=TurnStatus.SUCCEEDED,
         created_at=app.clock(),
         latency=0.1,
         domain=f"domain-{name}",
         model=f"model-{name}",
-        beneficiary=Beneficiary(f"department-{name}", f"user-{name}"),
+        attribution=Attribution(f"department-{name}", f"user-{name}"),
     )
 
 
@@ -77,7 +77,7 @@ async def test_labels_of_all_callers_together_are_bounded(app: App) -> None:
         services.meter.record(_turn(app, str(number), f"owner-{number // 50}"))
     _, series = await services.figures.window(FLEET, View.SERIES, Window.HOUR)
     assert _distinct(series, View.SERIES, "domain") <= MAX_FLEET_VALUES["domain"]
-    assert len(series) <= MAX_FLEET_KEYS[View.SERIES] + len(Inlet)
+    assert len(series) <= MAX_FLEET_KEYS[View.SERIES] + len(TurnMode)
     _, usage = await services.figures.window(FLEET, View.USAGE, Window.HOUR)
     assert _distinct(usage, View.USAGE, "owner") == TURNS // 50, "owners are never folded"
 
@@ -91,7 +91,7 @@ async def test_a_new_day_begins_with_no_labels(app: App) -> None:
 
 
 def _sums(numbers: range) -> Sums:
-    return {(f"domain-{n:04}", "model", "", "sync"): Figures(requests=n + 1) for n in numbers}
+    return {(f"domain-{n:04}", "model", "", "sync"): Counts(requests=n + 1) for n in numbers}
 
 
 def test_what_is_read_keeps_the_labels_with_most_turns() -> None:
@@ -111,7 +111,7 @@ def test_what_prometheus_reads_only_grows() -> None:
 
 
 def test_error_codes_are_bounded() -> None:
-    one, all_ = Figures(), Figures()
+    one, all_ = Counts(), Counts()
     for number in range(10 * MAX_FAILURE_CODES):
         one.failures = {f"code-{number}": 1}
         all_.merge(one)

@@ -3,7 +3,7 @@
 import io
 import logging
 
-from shared.telemetry.log_texts import WithoutTexts
+from shared.observability.log_texts import WithoutTexts
 
 SAID = "marmalade"
 

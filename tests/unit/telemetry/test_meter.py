@@ -8,16 +8,16 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shared.app import Services
 from shared.foundry.models import TurnRequest
-from shared.services import Services
+from shared.metering.counts import FLEET, Counts, Sums, View
+from shared.metering.meter import Meter
+from shared.metering.rows import sums_of
+from shared.state.days import DAYS_PARTITION
 from shared.state.errors import StorageUnavailableError
 from shared.state.table import Row
-from shared.state.turns import Beneficiary, Inlet, TurnEffort, TurnRecord, TurnStatus
-from shared.telemetry.days import DAYS_PARTITION
-from shared.telemetry.figure_rows import sums_of
-from shared.telemetry.figures import FLEET, Figures, Sums, View
-from shared.telemetry.meter import Meter
-from shared.turns import TurnCommand
+from shared.state.turns import Attribution, TurnEffort, TurnMode, TurnRecord, TurnStatus
+from shared.turns.pipeline import TurnCommand
 from tests.fakes import FakeTable
 from tests.unit.conftest import OWNER, App
 
@@ -27,7 +27,7 @@ TURN = TurnRecord(
     owner=OWNER,
     thread_id=None,
     job_id=None,
-    inlet=Inlet.SYNC,
+    inlet=TurnMode.SYNC,
     status=TurnStatus.SUCCEEDED,
     created_at=NOON,
     latency=0.5,
@@ -35,7 +35,7 @@ TURN = TurnRecord(
     model="m",
     usage={"input_tokens": 3, "output_tokens": 2, "total_tokens": 5},
     effort=TurnEffort(overhead=0.001, cost=7),
-    beneficiary=Beneficiary("finance", "u-1"),
+    attribution=Attribution("finance", "u-1"),
 )
 
 
@@ -43,8 +43,8 @@ def written(table: FakeTable, scope: str, view: View = View.SERIES) -> list[Row]
     return table.rows(f"{scope}!2026-03-01", f"minute|{view}|")
 
 
-def total(rows: list[Row]) -> Figures:
-    figures = Figures()
+def total(rows: list[Row]) -> Counts:
+    figures = Counts()
     for each in sums_of(rows).values():
         figures.merge(each)
     return figures
@@ -105,7 +105,7 @@ async def test_what_could_not_be_written_is_kept_and_said(
     table.available = False
     with caplog.at_level(logging.WARNING):
         assert not await meter.flush()
-    assert "Figures are kept" in caplog.text
+    assert "Counts are kept" in caplog.text
     meter.record(TURN)
     table.available = True
     assert await meter.flush()
@@ -132,7 +132,7 @@ async def test_many_kinds_of_turns_take_several_transactions() -> None:
     table = FakeTable()
     meter = Meter(table)
     for number in range(250):
-        meter.record(replace(TURN, beneficiary=Beneficiary(user_id=f"u-{number}")))
+        meter.record(replace(TURN, attribution=Attribution(user_id=f"u-{number}")))
     await meter.flush()
     assert len(written(table, OWNER, View.USAGE)) == 250
     await meter.aclose()

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from shared.services import Services
-from shared.telemetry.days import OWNERS_AT_ONCE
-from shared.telemetry.figures import FLEET, Figures, Sums, View
-from shared.telemetry.figures_reading import FigureReader, Window
-from shared.telemetry.meter import Meter
-from shared.telemetry.roll_up import RollUp
+from shared.app import Services
+from shared.metering.counts import FLEET, Counts, Sums, View
+from shared.metering.meter import Meter
+from shared.metering.reading import MetricsReader, Window
+from shared.metering.roll_up import RollUp
+from shared.state.days import OWNERS_AT_ONCE
 from tests.fakes import FakeClock, FakeTable
 from tests.unit.conftest import OWNER, App
 
@@ -32,7 +32,7 @@ class Fleet:
         self.table, self.clock = FakeTable(), FakeClock(START)
         self.meters = [Meter(self.table), Meter(self.table)]
         self.roll_up = RollUp(self.table, self.clock)
-        self.readers = [FigureReader(self.table, meter, self.clock) for meter in self.meters]
+        self.readers = [MetricsReader(self.table, meter, self.clock) for meter in self.meters]
 
     async def count(self, number: int, at: datetime | None = None) -> None:
         """A turn that is written."""
@@ -41,18 +41,18 @@ class Fleet:
 
     async def read(self, window: Window, scope: str = OWNER) -> int:
         """How many turns a reader that counted nothing itself sees."""
-        reader = FigureReader(self.table, Meter(self.table), self.clock)
+        reader = MetricsReader(self.table, Meter(self.table), self.clock)
         _, sums = await reader.window(scope, View.SERIES, window)
         return total(sums).requests
 
     async def by_day(self) -> dict[str, int]:
-        reader = FigureReader(self.table, Meter(self.table), self.clock)
+        reader = MetricsReader(self.table, Meter(self.table), self.clock)
         days = await reader.by_day(OWNER, View.USAGE, date(2026, 2, 1), date(2026, 3, 31))
         return {day.isoformat(): total(sums).requests for day, sums in days}
 
 
-def total(sums: Sums) -> Figures:
-    figures = Figures()
+def total(sums: Sums) -> Counts:
+    figures = Counts()
     for each in sums.values():
         figures.merge(each)
     return figures
@@ -183,6 +183,6 @@ async def test_many_owners_are_summed_up_at_once() -> None:
     await RollUp(table, clock).run()
     assert OWNERS_AT_ONCE <= table.peak <= OWNERS_AT_ONCE + 1
     for number in (0, OWNERS - 1):
-        reader = FigureReader(table, Meter(table), clock)
+        reader = MetricsReader(table, Meter(table), clock)
         _, sums = await reader.window(f"owner-{number}", View.SERIES, Window.DAY)
         assert total(sums).requests == 1

@@ -9,7 +9,7 @@ import pytest
 from shared.foundry.errors import FoundryError
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
-from shared.telemetry.upstream import Upstream, counted, new_stopwatch, waiting
+from shared.observability.upstream import Upstream, counted, new_stopwatch, waiting
 from tests.unit.conftest import at_resource
 from tests.unit.scripted_foundry import ScriptedFoundry, sse
 

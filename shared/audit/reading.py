@@ -1,0 +1,117 @@
+"""Reads the audit trail page by page, newest record first."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from ..state.days import LAST_KEY, SEPARATOR, DayIndex, day_partition
+from ..state.keys import partition_key
+from ..state.table import Table, equals
+from .trail import AuditRecord
+
+_ROW_KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
+
+
+class CursorError(ValueError):
+    """A cursor that no page of this query gave."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditQuery:
+    """Which records to read: of an owner or of all, over some days, both ends included."""
+
+    owner: str | None
+    first: date
+    last: date
+    where: tuple[tuple[str, str], ...] = ()
+    """Properties and the values they must have."""
+
+    @property
+    def condition(self) -> str:
+        """As the store takes it."""
+        return " and ".join(equals(name, value) for name, value in self.where)
+
+
+@dataclass(frozen=True, slots=True)
+class AuditPage:
+    """Some records, and where to go on; no cursor on the last page."""
+
+    records: tuple[AuditRecord, ...]
+    next_cursor: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """A record's partition, and the record after which to go on there."""
+
+    day: date
+    owner_key: str
+    row_key: str = ""
+
+    def to_cursor(self) -> str:
+        text = SEPARATOR.join((self.day.isoformat(), self.row_key, self.owner_key))
+        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+
+    @classmethod
+    def from_cursor(cls, cursor: str, query: AuditQuery) -> _Place:
+        try:
+            padded = cursor + "=" * (-len(cursor) % 4)
+            text = base64.b64decode(padded, b"-_", validate=True).decode("ascii")
+            day_text, row_key, owner_key = text.split(SEPARATOR)
+            day = date.fromisoformat(day_text)
+        except (binascii.Error, ValueError) as error:
+            raise CursorError("unreadable") from error
+        is_theirs = query.owner is None or owner_key == partition_key(query.owner)
+        if not (is_theirs and query.first <= day <= query.last and _ROW_KEY.fullmatch(row_key)):
+            raise CursorError("of another query")
+        return cls(day, owner_key, row_key)
+
+
+class AuditReader:
+    """Reads the records of all owners."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self.days = DayIndex(table)
+        """Removes the records of old days."""
+
+    async def page(self, query: AuditQuery, limit: int, cursor: str | None = None) -> AuditPage:
+        """Up to ``limit`` records, newest first; across owners, by day and then by owner.
+
+        Raises:
+            CursorError: for a cursor that is not of this query.
+        """
+        start = _Place.from_cursor(cursor, query) if cursor else None
+        records: list[AuditRecord] = []
+        async for place in self._places(query, start):
+            partition = day_partition(place.owner_key, place.day)
+            rows = await self._table.scan(
+                partition,
+                place.row_key,
+                LAST_KEY,
+                limit=limit - len(records),
+                where=query.condition,
+            )
+            records += [AuditRecord.from_row(row) for row in rows]
+            if len(records) == limit:
+                last = _Place(place.day, place.owner_key, rows[-1].row_key)
+                return AuditPage(tuple(records), last.to_cursor())
+        return AuditPage(tuple(records))
+
+    async def _places(self, query: AuditQuery, start: _Place | None) -> AsyncIterator[_Place]:
+        day = start.day if start else query.last
+        if start:
+            yield start
+        while day >= query.first:
+            if query.owner is None:
+                after = start.owner_key if start and start.day == day else ""
+                async for owner_key in self.days.owners(day, after):
+                    yield _Place(day, owner_key)
+            elif not (start and start.day == day):
+                yield _Place(day, partition_key(query.owner))
+            day -= timedelta(days=1)

@@ -1,1 +1,0 @@
-"""Limits to what owners and departments may spend."""

@@ -1,0 +1,1 @@
+"""Commands that operators run with `python -m`."""

@@ -1,0 +1,196 @@
+"""A turn from its first request to its last: send, run the tools asked for, send their results.
+
+JSON and streamed turns are the same generator; a turn that is not streamed simply has no deltas.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+from .answer_reader import TERMINAL
+from .errors import FoundryError, ProtocolError
+from .events import (
+    MessageDelta,
+    OtherEvent,
+    ToolFinished,
+    ToolStarted,
+    TurnCompleted,
+    TurnEvent,
+    TurnStarted,
+)
+from .exchange import Exchange, Link
+from .models import ThreadRef, TurnResult
+from .responses import hosted_tool, parse_response
+from .retry import Deadline
+from .tools import (
+    ApprovalCallback,
+    FunctionOutput,
+    Toolbox,
+    answer_approvals,
+    function_calls,
+)
+from .tools.unanswered import refusal, unanswered
+from .wire_json import JsonObject, object_at, objects_at, text_at
+
+log = logging.getLogger(__name__)
+
+MAX_TOOL_ROUNDS = 16
+"""A model that still asks for tools after so many rounds is told to answer without."""
+
+CLOSING_SECONDS = 10.0
+"""Beyond the deadline, for answering function calls that would otherwise block the thread."""
+
+LEAVING_SECONDS = 5.0
+"""For the same, where the caller is cancelled or closes the stream; then the caller is let go."""
+
+OUT_OF_TIME = "The tool did not run: the turn ran out of time."
+
+
+@dataclass(slots=True)
+class ToolLoop:
+    """One turn in progress."""
+
+    link: Link
+    body: JsonObject
+    """Of the first request; later ones differ in their input."""
+    backing: ThreadRef
+    deadline: Deadline
+    silence: float
+    toolbox: Toolbox
+    approve: ApprovalCallback
+    asked: list[JsonObject] = field(default_factory=list[JsonObject])
+    """Calls and requests for approval that Foundry waits for."""
+    answers: list[JsonObject] = field(default_factory=list[JsonObject])
+    """What they are answered, as far as that is known."""
+
+    async def events(self) -> AsyncGenerator[TurnEvent]:
+        """Run the turn. One that is cancelled or closed leaves no call without an answer.
+
+        Raises:
+            FoundryError: if there is no answer.
+        """
+        try:
+            async with aclosing(self._rounds()) as events:
+                async for event in events:
+                    yield event
+        except (asyncio.CancelledError, GeneratorExit):
+            if self.asked and self.backing.conversation_id:
+                await self._leave()
+            raise
+
+    async def _rounds(self) -> AsyncGenerator[TurnEvent]:
+        started, totals = perf_counter(), _Totals()
+        for number in range(MAX_TOOL_ROUNDS + 1):
+            async with aclosing(self._exchange(totals)) as events:
+                async for event in events:
+                    yield event
+            items = objects_at(totals.response, "output")
+            self.asked, self.answers = unanswered(items), []
+            async with aclosing(self._answer(items)) as tool_events:
+                async for event in tool_events:
+                    yield event
+            if not self.answers:
+                self.asked = []
+                yield TurnCompleted(totals.result(perf_counter() - started))
+                return
+            self._follow_up(totals.response, last=number + 1 == MAX_TOOL_ROUNDS)
+        raise ProtocolError(f"The model keeps asking for tools after {MAX_TOOL_ROUNDS} rounds.")
+
+    async def _exchange(self, totals: _Totals) -> AsyncGenerator[TurnEvent]:
+        exchange = Exchange(self.link, self.body, self.backing, self.deadline, silence=self.silence)
+        async with aclosing(exchange.events()) as events:
+            async for event in events:
+                if event["type"] in TERMINAL:
+                    totals.add(event["response"], exchange)
+                else:
+                    yield _typed(event)
+
+    async def _answer(self, items: list[JsonObject]) -> AsyncGenerator[TurnEvent]:
+        """Decide on approvals and run the calls in parallel; each gets an answer in any case."""
+        remaining = self.deadline.remaining()
+        self.answers += await answer_approvals(items, self.approve, seconds=remaining)
+        calls, outputs = function_calls(items), list[FunctionOutput]()
+        for call in calls:
+            yield ToolStarted(call.name, call.call_id)
+        try:
+            if remaining := self.deadline.remaining():
+                await self.toolbox.answer(calls, outputs, seconds=remaining)
+            else:
+                outputs += [FunctionOutput(call.call_id, OUT_OF_TIME, False) for call in calls]
+        finally:
+            self.answers += [output.to_item() for output in outputs]
+        self.answers += map(refusal, unanswered([*self.asked, *self.answers]))
+        for call, output in zip(calls, outputs, strict=True):
+            yield ToolFinished(call.name, call.call_id, output.succeeded)
+
+    async def _leave(self) -> None:
+        """Put an answer to every open call into the conversation, within `LEAVING_SECONDS`."""
+        refused = map(refusal, unanswered([*self.asked, *self.answers]))
+        answers, deadline = [*self.answers, *refused], Deadline(LEAVING_SECONDS)
+        deliver, repeat = self.link.reconciler.deliver, self.link.retry.repeat
+        try:
+            async with asyncio.timeout(LEAVING_SECONDS):
+                await repeat(lambda _: deliver(self.backing, answers), deadline)
+        except (FoundryError, builtins.TimeoutError) as error:
+            log.warning("A call stays without an answer until the next message: %s", error)
+
+    def _follow_up(self, response: JsonObject, *, last: bool) -> None:
+        """Make the next request: what the tools returned, in place of the message."""
+        self.body = {**self.body, "input": self.answers}
+        if self.backing.conversation_id is None:
+            self.body["previous_response_id"] = response["id"]
+        if last:
+            self.body["tool_choice"] = "none"
+        last_item_id = text_at(objects_at(response, "output")[-1], "id")
+        self.backing = ThreadRef(self.backing.conversation_id, last_item_id=last_item_id)
+        if not self.deadline.remaining():
+            self.deadline = Deadline(CLOSING_SECONDS)
+
+
+class _Totals:
+    """What the rounds of a turn add up to."""
+
+    def __init__(self) -> None:
+        self.response: JsonObject = {}
+        self._rounds: list[TurnResult] = []
+
+    def add(self, response: JsonObject, exchange: Exchange) -> None:
+        """Take in the response of a round."""
+        self.response = response
+        result = parse_response(response, request_id=exchange.request_id)
+        newest = None if exchange.is_passed else result.last_item_id
+        self._rounds.append(replace(result, last_item_id=newest))
+
+    def result(self, latency: float) -> TurnResult:
+        """The turn's result; a count that any round left out is unknown for the turn."""
+        usages = [each.usage for each in self._rounds]
+        known = [name for name in usages[0] if all(name in usage for usage in usages)]
+        calls = tuple(call for each in self._rounds for call in each.tool_calls)
+        return replace(
+            self._rounds[-1],
+            usage={name: sum(usage[name] for usage in usages) for name in known},
+            tools_used=tuple(dict.fromkeys(call.tool for call in calls)),
+            tool_calls=calls,
+            latency=latency,
+        )
+
+
+def _typed(event: JsonObject) -> TurnEvent:
+    """A wire event as callers see it."""
+    kind = event["type"]
+    if kind == "response.output_text.delta":
+        return MessageDelta(str(event.get("delta", "")))
+    if kind == "response.created":
+        return TurnStarted(str(object_at(event, "response").get("id")))
+    item = object_at(event, "item")
+    if (name := hosted_tool(item)) and kind == "response.output_item.added":
+        return ToolStarted(name, str(item.get("id")))
+    if name and kind == "response.output_item.done":
+        return ToolFinished(name, str(item.get("id")), item.get("status") != "failed")
+    return OtherEvent(event)

@@ -1,0 +1,230 @@
+"""A request as handlers see it: who, what, and its body checked."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from http import HTTPStatus
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from ulid import ULID
+
+from ..audit.trail import Caller
+from ..metering.owner_limits import LimitError, OwnerLimit
+from ..problems import FieldError, Problem, ProblemError
+from ..turns.contract import Body
+from .principal import Principal
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+"""A message of 1 MiB characters, escaped, with room for the rest."""
+
+BODY_SECONDS = 15.0
+"""Within which a body must have come; one that trickles in takes a place and memory from others."""
+
+PAGE_SIZE = 20
+MAX_PAGE_SIZE = 100
+
+EARLIEST_DAY = date(2000, 1, 1)
+"""Nothing is older, and a day has to have a day before it."""
+
+_GZIP = b"\x1f\x8b"
+_UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
+_CHARSET = "charset="
+_UTF_8 = {"utf-8", "utf8", "us-ascii"}
+
+MAX_FIELD_ERRORS = 20
+"""A body with a million wrong fields is told of the first few."""
+
+MAX_FIELD_CHARS = 200
+"""Of a field's name in a problem; names of unknown fields come from outside."""
+
+MAX_PARAMETER_CHARS = 2_048
+"""Of a value in the query; the longest are cursors."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+_INTEGER = re.compile(r"-?[0-9]{1,9}")
+_SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
+_Body = TypeVar("_Body", bound=Body)
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """One HTTP request."""
+
+    request: Request
+    principal: Principal
+    request_id: str
+
+    @property
+    def owner(self) -> str:
+        """Whose data the request is about."""
+        return self.principal.owner
+
+    @property
+    def caller(self) -> Caller:
+        """Who asks, as records say it."""
+        return self.principal.caller(self.request_id)
+
+    @property
+    def path(self) -> Mapping[str, str]:
+        """Parameters in the route."""
+        return self.request.path_params
+
+    @property
+    def query(self) -> Mapping[str, str]:
+        """Parameters in the query; of a repeated one, the last counts."""
+        return self.request.query_params
+
+    def check_query(self) -> None:
+        """See to it that no parameter is more than the store, or a log, can take.
+
+        Raises:
+            ProblemError: 422, naming the first that is.
+        """
+        for name, text in self.request.query_params.multi_items():
+            if _CONTROL.search(name) or _CONTROL.search(text):
+                raise invalid_field(_printable(name), "must not contain control characters")
+            if len(name) > MAX_FIELD_CHARS or len(text) > MAX_PARAMETER_CHARS:
+                raise invalid_field(_printable(name), f"takes {MAX_PARAMETER_CHARS} characters")
+
+    async def body(self, model: type[_Body]) -> _Body:
+        """The JSON body, checked; an absent body counts as an empty object.
+
+        Raises:
+            ProblemError: 400, 413, 415 or 422, saying which field and why.
+        """
+        content = await self._content()
+        if content and (reason := _unsupported(self.request.headers, content)):
+            problem = Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", reason)
+            raise ProblemError(problem)
+        try:
+            return model.read(content or b"{}")
+        except ValidationError as error:
+            raise ProblemError(_invalid_body(error.errors(include_url=False))) from error
+
+    async def _content(self) -> bytes:
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                return await self._read()
+        except TimeoutError:
+            raise LimitError(
+                OwnerLimit.BODY_SECONDS, f"The body did not come within {BODY_SECONDS:g} s."
+            ) from None
+
+    async def _read(self) -> bytes:
+        content = bytearray()
+        async for chunk in self.request.stream():
+            content += chunk
+            if len(content) > MAX_BODY_BYTES:
+                raise ProblemError(
+                    Problem(
+                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+                        "too_large",
+                        f"The body is larger than {MAX_BODY_BYTES} bytes, in which images count "
+                        "a third more than their files do; give large ones as https URLs.",
+                    )
+                )
+        return bytes(content)
+
+    def day(self, name: str, default: date) -> date:
+        """A day in the query, by UTC.
+
+        Raises:
+            ProblemError: 422, if it is none, or long before anything was recorded.
+        """
+        text = self.query.get(name)
+        if not text:
+            return default
+        try:
+            day = date.fromisoformat(text)
+        except ValueError:
+            raise invalid_field(name, "must be a day, YYYY-MM-DD") from None
+        if day < EARLIEST_DAY:
+            raise invalid_field(name, f"must not be before {EARLIEST_DAY}")
+        return day
+
+    def integer(self, name: str, default: int, least: int, most: int) -> int:
+        """A whole number in the query.
+
+        Raises:
+            ProblemError: 422, if it is not one or is out of range.
+        """
+        text = self.query.get(name)
+        if text is None:
+            return default
+        if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
+            raise invalid_field(name, f"must be a whole number from {least} to {most}")
+        return int(text)
+
+
+def _unsupported(headers: Headers, content: bytes) -> str | None:
+    """Why a body cannot be read as JSON in UTF-8, as it says itself or as its first bytes show."""
+    kind, *parameters = headers.get("content-type", "").lower().split(";")
+    if kind.strip() != "application/json" and not kind.strip().endswith("+json"):
+        return "Send the body as JSON, with the header Content-Type: application/json."
+    coding = headers.get("content-encoding", "").strip().lower()
+    if coding not in {"", "identity"} or content.startswith(_GZIP):
+        return "Send the body as it is, not compressed."
+    named = [text.split("=", 1)[1].strip(' "') for text in parameters if _CHARSET in text]
+    if set(named) - _UTF_8 or content.startswith(_UTF_16) or b"\0" in content[:2]:
+        return "Send the body in UTF-8."
+    return None
+
+
+def request_id_of(request: Request) -> str:
+    """The caller's request id where it is sane, else a new one."""
+    given = request.headers.get("x-request-id", "")
+    return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{ULID()}"
+
+
+def invalid_field(field: str, reason: str) -> ProblemError:
+    """The problem of one wrong field."""
+    return ProblemError(
+        Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            "invalid_request",
+            f"{field} {reason}.",
+            errors=(FieldError(field, reason),),
+        )
+    )
+
+
+def _printable(name: str) -> str:
+    """A parameter's name as a problem may show it."""
+    return _CONTROL.sub("?", name)[:MAX_FIELD_CHARS]
+
+
+def _invalid_body(details: list[ErrorDetails]) -> Problem:
+    first = details[0]
+    if first["type"] == "json_invalid":
+        return Problem(
+            HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {first['msg']}."
+        )
+    errors = tuple(FieldError(_field(d), d["msg"]) for d in details[:MAX_FIELD_ERRORS])
+    if any(_is_oversized_message(detail) for detail in details):
+        return Problem(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too_large",
+            "The message is too long.",
+            None,
+            errors,
+        )
+    listed = "; ".join(f"{error.field}: {error.reason}" for error in errors)
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"{listed}.", None, errors)
+
+
+def _field(detail: ErrorDetails) -> str:
+    return ".".join(str(part) for part in detail["loc"])[:MAX_FIELD_CHARS] or "body"
+
+
+def _is_oversized_message(detail: ErrorDetails) -> bool:
+    return detail["type"] == "string_too_long" and detail["loc"][0] in {"message", "messages"}

@@ -1,0 +1,93 @@
+"""A turn as server-sent events.
+
+The events are a closed set: ``turn.started``, ``message.delta``, ``tool.started``,
+``tool.finished``, then exactly one of ``turn.completed`` (the whole result) and ``error`` (a
+problem document). A comment line says now and then that the turn still runs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+from ..foundry.events import MessageDelta, ToolFinished, ToolStarted
+from ..orchestration.results import Opened, Orchestrated
+from ..problems import INTERNAL_ERROR, problem_from
+from ..text import to_json_bytes
+from ..turns.background import StillRunning
+from ..turns.pipeline import AnsweredTurn, Progress, TurnOpened
+from .documents import turn_document
+
+log = logging.getLogger(__name__)
+
+_IDS = ("turn_id", "thread_id", "conversationId")
+
+_COMMENT = b": the turn still runs\n\n"
+
+
+class EventName(StrEnum):
+    """The names of all events."""
+
+    TURN_STARTED = "turn.started"
+    MESSAGE_DELTA = "message.delta"
+    TOOL_STARTED = "tool.started"
+    TOOL_FINISHED = "tool.finished"
+    TURN_COMPLETED = "turn.completed"
+    ERROR = "error"
+
+
+Told = Progress | Opened | Orchestrated
+"""What a stream can tell of."""
+
+
+async def event_stream(
+    first: Told, rest: AsyncGenerator[Told], request_id: str
+) -> AsyncIterator[bytes]:
+    """The bytes of a stream whose first event is known already."""
+    try:
+        yield _frame(first)
+        async for event in rest:
+            if frame := _frame(event):
+                yield frame
+    except Exception as error:
+        problem = problem_from(error)
+        if problem is INTERNAL_ERROR:
+            log.exception("Request %s failed while streaming", request_id)
+        yield _encode(EventName.ERROR, problem.to_json(request_id))
+
+
+async def replayed_stream(turn: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    """The bytes of a stream that tells of a turn long over, given its document."""
+    ids = {name: turn[name] for name in _IDS if name in turn}
+    yield _encode(EventName.TURN_STARTED, ids)
+    yield _encode(EventName.TURN_COMPLETED, turn)
+
+
+def _frame(event: Told) -> bytes:
+    match event:
+        case TurnOpened():
+            ids = {"turn_id": event.turn_id, "thread_id": event.thread_id}
+            return _encode(EventName.TURN_STARTED, ids)
+        case MessageDelta():
+            return _encode(EventName.MESSAGE_DELTA, {"text": event.text})
+        case ToolStarted():
+            tool = {"name": event.name, "call_id": event.call_id}
+            return _encode(EventName.TOOL_STARTED, tool)
+        case ToolFinished():
+            tool = {"name": event.name, "call_id": event.call_id, "succeeded": event.succeeded}
+            return _encode(EventName.TOOL_FINISHED, tool)
+        case AnsweredTurn() | Orchestrated():
+            document = turn_document(event) if isinstance(event, AnsweredTurn) else event.to_json()
+            return _encode(EventName.TURN_COMPLETED, document)
+        case Opened():
+            return _encode(EventName.TURN_STARTED, event.to_json())
+        case StillRunning():
+            return _COMMENT
+        case _:  # what else the service tells has no place in the closed set
+            return b""
+
+
+def _encode(name: EventName, data: Mapping[str, Any]) -> bytes:
+    return b"event: %s\ndata: %s\n\n" % (name.encode(), to_json_bytes(data))

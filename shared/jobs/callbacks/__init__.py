@@ -1,0 +1,1 @@
+"""Delivers the results of jobs to callback addresses and reply queues."""

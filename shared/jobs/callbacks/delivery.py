@@ -1,0 +1,232 @@
+"""Tells the end of jobs: by a signed callback, on a reply queue, or both.
+
+At least once: an attempt whose answer was lost is repeated, under the same id. Attempts are counted
+before they are made and end after `MAX_ATTEMPTS`; they run from a queue of their own, so a
+receiver that is slow or dead delays neither jobs nor, by its share of places, other receivers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from dataclasses import replace
+from datetime import timedelta
+
+from ...state.answers import drop_answers, held_answers
+from ...state.content import CONTENT_RECORDED
+from ...state.errors import RowChangedError, RowMissingError, StorageUnavailableError
+from ...state.jobs import Jobs
+from ...state.lanes import Clock
+from ...state.markers import (
+    MARKER_PARTITIONS,
+    Marker,
+    marked_deliveries,
+    unmark,
+    unmark_delivery,
+)
+from ...state.outbox import ATTEMPT_SECONDS, Delivery, DeliveryStatus, Outbox
+from ...state.table import Table
+from ...text import to_json_bytes
+from ..job_document import ended_document
+from ..queue import MAX_MESSAGE_BYTES, Notice, Queues
+from ..sweep import MARK_GRACE
+from .policy import CallbackPolicy
+from .webhooks import Callback, CallbackError, Webhooks
+
+log = logging.getLogger(__name__)
+
+PAUSES_SECONDS = (5.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_600.0, 50_400.0)
+"""After each attempt that failed but the last; a day together."""
+
+MAX_ATTEMPTS = len(PAUSES_SECONDS) + 1
+
+MAX_PAUSE_SECONDS = 50_400.0
+"""However long a receiver asks for."""
+
+BUSY_PAUSE_SECONDS = 5.0
+STORAGE_PAUSE_SECONDS = ATTEMPT_SECONDS
+"""By then, an attempt that was counted but not made is due again."""
+
+OVERDUE_SECONDS = 60.0
+"""A delivery whose time passed this long ago lost its notice."""
+
+LOOKS_AT_ONCE = 32
+
+
+class Deliveries:
+    """Makes the attempts that are due."""
+
+    def __init__(
+        self,
+        table: Table,
+        jobs: Jobs,
+        queues: Queues,
+        clock: Clock,
+        *,
+        outlets: CallbackPolicy,
+        webhooks: Webhooks,
+    ) -> None:
+        self._table = table
+        self._outbox = Outbox(table, clock)
+        self._jobs = jobs
+        self._queues = queues
+        self._clock = clock
+        self._outlets = outlets
+        self._webhooks = webhooks
+        self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
+
+    async def receive(self, body: bytes) -> None:
+        """Take a message of the deliveries queue."""
+        try:
+            notice = Notice.parse(body)
+        except ValueError:
+            log.error("A message of %d bytes that is no notice was thrown away", len(body))  # noqa: TRY400
+        else:
+            await self.deliver(notice)
+
+    async def receive_poison(self, body: bytes) -> None:
+        """Take a notice that failed for a reason nobody foresaw: its delivery ends."""
+        try:
+            notice = Notice.parse(body)
+        except ValueError:
+            log.error("A message of %d bytes that is no notice was thrown away", len(body))  # noqa: TRY400
+            return
+        delivery = await self._outbox.get(notice.owner, notice.job_id)
+        if delivery is not None and delivery.is_pending:
+            log.error("The end of job %s cannot be told", notice.job_id)
+            await self._end(delivery, DeliveryStatus.FAILED, "a fault on our side")
+
+    async def deliver(self, notice: Notice) -> None:
+        """Make an attempt, if one is due.
+
+        Raises:
+            StorageUnavailableError: if not even a later try could be arranged.
+        """
+        pause = 0.0
+        try:
+            delivery = await self._outbox.get(notice.owner, notice.job_id)
+            if delivery is not None and self._outbox.is_due(delivery):
+                pause = await self._deliver(delivery)
+        except (RowChangedError, RowMissingError):
+            log.debug("The end of job %s is delivered elsewhere, or deleted", notice.job_id)
+        except StorageUnavailableError as error:
+            log.warning("The end of job %s has to wait: %s", notice.job_id, error)
+            pause = STORAGE_PAUSE_SECONDS
+        if pause:
+            await self._queues.notify(notice, pause)
+
+    async def _deliver(self, delivery: Delivery) -> float:
+        """Make an attempt; returns after how many seconds to try again, 0 for never."""
+        url = delivery.callback_url
+        if url is not None and self._webhooks.is_busy(url):
+            return BUSY_PAUSE_SECONDS * random.uniform(1, 3)  # noqa: S311 - spreads the load
+        if delivery.attempts >= MAX_ATTEMPTS:  # its worker died in the last one
+            await self._end(delivery, DeliveryStatus.FAILED, "no attempt was answered")
+            return 0.0
+        delivery = await self._outbox.begin(delivery)
+        replied = delivery.replied
+        try:
+            body = await self._body(delivery)
+            if delivery.reply_queue is not None and not replied:
+                await self._reply(delivery.reply_queue, body)
+                replied = True
+            if url is not None:
+                await self._call(delivery, url, body)
+        except RowMissingError:
+            await self._outbox.drop(delivery)
+        except CallbackError as error:
+            return await self._failed(delivery, error, replied=replied)
+        else:
+            await self._end(delivery, DeliveryStatus.DELIVERED)
+        return 0.0
+
+    async def _body(self, delivery: Delivery) -> bytes:
+        job = await self._jobs.get(delivery.owner, delivery.job_id)
+        if any(result.get(CONTENT_RECORDED) is False for result in job.results):
+            held = await held_answers(self._table, job.owner, job.job_id)
+            results = (held.get(number, result) for number, result in enumerate(job.results))
+            job = replace(job, results=tuple(results))
+        return _encode(ended_document(job))
+
+    async def _reply(self, queue: str, body: bytes) -> None:
+        if reason := self._outlets.refused_queue(queue):
+            raise CallbackError(reason, is_final=True)
+        if len(body) > MAX_MESSAGE_BYTES:
+            body = _encode(_without_answers(body))
+        try:
+            await self._queues.reply(queue, body)
+        except StorageUnavailableError as error:
+            raise CallbackError(str(error)) from error
+
+    async def _call(self, delivery: Delivery, url: str, body: bytes) -> None:
+        if reason := self._outlets.refused_url(url):
+            raise CallbackError(reason, is_final=True)
+        await self._webhooks.post(url, Callback(delivery.job_id, body), self._clock())
+
+    async def _failed(self, delivery: Delivery, error: CallbackError, *, replied: bool) -> float:
+        log.info("Job %s: attempt %d: %s", delivery.job_id, delivery.attempts, error)
+        if error.is_final or delivery.attempts >= MAX_ATTEMPTS:
+            await self._end(delivery, DeliveryStatus.FAILED, str(error))
+            return 0.0
+        pause = PAUSES_SECONDS[delivery.attempts - 1] * random.uniform(1, 1.2)  # noqa: S311
+        pause = max(pause, min(error.retry_after, MAX_PAUSE_SECONDS))
+        await self._outbox.postpone(delivery, pause, str(error), replied=replied)
+        return pause
+
+    async def _end(
+        self, delivery: Delivery, status: DeliveryStatus, error: str | None = None
+    ) -> None:
+        held = await held_answers(self._table, delivery.owner, delivery.job_id)
+        await self._outbox.finish(delivery, status, error, also=drop_answers(delivery.job_id, held))
+        await unmark_delivery(self._table, delivery.owner, delivery.job_id)
+
+    async def sweep(self) -> int:
+        """Notify again of deliveries that are overdue, for a worker died; returns how many."""
+        notified = 0
+        for number in range(MARKER_PARTITIONS):
+            markers = await marked_deliveries(self._table, number)
+            notified += sum(await asyncio.gather(*(self._look(marker) for marker in markers)))
+        if notified:
+            log.info("The end of %d job(s) was not told in time", notified)
+        return notified
+
+    async def _look(self, marker: Marker) -> bool:
+        async with self._slots:
+            delivery = await self._outbox.get(marker.owner, marker.lane)
+            if delivery is None:
+                await self._check(marker)
+                return False
+            if not delivery.is_pending:
+                await unmark_delivery(self._table, marker.owner, marker.lane)
+                return False
+            if delivery.next_at + timedelta(seconds=OVERDUE_SECONDS) > self._clock():
+                return False
+            await self._queues.notify(Notice(marker.owner, marker.lane))
+            return True
+
+    async def _check(self, marker: Marker) -> None:
+        """Forget the marker of a job that was never written, or is long gone."""
+        try:
+            job = await self._jobs.get(marker.owner, marker.lane)
+        except RowMissingError:
+            is_over = self._clock() - marker.marked_at >= MARK_GRACE
+        else:
+            is_over = job.delivery is None and job.status.is_terminal
+        if is_over:
+            try:
+                await unmark(self._table, marker)
+            except (RowChangedError, RowMissingError):
+                log.debug("Job %s was marked anew", marker.lane)
+
+
+def _encode(document: dict[str, object]) -> bytes:
+    return to_json_bytes(document)
+
+
+def _without_answers(body: bytes) -> dict[str, object]:
+    """A job's end that fits into a queue message; its answers are read over HTTP."""
+    document = json.loads(body)
+    document["data"] |= {"result": None, "results": [], "truncated": True}
+    return document

@@ -1,0 +1,74 @@
+"""Where the end of a job may be told, as the settings allow it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from yarl import URL
+
+from ...config import CallbackHost, CallbackSettings, names_in
+from ...problems import FieldError, Problem, ProblemError
+from ...turns.contract import SubmitJob
+from .webhooks import LOOPBACK
+
+
+class CallbackPolicy:
+    """The rules for callbacks and reply queues."""
+
+    def __init__(self, settings: CallbackSettings) -> None:
+        self._hosts = [CallbackHost.parse(entry) for entry in names_in(settings.callback_hosts)]
+        self._can_sign = bool(settings.callback_secret)
+        self._queues = set(names_in(settings.reply_queues))
+        self._allow_loopback = settings.loopback_callbacks
+
+    def asked(self, body: SubmitJob) -> dict[str, str]:
+        """The outlets that a job asks for, by field.
+
+        Raises:
+            ProblemError: 422, if one of them is not allowed.
+        """
+        asked: dict[str, str] = {}
+        errors: list[FieldError] = []
+        for field, text, refusal in (
+            ("callback_url", body.callback_url, self.refused_url),
+            ("reply_queue", body.reply_queue, self.refused_queue),
+        ):
+            if text is None:
+                continue
+            asked[field] = text
+            if reason := refusal(text):
+                errors.append(FieldError(field, reason))
+        if errors:
+            raise ProblemError(_refusal(errors))
+        return asked
+
+    def allowed(self, asked: Mapping[str, str]) -> dict[str, str]:
+        """Those outlets, by field, that are allowed."""
+        refusals = {"callback_url": self.refused_url, "reply_queue": self.refused_queue}
+        return {field: text for field, text in asked.items() if not refusals[field](text)}
+
+    def refused_url(self, text: str) -> str | None:
+        """Why a callback cannot go to an address; None if it can."""
+        try:
+            url = URL(text)
+            port = url.port
+        except ValueError:
+            return "is not an address"
+        if self._allow_loopback and url.scheme == "http" and url.host == LOOPBACK:
+            return None if self._can_sign else "cannot be signed; CALLBACK_SECRET is not set"
+        if url.scheme != "https" or not url.host or url.user or url.password or url.fragment:
+            return "must be an https address without user name and fragment"
+        if not any(host.matches(url.raw_host or "", port) for host in self._hosts):
+            return "leads to a host that is not among CALLBACK_HOSTS"
+        return None if self._can_sign else "cannot be signed; CALLBACK_SECRET is not set"
+
+    def refused_queue(self, name: str) -> str | None:
+        """Why a reply cannot be put on a queue; None if it can."""
+        return None if name in self._queues else "is not among REPLY_QUEUES"
+
+
+def _refusal(errors: list[FieldError]) -> Problem:
+    listed = "; ".join(f"{error.field} {error.reason}" for error in errors)
+    status = HTTPStatus.UNPROCESSABLE_ENTITY
+    return Problem(status, "outlet_refused", f"{listed}.", errors=tuple(errors))

@@ -1,0 +1,1 @@
+"""Budgets: reserve before a turn, settle after it."""

@@ -1,0 +1,166 @@
+"""Reserves what a turn may need before it is sent, and settles what it used afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from ulid import ULID
+
+from ...config.terms import Budget
+from ...state.errors import StateError
+from ...state.lanes import Clock
+from ...state.table import Table
+from .account import Account
+from .limits import Amount, BudgetTooSmallError, Limit, limits_of
+
+log = logging.getLogger(__name__)
+
+RENEW_SECONDS = 15.0
+"""How often rows are written while something is claimed; what a killed instance had spent since
+is not known to the others."""
+
+
+NOTHING = Amount()
+
+
+@dataclass(slots=True)
+class Reservation:
+    """What is reserved for a turn, for the time of an ``async with`` block.
+
+    Unless `spend` was called, the turn was not sent and has used nothing.
+    """
+
+    need: Amount = NOTHING
+    warnings: tuple[str, ...] = ()
+    """What to tell the caller of budgets that are nearly used up."""
+    _parts: list[tuple[Account, datetime]] = field(default_factory=list[tuple[Account, datetime]])
+    _used: Amount = NOTHING
+
+    def spend(self, used: Amount) -> None:
+        """Say what the turn used."""
+        self._used = used
+
+    async def reserve(self, account: Account) -> None:
+        """Reserve the need in one more account."""
+        amount = self.need.of(account.limit.measure, ended=False)
+        self._parts.append((account, await account.take(amount)))
+
+    async def settle(self) -> None:
+        """Replace the reservations by what was used."""
+        parts, self._parts = self._parts, []
+        for account, period in parts:
+            measure = account.limit.measure
+            reserved, used = self.need.of(measure, ended=False), self._used.of(measure, ended=True)
+            try:
+                await account.settle(period, reserved, used)
+            except StateError as error:
+                log.warning("What a turn used is told later: %s", error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.settle()
+
+
+class Budgets:
+    """The budgets of all owners, as this instance sees them."""
+
+    def __init__(self, budgets: Sequence[Budget], table: Table, clock: Clock) -> None:
+        self._budgets = budgets
+        self._table = table
+        self._clock = clock
+        self._instance = str(ULID())
+        self._accounts: dict[Limit, Account] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def __bool__(self) -> bool:
+        return bool(self._budgets)
+
+    async def reserve(self, owner: str, department: str | None, need: Amount) -> Reservation:
+        """Reserve what a turn of an owner, for a department, may need.
+
+        Raises:
+            BudgetTooSmallError: if that is more than a whole budget.
+            BudgetExhaustedError: if that is more than a budget allows now; nothing is reserved.
+            StorageUnavailableError: if nobody can tell.
+        """
+        limits = self.check(owner, department, need)
+        hold = Reservation(need)
+        accounts = [self._account(each) for each in limits]
+        try:
+            for account in accounts:
+                await hold.reserve(account)
+        except BaseException:
+            await hold.settle()
+            raise
+        hold.warnings = tuple(text for each in accounts if (text := each.warning))
+        if accounts and self._task is None:
+            self._task = asyncio.create_task(self._renew_regularly())
+        return hold
+
+    def check(self, owner: str, department: str | None, need: Amount) -> list[Limit]:
+        """The limits that such a turn is under; nothing is reserved, and nothing read.
+
+        Raises:
+            BudgetTooSmallError: if it may need more than a whole budget.
+        """
+        limits = limits_of(self._budgets, owner, department)
+        for limit in limits:
+            needed = need.of(limit.measure, ended=False)
+            if needed > limit.amount:
+                raise BudgetTooSmallError(limit, needed)
+        return limits
+
+    def _account(self, limit: Limit) -> Account:
+        account = self._accounts.get(limit)
+        if account is None:
+            account = Account(limit, self._table, self._instance, self._clock)
+            self._accounts[limit] = account
+        return account
+
+    async def _renew_regularly(self) -> None:
+        """Write rows until nothing is claimed; the next turn begins anew."""
+        while any(not account.is_idle for account in self._accounts.values()):
+            await asyncio.sleep(RENEW_SECONDS)
+            try:
+                await self.renew()
+            except Exception:  # the border of a task nobody waits for: it tries again
+                log.exception("What was spent could not be told for a reason nobody foresaw")
+        self._task = None
+
+    async def renew(self, *, closing: bool = False) -> None:
+        """Write what was spent and claimed, and forget what is over."""
+        accounts = list(self._accounts.items())
+        waiting = [account for _, account in accounts if not account.is_idle]
+        results = await asyncio.gather(
+            *(account.renew(closing=closing) for account in waiting), return_exceptions=True
+        )
+        for error in results:
+            if isinstance(error, StateError):
+                log.warning("What was spent is told later: %s", error)
+            elif isinstance(error, BaseException):
+                raise error
+        for limit, account in accounts:
+            if account.is_over:
+                del self._accounts[limit]
+
+    async def aclose(self) -> None:
+        """Give back what is claimed; the table is somebody else's to close."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.renew(closing=True)

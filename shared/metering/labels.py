@@ -1,0 +1,144 @@
+"""Bounds the values that turns are told apart by in metrics and usage.
+
+Domain, model, department and user are texts that callers state, so there may be as many as there
+are turns. Of each scope and day the first values are kept, up to a limit, and all others counted
+as `other`: in memory, in the table, and so in whatever is read from it. Several instances may
+have kept different ones, so what is read is bounded once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+
+from ..state.turns import TurnRecord
+from .counts import FLEET, TURN_VIEWS, Counts, Key, Sums, View, add_to
+from .rows import Shelf, scope_key
+
+OTHER = "other"
+"""Stands for all values beyond a limit."""
+
+MAX_OWNER_VALUES = {"domain": 50, "model": 20, "agent": 20, "department": 50, "user_id": 1_000}
+MAX_FLEET_VALUES = {"domain": 100, "model": 40, "agent": 40, "department": 100, "user_id": 10_000}
+"""Distinct values by dimension; those that are not here (owner, inlet) no caller can invent."""
+
+MAX_OWNER_KEYS = {View.SERIES: 200, View.USAGE: 2_000}
+MAX_FLEET_KEYS = {View.SERIES: 200, View.USAGE: 20_000, View.REFUSALS: 20}
+"""Distinct combinations of values. In Prometheus' text, one of the series takes up to 30 KB."""
+
+
+class LabelSet:
+    """The values that are kept in one scope and view."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._dimensions = shelf.view.dimensions
+        is_fleet = shelf.scope == FLEET
+        self._max_values = MAX_FLEET_VALUES if is_fleet else MAX_OWNER_VALUES
+        self._max_keys = (MAX_FLEET_KEYS if is_fleet else MAX_OWNER_KEYS)[shelf.view]
+        self._values: dict[str, set[str]] = {name: set() for name in self._max_values}
+        self._keys: set[Key] = set()
+
+    def fold(self, key: Key) -> Key:
+        """The key under which to count what has ``key``."""
+        if key in self._keys:
+            return key
+        folded = tuple(map(self._kept, self._dimensions, key))
+        if folded not in self._keys and len(self._keys) >= self._max_keys:
+            return tuple(map(self._nothing_kept, self._dimensions, key))
+        self._keys.add(folded)
+        return folded
+
+    def keep_first(self, keys: Iterable[Key]) -> None:
+        """Keep the values of each dimension that come first by name."""
+        for dimension, values in zip(self._dimensions, zip(*keys, strict=True), strict=False):
+            for value in sorted(set(values)):
+                self._kept(dimension, value)
+
+    def _kept(self, dimension: str, value: str) -> str:
+        kept = self._values.get(dimension)
+        if kept is None or not value or value in kept:
+            return value
+        if len(kept) >= self._max_values[dimension]:
+            return OTHER
+        kept.add(value)
+        return value
+
+    def _nothing_kept(self, dimension: str, value: str) -> str:
+        return OTHER if value and dimension in self._values else value
+
+
+@dataclass(slots=True)
+class DayLabels:
+    """The values that are kept of a day, in all scopes with turns."""
+
+    day: date = date.min
+    _sets: dict[Shelf, LabelSet] = field(default_factory=dict[Shelf, LabelSet])
+
+    def places(self, turn: TurnRecord) -> Iterator[tuple[Shelf, Key, int]]:
+        """Where to count a turn, under which key, and how many of its labels that folds."""
+        if (day := turn.created_at.date()) > self.day:
+            self.day = day
+            self._sets.clear()
+        for view in TURN_VIEWS:
+            stated = key = view.key(turn)
+            for scope in (scope_key(turn.owner), FLEET):
+                key = self._set(Shelf(scope, view)).fold(key)
+                folded = sum(mine != theirs for mine, theirs in zip(stated, key, strict=True))
+                yield Shelf(scope, view), key, folded
+
+    def _set(self, shelf: Shelf) -> LabelSet:
+        if shelf not in self._sets:
+            self._sets[shelf] = LabelSet(shelf)
+        return self._sets[shelf]
+
+
+def count(sums: Sums, key: Key, turn: TurnRecord, folded: int) -> None:
+    """Add a turn to the sum of its key."""
+    figures = sums.setdefault(key, Counts())
+    figures.add(turn)
+    figures.folded_labels += folded
+
+
+def bounded(shelf: Shelf, sums: Sums) -> Sums:
+    """Sums with the labels that stand for most turns; the others are `other`."""
+    return _folded_by(_heaviest_first(shelf, [sums]), sums)
+
+
+def bounded_days(shelf: Shelf, days: Iterable[tuple[date, Sums]]) -> list[tuple[date, Sums]]:
+    """As `bounded`, with the same labels on all days."""
+    days = list(days)
+    labels = _heaviest_first(shelf, [sums for _, sums in days])
+    return [(day, _folded_by(labels, sums)) for day, sums in days]
+
+
+def bounded_in_order(shelf: Shelf, sums: Sums) -> Sums:
+    """Sums with the labels that come first by name.
+
+    Unlike one of the heaviest, a value that was left out once stays out when more are added, so
+    that the sums of a day only grow.
+    """
+    labels = LabelSet(shelf)
+    labels.keep_first(sums)
+    for key in sorted(sums):
+        labels.fold(key)
+    return _folded_by(labels, sums)
+
+
+def _heaviest_first(shelf: Shelf, parts: Iterable[Sums]) -> LabelSet:
+    requests: dict[Key, int] = {}
+    for sums in parts:
+        for key, figures in sums.items():
+            requests[key] = requests.get(key, 0) + figures.requests
+    labels = LabelSet(shelf)
+    for key in sorted(requests, key=lambda key: (-requests[key], key)):
+        labels.fold(key)
+    return labels
+
+
+def _folded_by(labels: LabelSet, sums: Sums) -> Sums:
+    """Sums by the keys that labels give."""
+    folded: Sums = {}
+    for key, figures in sums.items():
+        add_to(folded, labels.fold(key), figures)
+    return folded

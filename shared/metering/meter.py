@@ -1,0 +1,234 @@
+"""Counts turns in memory and writes what it counted to the table once a minute.
+
+A turn costs some additions here and no request. What is written is never changed: each flush has
+a number, and a row holds what one flush of one instance had of one minute. A flush that fails is
+made again with the same rows, so it does no harm if it had succeeded after all. What a killed
+process had not flushed, a minute at most, is missing until the day is rebuilt from turn rows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from ulid import ULID
+
+from ..state.days import DayIndex, day_partition
+from ..state.errors import StateError
+from ..state.table import Table
+from ..state.turns import TurnRecord
+from .counts import FLEET, Counts, Key, Sums, View
+from .labels import DayLabels, count
+from .rows import Shelf, scope_key, start_of_minute, write_all
+
+log = logging.getLogger(__name__)
+
+FLUSH_SECONDS = 60.0
+"""The most that an instance counts before it writes, and so the most that a killed one loses."""
+
+QUIET_SECONDS = 15.0
+"""An instance without turns writes sooner: the platform removes idle ones without asking them."""
+
+WRITES_AT_ONCE = 16
+
+MAX_UNWRITTEN_SUMS = 200_000
+"""A few hundred MB; where storage is away for so long, the oldest are given up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What figures are about, their key aside."""
+
+    shelf: Shelf
+    minute: datetime
+
+    @property
+    def partition(self) -> tuple[str, date]:
+        """Scope and day: what is written together."""
+        return self.shelf.scope, self.minute.date()
+
+
+Batch = dict[Place, Sums]
+
+
+@dataclass(frozen=True, slots=True)
+class Unwritten:
+    """What an instance has counted of a shelf, and not written for all it knows."""
+
+    sums: list[tuple[datetime, Key, Counts]]
+    """With the minute they are of."""
+    instance: str
+    pending: frozenset[int]
+    """Numbers of earlier flushes that are in here."""
+    next_flush: int
+    """Number of the first flush that was not begun yet."""
+
+    def holds(self, source: str) -> bool:
+        """Whether what a row of this source says is in here, too."""
+        instance, _, number = source.partition(".")
+        if instance != self.instance:
+            return False
+        return int(number) in self.pending or int(number) >= self.next_flush
+
+
+class Meter:
+    """The figures of one process. Belongs to one event loop."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+        self._days = DayIndex(table)
+        self._instance = str(ULID())
+        self._labels = DayLabels()
+        self._open: Batch = {}
+        self._pending: dict[int, Batch] = {}
+        """Batches that are being written, or could not be, by number of the flush."""
+        self._flushes = 0
+        self._counted = 0
+        self._in_flight: dict[str, int] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._flushing = asyncio.Lock()
+
+    def record(self, turn: TurnRecord) -> None:
+        """Count a turn that was committed, in the minute in which it began."""
+        minute = start_of_minute(turn.created_at)
+        for shelf, key, folded in self._labels.places(turn):
+            count(self._open.setdefault(Place(shelf, minute), {}), key, turn, folded)
+        self._flush_soon()
+
+    def refuse(self, limit: str, at: datetime) -> None:
+        """Count a request that a limit of its owner did not allow."""
+        place = Place(Shelf(FLEET, View.REFUSALS), start_of_minute(at))
+        self._open.setdefault(place, {}).setdefault((limit,), Counts()).requests += 1
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        self._counted += 1
+        if self._task is None:
+            self._task = asyncio.create_task(self._flush_regularly())
+
+    @contextmanager
+    def running(self, owner: str) -> Generator[None]:
+        """Count a turn of an owner as being in flight for the time of the block."""
+        for scope in (scope_key(owner), FLEET):
+            self._in_flight[scope] = self._in_flight.get(scope, 0) + 1
+        try:
+            yield
+        finally:
+            for scope in (scope_key(owner), FLEET):
+                self._in_flight[scope] -= 1
+                if not self._in_flight[scope]:
+                    del self._in_flight[scope]
+
+    def in_flight(self, scope: str) -> int:
+        """How many turns of a scope run in this process."""
+        return self._in_flight.get(scope, 0)
+
+    def unwritten(self, shelf: Shelf) -> Unwritten:
+        """What is not in the table yet, to be asked for before the table is read."""
+        batches = [*self._pending.values(), self._open]
+        sums = [
+            (place.minute, key, figures)
+            for batch in batches
+            for place, kept in batch.items()
+            if place.shelf == shelf
+            for key, figures in kept.items()
+        ]
+        pending = (n for n, batch in self._pending.items() if any(p.shelf == shelf for p in batch))
+        return Unwritten(sums, self._instance, frozenset(pending), self._flushes)
+
+    async def flush(self) -> bool:
+        """Write everything; False if something could not be written, which is kept.
+
+        Only one flush runs at a time.
+        """
+        async with self._flushing:
+            if self._open:
+                self._pending[self._flushes] = self._open
+                self._open = {}
+                self._flushes += 1
+            slots = asyncio.Semaphore(WRITES_AT_ONCE)
+            parts = [
+                self._write(number, places, slots)
+                for number, batch in self._pending.items()
+                for places in _by_partition(batch)
+            ]
+            errors = [error for error in await asyncio.gather(*parts) if error]
+            self._pending = {number: batch for number, batch in self._pending.items() if batch}
+        if errors:
+            log.warning(
+                "Counts are kept until storage takes them (%d of %d writes failed): %s",
+                len(errors),
+                len(parts),
+                errors[0],
+            )
+            self._give_up_oldest()
+        return not errors
+
+    async def _write(
+        self, number: int, places: list[Place], slots: asyncio.Semaphore
+    ) -> StateError | None:
+        """Write what a batch has of a partition, and drop it when it is written."""
+        batch, partition = self._pending[number], places[0].partition
+        source = f"{self._instance}.{number}"
+        async with slots:
+            changes = [
+                place.shelf.minute_change(place.minute, source, key, figures)
+                for place in places
+                for key, figures in batch[place].items()
+            ]
+            try:
+                await self._days.remember(*partition)
+                await write_all(self._table, day_partition(*partition), changes)
+            except StateError as error:
+                return error
+        for place in places:
+            del batch[place]
+        return None
+
+    def _give_up_oldest(self) -> None:
+        """Keep memory bounded while storage is away."""
+        while sum(len(s) for b in self._pending.values() for s in b.values()) > MAX_UNWRITTEN_SUMS:
+            oldest = self._pending.pop(min(self._pending))
+            days = sorted({place.minute.date().isoformat() for place in oldest})
+            log.error("Counts are given up; rebuild %s when it is over", " and ".join(days))
+
+    async def _flush_regularly(self) -> None:
+        """Flush until nothing is left; the next turn begins anew."""
+        while self._open or self._pending:
+            await self._wait_until_due()
+            try:
+                await self.flush()
+            except Exception:  # the border of a task nobody waits for: figures are kept
+                log.exception("Counts could not be written for a reason nobody foresaw")
+        self._task = None
+
+    async def _wait_until_due(self) -> None:
+        """Wait until it is time to write, which comes sooner where nothing more is counted."""
+        ends_at = asyncio.get_running_loop().time() + FLUSH_SECONDS
+        while (left := ends_at - asyncio.get_running_loop().time()) > 0:
+            counted = self._counted
+            await asyncio.sleep(min(QUIET_SECONDS, left))
+            if self._counted == counted:
+                return
+
+    async def aclose(self) -> None:
+        """Write what is left and close all connections."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.flush()
+        await self._table.aclose()
+
+
+def _by_partition(batch: Batch) -> list[list[Place]]:
+    """The places of a batch that are written together."""
+    parts: dict[tuple[str, date], list[Place]] = {}
+    for place in batch:
+        parts.setdefault(place.partition, []).append(place)
+    return list(parts.values())

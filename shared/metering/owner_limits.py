@@ -1,0 +1,126 @@
+"""What one owner may take of this process at once, so that it cannot take what others need.
+
+Counts are those of one process: with several instances, an owner may have as much on each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from enum import StrEnum
+from time import monotonic
+
+from ..config import LimitSettings
+
+WINDOW_SECONDS = 60.0
+"""In which `MAX_THREADS_PER_MINUTE` threads may be started."""
+
+RETRY_SECONDS = 1.0
+"""After which a request may be over, and another have its place."""
+
+MAX_REMEMBERED_OWNERS = 10_000
+"""With threads started lately; the one who did longest ago is forgotten first."""
+
+
+class OwnerLimit(StrEnum):
+    """What is limited."""
+
+    REQUESTS = "requests"
+    WAITS = "waits"
+    NEW_THREADS = "new_threads"
+    BODY_SECONDS = "body_seconds"
+
+
+class LimitError(Exception):
+    """A caller takes more than it may."""
+
+    def __init__(self, limit: OwnerLimit, detail: str, retry_after: float | None = None) -> None:
+        super().__init__(detail)
+        self.limit = limit
+        self.retry_after = retry_after
+        """Seconds after which to try again."""
+
+
+class OwnerLimits:
+    """Counts what owners have. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        settings: LimitSettings,
+        turns_running: Callable[[str], int],
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._settings = settings
+        self._turns_running = turns_running
+        self._clock = clock
+        self._requests: Counter[str] = Counter()
+        self._waits: Counter[str] = Counter()
+        self._started: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """By owner: the threads started lately, less what has been given back since, and when."""
+
+    @contextmanager
+    def request(self, owner: str) -> Generator[None]:
+        """Count a request for the time of the block; a turn whose caller went away counts, too.
+
+        Raises:
+            LimitError: if the owner has too many.
+        """
+        most = self._settings.requests
+        if max(self._requests[owner], self._turns_running(owner)) >= most:
+            raise LimitError(
+                OwnerLimit.REQUESTS,
+                f"{most} of your requests are being answered at once; wait for some of them.",
+                RETRY_SECONDS,
+            )
+        with _counted(self._requests, owner):
+            yield
+
+    @contextmanager
+    def waiting(self, owner: str, seconds: float) -> Generator[None]:
+        """Count a request that waits up to so many seconds, if any, for the time of the block.
+
+        Raises:
+            LimitError: if too many of the owner's wait.
+        """
+        if not seconds:
+            yield
+            return
+        most = self._settings.waits
+        if self._waits[owner] >= most:
+            raise LimitError(
+                OwnerLimit.WAITS, f"{most} of your requests wait; ask without wait.", RETRY_SECONDS
+            )
+        with _counted(self._waits, owner):
+            yield
+
+    def new_thread(self, owner: str) -> None:
+        """Count a thread that is about to be started.
+
+        Raises:
+            LimitError: if the owner started too many within a minute.
+        """
+        most, now = self._settings.threads_per_minute, self._clock()
+        count, at = self._started.get(owner, (0.0, now))
+        count = max(count - (now - at) * most / WINDOW_SECONDS, 0.0)
+        if count > most - 1:
+            raise LimitError(
+                OwnerLimit.NEW_THREADS,
+                f"You may start {most} threads a minute; go on with those you have.",
+                (count - most + 1) * WINDOW_SECONDS / most,
+            )
+        self._started[owner] = (count + 1, now)
+        self._started.move_to_end(owner)
+        if len(self._started) > MAX_REMEMBERED_OWNERS:
+            self._started.popitem(last=False)
+
+
+@contextmanager
+def _counted(counts: Counter[str], owner: str) -> Generator[None]:
+    counts[owner] += 1
+    try:
+        yield
+    finally:
+        counts[owner] -= 1
+        if not counts[owner]:
+            del counts[owner]

@@ -1,1 +1,0 @@
-"""Figures and records of what happened."""

@@ -1,0 +1,1 @@
+"""The life of threads after their turns: removal, erasure, retention."""

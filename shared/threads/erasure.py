@@ -1,0 +1,226 @@
+"""Erases owners: every row that is theirs, in every table, and what Foundry stores of it.
+
+What was begun before the owner asked is erased; what comes later stays, so that an owner may go on
+working. A turn or job that runs at that moment cannot be erased before it has ended: the sweeper
+comes back for it, and once more when all that could have been running is over. The receipt goes to
+the audit trail, whose records hold ids and no content and stay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ulid import ULID
+
+from ..audit.trail import Action, AuditOutcome, AuditRecord, AuditTrail, Caller
+from ..foundry.errors import FoundryError
+from ..foundry.service import FoundryService
+from ..metering.erasure import remove_owner
+from ..metering.meter import Meter
+from ..state.erasures import Erasure, close_erasure, open_erasures
+from ..state.errors import LaneBusyError, RowMissingError, StateError
+from ..state.idempotency import ANSWERED
+from ..state.job_removal import remove_lone_jobs
+from ..state.keys import ANSWER, EXCHANGE, IDEMPOTENCY, REJECTED, Kind, identifier, partition_key
+from ..state.lanes import Clock, Lanes
+from ..state.markers import forget_markers
+from ..state.rejected import REJECTED_PARTITION
+from ..state.row_deletion import delete_range, delete_rows, page_of
+from ..state.table import Row, Table, equals
+from ..state.turns import RESPONSES, stored_responses
+from .removal import Removal
+
+log = logging.getLogger(__name__)
+
+INLINE_SECONDS = 15.0
+"""How long a caller waits for the erasure."""
+
+SETTLED = timedelta(minutes=35)
+"""By then, all turns that ran when it was asked for are over, and their metrics are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where rows of an owner are."""
+
+    state: Table
+    metrics: Table
+    meter: Meter
+
+
+class Erasures:
+    """Erases owners."""
+
+    def __init__(
+        self,
+        stores: Stores,
+        removal: Removal,
+        lanes: Lanes,
+        *,
+        foundry: FoundryService,
+        audit: AuditTrail,
+        clock: Clock,
+    ) -> None:
+        self._table = stores.state
+        self._metrics, self._meter = stores.metrics, stores.meter
+        self._removal = removal
+        self._lanes = lanes
+        self._foundry = foundry
+        self._audit = audit
+        self._clock = clock
+        self._running: dict[str, asyncio.Task[Erasure]] = {}
+
+    async def erase(self, owner: str, caller: Caller) -> Erasure:
+        """Erase an owner; what takes longer than a caller can wait goes on in the background."""
+        begun = Erasure(f"erasure_{ULID()}", owner, self._clock(), caller.to_json())
+        etag = await begun.begin(self._table)
+        task = asyncio.create_task(self._run(begun, etag))
+        self._running[begun.erasure_id] = task
+        task.add_done_callback(lambda _: self._running.pop(begun.erasure_id))
+        await asyncio.wait([task], timeout=INLINE_SECONDS)
+        return task.result() if task.done() else begun
+
+    async def sweep(self) -> None:
+        """Go on with erasures that are not over and that this process does not work on."""
+        for erasure, row in await open_erasures(self._table):
+            if erasure.erased_at is not None:
+                await self._look_again(erasure, row)
+            elif erasure.erasure_id not in self._running:
+                await self._run(erasure, row.etag)
+
+    async def _run(self, erasure: Erasure, etag: str) -> Erasure:
+        """One pass over all that is the owner's, and the receipt if nothing is left."""
+        try:
+            erasure, staying = await self._pass(erasure)
+            if not staying:
+                erasure = replace(erasure, erased_at=self._clock())
+                await self._audit.append(_receipt(erasure))  # rather twice than never
+            await erasure.update(self._table, etag)
+        except (FoundryError, StateError) as error:
+            _log_delay(erasure, error)
+        return erasure
+
+    async def _look_again(self, erasure: Erasure, row: Row) -> None:
+        """Erase what ran when the erasure was over, and forget it; when all that has ended."""
+        if self._clock() < erasure.asked_at + SETTLED:
+            return
+        try:
+            _, staying = await self._pass(erasure)
+            if not staying:
+                await close_erasure(self._table, row)
+        except (FoundryError, StateError) as error:
+            _log_delay(erasure, error)
+
+    async def _pass(self, erasure: Erasure) -> tuple[Erasure, int]:
+        """Delete what can be deleted now; returns also how many lanes were in use."""
+        owner, before = erasure.owner, erasure.asked_at
+        counts: Counter[str] = Counter()
+        counts["threads"], busy = await self._remove_threads(owner, before)
+
+        def may_go(job: Row) -> bool:
+            is_old = job.values["created_at"] <= before
+            return is_old and job.values.get("thread_id") not in busy and not self._is_busy(job)
+
+        counts["jobs"], running = await remove_lone_jobs(self._table, owner, before, may_go)
+        counts["turns"] = await self._remove_turns(owner, before, busy)
+        counts["others"] = await self._remove_others(owner, before, busy)
+        await self._meter.flush()
+        counts["metrics"] = await remove_owner(self._metrics, owner, before)
+        staying = len(busy) + running
+        if not staying:
+            await forget_markers(self._table, owner, before)
+        return erasure.with_counts(counts), staying
+
+    async def _remove_threads(self, owner: str, before: datetime) -> tuple[int, frozenset[str]]:
+        """Delete the threads that are older; returns how many, and which are in use."""
+        partition, removed, after = partition_key(owner), 0, ""
+        busy: set[str] = set()
+        while rows := await page_of(self._table, partition, f"{Kind.THREAD}:", after=after):
+            for row in (each for each in rows if each.values["created_at"] <= before):
+                thread_id = identifier(row.row_key)
+                try:
+                    await self._removal.remove_now(owner, thread_id)
+                    removed += 1
+                except LaneBusyError:
+                    busy.add(thread_id)
+                except RowMissingError:
+                    log.debug("Thread %s is gone already", thread_id)
+            after = rows[-1].row_key
+        return removed, frozenset(busy)
+
+    def _is_busy(self, row: Row) -> bool:
+        return bool(self._lanes.busy_seconds(row))
+
+    async def _remove_turns(self, owner: str, before: datetime, busy: frozenset[str]) -> int:
+        """Delete the turns without a thread, and those of threads that are gone."""
+        partition, removed, after = partition_key(owner), 0, ""
+        select = ("created_at", RESPONSES)
+        prefix = f"{Kind.TURN}:"
+        while rows := await page_of(self._table, partition, prefix, after=after, select=select):
+            after = rows[-1].row_key
+            old = [
+                row
+                for row in rows
+                if row.values["created_at"] <= before and row.row_key.split(":")[1] not in busy
+            ]
+            await self._foundry.delete_responses(
+                response_id for row in old for response_id in stored_responses(row)
+            )
+            removed += await delete_rows(self._table, partition, [row.row_key for row in old])
+        return removed
+
+    async def _remove_others(self, owner: str, before: datetime, busy: frozenset[str]) -> int:
+        """Delete idempotency keys, held answers, exchanges and rejected messages."""
+        partition = partition_key(owner)
+
+        def is_new(row: Row) -> bool:
+            return row.values["created_at"] > before
+
+        def is_running(row: Row) -> bool:
+            is_held = not row.values.get(ANSWERED) and row.values["until"] > self._clock()
+            return is_new(row) or is_held
+
+        def is_kept(row: Row) -> bool:
+            thread_id = row.row_key.split(":")[1]
+            is_later = ULID.from_str(thread_id.partition("_")[2]).datetime > before
+            return is_later or thread_id in busy
+
+        removed = 0
+        for prefix, keep in ((IDEMPOTENCY, is_running), (ANSWER, is_new), (EXCHANGE, is_kept)):
+            removed += await delete_range(self._table, partition, f"{prefix}:", keep=keep)
+        rejected = equals("owner", owner)
+        return removed + await delete_range(
+            self._table, REJECTED_PARTITION, f"{REJECTED}:", where=rejected
+        )
+
+    async def aclose(self) -> None:
+        """Leave what still runs to the sweeper."""
+        running = list(self._running.values())
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+def _log_delay(erasure: Erasure, error: Exception) -> None:
+    log.warning("Erasure %s goes on later: %s", erasure.erasure_id, type(error).__name__)
+
+
+def _receipt(erasure: Erasure) -> AuditRecord:
+    assert erasure.erased_at is not None  # noqa: S101 - written when it is
+    caller = Caller.from_json(erasure.caller)
+    return AuditRecord(
+        action=Action.DATA_ERASED,
+        outcome=AuditOutcome.SUCCEEDED,
+        at=erasure.erased_at,
+        owner=erasure.owner,
+        subject=caller.subject,
+        actor=caller.actor,
+        how=caller.how,
+        request_id=caller.request_id,
+        erasure_id=erasure.erasure_id,
+        deleted=sum(erasure.counts.values()),
+    )

@@ -1,0 +1,198 @@
+"""Deletes records that have been kept long enough.
+
+It walks through the table in order, a bounded number of rows a run, and goes on at the next run
+where it stopped; a page of a thousand rows is one storage transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from ..config import RetentionSettings
+from ..state.errors import RowChangedError, RowMissingError
+from ..state.idempotency import ANSWERED
+from ..state.jobs import JobStatus
+from ..state.keys import (
+    ANSWER,
+    BOX,
+    CONVERSATION,
+    ERASURE,
+    EXCHANGE,
+    IDEMPOTENCY,
+    OUTBOX,
+    REJECTED,
+    Kind,
+)
+from ..state.lanes import Clock
+from ..state.outbox import DeliveryStatus
+from ..state.rejected import REJECTED_PARTITION
+from ..state.table import Change, Operation, Row, Table
+
+log = logging.getLogger(__name__)
+
+IDEMPOTENCY_HOURS = 24
+
+MAX_HELD_DAYS = 30
+"""Of an answer whose delivery never ended, where jobs are kept for good."""
+
+PAGE_ROWS = 1_000
+MAX_PAGES = 1_000
+"""In one run: a million rows."""
+
+TRANSACTION_ROWS = 100
+
+CURSOR_PARTITION = "$retention"
+CURSOR_KEY = "cursor"
+
+START = (REJECTED_PARTITION, "")
+"""Partitions before it hold markers, which go by themselves."""
+
+READ = (
+    "answered",
+    "created_at",
+    "delivery",
+    "finished_at",
+    "rejected_at",
+    "status",
+    "until",
+)
+"""The properties that decide."""
+
+
+class Retention:
+    """Deletes what is old."""
+
+    def __init__(
+        self,
+        table: Table,
+        clock: Clock,
+        settings: RetentionSettings,
+        *,
+        page_rows: int = PAGE_ROWS,
+        max_pages: int = MAX_PAGES,
+    ) -> None:
+        self._table = table
+        self._clock = clock
+        self._settings = settings
+        self._page_rows = page_rows
+        self._max_pages = max_pages
+
+    async def run(self) -> int:
+        """Go on where the last run stopped; returns how many rows were deleted."""
+        position, deleted = await self._position(), 0
+        for _ in range(self._max_pages):
+            page = await self._table.walk(position, limit=self._page_rows, select=READ)
+            deleted += await self._delete(page)
+            if len(page) < self._page_rows:
+                position = START
+                break
+            partition, row = page[-1]
+            position = (partition, row.row_key)
+        await self._remember(position)
+        if deleted:
+            log.info("Deleted %d record(s) that were kept long enough", deleted)
+        return deleted
+
+    async def _position(self) -> tuple[str, str]:
+        row = await self._table.get(CURSOR_PARTITION, CURSOR_KEY)
+        return (row.values["partition"], row.values["row_key"]) if row else START
+
+    async def _remember(self, position: tuple[str, str]) -> None:
+        partition, row_key = position
+        values = {"partition": partition, "row_key": row_key}
+        change = Change(Operation.UPSERT, CURSOR_KEY, values)
+        await self._table.write(CURSOR_PARTITION, [change])
+
+    async def _delete(self, page: Sequence[tuple[str, Row]]) -> int:
+        old: dict[str, list[Row]] = {}
+        now = self._clock()
+        for partition, row in page:
+            if self._is_old(row, now):
+                old.setdefault(partition, []).append(row)
+        deleted = 0
+        for partition, rows in old.items():
+            while rows:
+                deleted += await self._delete_rows(partition, rows[:TRANSACTION_ROWS])
+                del rows[:TRANSACTION_ROWS]
+        return deleted
+
+    async def _delete_rows(self, partition: str, rows: Sequence[Row]) -> int:
+        changes = [Change(Operation.DELETE, row.row_key, etag=row.etag) for row in rows]
+        try:
+            await self._table.write(partition, changes)
+        except (RowChangedError, RowMissingError):  # somebody uses one of them; the next walk looks
+            return 0
+        return len(rows)
+
+    def _is_old(self, row: Row, now: datetime) -> bool:
+        kind, _, _ = row.row_key.partition(":")
+        rule = RULES.get(kind, _stays)
+        return rule(row.values, self._settings, now)
+
+
+Values = Mapping[str, Any]
+Rule = Callable[[Values, RetentionSettings, datetime], bool]
+"""Whether a row has been kept long enough."""
+
+
+def _stays(_: Values, __: RetentionSettings, ___: datetime) -> bool:
+    """Of rows that go with what they belong to, however old they are."""
+    return False
+
+
+def _old_turn(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    return _is_past(values.get("created_at"), days.turn_days, now)
+
+
+def _old_job(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    told = values.get("delivery") != DeliveryStatus.PENDING
+    ended = JobStatus(values["status"]).is_terminal
+    return told and ended and _is_past(values.get("finished_at"), days.job_days, now)
+
+
+def _old_delivery(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    told = values["status"] != DeliveryStatus.PENDING
+    return told and _is_past(values.get("created_at"), days.delivery_days, now)
+
+
+def _old_answer(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    """A held answer goes with its delivery; one whose job died before it does not stay behind."""
+    return _is_past(values.get("created_at"), days.job_days or MAX_HELD_DAYS, now)
+
+
+def _old_rejection(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    return _is_past(values.get("rejected_at"), days.job_days, now)
+
+
+def _old_key(values: Values, _: RetentionSettings, now: datetime) -> bool:
+    return _is_spent(values, now)
+
+
+RULES: Mapping[str, Rule] = {
+    Kind.TURN: _old_turn,
+    Kind.JOB: _old_job,
+    OUTBOX: _old_delivery,
+    ANSWER: _old_answer,
+    IDEMPOTENCY: _old_key,
+    REJECTED: _old_rejection,
+    Kind.THREAD: _stays,
+    CONVERSATION: _stays,
+    EXCHANGE: _stays,
+    BOX: _stays,
+    ERASURE: _stays,
+}
+"""By kind of row: threads stay until they are deleted or expire, with the names and exchanges that
+are theirs; a waiting job's work goes when it has ended, and an erasure when it is over."""
+
+
+def _is_past(moment: datetime | None, days: int, now: datetime) -> bool:
+    return bool(days) and moment is not None and moment + timedelta(days=days) <= now
+
+
+def _is_spent(values: Mapping[str, Any], now: datetime) -> bool:
+    """Whether an idempotency key has been kept long enough, and nobody works on its request."""
+    running = not values.get(ANSWERED) and values["until"] > now
+    return not running and values["created_at"] + timedelta(hours=IDEMPOTENCY_HOURS) <= now

@@ -1,0 +1,1 @@
+"""Runs turns: admit, lease, answer, commit."""
