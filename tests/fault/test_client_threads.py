@@ -15,7 +15,9 @@ import pytest
 from shared.foundry import FoundryAgentServiceClient
 from shared.foundry.errors import ThreadBusyError
 from shared.foundry.events import ToolFinished, ToolStarted, TurnCompleted
+from shared.foundry.models import TurnRequest
 from shared.orchestration import ModelOrchestrator, ModelType
+from shared.state.errors import LeaseLostError
 
 from .laboratory import WAIT_SECONDS, JsonObject, Laboratory, Where, answered, new_name, said
 from .test_killed_client import ask, fresh, outputs
@@ -125,6 +127,36 @@ async def test_a_stream_that_is_left_at_a_tool_leaves_no_call_open(
             while open_calls(await lab.items(thread_id)):
                 await asyncio.sleep(0.05)
             assert await ask(client, Way.JSON, "and now?", thread_id) == "You said: and now?"
+
+
+async def test_a_turn_that_may_not_send_any_more_leaves_its_open_calls_alone(
+    lab: Laboratory,
+) -> None:
+    """As one whose thread another process has taken over, which answers them itself."""
+    service = await lab.shared(Where.THREAD, WAIT_SECONDS)
+    backing = await service.create_thread({})
+    thread_id, is_lost = str(backing.conversation_id), False
+
+    async def before_send() -> None:
+        if is_lost:
+            raise LeaseLostError
+
+    started = asyncio.Event()
+
+    async def signalling() -> str:
+        """Run until stopped."""
+        started.set()
+        return await stop_me()
+
+    turn = TurnRequest(calling(signalling), tools=(signalling,))
+    sending = asyncio.create_task(service.respond(turn, backing, before_send=before_send))
+    async with asyncio.timeout(WAIT_SECONDS):
+        await started.wait()
+    is_lost = True
+    sending.cancel()
+    with pytest.raises(LeaseLostError):
+        await sending
+    assert open_calls(await lab.items(thread_id))
 
 
 async def ask_when_free(
