@@ -19,9 +19,9 @@ __all__ = ["insights"]
 _APP = """
 import asyncio, logging
 from shared.config import TelemetrySettings
-from shared.telemetry.exporting import flush_telemetry, start_telemetry
-from shared.telemetry.log_ids import log_ids
-from shared.telemetry.tracing import fail, span
+from shared.observability.export import flush_telemetry, start_telemetry
+from shared.observability.log_ids import log_ids
+from shared.observability.tracing import fail, span
 
 logging.basicConfig(level=logging.INFO)
 thread = start_telemetry(TelemetrySettings.from_env())
