@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -55,8 +55,15 @@ TURN_MARK = "aos_turn"
 REASON_SECONDS = 1.0
 """After an event says that the answer failed, for another one that says why."""
 
+BeforeSend = Callable[[], Awaitable[None]]
+"""Called right before each request for a response; what it raises ends the turn, unsent."""
+
 _INTERRUPTED = "The stream from Foundry broke off before the answer was complete."
 _NOT_TOLD = "Foundry did not tell in time what stands in the conversation; try again."
+
+
+async def may_send() -> None:
+    """Nothing forbids it, as where no other process can be at work on the same thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +90,10 @@ class Exchange:
         deadline: Deadline,
         *,
         silence: float,
+        before_send: BeforeSend = may_send,
     ) -> None:
         self._link = link
+        self._before_send = before_send
         self._body = clean(body)
         self._backing = backing
         self._deadline = deadline
@@ -162,6 +171,8 @@ class Exchange:
         if self._failures:
             log.debug("Trying again: %s", "resume" if self._resumes else "send")
             self._link.metrics.retried()
+        if not self._resumes:
+            await self._before_send()
         call, seconds = self._next_call(), self._deadline.remaining()
         if not self._streams:
             reply = await self._link.transport.send(call, seconds=seconds)

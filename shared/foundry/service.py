@@ -29,7 +29,7 @@ from .endpoint import AgentReference, Endpoint, Surface
 from .erasure import Erasure
 from .errors import ConfigurationError, FoundryError, NotFoundError
 from .events import TurnCompleted, TurnEvent
-from .exchange import Link
+from .exchange import BeforeSend, Link, may_send
 from .loop_end import Home
 from .metrics import ClientMetrics
 from .models import MessagePage, ThreadRef, TurnRequest, TurnResult
@@ -181,32 +181,52 @@ class FoundryService:
         return self._connected
 
     async def respond(
-        self, turn: TurnRequest, backing: ThreadRef | None = None, *, seconds: float | None = None
+        self,
+        turn: TurnRequest,
+        backing: ThreadRef | None = None,
+        *,
+        seconds: float | None = None,
+        before_send: BeforeSend = may_send,
     ) -> TurnResult:
         """Run one turn, on a thread where ``backing`` is given, within ``seconds``.
+
+        ``before_send`` is awaited right before each request for a response, and may forbid it.
 
         Raises:
             FoundryError: of the kind that tells what to do.
         """
         limit = seconds or self.config.timeout
-        async with aclosing(self._run(turn, backing, limit, streamed=False)) as events:
+        run = self._run(turn, backing, limit, streamed=False, before_send=before_send)
+        async with aclosing(run) as events:
             async for event in events:
                 if isinstance(event, TurnCompleted):
                     return event.result
         raise AssertionError("unreachable: a turn completes or raises")
 
     def stream(
-        self, turn: TurnRequest, backing: ThreadRef | None = None, *, seconds: float | None = None
+        self,
+        turn: TurnRequest,
+        backing: ThreadRef | None = None,
+        *,
+        seconds: float | None = None,
+        before_send: BeforeSend = may_send,
     ) -> AsyncGenerator[TurnEvent]:
         """As `respond`, but tell what happens while it happens; `TurnCompleted` comes last.
 
         ``seconds`` bounds the whole turn; the configured timeout bounds each silence. Close the
         generator to leave early: the connection is closed at once.
         """
-        return self._run(turn, backing, seconds or MAX_STREAM_SECONDS, streamed=True)
+        limit = seconds or MAX_STREAM_SECONDS
+        return self._run(turn, backing, limit, streamed=True, before_send=before_send)
 
     async def _run(
-        self, turn: TurnRequest, backing: ThreadRef | None, seconds: float, *, streamed: bool
+        self,
+        turn: TurnRequest,
+        backing: ThreadRef | None,
+        seconds: float,
+        *,
+        streamed: bool,
+        before_send: BeforeSend,
     ) -> AsyncGenerator[TurnEvent]:
         connection = self._connection
         if turn.response_format is not None:
@@ -224,6 +244,7 @@ class FoundryService:
             silence=self.config.timeout,
             toolbox=self._toolbox.with_tools(turn.tools),
             approve=self._approve,
+            before_send=before_send,
         )
         completed: TurnCompleted | None = None
         with self.metrics.turn(), waiting():

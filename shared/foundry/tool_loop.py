@@ -24,7 +24,7 @@ from .events import (
     TurnEvent,
     TurnStarted,
 )
-from .exchange import Exchange, Link
+from .exchange import BeforeSend, Exchange, Link, may_send
 from .models import ThreadRef, TurnResult
 from .responses import hosted_tool, parse_response
 from .retry import Deadline
@@ -64,6 +64,7 @@ class ToolLoop:
     silence: float
     toolbox: Toolbox
     approve: ApprovalCallback
+    before_send: BeforeSend = may_send
     asked: list[JsonObject] = field(default_factory=list[JsonObject])
     """Calls and requests for approval that Foundry waits for."""
     answers: list[JsonObject] = field(default_factory=list[JsonObject])
@@ -103,7 +104,14 @@ class ToolLoop:
         raise ProtocolError(f"The model keeps asking for tools after {MAX_TOOL_ROUNDS} rounds.")
 
     async def _exchange(self, totals: _Totals) -> AsyncGenerator[TurnEvent]:
-        exchange = Exchange(self.link, self.body, self.backing, self.deadline, silence=self.silence)
+        exchange = Exchange(
+            self.link,
+            self.body,
+            self.backing,
+            self.deadline,
+            silence=self.silence,
+            before_send=self.before_send,
+        )
         async with aclosing(exchange.events()) as events:
             async for event in events:
                 if event["type"] in TERMINAL:
@@ -136,6 +144,7 @@ class ToolLoop:
         deliver, repeat = self.link.reconciler.deliver, self.link.retry.repeat
         try:
             async with asyncio.timeout(LEAVING_SECONDS):
+                await self.before_send()
                 await repeat(lambda _: deliver(self.backing, answers), deadline)
         except (FoundryError, builtins.TimeoutError) as error:
             log.warning("A call stays without an answer until the next message: %s", error)

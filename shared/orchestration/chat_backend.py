@@ -127,7 +127,7 @@ class ChatBackend:
             body["model"] = turn.model or await self._model_name(deadline)
             if streamed:
                 body |= {"stream": True, "stream_options": {"include_usage": True}}
-            async with aclosing(self._answer(body, deadline)) as events:
+            async with aclosing(self._answer(body, deadline, conversation)) as events:
                 async for event in events:
                     if isinstance(event, TurnCompleted):
                         completed = replace(event.result, latency=perf_counter() - started)
@@ -143,17 +143,18 @@ class ChatBackend:
         asked = estimated_tokens(turn.message) + estimated_tokens(turn.system_prompt or turn.domain)
         return self._model.context_tokens - answer_tokens - asked
 
-    async def _answer(self, body: JsonObject, deadline: Deadline) -> AsyncGenerator[TurnEvent]:
+    async def _answer(
+        self, body: JsonObject, deadline: Deadline, conversation: Conversation
+    ) -> AsyncGenerator[TurnEvent]:
         """The events of the answer, after as many attempts as it takes."""
         failures = 0
         while True:
             try:
-                async with (
-                    self._gate.passing(deadline),
-                    aclosing(self._attempt(body, deadline)) as events,
-                ):
-                    async for event in events:
-                        yield event
+                async with self._gate.passing(deadline):
+                    await conversation.ensure_held()
+                    async with aclosing(self._attempt(body, deadline)) as events:
+                        async for event in events:
+                            yield event
             except FoundryError as error:
                 if error.may_have_run:  # it may have used tokens of which nobody told us
                     upstream().unreported += 1

@@ -104,6 +104,14 @@ class Conversation(ABC):
     async def note(self, standing: ConversationState) -> None:
         """Keep a new standing now, before the turn is over."""
 
+    @abstractmethod
+    async def ensure_held(self) -> None:
+        """Make sure that no other turn has the conversation, before a model is asked.
+
+        Raises:
+            LeaseLostError: if one has taken it over.
+        """
+
 
 class Conversations(Protocol):
     """All conversations."""
@@ -149,6 +157,9 @@ class MemoryConversation(Conversation):
     async def note(self, standing: ConversationState) -> None:
         """As the base class says."""
         self.standing = self._remembered.standing = standing
+
+    async def ensure_held(self) -> None:
+        """As the base class says; the lock of a conversation in memory cannot be lost."""
 
 
 class MemoryConversations:

@@ -20,7 +20,7 @@ from ..foundry.models import ThreadRef, TurnRequest, TurnResult
 from ..foundry.retry import Deadline
 from ..foundry.service import FoundryService
 from ..foundry.wire_json import JsonObject
-from .conversations import Conversation, ConversationState
+from .conversations import Conversation
 from .history import MessagePair
 from .model_types import ModelType
 
@@ -66,11 +66,14 @@ class FoundryBackend:
         turn = replace(turn, preceding=tuple(_items(missed)))
         if backing:  # until an answer comes, Foundry may hold what we do not know of
             conversation.standing = replace(standing, backing=replace(backing, look_first=True))
+        seconds, may_send = deadline.remaining(), conversation.ensure_held
         if not streamed:
-            result = await self._service.respond(turn, backing, seconds=deadline.remaining())
+            result = await self._service.respond(
+                turn, backing, seconds=seconds, before_send=may_send
+            )
             yield self._completed(conversation, backing, result)
             return
-        events = self._service.stream(turn, backing, seconds=deadline.remaining())
+        events = self._service.stream(turn, backing, seconds=seconds, before_send=may_send)
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, TurnCompleted):
@@ -99,14 +102,15 @@ class FoundryBackend:
         if not self._service.config.enable_stateful_threads:
             return None
         standing = conversation.standing
-        backing = await self._settled(standing)
+        backing = await self._settled(conversation)
         if backing is None:
             backing = await self._service.create_thread({})
             await conversation.note(replace(standing, backing=backing, in_foundry=0))
         return backing
 
-    async def _settled(self, standing: ConversationState) -> ThreadRef | None:
+    async def _settled(self, conversation: Conversation) -> ThreadRef | None:
         """The thread as it stands, if the next message can follow on it."""
+        standing = conversation.standing
         backing = standing.backing
         others_answered = standing.in_foundry < standing.exchanges
         if backing is None or not (backing.look_first and others_answered):
@@ -120,6 +124,7 @@ class FoundryBackend:
         if newest == (backing.last_item_id or None):
             return replace(backing, look_first=False)
         log.info("Foundry holds a message that another model answered; its thread is made anew")
+        await conversation.ensure_held()
         await self._service.delete_thread(backing)
         return None
 

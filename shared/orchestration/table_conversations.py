@@ -74,6 +74,10 @@ class TableConversation(Conversation):
         self.standing = standing
         await self.keeper.note(_thread_values(standing))
 
+    async def ensure_held(self) -> None:
+        """As the base class says."""
+        await self.keeper.ensure_held()
+
     def ended(self, now: datetime) -> dict[str, Value]:
         """The thread's properties after the turn."""
         values = {**_thread_values(self.standing), "last_accessed": now}

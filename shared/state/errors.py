@@ -18,6 +18,7 @@ StateError
 
 from __future__ import annotations
 
+from math import ceil
 from typing import ClassVar
 
 CONTENTION_RETRY_SECONDS = 2.0
@@ -111,7 +112,7 @@ class LaneBusyError(StateError):
     def __init__(self, retry_after: float, reason: str | None = None) -> None:
         running = (
             "Another turn runs on this thread. It has the thread for the next "
-            f"{retry_after:.0f} s, and for longer if it takes longer."
+            f"{ceil(retry_after)} s, and for longer if it takes longer."
         )
         super().__init__(reason or running)
         self.retry_after = retry_after

@@ -37,6 +37,30 @@ class LeaseKeeper:
         async with self._writing:
             self.lease = await self._lanes.renew(self.lease, values)
 
+    async def ensure_held(self) -> None:
+        """Make sure that the lease still is ours, before what only its holder may do.
+
+        It is renewed where it may have ended, because this process stood still or renewals failed.
+
+        Raises:
+            LeaseLostError: if somebody else took over.
+            StorageUnavailableError: if it cannot be renewed, or not quickly enough to last.
+        """
+        if self._lost is not None:
+            raise self._lost
+        if self._is_held:
+            return
+        async with self._writing:
+            for _ in range(RENEWALS_PER_LEASE):
+                if not self._is_held:
+                    self.lease = await self._lanes.renew(self.lease)
+        if not self._is_held:
+            raise StorageUnavailableError("A lease takes longer to renew than it lasts.")
+
+    @property
+    def _is_held(self) -> bool:
+        return self._lanes.is_surely_held(self.lease)
+
     async def __aenter__(self) -> Self:
         owner = asyncio.current_task()
         assert owner is not None  # noqa: S101 - a coroutine runs in a task
@@ -49,9 +73,9 @@ class LeaseKeeper:
         assert self._renewer is not None  # noqa: S101 - entered before
         self._renewer.cancel()
         await asyncio.wait([self._renewer])
-        if self._lost is not None and kind is asyncio.CancelledError:
+        if self._lost is not None and kind in {asyncio.CancelledError, LeaseLostError}:
             task = asyncio.current_task()
-            if task is not None and task.uncancel() == 0:
+            if task is not None and task.uncancel() == 0 and kind is asyncio.CancelledError:
                 raise self._lost from error
 
     async def _renew(self, owner: asyncio.Task[object]) -> None:

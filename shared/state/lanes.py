@@ -15,6 +15,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from time import monotonic
 
 from .contention import Contention
 from .errors import (
@@ -36,6 +37,10 @@ may fill one."""
 
 LEASE_SECONDS = 60.0
 """How long a lease lasts; whoever needs longer renews it (`keeper`)."""
+
+LEASE_MARGIN_SECONDS = 1.5
+"""Before its end a lease is not relied on any more: the service states its time to the second, so
+the clocks of two instances may be one apart, and a request takes a moment to leave the process."""
 
 UNSETTLED = "unsettled"
 """Property of a thread whose last turn may have left something in Foundry."""
@@ -78,6 +83,8 @@ class Lease:
     holder: str
     row: Row
     """The lane's row as our lease left it."""
+    renewed_at: float
+    """When taking or renewing it began, by this machine's monotonic clock."""
     taken_over: bool = False
     """The holder before us never released: their turn may have left something behind."""
 
@@ -90,9 +97,16 @@ class Lease:
 class Lanes:
     """Takes and releases the leases of lanes."""
 
-    def __init__(self, table: Table, clock: Clock, lease_seconds: float = LEASE_SECONDS) -> None:
+    def __init__(
+        self,
+        table: Table,
+        clock: Clock,
+        lease_seconds: float = LEASE_SECONDS,
+        monotonic_clock: Callable[[], float] = monotonic,
+    ) -> None:
         self._table = table
         self._clock = clock
+        self._monotonic = monotonic_clock
         self.lease_seconds = lease_seconds
         self._remembered: OrderedDict[tuple[str, str], Row] = OrderedDict()
         self._chars = 0
@@ -169,13 +183,15 @@ class Lanes:
             RowChangedError: if the row is not as seen any more.
         """
         self._refuse_held(row)
+        begun = self._monotonic()
         values: dict[str, Value] = {
             "lease_holder": holder,
             "lease_until": self._lease_end(),
             "lease_fence": int(row.values.get("lease_fence", 0)) + 1,
         }
         taken_over = bool(row.values.get("lease_holder"))
-        return Lease(owner, holder, await self._merge(owner, row, values, changes), taken_over)
+        leased = await self._merge(owner, row, values, changes)
+        return Lease(owner, holder, leased, begun, taken_over)
 
     def _lease_end(self) -> datetime:
         return self._clock() + timedelta(seconds=self.lease_seconds)
@@ -218,8 +234,20 @@ class Lanes:
         Raises:
             LeaseLostError: if somebody else took over; nothing is written.
         """
+        begun = self._monotonic()
         renewed = {**(values or {}), "lease_until": self._lease_end()}
-        return replace(lease, row=await self._write_as_holder(lease, renewed, _no_changes))
+        row = await self._write_as_holder(lease, renewed, _no_changes)
+        return replace(lease, row=row, renewed_at=begun)
+
+    def is_surely_held(self, lease: Lease) -> bool:
+        """Whether no other instance can have taken the lane over yet, as both clocks say.
+
+        The shared one may have been corrected since; the other one stands still in a machine that
+        is paused.
+        """
+        passed = self._monotonic() - lease.renewed_at
+        left = min(self.lease_seconds - passed, self.busy_seconds(lease.row))
+        return left > LEASE_MARGIN_SECONDS
 
     async def release(
         self, lease: Lease, values: Mapping[str, Value], changes: ChangesFor = _no_changes

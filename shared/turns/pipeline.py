@@ -25,6 +25,7 @@ from time import perf_counter
 from ..audit.trail import THE_APP, Caller
 from ..foundry.errors import FoundryError
 from ..foundry.events import TurnCompleted, TurnEvent
+from ..foundry.exchange import may_send
 from ..foundry.models import ThreadRef, TurnRequest, TurnResult
 from ..foundry.service import FoundryService
 from ..metering.budgets.budgets import Reservation
@@ -280,7 +281,7 @@ class Turns:
     ) -> Outcome:
         try:
             backing = await self._backing(command, keeper) if keeper else None
-            return await self._ask(command, backing, tell)
+            return await self._ask(command, backing, keeper, tell)
         except FoundryError as error:
             log.warning(
                 "AnsweredTurn %s failed: %s (%s)", opened.turn_id, error.code, error.request_id
@@ -293,11 +294,18 @@ class Turns:
             return FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)
 
     async def _ask(
-        self, command: TurnCommand, backing: ThreadRef | None, tell: Tell | None
+        self,
+        command: TurnCommand,
+        backing: ThreadRef | None,
+        keeper: LeaseKeeper | None,
+        tell: Tell | None,
     ) -> TurnResult:
+        """Have the message answered; nothing is sent once the lease may have been taken over."""
+        request, seconds = command.request, command.seconds
+        may = keeper.ensure_held if keeper else may_send
         if tell is None:
-            return await self._foundry.respond(command.request, backing, seconds=command.seconds)
-        events = self._foundry.stream(command.request, backing, seconds=command.seconds)
+            return await self._foundry.respond(request, backing, seconds=seconds, before_send=may)
+        events = self._foundry.stream(request, backing, seconds=seconds, before_send=may)
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, TurnCompleted):

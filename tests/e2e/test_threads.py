@@ -6,9 +6,10 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.state.lanes import LEASE_SECONDS
 from tests.integration.waiting import eventually
 
-from .asking import say
+from .asking import ended, say, submit
 from .served import Deployment, EmulatorControl
 
 
@@ -185,6 +186,32 @@ async def test_one_turn_at_a_time_runs_on_a_thread(
         assert busy.json()["code"] == "thread_busy"
         assert int(busy.headers["retry-after"]) >= 1
     assert (await caller.get(f"threads/{thread_id}")).json()["message_count"] == 1
+
+
+async def test_a_busy_thread_says_truly_for_how_long(
+    caller: httpx.AsyncClient, emulator: EmulatorControl, thread_id: str
+) -> None:
+    """By a job that waits for a far day, which lets messages pass, and by one that runs."""
+    waits = await submit(caller, message="Hi", thread_id=thread_id, not_before="8000-01-01T00:00Z")
+    assert (await say(caller, thread_id, "Hello"))["content"] == "You said: Hello"
+    assert (await caller.post(f"jobs/{waits}/cancel")).json()["status"] == "cancelled"
+    before = len(await emulator.requests("responses.create"))
+    await emulator.inject("hang", seconds=1.0)
+    runs = await submit(caller, message="Hi", thread_id=thread_id)
+
+    async def is_sent() -> bool:
+        return len(await emulator.requests("responses.create")) > before
+
+    await eventually(is_sent)
+    url = f"threads/{thread_id}"
+    sent = await caller.post(f"{url}/messages", json={"message": "Hello"})
+    for busy in (sent, await caller.delete(url)):
+        assert (busy.status_code, busy.json()["code"]) == (409, "thread_busy")
+        seconds = int(busy.headers["retry-after"])
+        assert LEASE_SECONDS / 2 < seconds <= LEASE_SECONDS
+        assert f"has the thread for the next {seconds} s, and for longer" in busy.json()["detail"]
+    assert (await ended(caller, runs))["status"] == "succeeded"
+    assert (await caller.delete(f"threads/{thread_id}")).status_code == 204
 
 
 async def test_a_caller_who_leaves_does_not_undo_the_turn(

@@ -320,6 +320,25 @@ async def test_nobody_is_refused_everywhere(apps: Apps, mode: str, route: str) -
         assert comparable(existing) == comparable(missing)
 
 
+async def test_what_concerns_the_instance_is_shown_to_admins_only(apps: Apps) -> None:
+    async with (
+        apps.owner() as user,
+        apps.caller(headers=known(TENANT, ADMIN, "Agents.Admin")) as admin,
+    ):
+        theirs, all_ = [(await each.get("metrics")).json() for each in (user, admin)]
+        assert theirs["successful_requests"] >= 1  # their own
+        assert "models" not in theirs
+        assert all_["models"]
+        theirs, all_ = [(await each.get("health/ready")) for each in (user, admin)]
+    checks, known_to_admins = theirs.json()["checks"], all_.json()["checks"]
+    assert checks.keys() == known_to_admins.keys()
+    assert all(check.keys() == {"status"} for check in checks.values())
+    own = apps.deployment
+    names = (own.inlet, own.lanes, own.deliveries, own.table, own.audit, own.metrics)
+    assert [name for name in names if name in theirs.text] == []
+    assert own.lanes in all_.text
+
+
 @pytest.mark.parametrize("route", ABOUT_SOMETHING)
 async def test_the_owner_sees_what_exists_and_404_for_what_does_not(apps: Apps, route: str) -> None:
     async with apps.owner() as owner:

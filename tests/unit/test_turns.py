@@ -31,9 +31,17 @@ from shared.turns.pipeline import AnsweredTurn, Progress, TurnCommand, TurnOpene
 from tests.fakes import SentWakeUp
 
 from .conftest import OWNER, RESOURCE, App, at_resource
+from .scripted_foundry import response_body
 from .skipping_time import run_skipping
 
 PARTITION = partition_key(OWNER)
+CALL = {
+    "type": "function_call",
+    "id": "fc_1",
+    "call_id": "call_1",
+    "name": "unknown",
+    "arguments": "{}",
+}
 
 
 async def add_thread(app: App, services: Services, **fields: Any) -> str:
@@ -232,6 +240,50 @@ async def test_a_turn_that_lost_its_lease_leaves_nothing(app: App, services: Ser
         await slow
     assert [record["question"] for record in records(app)] == ["taken over"]
     assert (await services.threads.get(OWNER, thread_id)).message_count == 1
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(503, json={"error": {}}, headers={"retry-after": "0"}),
+        httpx.Response(200, json=response_body(output=[CALL])),
+    ],
+    ids=["a retry", "the outputs of tools"],
+)
+async def test_nothing_is_sent_once_the_thread_was_taken_over(
+    app: App, answer: httpx.Response
+) -> None:
+    """The process stands still between two requests for longer than its lease."""
+    app.settings = AppSettings(foundry=at_resource(max_retries=2))
+    services, successor = app.services(), app.services()
+    thread_id = await add_thread(app, services)
+
+    async def stand_still(_: httpx.Request) -> httpx.Response:
+        app.clock.advance(LEASE_SECONDS)
+        await ask(successor, "slow", thread_id)
+        return answer
+
+    app.foundry.then(stand_still)
+    with pytest.raises(LeaseLostError):
+        await ask(services, "slow", thread_id)
+    assert app.foundry.messages == ["slow", "slow"]
+    assert len(app.foundry.sent) == 2
+    assert [record["status"] for record in records(app)] == ["succeeded"]
+
+
+async def test_a_stall_without_a_successor_costs_one_renewal(app: App) -> None:
+    app.settings = AppSettings(foundry=at_resource(max_retries=2))
+    services = app.services()
+    thread_id = await add_thread(app, services)
+
+    async def stand_still(_: httpx.Request) -> httpx.Response:
+        app.clock.advance(LEASE_SECONDS * 2)
+        return httpx.Response(503, json={"error": {}}, headers={"retry-after": "0"})
+
+    app.foundry.then(stand_still)
+    app.table.reset_counts()
+    await ask(services, "slow", thread_id)
+    assert (app.table.reads, app.table.writes) == (0, 3)
 
 
 async def test_a_caller_who_goes_away_does_not_undo_the_turn(app: App, services: Services) -> None:

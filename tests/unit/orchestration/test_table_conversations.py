@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -17,7 +18,7 @@ from shared.orchestration import ModelType
 from shared.orchestration.conversations import ModelRequest
 from shared.orchestration.results import Opened
 from shared.orchestration.table_conversations import Storage, TableConversations
-from shared.state.errors import LaneBusyError
+from shared.state.errors import LaneBusyError, LeaseLostError
 from shared.state.exchanges import Exchanges
 from shared.state.keys import identifier
 from shared.state.lanes import LEASE_SECONDS, Lanes
@@ -132,6 +133,50 @@ async def test_a_second_turn_at_once_is_refused(world: World, net: Net) -> None:
         await other.ask("Ho")
     await events.aclose()
     assert (await other.ask("Ho")).routed.result.content == "You said: Ho"
+
+
+@pytest.mark.parametrize("model_type", [FOUNDRY_TYPE, VLLM_TYPE])
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_no_model_is_asked_once_the_conversation_was_taken_over(
+    world: World, net: Net, model_type: ModelType, *, streamed: bool
+) -> None:
+    """The process stands still before it asks, for longer than its lease."""
+    asking, other = world.instance(), world.instance()
+    await asking.ask("Hi", model_type)
+    stalled = replace(request("Ho"), model_type=model_type, streamed=streamed)
+    events = asking.orchestration.events(stalled)
+    assert isinstance(await anext(events), Opened)
+    world.clock.advance(LEASE_SECONDS)
+    await other.ask("Ho", model_type)
+    with pytest.raises(LeaseLostError):
+        await anext(events)
+    assert len(net.asked(FOUNDRY)) + len(net.asked(VLLM)) == 2
+    assert [row["question"] for row in world.rows("turn:")] == ["Hi", "Ho"]
+
+
+async def test_a_thread_in_foundry_is_not_deleted_once_it_was_taken_over(
+    world: World, net: Net, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another model answered what Foundry lost; the process stands still before a new thread."""
+    asking = world.instance()
+    await asking.ask("Hi")
+    net.lose_answer(FOUNDRY)
+    await asking.ask("Ha")
+    net.down(FOUNDRY, None)
+    net.seen.clear()
+    carry = net.handle_async_request
+
+    async def stand_still(call: httpx.Request) -> httpx.Response:
+        answer = await carry(call)
+        world.clock.advance(LEASE_SECONDS)
+        (row,) = world.table.rows(OWNER, "thread:")
+        await Lanes(world.table, world.clock).take(OWNER, row.row_key, "another")
+        return answer
+
+    monkeypatch.setattr(net, "handle_async_request", stand_still)
+    with pytest.raises(LeaseLostError):
+        await asking.ask("Ho")
+    assert [seen.method for seen in net.seen[FOUNDRY]] == ["GET"]
 
 
 async def test_two_who_begin_a_conversation_at_once_share_its_thread(world: World) -> None:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
 
-from shared.state.errors import LaneBusyError, LeaseLostError
+from shared.state.errors import LaneBusyError, LeaseLostError, StorageUnavailableError
 from shared.state.keeper import RENEWALS_PER_LEASE, LeaseKeeper
-from shared.state.lanes import LEASE_SECONDS, Lanes, Lease
+from shared.state.lanes import LEASE_MARGIN_SECONDS, LEASE_SECONDS, Lanes, Lease
 from shared.state.table import Change, Operation
-from tests.fakes import FakeTable
+from tests.fakes import FakeClock, FakeTable
 
 from ..skipping_time import LoopClock, run_skipping
 
@@ -112,6 +112,23 @@ async def test_a_lease_that_somebody_took_over_ends_the_turn(stage: Stage) -> No
 
 
 @on_stage
+async def test_a_lost_lease_allows_no_last_request_either(stage: Stage) -> None:
+    async def turn() -> None:
+        async with LeaseKeeper(stage.lanes, await stage.lease()) as keeper:
+            await stage.let_somebody_take_over()
+            try:
+                await asyncio.sleep(LEASE_SECONDS)
+            finally:
+                await keeper.ensure_held()
+
+    with pytest.raises(LeaseLostError):
+        await turn()
+    task = asyncio.current_task()
+    assert task is not None
+    assert task.cancelling() == 0
+
+
+@on_stage
 async def test_a_turn_that_is_cancelled_is_just_cancelled(stage: Stage) -> None:
     lease = await stage.lease()
 
@@ -162,3 +179,90 @@ async def test_a_note_on_a_lost_lease_is_refused(stage: Stage) -> None:
         await stage.let_somebody_take_over()
         with pytest.raises(LeaseLostError):
             await keeper.note({"late": True})
+
+
+class Stalled:
+    """A lane whose holder stands still: no renewal runs while the clocks go on."""
+
+    def __init__(self) -> None:
+        self.table, self.clock, self.passed = FakeTable(), FakeClock(), 0.0
+        self.lanes = Lanes(self.table, self.clock, LEASE_SECONDS, lambda: self.passed)
+        self.other = Lanes(self.table, self.clock)
+
+    async def keeper(self) -> LeaseKeeper:
+        await self.table.write(OWNER, [Change(Operation.INSERT, LANE, {})])
+        lease = await self.lanes.take(OWNER, LANE, "t1")
+        self.table.reset_counts()
+        return LeaseKeeper(self.lanes, lease)
+
+    def stand_still(self, seconds: float) -> None:
+        self.passed += seconds
+        self.clock.advance(seconds)
+
+
+@pytest.fixture
+def stalled() -> Stalled:
+    return Stalled()
+
+
+SURE_SECONDS = LEASE_SECONDS - LEASE_MARGIN_SECONDS
+
+
+async def test_a_lease_that_surely_is_held_costs_no_call(stalled: Stalled) -> None:
+    keeper = await stalled.keeper()
+    stalled.stand_still(SURE_SECONDS - 0.1)
+    await keeper.ensure_held()
+    assert stalled.table.transactions == 0
+
+
+async def test_a_lease_that_may_have_ended_is_renewed_once(stalled: Stalled) -> None:
+    keeper = await stalled.keeper()
+    for seconds in (SURE_SECONDS, LEASE_SECONDS, LEASE_SECONDS * 10):
+        stalled.table.reset_counts()
+        stalled.stand_still(seconds)
+        await keeper.ensure_held()
+        await keeper.ensure_held()
+        assert stalled.table.transactions == 1
+        with pytest.raises(LaneBusyError):
+            await stalled.other.take(OWNER, LANE, "t2")
+
+
+async def test_either_clock_alone_brings_doubt(stalled: Stalled) -> None:
+    keeper = await stalled.keeper()
+    stalled.passed += LEASE_SECONDS
+    await keeper.ensure_held()
+    stalled.clock.advance(LEASE_SECONDS)
+    await keeper.ensure_held()
+    assert stalled.table.transactions == 2
+
+
+async def test_a_lease_counts_from_before_its_request_was_sent(stalled: Stalled) -> None:
+    keeper = await stalled.keeper()
+    write = stalled.table.write
+
+    async def slow_write(partition: str, changes: Sequence[Change]) -> str:
+        etag = await write(partition, changes)
+        stalled.passed += SURE_SECONDS
+        return etag
+
+    stalled.table.write = slow_write  # type: ignore[method-assign]
+    stalled.stand_still(LEASE_SECONDS)
+    with pytest.raises(StorageUnavailableError, match="longer to renew than it lasts"):
+        await keeper.ensure_held()
+    assert stalled.table.transactions == RENEWALS_PER_LEASE
+
+
+async def test_a_lease_that_was_taken_over_is_noticed_before_a_renewal(stalled: Stalled) -> None:
+    keeper = await stalled.keeper()
+    stalled.stand_still(LEASE_SECONDS)
+    await stalled.other.take(OWNER, LANE, "t2")
+    with pytest.raises(LeaseLostError):
+        await keeper.ensure_held()
+
+
+async def test_in_doubt_without_storage_nothing_may_be_sent(stalled: Stalled) -> None:
+    keeper = await stalled.keeper()
+    stalled.stand_still(LEASE_SECONDS)
+    stalled.table.available = False
+    with pytest.raises(StorageUnavailableError):
+        await keeper.ensure_held()
