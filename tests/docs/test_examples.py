@@ -1,16 +1,19 @@
-"""Every example of the pages is executed against the running app, or says why it is not.
+"""Every fenced block of every page is executed, or stands in a list below that says why not.
 
-A block that no test runs has a comment `not run: <why>` in front of it on its page. Python, KQL and
-PromQL are run or checked by their own tests (`test_snippets`, `test_operate_page`, `unit/jobs`).
+Shell blocks run as they stand, with the addresses and settings of a running app and emulator; what
+they ask by `curl` must succeed. JSON is a setting that the app runs with, or what it answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -23,17 +26,55 @@ from shared.turns.contract import QueuedJob
 from tests.e2e.asking import ended
 from tests.e2e.served import Deployment
 
-PAGES = (
-    "README.md",
-    "docs/http-api.md",
-    "docs/identity.md",
-    "docs/jobs.md",
-    "docs/operate.md",
-    "docs/settings.md",
+PAGES = sorted(
+    {*ROOT.glob("*.md"), *(p for top in ROOT.glob("[a-z]*/") for p in top.glob("*.md"))}
+    - {ROOT / "tests/docs/documented_api.md"}  # test_snippets runs it
 )
-ELSEWHERE = {"python", "kusto", "promql"}
+ELSEWHERE = {
+    ("README.md", "python"): "tests/docs/test_snippets.py",
+    ("docs/jobs.md", "python"): "tests/unit/jobs/test_webhooks.py",
+    ("docs/migrate.md", "python"): "tests/docs/test_snippets.py",
+    ("docs/operate.md", "kusto"): "tests/docs/test_operate_page.py",
+    ("docs/operate.md", "promql"): "tests/docs/test_operate_page.py",
+    ("docs/python-api.md", "python"): "tests/docs/test_snippets.py",
+    ("docs/tools.md", "python"): "tests/docs/test_tools_page.py",
+    ("docs/tools.md", "yaml"): "tests/docs/test_tools_page.py",
+}
+"""Which test runs the blocks of a language."""
+
+NOT_RUN = {
+    "README.md: make run": "installs and serves the app; tests/integration/test_launcher does so",
+    "README.md: make test": "runs this test",
+    "README.md: app        http://localhost:7071": "what `make run` prints",
+    'README.md: {"Values"': "names a project of the reader",
+    "docs/architecture.md: HTTP": "a drawing",
+    "docs/deploy.md: azd auth login": "needs Azure",
+    "docs/deploy.md: APP=$(azd env": "needs a deployment in Azure",
+    "docs/deploy.md: azd env set HTTP_CONCURRENCY": "needs Azure",
+    "docs/deploy.md: Error BCP338": "what azd prints; infrastructure/test_parameters holds it",
+    "docs/deploy.md: scope=$(az": "needs Azure",
+    "docs/deploy.md: azd deploy api": "needs Azure",
+    "docs/deploy.md: python3 -m infra.scripts.agent_identity --delete": "needs Entra and Azure",
+    "docs/identity.md: az identity create": "needs Azure",
+    'docs/identity.md: {"displayName": "Support agents"': "a body for Microsoft Graph",
+    'docs/identity.md: {"name": "function-app"': "a body for Microsoft Graph",
+    'docs/identity.md: {"displayName": "Support agent"': "a body for Microsoft Graph",
+    "docs/identity.md: az role assignment": "needs Azure",
+    "docs/identity.md: az functionapp config": "needs Azure",
+    "docs/jobs.md: ┌": "a drawing",
+    'docs/jobs.md: {"type": "job.succeeded"': "what receivers get; e2e/test_callbacks holds it",
+    "docs/operate.md: scrape_configs": "the configuration of Prometheus",
+}
+"""How the blocks begin that nothing runs, and why."""
+
 LOCAL_APP = "http://localhost:7071"
+LOCAL_FOUNDRY = "http://127.0.0.1:7072"
 SECONDS = 60
+TERMINAL = {
+    "CALLBACK_SECRET": "whsec_c2VjcmV0IG9mIHRoZSBkb2N1bWVudGVkIGFwcA==",
+    "RETAIN_TURNS_DAYS": "0",  # the day that a page rebuilds is long ago
+}
+"""Settings that commands of the pages take for granted."""
 
 
 @dataclass(frozen=True)
@@ -43,26 +84,29 @@ class Block:
     page: str
     language: str
     text: str
-    not_run: str | None
 
     @property
     def name(self) -> str:
         first = self.text.strip().splitlines()[0]
         return f"{self.page}: {first[:60]}"
 
+    @property
+    def is_run(self) -> bool:
+        """Whether it is run here."""
+        is_elsewhere = (self.page, self.language) in ELSEWHERE
+        return not is_elsewhere and not self.name.startswith(tuple(NOT_RUN))
+
 
 _FENCED = re.compile(
-    r"(?:<!-- not run: (?P<why>[^>]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$",
-    re.MULTILINE | re.DOTALL,
+    r"^(?P<margin> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=margin)```$", re.MULTILINE | re.DOTALL
 )
 BLOCKS = [
-    Block(page, found["language"], found["text"], found["why"])
+    Block(page.relative_to(ROOT).as_posix(), found["language"], found["text"])
     for page in PAGES
-    for found in _FENCED.finditer((ROOT / page).read_text(encoding="utf-8"))
+    for found in _FENCED.finditer(page.read_text(encoding="utf-8"))
 ]
-TO_RUN = [b for b in BLOCKS if not b.not_run and b.language not in ELSEWHERE]
-SHELL = [block for block in TO_RUN if block.language in {"console", "sh"}]
-JSON = [block for block in TO_RUN if block.language == "json"]
+SHELL = [b for b in BLOCKS if b.is_run and b.language in {"bash", "console", "sh"}]
+JSON = [block for block in BLOCKS if block.is_run and block.language == "json"]
 SETTINGS = {"[{": "BUDGETS", '{"currency"': "PRICES", '{"key"': "DEPARTMENTS"}
 """How the values of settings begin on the pages."""
 
@@ -76,11 +120,15 @@ ANSWERS = [block for block in JSON if not setting_of(block)]
 
 
 @pytest.fixture(scope="module")
+def own(azurite: Azurite, foundry: FoundryEmulator) -> Deployment:
+    return Deployment(azurite.connection_string, foundry)
+
+
+@pytest.fixture(scope="module")
 def documented(
-    azurite: Azurite, foundry: FoundryEmulator, tmp_path_factory: pytest.TempPathFactory
+    own: Deployment, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[FunctionsHost]:
     """The app with every setting whose value the pages show."""
-    own = Deployment(azurite.connection_string, foundry)
     with own.serve(tmp_path_factory.mktemp("documented"), **DOCUMENTED) as host:
         yield host
 
@@ -91,32 +139,50 @@ async def reader(documented: FunctionsHost) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def test_every_block_is_run_or_says_why_not() -> None:
+def test_every_block_is_run_or_is_in_a_list_that_says_why_not() -> None:
     known = {id(block) for block in (*SHELL, *JSON)}
-    assert [block.name for block in TO_RUN if id(block) not in known] == []
+    assert [block.name for block in BLOCKS if block.is_run and id(block) not in known] == []
+    fences = sum(page.read_text(encoding="utf-8").count("```") for page in PAGES)
+    assert fences == 2 * len(BLOCKS), "a fence that this test does not see"
     assert set(DOCUMENTED) == set(SETTINGS.values())
     AppSettings.from_env(DOCUMENTED)
 
 
-@pytest.mark.parametrize("block", [b for b in SHELL if "curl" in b.text], ids=lambda b: b.name)
-async def test_commands_of_the_pages_answer(documented: FunctionsHost, block: Block) -> None:
-    script = "set -e\n" + block.text.replace(LOCAL_APP, documented.url)
+def test_the_lists_hold_nothing_that_is_not_on_a_page() -> None:
+    unused = [start for start in NOT_RUN if not any(b.name.startswith(start) for b in BLOCKS)]
+    assert unused == []
+    assert {(block.page, block.language) for block in BLOCKS} >= ELSEWHERE.keys()
+    assert [test for test in ELSEWHERE.values() if not (ROOT / test).is_file()] == []
+
+
+def environment(own: Deployment, folder: Path) -> dict[str, str]:
+    """What a terminal beside the app has, in which `curl` fails where the app refuses."""
+    (folder / ".curlrc").write_text("fail-with-body\nshow-error\n", encoding="utf-8")
+    return {
+        **own.environment(**DOCUMENTED, **TERMINAL),
+        "CURL_HOME": str(folder),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
+    }
+
+
+@pytest.mark.parametrize("block", SHELL, ids=lambda b: b.name)
+async def test_commands_of_the_pages_succeed(
+    documented: FunctionsHost, own: Deployment, tmp_path: Path, block: Block
+) -> None:
+    text = block.text.replace(LOCAL_APP, documented.url).replace(LOCAL_FOUNDRY, own.foundry.url)
     process = await asyncio.create_subprocess_exec(
-        "bash", "-c", script, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        *("bash", "-c", f"set -e -o pipefail\n{text}"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment(own, tmp_path),
+        cwd=ROOT,
     )
     out, err = await asyncio.wait_for(process.communicate(), SECONDS)
-    assert process.returncode == 0, err.decode()
-    text = out.decode()
-    assert '"turn_id"' in text or '"job_id"' in text, text
-    assert '"code"' not in text, text
-
-
-def test_commands_that_ask_no_app_are_run_by_other_tests() -> None:
-    others = {block.text.split(" ")[2] for block in SHELL if "curl" not in block.text}
-    assert others <= {
-        "shared.commands.rebuild_metrics",
-        "shared.commands.receiver_secret",
-    }  # by their tests
+    said = out.decode()
+    assert process.returncode == 0, said + err.decode()
+    assert '"code"' not in said, said
+    if re.search(r"/api/(messages|jobs|threads/\$)", text):
+        assert '"turn_id"' in said or '"job_id"' in said, said
 
 
 async def answer_to(block: Block, reader: httpx.AsyncClient) -> Any:
@@ -126,6 +192,8 @@ async def answer_to(block: Block, reader: httpx.AsyncClient) -> Any:
         return (await reader.get("health/ready")).json()
     if "errors" in shown:
         return (await reader.post("messages", json={"message": "Hi", "temperature": 9})).json()
+    if "erasure_id" in shown:
+        return (await reader.delete("me/data")).json()
     if "conversationId" in shown:
         body = {"user_input": "Hi", "conversation_id": "page"}
         return (await reader.post("orchestrate", json=body)).json()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from shared.config import FoundryAgentServiceConfig
 from shared.foundry.agents.files import AgentFile
 from shared.foundry.tools import NAMED_TOOLS
 
@@ -22,6 +23,14 @@ async def test_every_example_runs(code: str) -> None:
     exec(compile(code, "docs/tools.md", "exec", dont_inherit=True), names)  # noqa: S102 - our own page
     if inspect.iscoroutinefunction(names.get("main")):
         await names["main"]()
+
+
+def test_the_agent_file_of_the_page_makes_a_version(tmp_path: Path) -> None:
+    (shown,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    (tmp_path / "agent.yaml").write_text(shown)
+    version = AgentFile.read(tmp_path / "agent.yaml").version(FoundryAgentServiceConfig())
+    kinds = [tool["type"] for tool in version["definition"]["tools"]]
+    assert kinds == ["code_interpreter", "function", "web_search"]
 
 
 def test_every_tool_name_is_in_the_table() -> None:
