@@ -5,14 +5,21 @@ from typing import Any, cast
 
 from .base import JsonObject
 
+MAX_SIZE = 100_000
+"""Of a text, in characters, and of a list."""
+
 
 def minimal_instance(schema: JsonObject) -> Any:
     """Build a minimal valid instance of a schema as structured outputs allow them.
 
     Knows `$ref` into the same document, `const`, `enum`, `anyOf`/`oneOf`/`allOf`, objects with
-    required properties, arrays with `minItems`, and the lower bounds of strings and numbers.
+    required properties, arrays with `minItems`, and the lower bounds of strings and numbers. Of a
+    schema beyond that, such as one that refers to itself without end, it builds an empty object.
     """
-    return _instance(schema, schema)
+    try:
+        return _instance(schema, schema)
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError):
+        return {}
 
 
 def _instance(schema: JsonObject, root: JsonObject) -> Any:
@@ -29,11 +36,11 @@ def _instance(schema: JsonObject, root: JsonObject) -> Any:
 
 
 def _resolve(schema: JsonObject, root: JsonObject) -> JsonObject:
-    while "$ref" in schema:
+    if "$ref" in schema:
         found: Any = root
         for key in str(schema["$ref"]).removeprefix("#/").split("/"):
             found = found[key] if key != "#" else found
-        schema = cast("JsonObject", found)
+        return _resolve(cast("JsonObject", found), root)
     merged: JsonObject = {**schema}
     for part in schema.get("allOf", []):
         resolved = _resolve(part, root)
@@ -54,11 +61,18 @@ def _object(schema: JsonObject, root: JsonObject) -> JsonObject:
 
 
 def _array(schema: JsonObject, root: JsonObject) -> list[Any]:
-    return [_instance(schema.get("items", {}), root)] * int(schema.get("minItems", 0))
+    return [_instance(schema.get("items", {}), root)] * _size(schema, "minItems")
 
 
 def _string(schema: JsonObject, _: JsonObject) -> str:
-    return "x" * int(schema.get("minLength", 0))
+    return "x" * _size(schema, "minLength")
+
+
+def _size(schema: JsonObject, keyword: str) -> int:
+    size = int(schema.get(keyword, 0))
+    if size > MAX_SIZE:
+        raise ValueError(keyword)
+    return size
 
 
 def _number(schema: JsonObject, _: JsonObject) -> float:

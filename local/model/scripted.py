@@ -3,6 +3,7 @@
 The rules look at the last user message, in this order:
 
 - tool outputs after the last user message: `NAME answered: OUTPUT`, one line per output;
+- `/answer TEXT`: TEXT, whatever form was asked for;
 - a `json_schema` response format: the smallest instance of the schema;
 - `/call NAME {json}` lines: one function call per line, in parallel, for declared tools;
 - `/words N`: N words; `/json`: an empty object; `/refuse`: a refusal;
@@ -39,6 +40,7 @@ from .minimal_json import minimal_instance
 CONTENT_FILTER_MARKER = "[[content_filter]]"
 DEFAULT_CONTEXT_TOKENS = 128_000
 
+_ANSWER = "/answer "
 _NAME = re.compile(r"my name is (\w+)", re.IGNORECASE)
 _TOKEN = re.compile(r"\S+\s*")
 """Linear: what one part takes, the other does not, and each match begins where one ended."""
@@ -165,6 +167,8 @@ def _answer(prompt: Prompt, said: str) -> str:
         return "\n".join(
             f"{names.get(o['tool_call_id'], 'tool')} answered: {message_text(o)}" for o in outputs
         )
+    if said.startswith(_ANSWER):
+        return said.removeprefix(_ANSWER)
     if prompt.response_format and prompt.response_format["type"] == "json_schema":
         return json.dumps(minimal_instance(prompt.response_format["json_schema"]["schema"]))
     return _command(prompt, said) or _recall(prompt, said) or f"You said: {said}"

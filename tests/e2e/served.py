@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from azure.core.exceptions import ResourceNotFoundError
+from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.data.tables.aio import TableClient
 from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
@@ -148,6 +148,14 @@ class Deployment:
         """About how many messages a queue holds, those that somebody works on included."""
         async with self.queue(name) as client:
             return (await client.get_queue_properties()).approximate_message_count or 0
+
+
+async def put_on_inlet(deployment: Deployment, text: str) -> None:
+    """Put a message on the public queue, as any producer may."""
+    async with deployment.queue(deployment.inlet) as queue:
+        with suppress(ResourceExistsError):
+            await queue.create_queue()
+        await queue.send_message(text)
 
 
 class EmulatorControl:

@@ -100,11 +100,20 @@ async def test_refusal_filter_and_failure() -> None:
         ({"type": "number", "exclusiveMinimum": 1}, 2),
         ({"allOf": [{"type": "object", "required": ["a"]}], "properties": {"a": {}}}, {"a": None}),
         ({"type": "object", "properties": {"a": {"type": "string"}}}, {}),
+        ({"$ref": "#"}, {}),
+        ({"type": "object", "allOf": [{"$ref": "#"}]}, {}),
+        ({"type": "no type"}, {}),
+        ({"type": "array", "minItems": 10**9}, {}),
     ],
 )
 async def test_minimal_instances(schema: dict[str, Any], instance: object) -> None:
     form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
     assert json.loads(text_of(await run(user("go"), response_format=form))) == instance
+
+
+async def test_it_answers_what_it_is_made_to_whatever_form_was_asked_for() -> None:
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "null"}}}
+    assert text_of(await run(user('/answer {"a": 1}'), response_format=form)) == '{"a": 1}'
 
 
 async def test_a_closed_generation_stops() -> None:
