@@ -9,7 +9,8 @@ UV := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-
 # More processes than cores, because tests wait most of the time. Each starts its own services.
 PARALLEL ?= --numprocesses 4 --dist loadfile
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
-	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py)
+	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
+	option_fuzz.py attacked_health.py) tests/security/test_option_fuzz.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test torture bench lint types format snapshots requirements infra-check package clean distclean
@@ -32,7 +33,8 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 	$(BIN)/python -m tests.torture.latency
 	TRUTH_SEED=$(SEED) TRUTH_TURNS=12000 BUDGET_SEED=$(SEED) BUDGET_ROUNDS=200 \
 		TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 POISON_JOBS=5000 \
-		MALFORMED_MESSAGES=10000 IDEMPOTENCY_CALLERS=1000 \
+		MALFORMED_MESSAGES=10000 IDEMPOTENCY_CALLERS=1000 FUZZ_EXAMPLES=5000 \
+		ATTACKED_HEALTH_MS=250 \
 		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
 
 bench: ## measure the client and the turns beside others; bench/README.md says how to read it
