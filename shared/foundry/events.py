@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -57,3 +58,6 @@ class OtherEvent:
 TurnEvent: TypeAlias = (
     TurnStarted | MessageDelta | ToolStarted | ToolFinished | TurnCompleted | OtherEvent
 )
+
+Emit = Callable[[TurnEvent], None]
+"""Takes the events of a turn while it runs."""

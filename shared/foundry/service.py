@@ -28,7 +28,7 @@ from .conversations import Conversations, Send
 from .endpoint import AgentReference, Endpoint, Surface
 from .erasure import Erasure
 from .errors import ConfigurationError, FoundryError, NotFoundError
-from .events import TurnCompleted, TurnEvent
+from .events import Emit, TurnCompleted, TurnEvent
 from .exchange import BeforeSend, Link, may_send
 from .loop_end import Home
 from .metrics import ClientMetrics
@@ -186,21 +186,27 @@ class FoundryService:
         backing: ThreadRef | None = None,
         *,
         seconds: float | None = None,
+        emit: Emit | None = None,
         before_send: BeforeSend = may_send,
     ) -> TurnResult:
         """Run one turn, on a thread where ``backing`` is given, within ``seconds``.
 
-        ``before_send`` is awaited right before each request for a response, and may forbid it.
+        With ``emit``, the answer is streamed: it is called with each event but the last, which is
+        the result. ``before_send`` is awaited right before each request for a response, and may
+        forbid it.
 
         Raises:
             FoundryError: of the kind that tells what to do.
         """
         limit = seconds or self.config.timeout
-        run = self._run(turn, backing, limit, streamed=False, before_send=before_send)
+        streamed = emit is not None
+        run = self._run(turn, backing, limit, streamed=streamed, before_send=before_send)
         async with aclosing(run) as events:
             async for event in events:
                 if isinstance(event, TurnCompleted):
                     return event.result
+                if emit is not None:
+                    emit(event)
         raise AssertionError("unreachable: a turn completes or raises")
 
     def stream(
