@@ -121,7 +121,7 @@ def some_turn(chance: random.Random, at: datetime) -> TurnRecord:
         owner=f"tenant:owner-{chance.randrange(OWNERS)}",
         thread_id=None,
         job_id=None,
-        inlet=chance.choice(list(TurnMode)),
+        mode=chance.choice(list(TurnMode)),
         status=TurnStatus.SUCCEEDED,
         created_at=at,
         latency=chance.lognormvariate(0, 1),

@@ -44,7 +44,7 @@ async def run_turn(
         seconds=settings.stream_seconds if streamed else settings.turn_seconds_after(wait),
         thread_id=thread_id,
         wait=wait,
-        inlet=TurnMode.STREAM if streamed else TurnMode.SYNC,
+        mode=TurnMode.STREAM if streamed else TurnMode.SYNC,
         caller=incoming.caller,
     )
 

@@ -95,7 +95,7 @@ class Step:
             request=turn_request(options, self.head.work["messages"][self.number]),
             seconds=seconds,
             thread_id=self.lane if is_id(Kind.THREAD, self.lane) else None,
-            inlet=TurnMode.JOB,
+            mode=TurnMode.JOB,
             job_id=self.head.job_id,
             caller=self._caller,
             first_try=self._first_try,

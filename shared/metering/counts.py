@@ -50,7 +50,7 @@ class View(StrEnum):
         """The key of the sum that a turn belongs to; what is not known is empty."""
         assert self is not View.REFUSALS  # noqa: S101 - no turn is refused
         if self is View.SERIES:
-            return (turn.domain, turn.model, turn.agent_id or "", turn.inlet.value)
+            return (turn.domain, turn.model, turn.agent_id or "", turn.mode.value)
         whom = turn.attribution
         return (turn.owner, whom.department or "", whom.user_id or "", turn.domain, turn.model)
 
@@ -60,7 +60,7 @@ TURN_VIEWS = (View.SERIES, View.USAGE)
 Key = tuple[str, ...]
 
 _DIMENSIONS = {
-    View.SERIES: ("domain", "model", "agent", "inlet"),
+    View.SERIES: ("domain", "model", "agent", "mode"),
     View.REFUSALS: ("limit",),
     View.USAGE: ("owner", "department", "user_id", "domain", "model"),
 }

@@ -253,7 +253,7 @@ def _begun(
         owner=request.owner,
         thread_id=None,
         job_id=None,
-        inlet=TurnMode.STREAM if request.streamed else TurnMode.SYNC,
+        mode=TurnMode.STREAM if request.streamed else TurnMode.SYNC,
         status=TurnStatus.FAILED,
         created_at=created_at,
         latency=0.0,

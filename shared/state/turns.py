@@ -119,7 +119,7 @@ class TurnRecord:
     owner: str
     thread_id: str | None
     job_id: str | None
-    inlet: TurnMode
+    mode: TurnMode
     status: TurnStatus
     created_at: datetime
     latency: float
@@ -147,7 +147,7 @@ class TurnRecord:
         """The change that adds the turn's row; token counts nobody reported are left out."""
         values: dict[str, Value | None] = {
             "job_id": self.job_id,
-            "inlet": self.inlet.value,
+            "mode": self.mode.value,
             "status": self.status.value,
             "created_at": self.created_at,
             "latency": self.latency,
@@ -183,7 +183,7 @@ class TurnRecord:
             owner=owner,
             thread_id=None if thread_id == "-" else thread_id,
             job_id=None,
-            inlet=TurnMode(values["inlet"]),
+            mode=TurnMode(values["mode"]),
             status=TurnStatus(values["status"]),
             created_at=values["created_at"],
             latency=values["latency"],
@@ -200,7 +200,7 @@ class TurnRecord:
 _EFFORT = tuple(each.name for each in fields(TurnEffort))
 
 FIGURES = (
-    "inlet",
+    "mode",
     "status",
     "created_at",
     "latency",

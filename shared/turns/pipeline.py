@@ -60,7 +60,7 @@ class TurnCommand:
     thread_id: str | None = None
     wait: float = 0.0
     """Seconds to wait for a thread that is in use."""
-    inlet: TurnMode = TurnMode.SYNC
+    mode: TurnMode = TurnMode.SYNC
     job_id: str | None = None
     caller: Caller = THE_APP
     claim: Claim | None = None
@@ -239,7 +239,7 @@ class Turns:
 
         commit = self._lanes.release(keeper.lease, values, changes)
         row = await self._recording.alongside(commit, record, outcome, command.caller)
-        if command.inlet is not TurnMode.JOB:
+        if command.mode is not TurnMode.JOB:
             await wake_waiting(self._wake_lane, command.owner, row)
         return _answered(opened, outcome)
 
@@ -361,7 +361,7 @@ class Turns:
             owner=command.owner,
             thread_id=command.thread_id,
             job_id=command.job_id,
-            inlet=command.inlet,
+            mode=command.mode,
             status=TurnStatus.FAILED,
             created_at=self._clock(),
             latency=0.0,

@@ -36,7 +36,7 @@ async def test_a_job_goes_from_202_to_succeeded(
     (row,) = [r for r in await deployment.rows(kind="job:") if _is_of(r, job["job_id"])]
     assert row["status"] == "succeeded"
     (turn,) = [r for r in await deployment.rows(kind="turn:") if r.get("job_id") == job["job_id"]]
-    assert (turn["inlet"], turn["answer"]) == ("job", "You said: Hello")
+    assert (turn["mode"], turn["answer"]) == ("job", "You said: Hello")
     assert f"turn_{turn['RowKey'].rpartition(':')[2]}" == done["result"]["turn_id"]
     assert await deployment.rows(kind="box:") == []
 

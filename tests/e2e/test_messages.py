@@ -25,7 +25,7 @@ async def test_a_message_is_answered_and_recorded(
     key = f"turn:-:{turn['turn_id'].removeprefix('turn_')}"
     (row,) = await deployment.rows(kind=key)
     assert (row["question"], row["answer"]) == ("Hello there", "You said: Hello there")
-    assert (row["status"], row["inlet"], row["domain"]) == ("succeeded", "sync", "greetings")
+    assert (row["status"], row["mode"], row["domain"]) == ("succeeded", "sync", "greetings")
     assert (row["model"], row["response_id"]) == (turn["model"], turn["metadata"]["response_id"])
     assert row["total_tokens"].value == usage["total_tokens"]
 

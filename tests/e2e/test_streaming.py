@@ -77,7 +77,7 @@ async def test_the_first_text_arrives_before_the_answer_is_complete(
     assert name == "turn.completed"
     assert first["text"] + text_of(rest) == turn["content"]
     (row,) = await deployment.rows(kind=f"turn:{thread_id}:")
-    assert (row["inlet"], row["status"], row["answer"]) == ("stream", "succeeded", turn["content"])
+    assert (row["mode"], row["status"], row["answer"]) == ("stream", "succeeded", turn["content"])
 
 
 async def test_a_streamed_turn_is_the_same_turn(caller: httpx.AsyncClient, thread_id: str) -> None:

@@ -103,9 +103,9 @@ class Fleet:
         thread_id = new_id(Kind.THREAD)
         now = self.clock()
         await services.threads.add(Thread(thread_id, command.owner, now, now))
-        fields: dict[str, Any] = {"thread_id": thread_id, "inlet": TurnMode.STREAM}
+        fields: dict[str, Any] = {"thread_id": thread_id, "mode": TurnMode.STREAM}
         if kind == "thread":
-            fields["inlet"] = TurnMode.SYNC
+            fields["mode"] = TurnMode.SYNC
         events = services.turns.stream(TurnCommand(command.owner, command.request, 30, **fields))
         async for _ in events:
             if kind == "leave":

@@ -49,7 +49,7 @@ async def scraped(app: App) -> Scraped:
     return Scraped.of(await app.caller.get("metrics/prometheus"))
 
 
-async def test_turns_are_counted_by_domain_model_and_inlet(
+async def test_turns_are_counted_by_domain_model_and_mode(
     deployment: Deployment, emulator: EmulatorControl
 ) -> None:
     async with serving(deployment, PRICES=PRICES, FOUNDRY_MAX_RETRIES="0") as app:
@@ -60,7 +60,7 @@ async def test_turns_are_counted_by_domain_model_and_inlet(
         await emulator.inject("status", status=400, body={"error": {"message": "No"}})
         failed = await app.caller.post("messages", json={"message": "Three", "domain": "law"})
         told = await scraped(app)
-    law = {"domain": "law", "model": DEFAULT_MODEL, "inlet": "sync"}
+    law = {"domain": "law", "model": DEFAULT_MODEL, "mode": "sync"}
     assert told.total("aos_turns_total", **law) == 3
     assert told.total("aos_turns_succeeded_total", **law) == 2
     assert told.total("aos_turn_failures_total", **law, code=failed.json()["code"]) == 1

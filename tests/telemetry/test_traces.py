@@ -116,7 +116,7 @@ async def test_a_job_is_one_trace_from_http_through_the_queue_to_the_table(
     turn = attributes(named(spans, TURN))
     assert turn["aos.job.id"] == job["job_id"] == attributes(processed)["aos.job.id"]
     assert turn[gen_ai_attributes.GEN_AI_CONVERSATION_ID] == job["thread_id"]
-    assert (turn["aos.inlet"], turn["aos.domain"], turn["enduser.id"]) == (
+    assert (turn["aos.mode"], turn["aos.domain"], turn["enduser.id"]) == (
         "job",
         "geography",
         "key",

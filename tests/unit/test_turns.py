@@ -397,7 +397,7 @@ async def test_a_turn_has_its_own_deadline(app: App) -> None:
 
 
 async def listen(services: Services, **fields: Any) -> list[Progress]:
-    command = TurnCommand(OWNER, TurnRequest("Hi there"), 60, inlet=TurnMode.STREAM, **fields)
+    command = TurnCommand(OWNER, TurnRequest("Hi there"), 60, mode=TurnMode.STREAM, **fields)
     return [event async for event in services.turns.stream(command)]
 
 
@@ -410,7 +410,7 @@ async def test_a_streamed_turn_tells_everything_in_order(app: App, services: Ser
     text = "".join(event.text for event in deltas if isinstance(event, MessageDelta))
     assert text == turn.result.content == "You said: Hi there"
     (record,) = records(app)
-    assert (record["inlet"], record["answer"]) == ("stream", text)
+    assert (record["mode"], record["answer"]) == ("stream", text)
 
 
 async def test_a_streamed_turn_costs_what_any_turn_costs(app: App, services: Services) -> None:

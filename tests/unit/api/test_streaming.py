@@ -156,7 +156,7 @@ async def test_a_message_alone_is_streamed_and_recorded(app: App, api: httpx.Asy
     assert len(events) > 4
     assert events[0][1] == {"turn_id": events[-1][1]["turn_id"], "thread_id": None}
     (row,) = app.table.rows("key", "turn:")
-    assert (row.values["inlet"], row.values["status"]) == ("stream", "succeeded")
+    assert (row.values["mode"], row.values["status"]) == ("stream", "succeeded")
     assert app.foundry.sent[0]["stream"] is True
 
 

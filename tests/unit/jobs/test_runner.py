@@ -70,7 +70,7 @@ async def test_a_job_runs_to_its_result(app: App, services: Services) -> None:
     assert result["usage"]["total_tokens"] == 5
     assert not result["truncated"]
     (turn,) = turns(app)
-    assert (turn["inlet"], turn["job_id"]) == ("job", job.job_id)
+    assert (turn["mode"], turn["job_id"]) == ("job", job.job_id)
     assert app.foundry.sent[0]["temperature"] == 0.1
     assert app.foundry.sent[0]["metadata"] == {"k": "v"}
     assert boxes(app) == 0

@@ -113,7 +113,7 @@ def test_the_turn_is_as_the_job_says() -> None:
     work = {"options": {"temperature": 0.0, "metadata": {"k": "v"}}}
     command = step(work=work, messages_done=1).command(30)
     assert (command.owner, command.thread_id, command.job_id) == (OWNER, LANE, JOB)
-    assert (command.inlet, command.seconds) == ("job", 30)
+    assert (command.mode, command.seconds) == ("job", 30)
     assert (command.request.message, command.request.temperature) == ("b", 0.0)
     assert command.request.metadata == {"k": "v"}
 

@@ -19,7 +19,7 @@ def record(**fields: Any) -> TurnRecord:
     return TurnRecord(
         turn_id="turn_1",
         owner=OWNER,
-        inlet=TurnMode.SYNC,
+        mode=TurnMode.SYNC,
         status=TurnStatus.SUCCEEDED,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         latency=0.5,
@@ -39,7 +39,7 @@ async def kept(turn: TurnRecord) -> dict[str, Any]:
 
 async def test_what_is_known_is_kept_and_nothing_else() -> None:
     assert await kept(record()) == {
-        "inlet": "sync",
+        "mode": "sync",
         "status": "succeeded",
         "created_at": datetime(2026, 1, 1, tzinfo=UTC),
         "latency": 0.5,

@@ -31,8 +31,7 @@ from shared.state.days import DAYS_PARTITION
 from shared.state.errors import LeaseLostError, StateError, StorageUnavailableError
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.threads import Thread
-from shared.state.turns import TurnMode as TurnInlet
-from shared.state.turns import TurnRecord, TurnStatus
+from shared.state.turns import TurnMode, TurnRecord, TurnStatus
 from shared.turns.pipeline import AnsweredTurn, TurnCommand
 from tests.fakes import FakeTable
 from tests.unit.conftest import OWNER, App
@@ -90,7 +89,7 @@ async def test_a_turn_says_who_what_how_and_how_much_but_not_its_text(
 
 
 async def test_a_streamed_turn_is_on_record_once(app: App, services: Services) -> None:
-    command = TurnCommand(OWNER, TurnRequest(SECRET), 60, inlet=TurnInlet.STREAM, caller=CALLER)
+    command = TurnCommand(OWNER, TurnRequest(SECRET), 60, mode=TurnMode.STREAM, caller=CALLER)
     *_, turn = [progress async for progress in services.turns.stream(command)]
     assert isinstance(turn, AnsweredTurn)
     (kept,) = rows(app.audit_table)
@@ -180,7 +179,7 @@ def turn_record(**more: Any) -> TurnRecord:
         owner=OWNER,
         thread_id=None,
         job_id=None,
-        inlet=TurnInlet.SYNC,
+        mode=TurnMode.SYNC,
         status=TurnStatus.SUCCEEDED,
         created_at=NOON,
         latency=0.5,
