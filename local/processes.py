@@ -78,7 +78,7 @@ class Service:
         deadline = time.monotonic() + seconds
         while not self._command.is_ready():
             if self.exit_code is not None:
-                raise ServiceError(self.obituary())
+                raise ServiceError(self.exit_report())
             if time.monotonic() > deadline:
                 raise ServiceError(f"{self.name} is not ready after {seconds:.0f} s{self._tail()}")
             time.sleep(_PROBE_PAUSE_SECONDS)
@@ -114,7 +114,7 @@ class Service:
         self.start()
         self.wait_until_ready()
 
-    def obituary(self) -> str:
+    def exit_report(self) -> str:
         """Say how the child ended, with the last lines of its log."""
         code = self.exit_code
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"

@@ -1,4 +1,4 @@
-"""`make run`: starts storage, Foundry and the app, watches them, and ends them together."""
+"""`make run`: starts storage, the Foundry emulator and the app, and stops them together."""
 
 import argparse
 import os
@@ -6,7 +6,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -26,7 +26,7 @@ from local.services import (
 )
 
 SAMPLE_SETTINGS = ROOT / "local.settings.sample.json"
-# A running invocation is cut off soon: Ctrl-C should feel immediate.
+# Running invocations are cancelled after this, so that Ctrl-C feels immediate.
 APP_GRACE_SECONDS = 1
 STOP_SECONDS = 1.5
 DEFAULT_MODEL = "llama-3.3-70b"
@@ -48,7 +48,7 @@ _PORTS = {
 
 def main() -> int:
     """Run until Ctrl-C (0) or until a service fails (1, after saying which and why)."""
-    arguments = _parse_arguments()
+    arguments = parse_arguments()
     try:
         settings = arguments.app_dir / "local.settings.json"
         if not settings.exists():
@@ -59,7 +59,7 @@ def main() -> int:
         _end_on_signals()
         try:
             run.start()
-            run.wait_for_an_end()
+            run.wait_for_exit()
         finally:
             run.stop()
     except KeyboardInterrupt:
@@ -71,7 +71,7 @@ def main() -> int:
 
 
 class LocalRun:
-    """The services of one run: what the developer has configured is used, the rest is emulated."""
+    """The services of one run: configured services are used, all others are emulated."""
 
     def __init__(self, arguments: argparse.Namespace, configured: Mapping[str, str]) -> None:
         self._configured = configured
@@ -105,38 +105,38 @@ class LocalRun:
         self.app = FunctionsHost(launch, self._log_dir)
 
     def start(self) -> None:
-        """Start everything and show what runs where; raises ServiceError when something fails."""
+        """Start everything and show what runs where; raises ServiceError when a service fails."""
         print("Starting ...", flush=True)
-        backing = [service for service in (self.azurite, self.foundry) if service]
-        for service in backing:
+        backends = [service for service in (self.azurite, self.foundry) if service]
+        for service in backends:
             service.start()
-        for service in [*backing, self.app]:
+        for service in [*backends, self.app]:
             if service is self.app:
                 service.start()
             service.wait_until_ready()
             print(f"  {service.name} is ready", flush=True)
-        print(render(self._running(), time.monotonic() - self._started_at), flush=True)
+        print(render(self.running, time.monotonic() - self._started_at), flush=True)
 
-    def wait_for_an_end(self) -> NoReturn:
-        """Block until a service ends by itself; raises ServiceError that tells which and how."""
+    def wait_for_exit(self) -> NoReturn:
+        """Block until a service ends, then raise a ServiceError with its name and exit code."""
         while True:
-            # Returns when a child has ended, and leaves it to be asked for its exit code.
+            # WNOWAIT leaves the exit code of the child to be read below.
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
             for service in (self.app, self.foundry, self.azurite):
                 if service and service.exit_code is not None:
-                    raise ServiceError(service.obituary())
+                    raise ServiceError(service.exit_report())
 
     def stop(self) -> None:
-        """End the app first, so that it can hand its work back, then what it depends on."""
+        """Stop the app first, so that it can release its work, then the services it uses."""
         self.app.stop(STOP_SECONDS)
-        backing = [service for service in (self.foundry, self.azurite) if service]
-        for service in backing:
+        backends = [service for service in (self.foundry, self.azurite) if service]
+        for service in backends:
             service.terminate()
-        for service in backing:
+        for service in backends:
             service.stop(STOP_SECONDS)
 
     def _app_environment(self) -> dict[str, str]:
-        """What the app is told; a setting that the developer has made is left alone."""
+        """Return the settings of the app that the developer has not made."""
         defaults = {"FUNCTIONS_WORKER_RUNTIME": "python", "PYTHON_ENABLE_INIT_INDEXING": "1"}
         emulated: dict[str, str] = {}
         if self.foundry:
@@ -154,7 +154,9 @@ class LocalRun:
         unset = {name: v for name, v in defaults.items() if not self._configured.get(name)}
         return {**unset, **emulated}
 
-    def _running(self) -> Running:
+    @property
+    def running(self) -> Running:
+        """What the screen shows."""
         configured = self._configured
         backend = configured.get("FOUNDRY_LOCAL_BACKEND") or "smollm2"
         return Running(
@@ -188,7 +190,7 @@ def _wants_azurite(configured: Mapping[str, str]) -> bool:
 
 
 def _check_ports(run: LocalRun, arguments: argparse.Namespace) -> None:
-    """Raise ServiceError with one line for the first port that something else has taken."""
+    """Raise a one-line ServiceError for the first port that is in use."""
     needed = ["port"]
     needed += ["foundry_port"] if run.foundry else []
     needed += ["blob_port", "queue_port", "table_port"] if run.azurite else []
@@ -215,7 +217,8 @@ def _end_on_signals() -> None:
         signal.signal(number, end)
 
 
-def _parse_arguments() -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; ports not given there come from the environment."""
     parser = argparse.ArgumentParser(prog="python -m local.run", description=__doc__)
     for name, (purpose, variable, default) in _PORTS.items():
         parser.add_argument(
@@ -230,7 +233,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--state-dir", type=Path, default=STATE_DIR, help="folder for data and logs (.local)"
     )
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

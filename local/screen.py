@@ -1,4 +1,4 @@
-"""The one screen that `make run` ends its start with."""
+"""The screen that `make run` prints when everything is ready."""
 
 from dataclasses import dataclass
 
@@ -15,19 +15,20 @@ Ready in {seconds:.1f} s.
 Try, in another terminal:
 
   1. one message
-     curl -s {app}/api/messages -H 'content-type: application/json' \\
-       -d '{{"message": "Why is the sky blue?"}}'
+     curl -s {app}/api/messages -H 'Content-Type: application/json' \\
+       -d '{{"message": "What is the capital of France?"}}'
 
-  2. a thread that remembers
-     T=$(curl -s {app}/api/threads -X POST -H 'content-type: application/json' -d '{{}}' \\
-       | sed -E 's/.*"thread_id": *"([^"]+)".*/\\1/'); for M in "My name is Ada." "What is my name?"
-       do curl -s {app}/api/threads/$T/messages -H 'content-type: application/json' \\
-         -d "{{\\"message\\": \\"$M\\"}}"; echo; done
+  2. a thread, which remembers
+     THREAD=$(curl -s -X POST {app}/api/threads | sed 's/.*"thread_id":"\\([^"]*\\)".*/\\1/')
+     curl -s {app}/api/threads/$THREAD/messages -H 'Content-Type: application/json' \\
+       -d '{{"message": "My name is Ada."}}'
+     curl -s {app}/api/threads/$THREAD/messages -H 'Content-Type: application/json' \\
+       -d '{{"message": "What is my name?"}}'
 
-  3. a job: submitted, then read (202 and Location, then its result)
-     J=$(curl -si {app}/api/jobs -H 'content-type: application/json' \\
-       -d '{{"message": "Tell me a short story."}}' | tr -d '\\r' | sed -n 's/^[Ll]ocation: //p')
-     curl -s "{app}/api/jobs/${{J##*/}}"
+  3. a job, which is accepted now and answered later
+     JOB=$(curl -s {app}/api/jobs -H 'Content-Type: application/json' \\
+       -d '{{"message": "Write a haiku about queues."}}' | sed 's/.*"job_id":"\\([^"]*\\)".*/\\1/')
+     curl -s "{app}/api/jobs/$JOB?wait=60"
 
 {advice}Stop with Ctrl-C.
 """
@@ -35,7 +36,7 @@ Try, in another terminal:
 
 @dataclass(frozen=True)
 class Running:
-    """What runs where."""
+    """The addresses, files and model of a local run."""
 
     app: str
     host: str
@@ -45,12 +46,12 @@ class Running:
     state: str
     logs: str
     advice: str = ""
-    """How to use a better model, where the smallest answers."""
+    """How to use a better model, shown with the built-in one."""
 
 
 BETTER_MODELS = """\
-The model is tiny: it answers at once, offline, and is often wrong. For a better one, set, in the
-environment or in local.settings.json:
+The built-in model is tiny: it answers at once, offline, and is often wrong. For a better one, set
+in the environment or in local.settings.json:
 
   Ollama, llama.cpp, vLLM   FOUNDRY_LOCAL_BACKEND=http://localhost:11434/v1
   any OpenAI-compatible     FOUNDRY_LOCAL_BACKEND=<URL> FOUNDRY_LOCAL_BACKEND_API_KEY=<key>
