@@ -78,7 +78,7 @@ class AnswerReader:
             self._fail({}, object_at(event, "response"))
             return None
         elif kind in TERMINAL:
-            return self.end(object_at(event, "response"))
+            self.end(object_at(event, "response"))
         return event
 
     def _fail(self, reason: JsonObject, response: JsonObject) -> None:
@@ -108,7 +108,7 @@ class AnswerReader:
         raise error_from_failure(error, self.request_id, headers=self._headers)
 
     def end(self, response: JsonObject) -> JsonObject:
-        """The terminal event of a response that has ended.
+        """Take in a response that should have ended, and return it.
 
         Raises:
             FoundryError: if it has failed, or has not ended at all.
@@ -126,7 +126,7 @@ class AnswerReader:
                 may_have_run=True,
             )
         self.hear(response)
-        return {"type": f"response.{status}", "response": response}
+        return response
 
     def hear(self, response: JsonObject) -> None:
         """Count the tokens that a response says it took, whatever came of it, but only once."""

@@ -14,7 +14,7 @@ from ulid import ULID
 from ..config import AGENT_IS_LABEL, FoundryAgentServiceConfig, IdentitySettings
 from .asking import checked_count, checked_metadata, checked_text, turn_request
 from .errors import FoundryError, NotFoundError
-from .events import TurnCompleted, TurnEvent
+from .events import TurnCompleted, TurnEvent, events_of
 from .models import FoundryResponse, MessagePage, ThreadInfo, ThreadRef, TurnRequest, TurnResult
 from .remembered import RememberedThread, RememberedThreads
 from .service import FoundryService
@@ -126,7 +126,7 @@ class FoundryAgentServiceClient:
         turn = turn_request(message, domain, options)
         _check_id(thread_id)
         self._service.connect()
-        events = self._stream_on(turn, thread_id) if thread_id else self._service.stream(turn)
+        events = self._stream_on(turn, thread_id) if thread_id else self._stream(turn)
         async with aclosing(events):
             async for event in events:
                 yield event
@@ -240,11 +240,16 @@ class FoundryAgentServiceClient:
             )
             return sending.result
 
+    def _stream(
+        self, turn: TurnRequest, backing: ThreadRef | None = None
+    ) -> AsyncGenerator[TurnEvent]:
+        return events_of(lambda emit: self._service.respond(turn, backing, emit=emit))
+
     async def _stream_on(self, turn: TurnRequest, thread_id: str) -> AsyncGenerator[TurnEvent]:
         thread = await self._thread(thread_id)
         async with (
             thread.turn(turn, self.config.timeout) as sending,
-            aclosing(self._service.stream(sending.request, sending.backing)) as events,
+            aclosing(self._stream(sending.request, sending.backing)) as events,
         ):
             async for event in events:
                 if isinstance(event, TurnCompleted):

@@ -1,8 +1,9 @@
-"""What a streamed turn tells while it runs."""
+"""The events of a streamed turn."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -60,4 +61,48 @@ TurnEvent: TypeAlias = (
 )
 
 Emit = Callable[[TurnEvent], None]
-"""Takes the events of a turn while it runs."""
+"""Called with each event of a turn while it runs; must not block."""
+
+
+def ignore(_event: TurnEvent) -> None:
+    """Drop the event: the caller wants the result only."""
+
+
+async def events_of(run: Callable[[Emit], Awaitable[TurnResult]]) -> AsyncGenerator[TurnEvent]:
+    """Run a turn in a task and yield its events as they are emitted; `TurnCompleted` comes last.
+
+    Closing the generator cancels the turn and waits until it has ended, so its connection is
+    closed at once. The turn reads on while the consumer is busy; what it has read is queued.
+
+    Raises:
+        Exception: what ``run`` raises, after the events that came before.
+    """
+    queue: asyncio.Queue[TurnEvent | None] = asyncio.Queue()
+
+    async def turn() -> TurnResult:
+        try:
+            return await run(queue.put_nowait)
+        finally:
+            queue.put_nowait(None)
+
+    task = asyncio.create_task(turn())
+    try:
+        while (event := await queue.get()) is not None:
+            yield event
+        yield TurnCompleted(await task)
+    finally:
+        await _end(task)
+
+
+async def _end(task: asyncio.Task[TurnResult]) -> None:
+    """Cancel a turn that still runs and wait for its end.
+
+    Raises:
+        Exception: what the turn raises when it is cancelled, if not the cancellation itself.
+    """
+    if task.done():
+        return
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()

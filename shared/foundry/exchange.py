@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 
@@ -57,6 +56,9 @@ REASON_SECONDS = 1.0
 
 BeforeSend = Callable[[], Awaitable[None]]
 """Called right before each request for a response; what it raises ends the turn, unsent."""
+
+EmitWire = Callable[[JsonObject], None]
+"""Called with each event of the service as it arrives."""
 
 _INTERRUPTED = "The stream from Foundry broke off before the answer was complete."
 _NOT_TOLD = "Foundry did not tell in time what stands in the conversation; try again."
@@ -126,48 +128,38 @@ class Exchange:
         """Foundry's id of the request that was answered."""
         return self._answer.request_id
 
-    async def events(self) -> AsyncGenerator[JsonObject]:
-        """The events up to the terminal one; a body without `stream` gives that one only.
+    async def run(self, emit: EmitWire) -> JsonObject:
+        """The response, once it has ended; with `stream` in the body, its events are emitted.
 
         Raises:
             FoundryError: if there is no answer.
         """
         while True:
             if self._unsure and (found := await self._look_back()) is not None:
-                for event in self._adopt(found):
-                    yield event
-                return
+                return self._adopt(found, emit)
             if self._lost and self._over:
                 raise self._failure(self._lost)
             if self._left_open and not self._landed:
                 await self._answer_open_calls()
             try:
-                async with (
-                    self._link.gate.passing(Deadline(self._patience)),
-                    aclosing(self._traced_attempt()) as events,
-                ):
-                    async for event in events:
-                        yield event
+                async with self._link.gate.passing(Deadline(self._patience)):
+                    return await self._traced_attempt(emit)
             except FoundryError as error:
                 await self._take_in(error)
-            else:
-                return
 
-    async def _traced_attempt(self) -> AsyncGenerator[JsonObject]:
-        """As `_attempt`, with a span of its own."""
+    async def _traced_attempt(self, emit: EmitWire) -> JsonObject:
+        """Make one request within a span of its own."""
         with spans.attempt(self._link.url, self._body, self._failures) as self._span:
             try:
-                async with aclosing(self._attempt()) as events:
-                    async for event in events:
-                        if event["type"] in TERMINAL:
-                            spans.tell_response(self._span, event["response"], self.request_id)
-                        yield event
+                response = await self._attempt(emit)
             except FoundryError as error:
                 spans.tell_failure(self._span, error)
                 raise
+            spans.tell_response(self._span, response, self.request_id)
+            return response
 
-    async def _attempt(self) -> AsyncGenerator[JsonObject]:
-        """One request, and the events it yields."""
+    async def _attempt(self, emit: EmitWire) -> JsonObject:
+        """Make one request and read its answer to the end."""
         if self._failures:
             log.debug("Trying again: %s", "resume" if self._resumes else "send")
             self._link.metrics.retried()
@@ -177,35 +169,37 @@ class Exchange:
         if not self._streams:
             reply = await self._link.transport.send(call, seconds=seconds)
             self._answer.open(reply)
-            yield self._answer.end(reply.body)
-            return
+            return self._answer.end(reply.body)
         opened = self._link.transport.stream(call, silence=self._silence, seconds=seconds)
         try:
-            async with opened as stream, aclosing(self._streamed(stream)) as events:
-                async for event in events:
-                    yield event
-                    if event["type"] in TERMINAL:
-                        return
+            async with opened as stream:
+                return await self._read(stream, emit)
         except FoundryError:
             self._answer.conclude()  # it may have said why before it broke off
             raise
-        self._answer.conclude()
-        raise ServiceUnavailableError(_INTERRUPTED, may_have_run=True, request_id=self.request_id)
 
-    async def _streamed(self, stream: Stream) -> AsyncGenerator[JsonObject]:
-        """The events of a stream; a whole answer in its place gives those that it stands for."""
+    async def _read(self, stream: Stream, emit: EmitWire) -> JsonObject:
+        """Read a stream up to the whole response, which may also come in its place.
+
+        Raises:
+            FoundryError: if the response failed, or the stream ends before it.
+        """
         self._answer.open(stream)
         if stream.whole is not None:
-            terminal = self._answer.end(stream.whole)
-            if text := response_text(terminal["response"]):
-                yield {"type": "response.output_text.delta", "delta": text}
-            yield terminal
-            return
+            response = self._answer.end(stream.whole)
+            if text := response_text(response):
+                emit({"type": "response.output_text.delta", "delta": text})
+            return response
         parser = SseParser()
         while (chunk := await self._next_chunk(stream)) is not None:
             for data in parser.feed(chunk):
-                if (event := self._answer.read(data)) is not None:
-                    yield event
+                if (event := self._answer.read(data)) is None:
+                    continue
+                if event["type"] in TERMINAL:
+                    return event["response"]
+                emit(event)
+        self._answer.conclude()
+        raise ServiceUnavailableError(_INTERRUPTED, may_have_run=True, request_id=self.request_id)
 
     async def _next_chunk(self, stream: Stream) -> bytes | None:
         """The next piece; after a failure, only for a moment what else is said of it."""
@@ -392,8 +386,8 @@ class Exchange:
         self._backing = replace(self._backing, last_item_id=tail.last_item_id)
         self._left_open, self._unblocked = False, True
 
-    def _adopt(self, response: JsonObject) -> Iterator[JsonObject]:
-        """The events that an answer found later still owes the caller."""
+    def _adopt(self, response: JsonObject, emit: EmitWire) -> JsonObject:
+        """Take a response that was found later; emit what was not delivered yet."""
         if self._unheard:
             self._unheard -= 1
             upstream().unreported -= 1
@@ -402,5 +396,5 @@ class Exchange:
         if not text.startswith(delivered):
             raise self._failure(ServiceUnavailableError(_INTERRUPTED))
         if self._streams and (rest := text.removeprefix(delivered)):
-            yield {"type": "response.output_text.delta", "delta": rest}
-        yield {"type": f"response.{response['status']}", "response": response}
+            emit({"type": "response.output_text.delta", "delta": rest})
+        return response

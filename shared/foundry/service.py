@@ -6,8 +6,7 @@ not configured or not reachable still starts and says so per request.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from time import monotonic
@@ -28,7 +27,7 @@ from .conversations import Conversations, Send
 from .endpoint import AgentReference, Endpoint, Surface
 from .erasure import Erasure
 from .errors import ConfigurationError, FoundryError, NotFoundError
-from .events import Emit, TurnCompleted, TurnEvent
+from .events import Emit, ignore
 from .exchange import BeforeSend, Link, may_send
 from .loop_end import Home
 from .metrics import ClientMetrics
@@ -189,92 +188,67 @@ class FoundryService:
         emit: Emit | None = None,
         before_send: BeforeSend = may_send,
     ) -> TurnResult:
-        """Run one turn, on a thread where ``backing`` is given, within ``seconds``.
+        """Run one turn and return its result.
 
-        With ``emit``, the answer is streamed: it is called with each event but the last, which is
-        the result. ``before_send`` is awaited right before each request for a response, and may
-        forbid it.
+        A turn that is cancelled closes its connection at once.
+
+        Args:
+            turn: What to ask.
+            backing: The thread to ask on; without one, the message stands alone.
+            seconds: The most time for the whole turn.
+            emit: Called with each event, which makes the answer a streamed one. Then the
+                configured timeout bounds each silence, and ``seconds`` is by default
+                `MAX_STREAM_SECONDS`.
+            before_send: Awaited right before each request for a response; may raise to forbid it.
 
         Raises:
-            FoundryError: of the kind that tells what to do.
+            FoundryError: if there is no answer.
         """
-        limit = seconds or self.config.timeout
-        streamed = emit is not None
-        run = self._run(turn, backing, limit, streamed=streamed, before_send=before_send)
-        async with aclosing(run) as events:
-            async for event in events:
-                if isinstance(event, TurnCompleted):
-                    return event.result
-                if emit is not None:
-                    emit(event)
-        raise AssertionError("unreachable: a turn completes or raises")
-
-    def stream(
-        self,
-        turn: TurnRequest,
-        backing: ThreadRef | None = None,
-        *,
-        seconds: float | None = None,
-        before_send: BeforeSend = may_send,
-    ) -> AsyncGenerator[TurnEvent]:
-        """As `respond`, but tell what happens while it happens; `TurnCompleted` comes last.
-
-        ``seconds`` bounds the whole turn; the configured timeout bounds each silence. Close the
-        generator to leave early: the connection is closed at once.
-        """
-        limit = seconds or MAX_STREAM_SECONDS
-        return self._run(turn, backing, limit, streamed=True, before_send=before_send)
-
-    async def _run(
-        self,
-        turn: TurnRequest,
-        backing: ThreadRef | None,
-        seconds: float,
-        *,
-        streamed: bool,
-        before_send: BeforeSend,
-    ) -> AsyncGenerator[TurnEvent]:
         connection = self._connection
-        if turn.response_format is not None:
-            turn.response_format.ready()
-        body = connection.builder.build(turn, backing)
-        if turn.tools and connection.builder.agent:
-            check_tools(await self._agent_version(), turn.tools)
-        if streamed or turn.background:
-            body["stream"] = True
-        run = ToolLoop(
+        silence = self.config.timeout
+        limit = seconds or (silence if emit is None else MAX_STREAM_SECONDS)
+        body = await self._body(turn, backing, streamed=emit is not None)
+        loop = ToolLoop(
             link=connection.link_of(body.get("model", "")),
             body=body,
             backing=backing or ThreadRef(),
-            deadline=Deadline(seconds),
-            silence=self.config.timeout,
+            deadline=Deadline(limit),
+            silence=silence,
             toolbox=self._toolbox.with_tools(turn.tools),
             approve=self._approve,
             before_send=before_send,
+            emit=emit or ignore,
         )
-        completed: TurnCompleted | None = None
         with self.metrics.turn(), waiting():
             try:
-                async with aclosing(run.events()) as events:
-                    async for event in events:
-                        if isinstance(event, TurnCompleted):
-                            completed = await self._completed(turn, event.result)
-                        else:
-                            yield event
+                return await self._completed(turn, await loop.run())
             except FoundryError as error:
                 agent = connection.builder.agent
                 model = agent.name if agent else turn.model or self.config.model
                 raise tools_refused(error, model) or error from error
-        if completed:
-            yield completed
 
-    async def _completed(self, turn: TurnRequest, result: TurnResult) -> TurnCompleted:
+    async def _body(
+        self, turn: TurnRequest, backing: ThreadRef | None, *, streamed: bool
+    ) -> JsonObject:
+        """The body of the turn's first request."""
+        builder = self._connection.builder
+        if turn.response_format is not None:
+            turn.response_format.ready()
+        body = builder.build(turn, backing)
+        if turn.tools and builder.agent:
+            check_tools(await self._agent_version(), turn.tools)
+        if streamed or turn.background:
+            body["stream"] = True
+        return body
+
+    async def _completed(self, turn: TurnRequest, result: TurnResult) -> TurnResult:
+        """The result with the agent's name and the value that the answer's format asks for."""
         self.metrics.used(result)
-        agent_id = result.agent_id or self.config.agent_id or None
+        result = replace(result, agent_id=result.agent_id or self.config.agent_id or None)
         if turn.response_format is None:
-            return TurnCompleted(replace(result, agent_id=agent_id))
+            return result
         value = await parsed(Answer(result.content, result.refusal), turn.response_format)
-        return TurnCompleted(replace(result, agent_id=agent_id, parsed=value))
+        return replace(result, parsed=value)
 
     async def _agent_version(self) -> JsonObject:
         """The version of the agent in use, asked for once in a while."""

@@ -1,6 +1,6 @@
 """A turn from its first request to its last: send, run the tools asked for, send their results.
 
-JSON and streamed turns are the same generator; a turn that is not streamed simply has no deltas.
+JSON and streamed turns take the same way; a turn that is not streamed simply emits no deltas.
 """
 
 from __future__ import annotations
@@ -8,21 +8,19 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
-from .answer_reader import TERMINAL
 from .errors import FoundryError, ProtocolError
 from .events import (
+    Emit,
     MessageDelta,
     OtherEvent,
     ToolFinished,
     ToolStarted,
-    TurnCompleted,
     TurnEvent,
     TurnStarted,
+    ignore,
 )
 from .exchange import BeforeSend, Exchange, Link, may_send
 from .models import ThreadRef, TurnResult
@@ -47,7 +45,7 @@ CLOSING_SECONDS = 10.0
 """Beyond the deadline, for answering function calls that would otherwise block the thread."""
 
 LEAVING_SECONDS = 5.0
-"""For the same, where the caller is cancelled or closes the stream; then the caller is let go."""
+"""For the same, where the turn is cancelled; the cancellation goes on afterwards."""
 
 OUT_OF_TIME = "The tool did not run: the turn ran out of time."
 
@@ -65,45 +63,39 @@ class ToolLoop:
     toolbox: Toolbox
     approve: ApprovalCallback
     before_send: BeforeSend = may_send
+    emit: Emit = ignore
     asked: list[JsonObject] = field(default_factory=list[JsonObject])
     """Calls and requests for approval that Foundry waits for."""
     answers: list[JsonObject] = field(default_factory=list[JsonObject])
     """What they are answered, as far as that is known."""
 
-    async def events(self) -> AsyncGenerator[TurnEvent]:
-        """Run the turn. One that is cancelled or closed leaves no call without an answer.
+    async def run(self) -> TurnResult:
+        """Run the turn. A turn that is cancelled leaves no call without an answer.
 
         Raises:
             FoundryError: if there is no answer.
         """
         try:
-            async with aclosing(self._rounds()) as events:
-                async for event in events:
-                    yield event
-        except (asyncio.CancelledError, GeneratorExit):
+            return await self._rounds()
+        except asyncio.CancelledError:
             if self.asked and self.backing.conversation_id:
                 await self._leave()
             raise
 
-    async def _rounds(self) -> AsyncGenerator[TurnEvent]:
+    async def _rounds(self) -> TurnResult:
         started, totals = perf_counter(), _Totals()
         for number in range(MAX_TOOL_ROUNDS + 1):
-            async with aclosing(self._exchange(totals)) as events:
-                async for event in events:
-                    yield event
+            await self._exchange(totals)
             items = objects_at(totals.response, "output")
             self.asked, self.answers = unanswered(items), []
-            async with aclosing(self._answer(items)) as tool_events:
-                async for event in tool_events:
-                    yield event
+            await self._answer(items)
             if not self.answers:
                 self.asked = []
-                yield TurnCompleted(totals.result(perf_counter() - started))
-                return
+                return totals.result(perf_counter() - started)
             self._follow_up(totals.response, last=number + 1 == MAX_TOOL_ROUNDS)
         raise ProtocolError(f"The model keeps asking for tools after {MAX_TOOL_ROUNDS} rounds.")
 
-    async def _exchange(self, totals: _Totals) -> AsyncGenerator[TurnEvent]:
+    async def _exchange(self, totals: _Totals) -> None:
         exchange = Exchange(
             self.link,
             self.body,
@@ -112,20 +104,16 @@ class ToolLoop:
             silence=self.silence,
             before_send=self.before_send,
         )
-        async with aclosing(exchange.events()) as events:
-            async for event in events:
-                if event["type"] in TERMINAL:
-                    totals.add(event["response"], exchange)
-                else:
-                    yield _typed(event)
+        response = await exchange.run(lambda event: self.emit(_typed(event)))
+        totals.add(response, exchange)
 
-    async def _answer(self, items: list[JsonObject]) -> AsyncGenerator[TurnEvent]:
+    async def _answer(self, items: list[JsonObject]) -> None:
         """Decide on approvals and run the calls in parallel; each gets an answer in any case."""
         remaining = self.deadline.remaining()
         self.answers += await answer_approvals(items, self.approve, seconds=remaining)
         calls, outputs = function_calls(items), list[FunctionOutput]()
         for call in calls:
-            yield ToolStarted(call.name, call.call_id)
+            self.emit(ToolStarted(call.name, call.call_id))
         try:
             if remaining := self.deadline.remaining():
                 await self.toolbox.answer(calls, outputs, seconds=remaining)
@@ -135,7 +123,7 @@ class ToolLoop:
             self.answers += [output.to_item() for output in outputs]
         self.answers += map(refusal, unanswered([*self.asked, *self.answers]))
         for call, output in zip(calls, outputs, strict=True):
-            yield ToolFinished(call.name, call.call_id, output.succeeded)
+            self.emit(ToolFinished(call.name, call.call_id, output.succeeded))
 
     async def _leave(self) -> None:
         """Put an answer to every open call into the conversation, within `LEAVING_SECONDS`."""

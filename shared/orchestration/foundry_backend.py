@@ -12,9 +12,10 @@ import logging
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 
 from ..foundry.errors import FoundryError, NotFoundError
-from ..foundry.events import TurnCompleted, TurnEvent
+from ..foundry.events import TurnCompleted, TurnEvent, events_of
 from ..foundry.metrics import ClientMetrics
 from ..foundry.models import ThreadRef, TurnRequest, TurnResult
 from ..foundry.retry import Deadline
@@ -73,7 +74,8 @@ class FoundryBackend:
             )
             yield self._completed(conversation, backing, result)
             return
-        events = self._service.stream(turn, backing, seconds=seconds, before_send=may_send)
+        ask = partial(self._service.respond, turn, backing, seconds=seconds, before_send=may_send)
+        events = events_of(lambda emit: ask(emit=emit))
         async with aclosing(events):
             async for event in events:
                 if isinstance(event, TurnCompleted):

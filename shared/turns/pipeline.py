@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -24,7 +24,7 @@ from time import perf_counter
 
 from ..audit.trail import THE_APP, Caller
 from ..foundry.errors import FoundryError
-from ..foundry.events import TurnCompleted, TurnEvent
+from ..foundry.events import TurnEvent
 from ..foundry.exchange import may_send
 from ..foundry.models import ThreadRef, TurnRequest, TurnResult
 from ..foundry.service import FoundryService
@@ -303,15 +303,9 @@ class Turns:
         """Have the message answered; nothing is sent once the lease may have been taken over."""
         request, seconds = command.request, command.seconds
         may = keeper.ensure_held if keeper else may_send
-        if tell is None:
-            return await self._foundry.respond(request, backing, seconds=seconds, before_send=may)
-        events = self._foundry.stream(request, backing, seconds=seconds, before_send=may)
-        async with aclosing(events):
-            async for event in events:
-                if isinstance(event, TurnCompleted):
-                    return event.result
-                tell(event)
-        raise AssertionError("unreachable: a turn completes or raises")
+        return await self._foundry.respond(
+            request, backing, seconds=seconds, emit=tell, before_send=may
+        )
 
     async def _backing(self, command: TurnCommand, keeper: LeaseKeeper) -> ThreadRef | None:
         """Where Foundry keeps the thread; a thread that a job brought has nothing there yet."""

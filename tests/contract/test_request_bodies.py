@@ -7,7 +7,6 @@ import json
 import re
 import typing
 from collections.abc import Iterator
-from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import product
@@ -34,6 +33,7 @@ from pydantic import BaseModel, TypeAdapter
 from shared.config import FoundryAgentServiceConfig, IdentitySettings
 from shared.foundry.client import FoundryAgentServiceClient
 from shared.foundry.content import file_part, image_part
+from shared.foundry.events import ignore
 from shared.foundry.models import ThreadRef, TurnRequest
 from shared.foundry.service import FoundryService
 from shared.foundry.structured import response_format
@@ -242,9 +242,7 @@ def turns(*, agent: bool) -> Iterator[TurnRequest]:
 
 async def run(service: FoundryService, turn: TurnRequest, backing: ThreadRef | None) -> None:
     await service.respond(turn, backing)
-    async with aclosing(service.stream(turn, backing)) as events:
-        async for _ in events:
-            pass
+    await service.respond(turn, backing, emit=ignore)
 
 
 @cache

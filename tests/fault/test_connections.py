@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
 
 from shared.config import FoundryAgentServiceConfig
 from shared.foundry.errors import FoundryError
-from shared.foundry.events import MessageDelta
+from shared.foundry.events import MessageDelta, TurnEvent, events_of, ignore
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
 
@@ -58,19 +59,22 @@ async def take(service: FoundryService, kind: str) -> str:
             await leave_early(service)
             return "left"
         else:
-            async with aclosing(service.stream(turn)) as events:
-                async for _ in events:
-                    pass
+            await service.respond(turn, emit=ignore)
     except FoundryError as error:
         return error.code
     return "answer"
 
 
 async def leave_early(service: FoundryService) -> None:
-    async with aclosing(service.stream(TurnRequest(LONG_ANSWER))) as events:
+    async with aclosing(stream(service)) as events:
         async for event in events:
             if isinstance(event, MessageDelta):
                 return
+
+
+def stream(service: FoundryService) -> AsyncGenerator[TurnEvent]:
+    turn = TurnRequest(LONG_ANSWER)
+    return events_of(lambda emit: service.respond(turn, emit=emit))
 
 
 async def test_a_thousand_mixed_turns_leave_no_more_than_the_pool_keeps(
@@ -112,7 +116,7 @@ async def test_leaving_a_stream_closes_its_connection_at_once(lab: Laboratory) -
     (await lab.http.post("/_emulator/faults", json={**slow, "times": None})).raise_for_status()
     async with relay_to(lab.emulator.url) as (relay, url):
         service = client_of(url)
-        async with aclosing(service.stream(TurnRequest(LONG_ANSWER))) as events:
+        async with aclosing(stream(service)) as events:
             async for event in events:
                 if isinstance(event, MessageDelta):
                     assert relay.open == 1

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from dataclasses import dataclass
 from enum import StrEnum
 
 from shared.foundry.errors import FoundryError
-from shared.foundry.events import MessageDelta, TurnCompleted
+from shared.foundry.events import MessageDelta, TurnEvent
 from shared.foundry.models import FinishReason, ThreadRef, TurnRequest, TurnResult
 from shared.foundry.service import FoundryService
 
@@ -53,15 +52,13 @@ async def take_turn(
         except FoundryError as error:
             return Got(error=error)
     pieces: list[str] = []
-    result: TurnResult | None = None
+
+    def emit(event: TurnEvent) -> None:
+        if isinstance(event, MessageDelta):
+            pieces.append(event.text)
+
     try:
-        async with aclosing(service.stream(turn, backing)) as events:
-            async for event in events:
-                if isinstance(event, MessageDelta):
-                    pieces.append(event.text)
-                elif isinstance(event, TurnCompleted):
-                    result = event.result
+        result = await service.respond(turn, backing, emit=emit)
     except FoundryError as error:
         return Got(error=error, streamed="".join(pieces))
-    assert result, "a stream ended without its last event"
     return Got(result, streamed="".join(pieces))

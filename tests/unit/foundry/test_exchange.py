@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
@@ -70,10 +69,13 @@ class Wire:
 
     async def ask(self, backing: ThreadRef = CONVERSATION, **more: Any) -> str:
         """The answer's text; a streamed one must be what its deltas add up to."""
-        events = [event async for event in self.exchange(backing, **more).events()]
-        text = response_text(events[-1]["response"])
+        events: list[dict[str, Any]] = []
+        response = await self.exchange(backing, **more).run(events.append)
+        text = response_text(response)
         if more.get("stream"):
             assert text == deltas(events)
+        else:
+            assert not events
         return text
 
     @property
@@ -92,6 +94,10 @@ class Wire:
 
 def user(text: str) -> dict[str, Any]:
     return {"type": "message", "role": "user", "content": text}
+
+
+def no_event(event: dict[str, Any]) -> None:
+    raise AssertionError(f"an answer that is not streamed has no event {event}")
 
 
 def deltas(events: list[dict[str, Any]]) -> str:
@@ -165,19 +171,18 @@ async def test_an_answer_that_is_there_is_taken(wire: Wire, stream: bool, retrie
 
 async def test_an_adopted_answer_has_its_usage_and_id(wire: Wire) -> None:
     wire.foundry.then_lose()
-    events = [event async for event in wire.exchange().events()]
-    assert events[-1]["response"]["usage"]["total_tokens"] == 5
-    assert events[-1]["response"]["id"] == "resp_1"
+    response = await wire.exchange().run(no_event)
+    assert response["usage"]["total_tokens"] == 5
+    assert response["id"] == "resp_1"
 
 
 async def test_an_answer_whose_response_is_not_kept_is_made_of_its_items(wire: Wire) -> None:
     wire.foundry.then_lose()
     wire.foundry.then(httpx.Response(404, json={}), "/responses/resp_1")
-    events = [event async for event in wire.exchange().events()]
-    (event,) = events
-    assert event["type"] == "response.completed"
-    assert response_text(event["response"]) == "You said: Hi"
-    assert "usage" not in event["response"]
+    response = await wire.exchange().run(no_event)
+    assert response["status"] == "completed"
+    assert response_text(response) == "You said: Hi"
+    assert "usage" not in response
 
 
 @both
@@ -519,20 +524,21 @@ async def test_events_nobody_knows_pass_as_they_came(wire: Wire) -> None:
     odd = {"type": "response.hologram", "x": {"y": 1}, "error": None}
     frames = [b": hello\n\n", sse(odd), *streamed("Hello"), b"data: [DONE]\n\n"]
     wire.foundry.then_stream(*frames)
-    events = [event async for event in wire.exchange(stream=True).events()]
+    events: list[dict[str, Any]] = []
+    response = await wire.exchange(stream=True).run(events.append)
     assert events[0] == odd
     assert [event["type"] for event in events[1:]] == [
         "response.created",
         "response.output_text.delta",
-        "response.completed",
     ]
+    assert response["status"] == "completed"
 
 
 async def test_an_answer_that_was_cut_by_its_length_is_an_answer(wire: Wire) -> None:
     details = {"reason": "max_output_tokens"}
     wire.foundry.then_stream(*streamed("Hel", status="incomplete", incomplete_details=details))
-    events = [event async for event in wire.exchange(stream=True).events()]
-    assert events[-1]["type"] == "response.incomplete"
+    response = await wire.exchange(stream=True).run(lambda _: None)
+    assert response["status"] == "incomplete"
 
 
 FAILED: list[dict[str, Any]] = [
@@ -580,13 +586,22 @@ async def test_silence_in_a_stream_is_a_timeout(wire: Wire) -> None:
         await wire.ask(ThreadRef(), stream=True, store=False)
 
 
-async def test_who_leaves_early_closes_the_connection_at_once(wire: Wire) -> None:
-    body = Pieces(streamed("Hello there Ada"))
+async def test_an_exchange_that_is_cancelled_closes_its_connection_at_once(wire: Wire) -> None:
+    begun = asyncio.Event()
+
+    class Endless(Pieces):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            yield streamed("Hello there Ada")[0]
+            begun.set()
+            await asyncio.Event().wait()
+
+    body = Endless(())
     wire.foundry.then(httpx.Response(200, stream=body))
-    async with aclosing(wire.exchange(stream=True).events()) as events:
-        async for event in events:
-            if event["type"] == "response.output_text.delta":
-                break
+    running = asyncio.create_task(wire.exchange(stream=True).run(lambda _: None))
+    await begun.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
     assert body.closed
 
 

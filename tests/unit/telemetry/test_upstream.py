@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from shared.foundry.errors import FoundryError
+from shared.foundry.events import ignore
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
 from shared.observability.upstream import Upstream, counted, new_stopwatch, waiting
@@ -54,8 +55,7 @@ async def test_a_failed_answer_tells_what_it_used() -> None:
     foundry.then_stream(sse(event))
     service = FoundryService(at_resource(max_retries=0), http=foundry.transport)
     with counted() as upstream, pytest.raises(FoundryError):
-        async for _ in service.stream(TurnRequest("Hi")):
-            pass
+        await service.respond(TurnRequest("Hi"), emit=ignore)
     await service.aclose()
     assert (upstream.usage["total_tokens"], upstream.unreported) == (7, 0)
 
@@ -65,8 +65,7 @@ async def test_a_cut_stream_leaves_its_tokens_unknown() -> None:
     foundry.then_stream(b"")
     service = FoundryService(at_resource(max_retries=0), http=foundry.transport)
     with counted() as upstream, pytest.raises(FoundryError):
-        async for _ in service.stream(TurnRequest("Hi")):
-            pass
+        await service.respond(TurnRequest("Hi"), emit=ignore)
     await service.aclose()
     assert (upstream.usage, upstream.unreported) == ({}, 1)
 
