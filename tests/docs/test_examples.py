@@ -32,6 +32,7 @@ PAGES = sorted(
 )
 ELSEWHERE = {
     ("README.md", "python"): "tests/docs/test_snippets.py",
+    ("docs/architecture.md", "mermaid"): "tests/docs/test_architecture.py",
     ("docs/jobs.md", "python"): "tests/unit/jobs/test_webhooks.py",
     ("docs/migrate.md", "python"): "tests/docs/test_snippets.py",
     ("docs/operate.md", "kusto"): "tests/docs/test_operate_page.py",
@@ -47,7 +48,6 @@ NOT_RUN = {
     "README.md: make test": "runs this test",
     "README.md: Ready in": "what `make run` prints; docs/test_readme holds it",
     "README.md: All checks passed!": "what `make test` prints; docs/test_readme holds it",
-    "docs/architecture.md: HTTP": "a drawing",
     "docs/deploy.md: azd auth login": "needs Azure",
     "docs/deploy.md: APP=$(azd env": "needs a deployment in Azure",
     "docs/deploy.md: azd env set HTTP_CONCURRENCY": "needs Azure",
