@@ -26,8 +26,8 @@ from shared.metering.budgets.limits import Amount
 from shared.metering.meter import Meter
 from shared.state.turns import Attribution, TurnEffort, TurnMode, TurnRecord, TurnStatus
 from shared.turns.pipeline import TurnCommand
-from tests.fakes import FakeClock, FakeQueues, FakeTable
-from tests.unit.scripted_foundry import ScriptedFoundry
+from tests.support.fakes import FakeClock, FakeQueues, FakeTable
+from tests.support.scripted_foundry import ScriptedFoundry
 
 TURNS = 6_000
 WARM_UP_TURNS = 500

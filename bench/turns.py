@@ -24,7 +24,7 @@ from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
 from shared.http.serve import Handler, serve
-from tests.fakes import FakeQueues, FakeTable
+from tests.support.fakes import FakeQueues, FakeTable
 
 from .client import API_KEY, BODY, MESSAGE, MODEL
 from .upstream import DELAY_SECONDS, running

@@ -23,8 +23,8 @@ from pydantic import ValidationError
 from local.services import ROOT, Azurite, FoundryEmulator, FunctionsHost
 from shared.config import AppSettings
 from shared.turns.contract import QueuedJob
-from tests.e2e.asking import ended
-from tests.e2e.served import Deployment
+from tests.support.asking import ended
+from tests.support.served import Deployment
 
 PAGES = sorted(
     {*ROOT.glob("*.md"), *(p for top in ROOT.glob("[a-z]*/") for p in top.glob("*.md"))}

@@ -10,9 +10,10 @@ from shared.config import AppSettings, SpendingSettings
 from shared.state.keys import ROW_KINDS
 from shared.state.markers import Register
 from shared.threads.retention import RULES
-from tests.e2e import census
-from tests.unit.api.calling import caller
-from tests.unit.conftest import App, app
+from tests.support import census
+from tests.support.app_on_fakes import App
+from tests.support.calling import caller
+from tests.unit.conftest import app
 
 __all__ = ["app"]
 

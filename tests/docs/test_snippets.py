@@ -25,7 +25,7 @@ import httpx
 import pytest
 
 from local.services import IDENTITY_HEADER, ROOT, FoundryEmulator
-from tests.proxying import Proxy, relaying_to, running_proxy
+from tests.support.proxying import Proxy, relaying_to, running_proxy
 
 PAGE = (Path(__file__).parent / "documented_api.md").read_text(encoding="utf-8")
 SNIPPETS = dict(re.findall(r"^## (.+?)\n\n```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))

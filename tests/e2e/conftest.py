@@ -6,9 +6,8 @@ import httpx
 import pytest
 
 from local.services import Azurite, FoundryEmulator, FunctionsHost
-
-from .leaks import CALLERS_SECRETS, check_answer, leaks
-from .served import Deployment, EmulatorControl
+from tests.support.leaks import CALLERS_SECRETS, check_answer, leaks
+from tests.support.served import Deployment, EmulatorControl
 
 
 @pytest.fixture(scope="session")

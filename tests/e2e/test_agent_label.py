@@ -9,8 +9,7 @@ import httpx
 
 from local.processes import free_port
 from local.services import ROOT
-
-from .served import Deployment
+from tests.support.served import Deployment
 
 AGENT = "aos-agent-001"
 

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .attacks import ATTACKS
+from tests.support.attacks import ATTACKS
 
 LIMIT_MS = float(os.environ.get("ATTACKED_HEALTH_MS") or 0)
 OUTAGE_MS = 5_000.0

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from .served import Deployment, EmulatorControl
+from tests.support.served import Deployment, EmulatorControl
 
 UNKNOWN_THREAD = "thread_01HZZZZZZZZZZZZZZZZZZZZZZZ"
 MEBI = 1024 * 1024

@@ -13,11 +13,10 @@ import httpx
 import pytest
 
 from local.services import FunctionsHost
-from tests.integration.waiting import eventually
-from tests.receiver import Receiver, receiver
-
-from .asking import ended, submit
-from .served import Deployment
+from tests.support.asking import ended, submit
+from tests.support.receiver import Receiver, receiver
+from tests.support.served import Deployment
+from tests.support.waiting import eventually
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
 log = logging.getLogger(__name__)

@@ -7,9 +7,8 @@ from pathlib import Path
 import httpx
 
 from shared.state.keys import newest_first
-
-from .asking import ended, say, submit
-from .served import Deployment, EmulatorControl
+from tests.support.asking import ended, say, submit
+from tests.support.served import Deployment, EmulatorControl
 
 
 def word() -> str:

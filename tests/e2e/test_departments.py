@@ -14,8 +14,8 @@ import pytest
 from azure.core.exceptions import ResourceExistsError
 
 from local.services import Azurite, FoundryEmulator, FunctionsHost
-from tests.integration.waiting import eventually
-from tests.security.callers import (
+from tests.support.asking import ended, submit
+from tests.support.callers import (
     ACCESS,
     OWNER_KEY,
     PRINCIPAL_HEADER,
@@ -24,9 +24,8 @@ from tests.security.callers import (
     document,
     encoded,
 )
-
-from .asking import ended, submit
-from .served import Deployment
+from tests.support.served import Deployment
+from tests.support.waiting import eventually
 
 TOKENS = 30_000
 """What an owner may use; more than a few short turns, less than one long text."""

@@ -8,8 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from .asking import ended, submit
-from .served import EmulatorControl
+from tests.support.asking import ended, submit
+from tests.support.served import EmulatorControl
+
 from .test_streaming import STREAM, Event, events, text_of
 
 PLACES = ["status", "failed", "error_event", "failed_then_error", "error_then_failed"]

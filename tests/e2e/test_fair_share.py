@@ -10,10 +10,9 @@ import httpx
 import pytest
 from azure.core.exceptions import ResourceExistsError
 
-from tests.integration.waiting import eventually
-
-from .asking import ended, submit
-from .served import Deployment, JsonObject
+from tests.support.asking import ended, submit
+from tests.support.served import Deployment, JsonObject
+from tests.support.waiting import eventually
 
 JOBS = 150
 MESSAGES = 2

@@ -11,10 +11,9 @@ import httpx
 import pytest
 from ulid import ULID
 
-from tests.integration.waiting import eventually
-
-from .asking import ended, say
-from .served import Deployment, put_on_inlet
+from tests.support.asking import ended, say
+from tests.support.served import Deployment, put_on_inlet
+from tests.support.waiting import eventually
 
 JSON = {"content-type": "application/json"}
 HELLO = b'{"message": "hi"}'

@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from local.services import FunctionsHost
-from tests.integration.waiting import eventually
-
-from .served import Deployment, EmulatorControl
+from tests.support.served import Deployment, EmulatorControl
+from tests.support.waiting import eventually
 
 CALLERS = int(os.environ.get("IDEMPOTENCY_CALLERS", "100"))
 KEYS = CALLERS // 20

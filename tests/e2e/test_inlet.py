@@ -12,9 +12,8 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.queue.aio import QueueClient
 from ulid import ULID
 
-from tests.integration.waiting import eventually
-
-from .served import REJECTED_PARTITION, Deployment
+from tests.support.served import REJECTED_PARTITION, Deployment
+from tests.support.waiting import eventually
 
 OWNER = "tenant-1:principal-1"
 GARBAGE = random.Random(7).randbytes(45_000)  # noqa: S311 - 60 KB as base64

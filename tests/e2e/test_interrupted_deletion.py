@@ -12,10 +12,9 @@ from azure.data.tables.aio import TableClient
 
 from local.services import FunctionsHost
 from shared.state.keys import newest_first
-from tests.integration.waiting import eventually
-
-from .asking import ended, say, submit
-from .served import Deployment, EmulatorControl, JsonObject
+from tests.support.asking import ended, say, submit
+from tests.support.served import Deployment, EmulatorControl, JsonObject
+from tests.support.waiting import eventually
 
 CALL = '/call order_status {"order_id": "1001"}'
 """Has the agent call the function that it offers, which makes a turn of two responses."""

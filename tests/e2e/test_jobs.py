@@ -6,10 +6,9 @@ from datetime import datetime, timedelta
 import httpx
 
 from shared.state.keys import newest_first
-from tests.integration.waiting import eventually
-
-from .asking import ended, say, submit
-from .served import Deployment, EmulatorControl, JsonObject
+from tests.support.asking import ended, say, submit
+from tests.support.served import Deployment, EmulatorControl, JsonObject
+from tests.support.waiting import eventually
 
 
 async def test_a_job_goes_from_202_to_succeeded(

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import httpx
 
-from tests.integration.waiting import eventually
-
-from .asking import ended, submit
-from .served import Deployment, EmulatorControl
+from tests.support.asking import ended, submit
+from tests.support.served import Deployment, EmulatorControl
+from tests.support.waiting import eventually
 
 LEASE_SECONDS = 15
 TAKE_OVER_SECONDS = 60

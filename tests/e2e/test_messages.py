@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from .served import Deployment, EmulatorControl
+from tests.support.served import Deployment, EmulatorControl
 
 
 async def test_a_message_is_answered_and_recorded(

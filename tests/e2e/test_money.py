@@ -10,9 +10,8 @@ import httpx
 import pytest
 
 from local.services import ROOT, Azurite, FoundryEmulator, FunctionsHost
-
-from .asking import ended, submit
-from .served import Deployment, EmulatorControl
+from tests.support.asking import ended, submit
+from tests.support.served import Deployment, EmulatorControl
 
 OPERATE = (ROOT / "docs" / "operate.md").read_text(encoding="utf-8")
 BUDGETS = re.findall(r"```json\n(\[.*?\])\n```", OPERATE, re.DOTALL)[0]

@@ -19,11 +19,10 @@ from hypothesis import HealthCheck, given, settings
 from ulid import ULID
 
 from shared.state.keys import identifier
-from tests.integration.waiting import eventually
-from tests.security.odd_bodies import QUEUEING, SENDING, SUBMITTING, bodies_with
-
-from .asking import TERMINAL
-from .served import KEY_PARTITION, REJECTED_PARTITION, Deployment, put_on_inlet
+from tests.support.asking import TERMINAL
+from tests.support.odd_bodies import QUEUEING, SENDING, SUBMITTING, bodies_with
+from tests.support.served import KEY_PARTITION, REJECTED_PARTITION, Deployment, put_on_inlet
+from tests.support.waiting import eventually
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or 60)
 MODELS_FAULT = "response_format_mismatch"

@@ -11,8 +11,7 @@ import pytest
 from local.services import FoundryEmulator
 from shared.config import MLConfig, ModelSettings
 from shared.orchestration import ModelOrchestrator
-
-from .served import Deployment, EmulatorControl
+from tests.support.served import Deployment, EmulatorControl
 
 JsonObject = dict[str, object]
 

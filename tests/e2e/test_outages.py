@@ -10,8 +10,7 @@ import pytest
 from local.azurite.connection import connection_string
 from local.processes import ServiceError, free_port
 from local.services import Azurite, FoundryEmulator
-
-from .served import Deployment, EmulatorControl
+from tests.support.served import Deployment, EmulatorControl
 
 
 async def test_with_foundry_down_the_app_starts_and_a_send_says_what_to_check(

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import httpx
 
-from tests.proxying import HOSTS, running_proxy
-
-from .served import Deployment
+from tests.support.proxying import HOSTS, running_proxy
+from tests.support.served import Deployment
 
 
 async def test_the_app_answers_through_a_proxy(deployment: Deployment, tmp_path: Path) -> None:

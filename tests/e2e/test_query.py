@@ -8,7 +8,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from .asking import submit
+from tests.support.asking import submit
 
 LONG = 20_000
 NASTY = {

@@ -11,10 +11,9 @@ from azure.data.tables import UpdateMode
 from azure.data.tables.aio import TableClient
 
 from shared.state.keys import newest_first
-from tests.integration.waiting import eventually
-
-from .asking import say
-from .served import KEY_PARTITION, Deployment, EmulatorControl
+from tests.support.asking import say
+from tests.support.served import KEY_PARTITION, Deployment, EmulatorControl
+from tests.support.waiting import eventually
 
 LEASE_SECONDS = 3
 PAUSE_SECONDS = 2

@@ -9,8 +9,7 @@ from pathlib import Path
 import httpx
 
 from local.services import FoundryEmulator
-
-from .served import Deployment
+from tests.support.served import Deployment
 
 KEY = "a2V5" * 22
 REFUSALS = {

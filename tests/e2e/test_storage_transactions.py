@@ -8,11 +8,10 @@ import pytest
 
 from local.azurite.connection import connection_string
 from local.services import Azurite, FoundryEmulator
-from tests.integration.waiting import eventually
-
-from .asking import ended, say, submit
-from .served import Deployment
-from .storage_meter import StorageMeter
+from tests.support.asking import ended, say, submit
+from tests.support.served import Deployment
+from tests.support.storage_meter import StorageMeter
+from tests.support.waiting import eventually
 
 NO_TIMERS = {
     f"AzureWebJobs.{timer}.Disabled": "true"

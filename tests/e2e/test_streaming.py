@@ -8,10 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.waiting import eventually
-
-from .asking import say
-from .served import Deployment, EmulatorControl
+from tests.support.asking import say
+from tests.support.served import Deployment, EmulatorControl
+from tests.support.waiting import eventually
 
 STREAM = {"accept": "text/event-stream"}
 TERMINAL = {"turn.completed", "error"}

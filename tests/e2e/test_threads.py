@@ -7,10 +7,9 @@ import httpx
 import pytest
 
 from shared.state.lanes import LEASE_SECONDS
-from tests.integration.waiting import eventually
-
-from .asking import ended, say, submit
-from .served import Deployment, EmulatorControl
+from tests.support.asking import ended, say, submit
+from tests.support.served import Deployment, EmulatorControl
+from tests.support.waiting import eventually
 
 
 async def test_a_thread_is_made_here_and_in_foundry(

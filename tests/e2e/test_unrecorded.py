@@ -12,11 +12,11 @@ import pytest
 from azure.core.exceptions import ResourceExistsError
 
 from local.services import FunctionsHost
-from tests.integration.waiting import eventually
-from tests.receiver import receiver
+from tests.support.asking import ended, submit
+from tests.support.receiver import receiver
+from tests.support.served import REJECTED_PARTITION, Deployment, EmulatorControl
+from tests.support.waiting import eventually
 
-from .asking import ended, submit
-from .served import REJECTED_PARTITION, Deployment, EmulatorControl
 from .test_callbacks import SECRET
 
 SAID = "marmalade"

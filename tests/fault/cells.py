@@ -7,8 +7,8 @@ from typing import Any
 
 from local.processes import free_port
 from shared.foundry.models import ThreadRef, TurnRequest
+from tests.support.laboratory import JsonObject, Laboratory, Where, answered, new_name, said
 
-from .laboratory import JsonObject, Laboratory, Where, answered, new_name, said
 from .troubles import STREAM_FAULTS, Trouble
 from .turning import ANSWER, Got, Way, take_turn
 

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from local.services import IDENTITY_HEADER, FoundryEmulator
-
-from .laboratory import Laboratory
+from tests.support.laboratory import Laboratory
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,8 +9,8 @@ import pytest
 from shared.foundry.client import FoundryAgentServiceClient
 from shared.foundry.errors import StreamInterruptedError
 from shared.foundry.models import ThreadRef, TurnRequest
+from tests.support.laboratory import JsonObject, Laboratory, Where, new_name, said
 
-from .laboratory import JsonObject, Laboratory, Where, new_name, said
 from .turning import ANSWER, Got, Way, take_turn
 
 WAYS = pytest.mark.parametrize("way", list(Way))

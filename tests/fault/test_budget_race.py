@@ -21,7 +21,7 @@ from shared.metering.budgets.account import CLAIM_LASTS
 from shared.metering.budgets.budgets import Budgets
 from shared.metering.budgets.limits import Amount, BudgetExhaustedError
 from shared.state.table import Change, Row
-from tests.fakes import FakeClock, FakeTable
+from tests.support.fakes import FakeClock, FakeTable
 
 ROUNDS = int(os.environ.get("BUDGET_ROUNDS", "25"))
 SEED = int(os.environ.get("BUDGET_SEED", "0")) or randrange(10**6)  # noqa: S311

@@ -18,8 +18,16 @@ from shared.foundry.events import ToolFinished, ToolStarted, TurnCompleted
 from shared.foundry.models import TurnRequest
 from shared.orchestration import ModelOrchestrator, ModelType
 from shared.state.errors import LeaseLostError
+from tests.support.laboratory import (
+    WAIT_SECONDS,
+    JsonObject,
+    Laboratory,
+    Where,
+    answered,
+    new_name,
+    said,
+)
 
-from .laboratory import WAIT_SECONDS, JsonObject, Laboratory, Where, answered, new_name, said
 from .test_killed_client import ask, fresh, outputs
 from .turning import Way
 

@@ -15,9 +15,8 @@ from shared.foundry.errors import FoundryError
 from shared.foundry.events import MessageDelta, TurnEvent, events_of, ignore
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
-
-from .laboratory import API_KEY, JsonObject, Laboratory
-from .relay import relay_to
+from tests.support.laboratory import API_KEY, JsonObject, Laboratory
+from tests.support.relay import relay_to
 
 POOL_SIZE = 20
 TURNS = 1000

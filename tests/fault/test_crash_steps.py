@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from .fuse import Fuse, Moment
-from .world import PROJECT, REPLIES, RESOURCE, World, running_world
+from tests.support.fuse import Fuse, Moment
+from tests.support.world import PROJECT, REPLIES, RESOURCE, World, running_world
 
 Story = Callable[[World], Awaitable[None]]
 

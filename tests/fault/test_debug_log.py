@@ -9,9 +9,9 @@ import pytest
 
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
+from tests.support.laboratory import API_KEY, TOKEN, JsonObject, Laboratory, Where
 
 from .cells import Cell
-from .laboratory import API_KEY, TOKEN, JsonObject, Laboratory, Where
 from .troubles import Trouble
 from .turning import Way, take_turn
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from shared.foundry.models import ThreadRef, TurnRequest
+from tests.support.laboratory import JsonObject, Laboratory, Where, new_name, said
 
-from .laboratory import JsonObject, Laboratory, Where, new_name, said
 from .turning import ANSWER, Got, Way, take_turn
 
 LIMIT_SECONDS = 8.0

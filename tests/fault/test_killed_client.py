@@ -20,8 +20,8 @@ from shared.foundry.tools.unanswered import ABANDONED_CALL
 from shared.orchestration import ModelOrchestrator, ModelType
 from shared.orchestration.conversations import LOCAL_OWNER
 from shared.state.keys import partition_key
+from tests.support.laboratory import JsonObject, Laboratory, Where, new_name, said
 
-from .laboratory import JsonObject, Laboratory, Where, new_name, said
 from .turning import Way
 
 PROGRAM = str(ROOT / "tests" / "fault" / "doomed_client.py")

@@ -31,12 +31,11 @@ from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.threads import Thread, Threads
 from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
-from tests.fakes import FakeClock, FakeTable
-
-from .guarded_table import GuardedTable
-from .mini_foundry import MiniFoundry
-from .stepwise import Outside, Process
-from .world import OWNER, PROJECT, Delivery, MemoryQueues
+from tests.support.fakes import FakeClock, FakeTable
+from tests.support.guarded_table import GuardedTable
+from tests.support.mini_foundry import MiniFoundry
+from tests.support.stepwise import Outside, Process
+from tests.support.world import OWNER, PROJECT, Delivery, MemoryQueues
 
 EXAMPLES = int(os.environ.get("LANE_MACHINE_EXAMPLES", "150"))
 SEED = int(os.environ.get("TORTURE_SEED") or random.randrange(2**32))  # noqa: S311

@@ -12,9 +12,8 @@ from shared.state.errors import KeyInUseError
 from shared.state.idempotency import HOLD_SECONDS, Claim, KeptAnswer
 from shared.state.lanes import LEASE_SECONDS
 from shared.turns.pipeline import TurnCommand
-
-from .fuse import Fuse, Moment, SimulatedCrash
-from .world import OWNER, World, running_world
+from tests.support.fuse import Fuse, Moment, SimulatedCrash
+from tests.support.world import OWNER, World, running_world
 
 AT_SENDING = "POST responses"
 

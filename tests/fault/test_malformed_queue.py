@@ -16,10 +16,9 @@ from shared.jobs.intake import IntakeMessage
 from shared.jobs.queue import WakeUp
 from shared.state.keys import Kind, new_id
 from shared.state.rejected import REJECTED_PARTITION
-from tests.e2e.served import Deployment
-from tests.integration.waiting import eventually
-
-from .world import OWNER, World, running_world
+from tests.support.served import Deployment
+from tests.support.waiting import eventually
+from tests.support.world import OWNER, World, running_world
 
 MESSAGES = int(os.environ.get("MALFORMED_MESSAGES", "200"))
 SEED = int(os.environ.get("TORTURE_SEED") or random.randrange(2**32))  # noqa: S311

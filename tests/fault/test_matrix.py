@@ -9,9 +9,9 @@ from collections import Counter
 import pytest
 
 from shared.config import FoundryAgentServiceConfig
+from tests.support.laboratory import JsonObject, Laboratory, Where
 
 from .cells import Cell, Report
-from .laboratory import JsonObject, Laboratory, Where
 from .troubles import troubles
 from .turning import ANSWER, Way
 

@@ -9,8 +9,8 @@ import pytest
 from shared.foundry.models import ThreadRef, TurnRequest
 from shared.foundry.tools import tool
 from shared.foundry.tools.unanswered import ABANDONED_CALL
+from tests.support.laboratory import JsonObject, Laboratory, Where, new_name, said, text_of
 
-from .laboratory import JsonObject, Laboratory, Where, new_name, said, text_of
 from .turning import ANSWER, Way, take_turn
 
 LIMIT_SECONDS = 2.0

@@ -10,8 +10,7 @@ import pytest
 
 from shared.state.keys import newest_first
 from shared.state.table import Change, Operation
-
-from .world import OWNER, World, problem_code, running_world
+from tests.support.world import OWNER, World, problem_code, running_world
 
 JOBS = int(os.environ.get("POISON_JOBS", "200"))
 POISONED = JOBS // 10

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from .world import OWNER, World, running_world
+from tests.support.world import OWNER, World, running_world
 
 
 async def submit_for_tomorrow(world: World, **fields: int) -> str:

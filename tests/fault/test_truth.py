@@ -33,10 +33,9 @@ from shared.state.threads import Thread
 from shared.state.turns import TurnMode, TurnRecord
 from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
-from tests.fakes import FakeClock, FakeQueues, FakeTable
-
-from .mini_foundry import SignedInFoundry
-from .unreliable_foundry import Line, UnreliableFoundry
+from tests.support.fakes import FakeClock, FakeQueues, FakeTable
+from tests.support.mini_foundry import SignedInFoundry
+from tests.support.unreliable_foundry import Line, UnreliableFoundry
 
 TURNS = int(os.environ.get("TRUTH_TURNS", "400"))
 SEED = int(os.environ.get("TRUTH_SEED", "0")) or randrange(10**6)  # noqa: S311

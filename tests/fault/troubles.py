@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
-from .laboratory import JsonObject, Where
+from tests.support.laboratory import JsonObject, Where
+
 from .turning import ANSWER, Way
 
 EVENTS = 11

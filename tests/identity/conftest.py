@@ -11,9 +11,8 @@ from shared.identity.agent_identity import AgentIdentity, AgentIdentityCredentia
 from shared.identity.blueprint import ManagedIdentityProof
 from shared.identity.resolution import token_credential
 from shared.identity.token_endpoint import TokenEndpoint
-
-from .authority import Certificate, make_certificate
-from .fake_entra import (
+from tests.support.authority import Certificate, make_certificate
+from tests.support.fake_entra import (
     AGENT,
     BLUEPRINT,
     EXCHANGE,

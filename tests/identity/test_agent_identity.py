@@ -17,11 +17,8 @@ from shared.identity.agent_identity import AgentIdentity, AgentIdentityCredentia
 from shared.identity.blueprint import CertificateProof, ManagedIdentityProof, SecretProof
 from shared.identity.errors import CredentialSettingsError, ExchangeError, IdentityError, Leg
 from shared.identity.token_endpoint import TokenEndpoint
-from tests.integration.waiting import eventually
-
-from .authority import Certificate
-from .conftest import MakeEndpoint
-from .fake_entra import (
+from tests.support.authority import Certificate
+from tests.support.fake_entra import (
     AGENT,
     BLUEPRINT,
     CORRELATION_ID,
@@ -35,6 +32,9 @@ from .fake_entra import (
     FakeTime,
     refusal,
 )
+from tests.support.waiting import eventually
+
+from .conftest import MakeEndpoint
 
 SCOPE = "https://ai.azure.com/.default"
 GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

@@ -27,9 +27,16 @@ from shared.identity.resolution import (
     resolve_credential,
     token_credential,
 )
-from tests.integration.waiting import eventually
-
-from .fake_entra import AGENT, BLUEPRINT, MANAGED, MANAGED_IDENTITY, TENANT, FakeEntra, FakeTime
+from tests.support.fake_entra import (
+    AGENT,
+    BLUEPRINT,
+    MANAGED,
+    MANAGED_IDENTITY,
+    TENANT,
+    FakeEntra,
+    FakeTime,
+)
+from tests.support.waiting import eventually
 
 KEY = FoundryAgentServiceConfig(api_key="a-key")
 NO_KEY = FoundryAgentServiceConfig()

@@ -27,7 +27,7 @@ from shared.state.azure_table import AzureTable
 from shared.state.clock import StorageClock
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.turns import Attribution, TurnEffort, TurnRecord
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tests.unit.telemetry.test_meter import TURN
 
 OWNER = "tenant/owner=1"

@@ -9,9 +9,9 @@ import httpx
 import pytest
 
 from local.services import FunctionsHost, HostLaunch, functions_host
+from tests.support.waiting import eventually
 
 from .conftest import SAMPLE_APP
-from .waiting import eventually
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,9 @@ from azure.storage.queue.aio import QueueClient
 
 from local.processes import free_port
 from local.services import ROOT, HostLaunch, functions_host
+from tests.support.waiting import eventually
 
 from .conftest import SAMPLE_APP
-from .waiting import eventually
 
 
 def failing_start(*arguments: str) -> str:

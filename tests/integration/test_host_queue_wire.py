@@ -22,10 +22,10 @@ from local.host.invocation import InvocationFailedError
 from local.host.queues import MESSAGE_LEASE, Pauses
 from local.host.settings import QueueSettings
 from local.services import Azurite
-from tests.e2e.storage_meter import StorageMeter
+from tests.support.storage_meter import StorageMeter
+from tests.support.waiting import eventually
 
 from .test_host_queues import listening
-from .waiting import eventually
 
 FETCH = "GET queue/messages numofmessages=16 visibilitytimeout=600"
 DELETE = "DELETE queue/messages/ID popreceipt"

@@ -21,9 +21,9 @@ from local.host.queues import QueueListener
 from local.host.settings import QueueSettings
 from local.processes import free_port
 from local.services import HostLaunch, azurite, functions_host
+from tests.support.waiting import eventually
 
 from .conftest import SAMPLE_APP
-from .waiting import eventually
 
 QUICK = QueueSettings(
     batch_size=4,

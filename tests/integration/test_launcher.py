@@ -18,9 +18,9 @@ from azure.storage.queue.aio import QueueServiceClient
 from local.azurite.connection import StoragePorts, connection_string
 from local.processes import free_port
 from local.services import ROOT
+from tests.support.waiting import eventually
 
 from .conftest import NEVER, SAMPLE_APP
-from .waiting import eventually
 
 PORT_FLAGS = ("port", "foundry-port", "blob-port", "queue-port", "table-port")
 

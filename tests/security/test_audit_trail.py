@@ -8,12 +8,21 @@ import httpx
 import pytest
 
 from local.services import Azurite, FoundryEmulator
-from tests.e2e.asking import ended, say, submit
-from tests.e2e.served import Deployment, JsonObject
-from tests.integration.waiting import eventually
-
-from .callers import ACCESS, ADMIN, CLIENT, OTHER, OTHER_TENANT, OWNER, OWNER_KEY, TENANT, known
-from .serving import serve
+from tests.support.asking import ended, say, submit
+from tests.support.callers import (
+    ACCESS,
+    ADMIN,
+    CLIENT,
+    OTHER,
+    OTHER_TENANT,
+    OWNER,
+    OWNER_KEY,
+    TENANT,
+    known,
+)
+from tests.support.served import Deployment, JsonObject
+from tests.support.serving import serve
+from tests.support.waiting import eventually
 
 TEXT = "What nobody else should read"
 OWNERS = known(TENANT, OWNER)

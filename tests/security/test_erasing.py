@@ -9,12 +9,11 @@ import pytest
 from azure.data.tables.aio import TableClient
 
 from local.services import Azurite, FoundryEmulator
-from tests.e2e.asking import ended, say, submit
-from tests.e2e.served import Deployment, EmulatorControl
-from tests.integration.waiting import eventually
-
-from .callers import ACCESS, ADMIN, FUNCTION_KEY, TENANT, known
-from .serving import serve
+from tests.support.asking import ended, say, submit
+from tests.support.callers import ACCESS, ADMIN, FUNCTION_KEY, TENANT, known
+from tests.support.served import Deployment, EmulatorControl
+from tests.support.serving import serve
+from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True)

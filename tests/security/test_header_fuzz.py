@@ -20,9 +20,7 @@ from shared.audit.trail import Action
 from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
 from shared.http.serve import serve
-from tests.fakes import FakeClock, FakeQueues, FakeTable
-
-from .callers import (
+from tests.support.callers import (
     ACCESS,
     CLIENT,
     FOREIGN_TENANT,
@@ -35,6 +33,7 @@ from .callers import (
     document,
     encoded,
 )
+from tests.support.fakes import FakeClock, FakeQueues, FakeTable
 
 CASES = 5_000
 ROLE = "Agents.Use"

@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 from shared.state.keys import Kind, is_id, new_id, partition_key
 from shared.state.owners import canonical_owner
 from shared.text import parse_json
-from tests.unit.api.calling import caller
-from tests.unit.conftest import App
-
-from .callers import OWNER_KEY
+from tests.support.app_on_fakes import App
+from tests.support.callers import OWNER_KEY
+from tests.support.calling import caller
 
 
 @pytest.fixture

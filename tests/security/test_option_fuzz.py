@@ -17,10 +17,9 @@ from ulid import ULID
 
 from shared.app import Services
 from shared.jobs.intake import IntakeMessage
-from tests.unit.api.calling import caller
-from tests.unit.conftest import App
-
-from .odd_bodies import bodies
+from tests.support.app_on_fakes import App
+from tests.support.calling import caller
+from tests.support.odd_bodies import bodies
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or 100)
 

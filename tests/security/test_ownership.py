@@ -24,11 +24,8 @@ from ulid import ULID
 
 from local.services import ROOT, Azurite, FoundryEmulator
 from shared.config import POISON_SUFFIX
-from tests.e2e.asking import ended, say, submit
-from tests.e2e.served import REJECTED_PARTITION, Deployment
-from tests.integration.waiting import eventually
-
-from .callers import (
+from tests.support.asking import ended, say, submit
+from tests.support.callers import (
     ACCESS,
     ADMIN,
     FOREIGN_TENANT,
@@ -44,7 +41,9 @@ from .callers import (
     encoded,
     known,
 )
-from .serving import serve
+from tests.support.served import REJECTED_PARTITION, Deployment
+from tests.support.serving import serve
+from tests.support.waiting import eventually
 
 TLS = ssl.create_default_context()
 """Made once: it takes longer than a request, and here all is plain HTTP."""

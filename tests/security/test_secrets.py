@@ -15,11 +15,11 @@ from azure.data.tables.aio import TableServiceClient
 
 from local.azurite.connection import ACCOUNT, ACCOUNT_KEY
 from local.services import Azurite, FoundryEmulator, foundry_emulator
-from tests.e2e.asking import ended, submit
-from tests.e2e.leaks import CALLERS_SECRETS, MARK, leaks
-from tests.e2e.served import Deployment, EmulatorControl
-from tests.identity.authority import make_certificate
-from tests.identity.fake_entra import (
+from tests.support.asking import ended, submit
+from tests.support.authority import make_certificate
+from tests.support.callers import ACCESS, FUNCTION_KEY, OWNER, OWNER_KEY, PRINCIPAL_HEADER, known
+from tests.support.callers import TENANT as CALLERS_TENANT
+from tests.support.fake_entra import (
     AGENT,
     BLUEPRINT,
     IDENTITY_HEADER,
@@ -32,11 +32,11 @@ from tests.identity.fake_entra import (
     FakeEntra,
     refusal,
 )
-from tests.integration.waiting import eventually
+from tests.support.leaks import CALLERS_SECRETS, MARK, leaks
+from tests.support.served import Deployment, EmulatorControl
+from tests.support.serving import serve
+from tests.support.waiting import eventually
 
-from .callers import ACCESS, FUNCTION_KEY, OWNER, OWNER_KEY, PRINCIPAL_HEADER, known
-from .callers import TENANT as CALLERS_TENANT
-from .serving import serve
 from .test_ownership import ACCEPTED, JOB, ROWS, THREAD, call
 
 API_KEY = f"{MARK}-api-key-of-the-resource"

@@ -20,8 +20,8 @@ from shared.foundry.tools import tool
 from shared.jobs.queue import AzureQueues
 from shared.state.azure_table import AzureTable
 from shared.state.clock import StorageClock
-from tests.e2e.served import Deployment, EmulatorControl
-from tests.unit.api.calling import caller
+from tests.support.calling import caller
+from tests.support.served import Deployment, EmulatorControl
 
 
 @tool

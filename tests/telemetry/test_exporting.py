@@ -11,8 +11,7 @@ import pytest
 
 from local.services import IDENTITY_HEADER, ROOT, FoundryEmulator
 from shared.observability.export import is_worth_sending
-
-from .insights import Received, environment_for, insights
+from tests.support.insights import Received, environment_for, insights
 
 __all__ = ["insights"]
 

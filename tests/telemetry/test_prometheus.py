@@ -12,8 +12,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from shared.config import DEFAULT_MODEL
 from shared.metering.counts import BOUNDS
-from tests.e2e.served import Deployment, EmulatorControl
-from tests.security.callers import ACCESS, ADMIN, OWNER, TENANT, known
+from tests.support.callers import ACCESS, ADMIN, OWNER, TENANT, known
+from tests.support.served import Deployment, EmulatorControl
 
 from .conftest import App, serving
 

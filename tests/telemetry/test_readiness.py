@@ -22,7 +22,7 @@ from shared.observability.readiness import (
     Readiness,
 )
 from shared.probes import breakers
-from tests.e2e.served import Deployment, EmulatorControl
+from tests.support.served import Deployment, EmulatorControl
 
 from .conftest import App, serving
 

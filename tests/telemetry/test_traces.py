@@ -21,12 +21,12 @@ from local.services import ROOT
 from shared.config import DEFAULT_MODEL
 from shared.jobs.intake import IntakeMessage
 from shared.observability.log_ids import LogIdsFilter
-from tests.e2e.served import Deployment, EmulatorControl
-from tests.unit.api.calling import caller
-from tests.unit.conftest import App as AppOnFakes
+from tests.support.app_on_fakes import App as AppOnFakes
+from tests.support.calling import caller
+from tests.support.recording import recorded
+from tests.support.served import Deployment, EmulatorControl
 
 from .conftest import App, serving
-from .recording import recorded
 
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 TRACEPARENT = f"00-{TRACE_ID}-b7ad6b7169203331-01"
@@ -244,8 +244,8 @@ async def test_foundry_is_told_the_trace() -> None:
 
 _WITHOUT_SDK = """
 import asyncio, sys
-from tests.unit.conftest import App
-from tests.unit.api.calling import caller
+from tests.support.app_on_fakes import App
+from tests.support.calling import caller
 
 async def main():
     app = App()

@@ -23,7 +23,7 @@ import httpx
 
 from local.services import FunctionsHost, HostLaunch, functions_host
 from shared.jobs.callbacks.webhooks import MAX_AT_ONCE
-from tests.receiver import receiver
+from tests.support.receiver import receiver
 
 from .run import Site, make_storage, site
 

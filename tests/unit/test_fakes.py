@@ -6,7 +6,7 @@ import pytest
 
 from shared.state.errors import RowChangedError, RowMissingError, StateError
 from shared.state.table import Change, Operation, equals
-from tests.fakes import FakeTable
+from tests.support.fakes import FakeTable
 
 
 async def test_a_transaction_is_all_or_nothing() -> None:

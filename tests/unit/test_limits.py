@@ -16,10 +16,9 @@ from shared.metering.owner_limits import LimitError, OwnerLimit, OwnerLimits
 from shared.metering.reading import Window
 from shared.problems import problem_from
 from shared.state.keys import Kind, new_id
-
-from .api.calling import caller
-from .conftest import App, at_resource
-from .skipping_time import run_skipping
+from tests.support.app_on_fakes import App, at_resource
+from tests.support.calling import caller
+from tests.support.skipping_time import run_skipping
 
 FEW = LimitSettings(requests=2, waits=1, threads_per_minute=3)
 

@@ -11,8 +11,8 @@ import pytest
 from shared.config import AppSettings, ModelSettings, SpendingSettings
 from shared.foundry import judging
 from shared.turns.options import ANY_MODEL, OptionLimits
-from tests.unit.api.calling import assert_problem, caller
-from tests.unit.conftest import App, at_resource
+from tests.support.app_on_fakes import App, at_resource
+from tests.support.calling import assert_problem, caller
 
 
 def limits(models: ModelSettings | None = None, **foundry: Any) -> OptionLimits:

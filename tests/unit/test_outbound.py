@@ -23,7 +23,7 @@ from shared.identity.token_endpoint import TokenEndpoint
 from shared.jobs.callbacks.webhooks import Webhooks
 from shared.orchestration.providers import ChatServers
 from shared.outbound import OutboundSettingsError, proxy_for
-from tests.proxying import DOMAIN, HOSTS, PASSWORD, Proxy, running_proxy
+from tests.support.proxying import DOMAIN, HOSTS, PASSWORD, Proxy, running_proxy
 
 FOUNDRY, VLLM, LOGIN = HOSTS
 VARIABLES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")

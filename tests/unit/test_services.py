@@ -14,8 +14,7 @@ from shared.config import (
     StorageSettings,
 )
 from shared.state.account import DEVELOPMENT_STORAGE
-
-from .conftest import App
+from tests.support.app_on_fakes import App
 
 
 def with_storage(**storage: str) -> AppSettings:

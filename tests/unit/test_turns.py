@@ -28,11 +28,10 @@ from shared.state.threads import Thread
 from shared.state.turns import TurnMode
 from shared.turns.background import QUIET_SECONDS, StillRunning
 from shared.turns.pipeline import AnsweredTurn, Progress, TurnCommand, TurnOpened
-from tests.fakes import SentWakeUp
-
-from .conftest import OWNER, RESOURCE, App, at_resource
-from .scripted_foundry import response_body
-from .skipping_time import run_skipping
+from tests.support.app_on_fakes import OWNER, RESOURCE, App, at_resource
+from tests.support.fakes import SentWakeUp
+from tests.support.scripted_foundry import response_body
+from tests.support.skipping_time import run_skipping
 
 PARTITION = partition_key(OWNER)
 CALL = {

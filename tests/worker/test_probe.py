@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from local.services import Azurite, HostLaunch, functions_host
-
-from .interpreter import VERSION, find_python, run, with_requirements
+from tests.support.worker.interpreter import VERSION, find_python, run, with_requirements
 
 PROBE_APP = Path(__file__).parent / "probe_app"
 REAL_HOST = {
@@ -57,7 +56,7 @@ def test_the_worker_library_gives_the_same_answers(azurite: Azurite) -> None:
     if python is None:
         pytest.skip(f"there is no Python {VERSION} on PATH or among pyenv's versions")
     environment = {"PATH": "", "AzureWebJobsStorage": azurite.connection_string}
-    command = (with_requirements(python), "-m", "tests.worker.probe", PROBE_APP, *REAL_HOST)
+    command = (with_requirements(python), "-m", "tests.support.worker.probe", PROBE_APP, *REAL_HOST)
     done = run(*command, environment=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == REAL_HOST

@@ -14,9 +14,8 @@ from azure.data.tables.aio import TableClient
 
 from local.services import ROOT, Azurite, FoundryEmulator
 from shared.metering.meter import QUIET_SECONDS
-from tests.e2e.served import Deployment
-
-from .interpreter import VERSION, find_python, with_requirements
+from tests.support.served import Deployment
+from tests.support.worker.interpreter import VERSION, find_python, with_requirements
 
 START_SECONDS = 120
 END_SECONDS = 20
@@ -37,7 +36,7 @@ async def worker(python: Path, deployment: Deployment) -> AsyncGenerator[Process
     """A worker that has answered a message."""
     process = await asyncio.create_subprocess_exec(
         python,
-        *("-m", "tests.worker.ended", str(ROOT)),
+        *("-m", "tests.support.worker.ended", str(ROOT)),
         env={"PATH": "", **deployment.environment(BUDGETS=BUDGETS)},
         cwd=ROOT,
         stdout=PIPE,

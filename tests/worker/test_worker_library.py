@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from local.services import ROOT, Azurite, FoundryEmulator
-from tests.e2e.served import Deployment
-
-from .interpreter import VERSION, find_python, run, with_requirements
+from tests.support.served import Deployment
+from tests.support.worker.interpreter import VERSION, find_python, run, with_requirements
 
 INLET, LANES, DELIVERIES = "worker-jobs", "worker-lanes", "worker-deliveries"
 FUNCTIONS = {
@@ -58,7 +57,7 @@ def report(azurite: Azurite, foundry: FoundryEmulator) -> Any:
     queues = {"inlet": INLET, "lanes": LANES, "deliveries": DELIVERIES}
     deployment = Deployment(azurite.connection_string, foundry, **queues)
     environment = {"PATH": "", **deployment.environment()}
-    driver = (with_requirements(python), "-m", "tests.worker.driver", ROOT)
+    driver = (with_requirements(python), "-m", "tests.support.worker.driver", ROOT)
     done = run(*driver, environment=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])

@@ -5,10 +5,9 @@ import json
 import pytest
 
 from local.services import ROOT, Azurite, FoundryEmulator
-from tests.e2e.served import Deployment
-from tests.telemetry.insights import Received, environment_for, insights
-
-from .interpreter import VERSION, find_python, run, with_requirements
+from tests.support.insights import Received, environment_for, insights
+from tests.support.served import Deployment
+from tests.support.worker.interpreter import VERSION, find_python, run, with_requirements
 
 __all__ = ["insights"]
 
@@ -36,7 +35,13 @@ def test_spans_carry_templates_and_nothing_that_callers_send(
         **deployment.environment(),
         "PYTHON_ENABLE_OPENTELEMETRY": "true",
     }
-    driver = (with_requirements(python), "-m", "tests.worker.telemetry_driver", ROOT, SECRET)
+    driver = (
+        with_requirements(python),
+        "-m",
+        "tests.support.worker.telemetry_driver",
+        ROOT,
+        SECRET,
+    )
     done = run(*driver, environment=environment)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == [201, 200, 200, 404]

@@ -8,8 +8,7 @@ import httpx
 import pytest
 
 from shared.app import Services
-
-from .calling import caller
+from tests.support.calling import caller
 
 
 @pytest.fixture

@@ -17,10 +17,9 @@ from shared.http.request import MAX_BODY_BYTES, Incoming
 from shared.http.serve import Answer
 from shared.problems import INTERNAL_ERROR
 from shared.turns.contract import MAX_MESSAGE_CHARS, CreateThread, SubmitJob
-
-from ..conftest import App
-from ..scripted_foundry import message_item, response_body
-from .calling import assert_problem, caller
+from tests.support.app_on_fakes import App
+from tests.support.calling import assert_problem, caller
+from tests.support.scripted_foundry import message_item, response_body
 
 BODIES = ["messages", "threads", "jobs"]
 JSON_TYPE = {"content-type": "application/json"}

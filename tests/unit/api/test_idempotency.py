@@ -11,9 +11,8 @@ import pytest
 
 from shared.app import Services
 from shared.state.idempotency import HOLD_SECONDS
-from tests.unit.conftest import App
-
-from .calling import assert_problem, caller
+from tests.support.app_on_fakes import App
+from tests.support.calling import assert_problem, caller
 
 KEY = {"Idempotency-Key": "order-17"}
 PARTITION = "key"

@@ -13,9 +13,8 @@ from shared.app import Services
 from shared.jobs.queue import WakeUp
 from shared.state.keys import Kind, new_id
 from shared.turns.contract import SubmitJob
-
-from ..conftest import App
-from .calling import assert_problem
+from tests.support.app_on_fakes import App
+from tests.support.calling import assert_problem
 
 
 async def submit(api: httpx.AsyncClient, **body: Any) -> dict[str, Any]:

@@ -17,10 +17,9 @@ from shared.app import Services
 from shared.config import AppSettings, SpendingSettings
 from shared.config.terms import NANOS
 from shared.state.turns import Attribution, TurnEffort, TurnStatus
-from tests.unit.conftest import App
+from tests.support.app_on_fakes import App
+from tests.support.calling import assert_problem, caller
 from tests.unit.telemetry.test_meter import TURN
-
-from .calling import assert_problem, caller
 
 CLIENT_KEYS = {
     "total_requests",

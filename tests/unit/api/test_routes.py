@@ -6,8 +6,7 @@ import httpx
 import pytest
 
 from shared.http.routes import RouteTable
-
-from .calling import assert_problem
+from tests.support.calling import assert_problem
 
 
 @pytest.mark.parametrize(

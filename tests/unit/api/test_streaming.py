@@ -26,10 +26,9 @@ from shared.problems import INTERNAL_ERROR
 from shared.state.keys import Kind, new_id
 from shared.turns.background import StillRunning
 from shared.turns.pipeline import AnsweredTurn, Progress, TurnOpened
-
-from ..conftest import App
-from ..scripted_foundry import message_item, response_body, sse, stream_events
-from .calling import assert_problem
+from tests.support.app_on_fakes import App
+from tests.support.calling import assert_problem
+from tests.support.scripted_foundry import message_item, response_body, sse, stream_events
 
 STREAM = {"accept": "text/event-stream"}
 OPENED = TurnOpened("turn_1", "thread_1")

@@ -13,9 +13,8 @@ from shared.app import Services
 from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.state.keys import Kind, new_id
 from shared.state.threads import Thread
-
-from ..conftest import App, at_resource
-from .calling import assert_problem, caller
+from tests.support.app_on_fakes import App, at_resource
+from tests.support.calling import assert_problem, caller
 
 UNKNOWN = [new_id(Kind.THREAD), new_id(Kind.JOB), "x", "thread_%2F", "thread_' or ''eq'"]
 

@@ -8,10 +8,9 @@ import httpx
 import pytest
 
 from shared.config import AccessSettings, AppSettings
-from tests.security.callers import ACCESS, ADMIN, OWNER, TENANT, known
-
-from ..conftest import App, at_resource
-from .calling import caller
+from tests.support.app_on_fakes import App, at_resource
+from tests.support.callers import ACCESS, ADMIN, OWNER, TENANT, known
+from tests.support.calling import caller
 
 USER = known(TENANT, OWNER)
 OPERATOR = known(TENANT, ADMIN, "Agents.Admin")

@@ -27,9 +27,9 @@ from shared.metering.budgets.limits import (
 )
 from shared.state.jobs import JobStatus
 from shared.turns.contract import SubmitJob
-from tests.fakes import FakeClock, FakeTable
-from tests.unit.api.calling import assert_problem, caller
-from tests.unit.conftest import OWNER, RESOURCE, App
+from tests.support.app_on_fakes import OWNER, RESOURCE, App
+from tests.support.calling import assert_problem, caller
+from tests.support.fakes import FakeClock, FakeTable
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 MUCH = '[{"owner": "*", "tokens": 1000000, "per": "day"}]'

@@ -5,7 +5,7 @@ from datetime import timedelta
 from shared.metering.budgets.cleanup import KEPT, remove_past_counters
 from shared.metering.budgets.limits import BUDGET_PREFIX
 from shared.state.table import Change, Operation
-from tests.fakes import FakeClock, FakeTable
+from tests.support.fakes import FakeClock, FakeTable
 
 
 async def test_a_counter_goes_two_months_after_its_last_use() -> None:

@@ -13,9 +13,8 @@ from shared.foundry.models import TurnRequest
 from shared.foundry.tools import CustomTool
 from shared.orchestration import ModelOrchestrator
 from shared.orchestration.conversations import MemoryConversations
-
-from ..conftest import RESOURCE, at_resource
-from ..scripted_foundry import ScriptedFoundry
+from tests.support.app_on_fakes import RESOURCE, at_resource
+from tests.support.scripted_foundry import ScriptedFoundry
 
 NAN, INFINITY = float("nan"), float("inf")
 

@@ -18,9 +18,8 @@ from shared.foundry import (
     NotFoundError,
     RateLimitedError,
 )
-
-from ..conftest import at_project, at_resource
-from ..scripted_foundry import ScriptedFoundry
+from tests.support.app_on_fakes import at_project, at_resource
+from tests.support.scripted_foundry import ScriptedFoundry
 
 NO_RETRY = at_resource(max_retries=0)
 

@@ -12,9 +12,8 @@ from shared.config import IdentitySettings
 from shared.foundry import NotFoundError, ProtocolError
 from shared.foundry.models import ThreadRef, TurnRequest
 from shared.foundry.service import FoundryService
-
-from ..conftest import App, at_project
-from ..scripted_foundry import ScriptedFoundry, message_item
+from tests.support.app_on_fakes import App, at_project
+from tests.support.scripted_foundry import ScriptedFoundry, message_item
 
 Project = tuple[App, Services]
 

@@ -20,8 +20,7 @@ from shared.foundry.retry import Deadline, Gate, RetryPolicy
 from shared.foundry.tools.unanswered import ABANDONED_CALL
 from shared.foundry.transport import Transport
 from shared.identity.credentials import ApiKeyCredential
-
-from ..scripted_foundry import (
+from tests.support.scripted_foundry import (
     Pieces,
     ScriptedFoundry,
     message_item,

@@ -15,9 +15,8 @@ from shared.foundry import FoundryAgentServiceClient
 from shared.foundry.events import TurnEvent
 from shared.orchestration import ModelOrchestrator
 from shared.orchestration.conversations import MemoryConversations
-
-from ..conftest import RESOURCE, at_resource
-from ..scripted_foundry import ScriptedFoundry
+from tests.support.app_on_fakes import RESOURCE, at_resource
+from tests.support.scripted_foundry import ScriptedFoundry
 
 
 def made() -> FoundryAgentServiceClient:

@@ -20,9 +20,8 @@ from shared.foundry.remembered import (
     RememberedThread,
     RememberedThreads,
 )
-
-from ..conftest import at_resource
-from ..scripted_foundry import ScriptedFoundry
+from tests.support.app_on_fakes import at_resource
+from tests.support.scripted_foundry import ScriptedFoundry
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 SECONDS = 10.0

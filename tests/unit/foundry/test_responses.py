@@ -11,9 +11,8 @@ from shared.foundry.endpoint import AgentReference
 from shared.foundry.models import FinishReason, ThreadRef, TurnRequest, TurnResult
 from shared.foundry.responses import RequestBuilder, parse_response, parse_usage
 from shared.foundry.tools import Toolbox
-
-from ..conftest import at_project, at_resource
-from ..scripted_foundry import message_item, response_body
+from tests.support.app_on_fakes import at_project, at_resource
+from tests.support.scripted_foundry import message_item, response_body
 
 MODEL = RequestBuilder(at_resource(), None, Toolbox((), config=at_resource()))
 AGENT = RequestBuilder(

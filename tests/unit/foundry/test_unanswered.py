@@ -13,9 +13,8 @@ import pytest
 from shared.config import IdentitySettings
 from shared.foundry import FoundryAgentServiceClient, InvalidRequestError
 from shared.foundry.tools.unanswered import ABANDONED_CALL, refusal, unanswered
-
-from ..conftest import at_project, at_resource
-from ..scripted_foundry import ScriptedFoundry, message_item, response_body
+from tests.support.app_on_fakes import at_project, at_resource
+from tests.support.scripted_foundry import ScriptedFoundry, message_item, response_body
 
 JsonObject = dict[str, Any]
 

@@ -20,10 +20,9 @@ from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job
 from shared.state.outbox import ATTEMPT_SECONDS
 from shared.turns.contract import SubmitJob
-from tests.receiver import Receiver, receiver
-from tests.unit.conftest import OWNER, App
-
-from .spoiling import spoil
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.receiver import Receiver, receiver
+from tests.support.spoiling import spoil
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
 DAY = 86_400

@@ -16,8 +16,8 @@ from shared.state.keys import turn_key
 from shared.state.row_deletion import delete_rows
 from shared.state.table import Change, Operation
 from shared.threads.erasure import SETTLED
-from tests.unit.api.calling import caller
-from tests.unit.conftest import App
+from tests.support.app_on_fakes import App
+from tests.support.calling import caller
 
 OWNER = "key"
 

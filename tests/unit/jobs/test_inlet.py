@@ -19,9 +19,8 @@ from shared.state.errors import StorageUnavailableError
 from shared.state.keys import Kind, is_id, new_id, partition_key
 from shared.state.owners import NOBODY
 from shared.state.rejected import EXCERPT_CHARS, REJECTED_PARTITION
-from tests.fakes import SentWakeUp
-
-from ..conftest import OWNER, App
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.fakes import SentWakeUp
 
 INSERTED_AT = datetime(2026, 3, 1, 11, 59, tzinfo=UTC)
 PARTITION = partition_key(OWNER)

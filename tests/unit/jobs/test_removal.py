@@ -15,9 +15,9 @@ from shared.state.keys import turn_prefix
 from shared.state.lanes import LEASE_SECONDS
 from shared.state.table import Change, Operation
 from shared.threads.removal import BUSY_SECONDS, REFUSED_SECONDS
-from tests.integration.waiting import eventually
-from tests.unit.api.calling import caller
-from tests.unit.conftest import App
+from tests.support.app_on_fakes import App
+from tests.support.calling import caller
+from tests.support.waiting import eventually
 
 KEY_OWNER = "key"
 HOUR = 3_600

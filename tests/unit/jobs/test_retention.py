@@ -10,8 +10,8 @@ from shared.jobs.queue import WakeUp
 from shared.state.table import Change, Operation
 from shared.threads.retention import Retention
 from shared.turns.contract import SubmitJob
-from tests.unit.api.calling import caller
-from tests.unit.conftest import OWNER, App
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.calling import caller
 
 DAY = 86_400
 KEEP = RetentionSettings(turn_days=90, job_days=30, delivery_days=7)

@@ -20,11 +20,10 @@ from shared.state.lanes import LEASE_SECONDS
 from shared.state.threads import Thread
 from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
-from tests.fakes import SentWakeUp
-
-from ..conftest import OWNER, App
-from ..scripted_foundry import message_item, response_body
-from .spoiling import spoil
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.fakes import SentWakeUp
+from tests.support.scripted_foundry import message_item, response_body
+from tests.support.spoiling import spoil
 
 PARTITION = partition_key(OWNER)
 MAX_TRANSACTIONS = 6

@@ -24,8 +24,7 @@ from shared.jobs.shares import (
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
 from shared.turns.contract import SubmitJob
-
-from ..conftest import OWNER, App
+from tests.support.app_on_fakes import OWNER, App
 
 SHARE = JobSettings().lanes_per_owner
 FOREVER = float("inf")

@@ -25,7 +25,7 @@ from shared.state.jobs import JobStatus
 from shared.state.keys import Kind, new_id, newest_first
 from shared.state.mailbox import WaitingJob
 from shared.state.table import Change, Operation, Row
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 NOW = FakeClock().now
 OWNER = "tid:oid"

@@ -17,9 +17,8 @@ from shared.state.errors import (
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.threads import Thread
 from shared.turns.contract import SubmitJob
-from tests.fakes import SentWakeUp
-
-from ..conftest import OWNER, App
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.fakes import SentWakeUp
 
 PARTITION = partition_key(OWNER)
 

@@ -20,9 +20,8 @@ from shared.state.markers import MARKER_PARTITIONS, marked_lanes
 from shared.state.threads import Thread
 from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
-from tests.fakes import SentWakeUp
-
-from ..conftest import OWNER, App
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.fakes import SentWakeUp
 
 PARTITION = partition_key(OWNER)
 

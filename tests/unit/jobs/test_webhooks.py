@@ -24,8 +24,8 @@ from shared.jobs.callbacks.webhooks import (
     Webhooks,
     receiver_secret,
 )
-from tests.integration.waiting import eventually
-from tests.receiver import Receiver, receiver
+from tests.support.receiver import Receiver, receiver
+from tests.support.waiting import eventually
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
 OTHER = "whsec_" + base64.b64encode(b"the secret that came before it").decode()

@@ -19,8 +19,7 @@ from shared.orchestration.foundry_backend import FoundryBackend
 from shared.orchestration.providers import ChatServers
 from shared.orchestration.results import Orchestrated
 from shared.orchestration.routing import Router
-
-from .net import Net, foundry_config, model_settings, running_net
+from tests.support.net import Net, foundry_config, model_settings, running_net
 
 SECONDS = 5.0
 

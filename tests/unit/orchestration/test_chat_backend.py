@@ -20,9 +20,9 @@ from shared.foundry.events import MessageDelta
 from shared.foundry.models import FinishReason
 from shared.orchestration import ModelType
 from shared.orchestration.results import Orchestrated
+from tests.support.net import VLLM, Net, foundry_config, model_settings
 
 from .conftest import Asking, Build
-from .net import VLLM, Net, foundry_config, model_settings
 
 ONLY_VLLM = "*=vllm"
 UNAVAILABLE = httpx.Response(503, json={"error": {"message": "down"}})

@@ -14,12 +14,12 @@ from shared.audit.trail import AuditRecord
 from shared.orchestration.table_conversations import Storage, TableConversations
 from shared.state.lanes import Lanes
 from shared.turns.recording import Recording
-from tests.fakes import unlimited
+from tests.support.app_on_fakes import App
+from tests.support.calling import assert_problem, caller
+from tests.support.fakes import unlimited
+from tests.support.net import FOUNDRY, OPENAI, VLLM, Net
 
-from ..api.calling import assert_problem, caller
-from ..conftest import App
 from .conftest import Build
-from .net import FOUNDRY, OPENAI, VLLM, Net
 
 UNAVAILABLE = httpx.Response(503, json={"error": {"message": "down"}})
 HI = {"user_input": "Hi", "conversation_id": "conv-001"}

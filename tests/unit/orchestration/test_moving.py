@@ -10,9 +10,9 @@ import pytest
 
 from shared.orchestration import ModelType
 from shared.orchestration.history import MessagePair, estimated_tokens
+from tests.support.net import FOUNDRY, OPENAI, VLLM, Net, foundry_config, model_settings
 
 from .conftest import Asking, Build
-from .net import FOUNDRY, OPENAI, VLLM, Net, foundry_config, model_settings
 
 FOUNDRY_TYPE, VLLM_TYPE = ModelType.FOUNDRY_AGENT_SERVICE, ModelType.VLLM
 UNAVAILABLE = httpx.Response(503, json={"error": {"code": "server_error", "message": "down"}})

@@ -17,8 +17,7 @@ from shared.foundry.events import MessageDelta
 from shared.orchestration import ModelOrchestrator, ModelType
 from shared.orchestration.breaker import FAILURES_TO_OPEN
 from shared.orchestration.results import Orchestrated
-
-from .net import FOUNDRY, KEY, VLLM, Net, model_settings
+from tests.support.net import FOUNDRY, KEY, VLLM, Net, model_settings
 
 ML = MLConfig(
     foundry_agent_service_endpoint=f"https://{FOUNDRY}/openai/v1", foundry_agent_service_api_key=KEY

@@ -24,9 +24,9 @@ from shared.orchestration import ModelType
 from shared.orchestration.breaker import COOL_DOWN_SECONDS, FAILURES_TO_OPEN, Circuit
 from shared.orchestration.conversations import ModelRequest
 from shared.orchestration.results import Opened, Orchestrated
+from tests.support.net import FOUNDRY, OPENAI, VLLM, Net, foundry_config, model_settings
 
 from .conftest import Asking, Build
-from .net import FOUNDRY, OPENAI, VLLM, Net, foundry_config, model_settings
 
 UNAVAILABLE = httpx.Response(503, json={"error": {"code": "server_error", "message": "down"}})
 LIMITED = httpx.Response(429, json={"error": {"code": "429", "message": "Too many."}})

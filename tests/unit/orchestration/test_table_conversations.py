@@ -24,10 +24,10 @@ from shared.state.keys import identifier
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.threads import Thread
 from shared.turns.recording import Recording
-from tests.fakes import FakeClock, FakeQueues, FakeTable, unlimited
+from tests.support.fakes import FakeClock, FakeQueues, FakeTable, unlimited
+from tests.support.net import FOUNDRY, VLLM, Net, foundry_config, model_settings
 
 from .conftest import Asking, Build
-from .net import FOUNDRY, VLLM, Net, foundry_config, model_settings
 
 OWNER = "local"
 FOUNDRY_TYPE, VLLM_TYPE = ModelType.FOUNDRY_AGENT_SERVICE, ModelType.VLLM

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 import pytest
 
 from shared.state.clock import StorageClock, utc_now
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 
 
 def test_until_the_service_was_heard_it_is_this_machines() -> None:

@@ -24,9 +24,9 @@ from shared.state.table import Change, Row
 from shared.state.threads import Thread
 from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
-from tests.fakes import FakeTable
-from tests.unit.conftest import OWNER, App
-from tests.unit.skipping_time import run_skipping
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.fakes import FakeTable
+from tests.support.skipping_time import run_skipping
 
 Attempt = Callable[[Services, str, str], Awaitable[object]]
 """What is tried, given a thread and a job that waits on it."""

@@ -17,7 +17,7 @@ from shared.state.json_properties import (
     read_document,
 )
 from shared.state.table import Change, Operation
-from tests.fakes import FakeTable
+from tests.support.fakes import FakeTable
 
 OVERHEAD = len('{"t":""}')
 

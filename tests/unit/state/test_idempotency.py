@@ -17,8 +17,8 @@ from shared.state.idempotency import (
 )
 from shared.state.keys import Kind, partition_key
 from shared.state.turns import FirstTry
-from tests.fakes import FakeClock, FakeTable
-from tests.unit.skipping_time import run_skipping
+from tests.support.fakes import FakeClock, FakeTable
+from tests.support.skipping_time import run_skipping
 
 RENEW_SECONDS = HOLD_SECONDS / RENEWALS_PER_HOLD
 OWNER = "tid:oid"

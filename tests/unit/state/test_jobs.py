@@ -19,7 +19,7 @@ from shared.state.lanes import Lanes, has_waiting
 from shared.state.mailbox import Work
 from shared.state.table import Change, Operation
 from shared.state.threads import Thread, Threads
-from tests.fakes import FakeClock, FakeTable
+from tests.support.fakes import FakeClock, FakeTable
 
 OWNER = "tid:oid"
 PARTITION = partition_key(OWNER)

@@ -11,9 +11,8 @@ from shared.state.errors import LaneBusyError, LeaseLostError, StorageUnavailabl
 from shared.state.keeper import RENEWALS_PER_LEASE, LeaseKeeper
 from shared.state.lanes import LEASE_MARGIN_SECONDS, LEASE_SECONDS, Lanes, Lease
 from shared.state.table import Change, Operation
-from tests.fakes import FakeClock, FakeTable
-
-from ..skipping_time import LoopClock, run_skipping
+from tests.support.fakes import FakeClock, FakeTable
+from tests.support.skipping_time import LoopClock, run_skipping
 
 OWNER, LANE = "o", "thread:x"
 RENEW_SECONDS = LEASE_SECONDS / RENEWALS_PER_LEASE

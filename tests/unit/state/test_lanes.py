@@ -25,7 +25,7 @@ from shared.state.lanes import (
     head_sequence,
 )
 from shared.state.table import Change, Operation, Row
-from tests.fakes import FakeClock, FakeTable
+from tests.support.fakes import FakeClock, FakeTable
 
 OWNER = "o"
 LANE = "thread:x"

@@ -7,7 +7,7 @@ import pytest
 from shared.state.errors import RowChangedError
 from shared.state.keys import Kind, new_id
 from shared.state.markers import MARKER_PARTITIONS, Marker, mark_lane, marked_lanes, unmark
-from tests.fakes import FakeClock, FakeTable
+from tests.support.fakes import FakeClock, FakeTable
 
 NOW = FakeClock().now
 

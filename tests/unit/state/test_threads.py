@@ -15,7 +15,7 @@ from shared.state.lanes import Lanes
 from shared.state.mailbox import Work
 from shared.state.table import Change, Operation
 from shared.state.threads import MAX_METADATA_PAIRS, Thread, Threads
-from tests.fakes import FakeClock, FakeTable
+from tests.support.fakes import FakeClock, FakeTable
 
 OWNER = "tid:oid"
 

@@ -9,7 +9,7 @@ import pytest
 
 from shared.state.keys import turn_key
 from shared.state.turns import MAX_TEXT_CHARS, TurnMode, TurnRecord, TurnStatus
-from tests.fakes import FakeTable
+from tests.support.fakes import FakeTable
 
 OWNER = "o"
 

@@ -33,8 +33,8 @@ from shared.state.keys import Kind, new_id, partition_key
 from shared.state.threads import Thread
 from shared.state.turns import TurnMode, TurnRecord, TurnStatus
 from shared.turns.pipeline import AnsweredTurn, TurnCommand
-from tests.fakes import FakeTable
-from tests.unit.conftest import OWNER, App
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.fakes import FakeTable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 CALLER = Caller("subject", "actor", "entra", "req_1")

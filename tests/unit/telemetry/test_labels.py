@@ -20,8 +20,7 @@ from shared.metering.reading import Window
 from shared.metering.rows import Shelf
 from shared.observability.readiness import Report
 from shared.state.turns import Attribution, TurnMode, TurnRecord, TurnStatus
-
-from ..conftest import OWNER, App
+from tests.support.app_on_fakes import OWNER, App
 
 MAX_TEXT_BYTES = 6_000_000
 TURNS = 1_500

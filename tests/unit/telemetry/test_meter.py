@@ -18,8 +18,8 @@ from shared.state.errors import StorageUnavailableError
 from shared.state.table import Row
 from shared.state.turns import Attribution, TurnEffort, TurnMode, TurnRecord, TurnStatus
 from shared.turns.pipeline import TurnCommand
-from tests.fakes import FakeTable
-from tests.unit.conftest import OWNER, App
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.fakes import FakeTable
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 TURN = TurnRecord(

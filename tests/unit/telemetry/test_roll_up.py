@@ -16,8 +16,8 @@ from shared.metering.meter import Meter
 from shared.metering.reading import MetricsReader, Window
 from shared.metering.roll_up import RollUp
 from shared.state.days import OWNERS_AT_ONCE
-from tests.fakes import FakeClock, FakeTable
-from tests.unit.conftest import OWNER, App
+from tests.support.app_on_fakes import OWNER, App
+from tests.support.fakes import FakeClock, FakeTable
 
 from .test_meter import TURN
 

@@ -11,8 +11,8 @@ from shared.foundry.events import ignore
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
 from shared.observability.upstream import Upstream, counted, new_stopwatch, waiting
-from tests.unit.conftest import at_resource
-from tests.unit.scripted_foundry import ScriptedFoundry, sse
+from tests.support.app_on_fakes import at_resource
+from tests.support.scripted_foundry import ScriptedFoundry, sse
 
 
 async def counted_turn(foundry: ScriptedFoundry, *, retries: int = 1) -> Upstream:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.identity.authority import make_certificate
+from .authority import make_certificate
 
 INSTRUMENTATION_KEY = "00000000-0000-0000-0000-000000000001"
 

@@ -17,8 +17,8 @@ from shared.config import AppSettings
 from shared.jobs.queue import Notice, Queues
 from shared.state.lanes import Clock
 from shared.state.table import Change, Row, Table
-from tests.fakes import FakeTable
 
+from .fakes import FakeTable
 from .fuse import SimulatedCrash
 from .mini_foundry import SignedInFoundry
 

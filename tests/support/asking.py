@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from tests.integration.waiting import eventually
+from .waiting import eventually
 
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .identity.authority import Certificate, make_certificate
-from .unit.scripted_foundry import message_item, response_body
+from .authority import Certificate, make_certificate
+from .scripted_foundry import message_item, response_body
 
 DOMAIN = "proxied.test"
 HOSTS = tuple(f"{name}.{DOMAIN}" for name in ("foundry", "vllm", "login"))

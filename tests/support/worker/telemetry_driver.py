@@ -8,7 +8,7 @@ import json
 import sys
 import threading
 
-from tests.worker.functions_host import WorkerHost
+from .functions_host import WorkerHost
 
 
 async def main(app_directory: str, secret: str) -> list[int]:

@@ -8,9 +8,8 @@ from typing import Any
 
 import httpx
 
-from tests.unit.scripted_foundry import Pieces, sse, stream_events
-
 from .mini_foundry import JsonObject, MiniFoundry
+from .scripted_foundry import Pieces, sse, stream_events
 
 FATES = {
     "answer": 70,

@@ -13,7 +13,7 @@ import httpx
 from azure.storage.queue import TextBase64DecodePolicy
 from azure.storage.queue.aio import QueueClient
 
-from tests.worker.functions_host import WorkerHost
+from .functions_host import WorkerHost
 
 CATCH_ALL = "z_unmatched_sorts_last"
 WORKERS_OWN = ("docs", "docs/oauth2-redirect", "redoc", "openapi.json")

@@ -6,7 +6,7 @@ from shared.state.jobs import Job
 from shared.state.keys import box_key, partition_key
 from shared.state.table import Change, Operation
 
-from ..conftest import App
+from .app_on_fakes import App
 
 
 async def spoil(app: App, job: Job) -> None:

@@ -45,8 +45,8 @@ from shared.state.threads import Thread, Threads
 from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
 from shared.turns.recording import Outcome
-from tests.fakes import FakeClock, FakeTable
 
+from .fakes import FakeClock, FakeTable
 from .fuse import Fuse, FusedQueues, FusedTable, FusedTransport, SimulatedCrash
 from .mini_foundry import SignedInFoundry
 

@@ -8,7 +8,8 @@ from typing import Any
 from shared.state.jobs import JobStatus
 from shared.state.keys import newest_first
 from shared.state.table import Change, Operation
-from tests.fakes import FakeTable
+
+from .fakes import FakeTable
 
 _RISING = ("lease_fence", "job_head", "job_tail", "messages_done")
 _DONE = "messages_done"

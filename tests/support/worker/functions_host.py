@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import httpx
 
-from tests.worker.worker_messages import (
+from .worker_messages import (
     Message,
     ParameterBinding,
     from_proxy,

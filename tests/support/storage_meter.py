@@ -12,7 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from local.processes import free_port
-from tests.integration.waiting import eventually
+
+from .waiting import eventually
 
 _METHODS = ["GET", "POST", "PUT", "PATCH", "MERGE", "DELETE"]
 _HOP_BY_HOP = {"connection", "content-length", "keep-alive", "transfer-encoding"}

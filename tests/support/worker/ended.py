@@ -6,7 +6,7 @@ Prints a line when it has; runs on the interpreter that has `requirements.txt` a
 import asyncio
 import sys
 
-from tests.worker.functions_host import WorkerHost
+from .functions_host import WorkerHost
 
 
 async def main(app_directory: str) -> None:

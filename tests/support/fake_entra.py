@@ -22,9 +22,9 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from local.processes import free_port
-from tests.integration.waiting import eventually
 
 from .authority import Certificate
+from .waiting import eventually
 
 TENANT = "11111111-1111-4111-8111-111111111111"
 BLUEPRINT = "22222222-2222-4222-8222-222222222222"

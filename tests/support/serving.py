@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from local.services import FunctionsHost, HostLaunch, functions_host
-from tests.e2e.leaks import copy_app
-from tests.e2e.served import Deployment
 
 from .callers import FUNCTION_KEY
+from .leaks import copy_app
+from .served import Deployment
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from typing import Any
 
 from local.host.functions import Function
 from local.host.routing import RouteTable
-from tests.worker.functions_host import WorkerHost
+
+from .functions_host import WorkerHost
 
 
 async def main(app_directory: str, requests: list[str]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
-from tests.integration.waiting import eventually
+from .waiting import eventually
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The tests of the product; README.md says what belongs where."""
