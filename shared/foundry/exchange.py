@@ -1,10 +1,9 @@
-"""One request for a response, carried to a known outcome.
+"""One request for a response, repeated and reconciled until its outcome is known.
 
-A request that may have run is never blindly sent again on a conversation: first we look what it
-left there, and then adopt the answer, wait for it, ask for the answer without sending the message
-again, or send it because nothing arrived. A chain of responses and a message that stands alone
-need no look: a second response there is an orphan that nobody follows. A background response that
-is streamed needs none either: a broken stream is taken up again behind the last event that came.
+After a failure, `next_step` decides. A look at the conversation finds the answer, waits for it, or
+shows what is missing: our message, or only its answer, which is then requested without the message.
+A chain of responses and a message without a thread need no look: a second response to them is never
+continued.
 """
 
 from __future__ import annotations
@@ -32,11 +31,12 @@ from .errors import (
 )
 from .metrics import ClientMetrics
 from .models import ThreadRef
+from .next_step import Known, Step, next_step
 from .reconcile import ANSWERED, Reconciler, RecoveredItems
 from .responses import response_text
 from .retry import Deadline, Gate, RetryPolicy
 from .sse import SseParser
-from .tools.unanswered import blocks_the_thread, refusal, unanswered
+from .tools.unanswered import refusal, unanswered
 from .transport import Call, Transport
 from .wire_json import JsonObject, object_at, objects_at
 
@@ -61,7 +61,7 @@ EmitWire = Callable[[JsonObject], None]
 """Called with each event of the service as it arrives."""
 
 _INTERRUPTED = "The stream from Foundry broke off before the answer was complete."
-_NOT_TOLD = "Foundry did not tell in time what stands in the conversation; try again."
+_NOT_READ = "Foundry did not return the items of the conversation in time; try again."
 
 
 async def may_send() -> None:
@@ -82,13 +82,13 @@ class Link:
 
 
 class Exchange:
-    """Sends one request body and yields the wire events of its answer."""
+    """Sends one request body until Foundry has answered it or nothing more can be done."""
 
     def __init__(
         self,
         link: Link,
         body: JsonObject,
-        backing: ThreadRef,
+        thread: ThreadRef,
         deadline: Deadline,
         *,
         silence: float,
@@ -97,31 +97,27 @@ class Exchange:
         self._link = link
         self._before_send = before_send
         self._body = clean(body)
-        self._backing = backing
+        self._thread = thread
         self._deadline = deadline
         self._silence = silence
-        self._sent = objects_at(self._body, "input")
+        self._input = objects_at(self._body, "input")
+        """What the conversation should hold; the next request may need only a part of it."""
         self._streams = body.get("stream") is True
         self._answer = AnswerReader()
         self._failures = 0
         self._span = INVALID_SPAN
-        """Of the attempt that runs."""
-        self._unheard = 0
-        """Requests that may have been answered without our hearing it: their tokens are unknown."""
-        self._lost: FoundryError | None = None
-        """How the latest attempt failed."""
-        self._unsure = backing.look_first and backing.conversation_id is not None
-        """Foundry must be asked what is there before anything is sent."""
-        self._left_open = backing.left_open and backing.conversation_id is not None
-        """Calls in the conversation must be answered together with what is sent."""
-        self._unblocked = False
-        """They have been."""
-        self._landed = False
-        """Our input is known to stand in the conversation, still unanswered."""
+        """Of the current attempt."""
+        self._unreported = 0
+        """Requests that may have used tokens that were not reported to us."""
+        self._known = Known(
+            has_conversation=thread.conversation_id is not None,
+            look_first=thread.look_first,
+            calls_open=thread.left_open and thread.conversation_id is not None,
+            is_background=body.get("background") is True,
+            is_stored=body.get("store", True) is not False,
+        )
         self.is_passed = False
-        """The answer was found, and behind it what others said since."""
-        self._over = False
-        """Nothing may be sent any more; only an answer that is there already can help."""
+        """The answer was found with newer messages of other clients behind it."""
 
     @property
     def request_id(self) -> str | None:
@@ -135,37 +131,48 @@ class Exchange:
             FoundryError: if there is no answer.
         """
         while True:
-            if self._unsure and (found := await self._look_back()) is not None:
-                return self._adopt(found, emit)
-            if self._lost and self._over:
-                raise self._failure(self._lost)
-            if self._left_open and not self._landed:
-                await self._answer_open_calls()
-            try:
-                async with self._link.gate.passing(Deadline(self._patience)):
-                    return await self._traced_attempt(emit)
-            except FoundryError as error:
-                await self._take_in(error)
+            step = next_step(self._known)
+            match step:
+                case Step.LOOK:
+                    if (found := await self._look_back()) is not None:
+                        return self._adopt(found, emit)
+                case Step.ANSWER_CALLS:
+                    await self._answer_open_calls()
+                case Step.SEND | Step.RESUME:
+                    if (response := await self._request(step, emit)) is not None:
+                        return response
+                case Step.FAIL:
+                    assert self._known.failure is not None  # noqa: S101 - see `next_step`
+                    raise self._failure(self._known.failure)
 
-    async def _traced_attempt(self, emit: EmitWire) -> JsonObject:
+    async def _request(self, step: Step, emit: EmitWire) -> JsonObject | None:
+        """Make one attempt; None if it failed, which is noted."""
+        try:
+            async with self._link.gate.passing(Deadline(self._patience)):
+                return await self._traced_attempt(step, emit)
+        except FoundryError as error:
+            await self._note(error)
+            return None
+
+    async def _traced_attempt(self, step: Step, emit: EmitWire) -> JsonObject:
         """Make one request within a span of its own."""
         with spans.attempt(self._link.url, self._body, self._failures) as self._span:
             try:
-                response = await self._attempt(emit)
+                response = await self._attempt(step, emit)
             except FoundryError as error:
                 spans.tell_failure(self._span, error)
                 raise
             spans.tell_response(self._span, response, self.request_id)
             return response
 
-    async def _attempt(self, emit: EmitWire) -> JsonObject:
+    async def _attempt(self, step: Step, emit: EmitWire) -> JsonObject:
         """Make one request and read its answer to the end."""
         if self._failures:
-            log.debug("Trying again: %s", "resume" if self._resumes else "send")
+            log.debug("Trying again: %s", step)
             self._link.metrics.retried()
-        if not self._resumes:
+        if step is Step.SEND:
             await self._before_send()
-        call, seconds = self._next_call(), self._deadline.remaining()
+        call, seconds = self._call(step), self._deadline.remaining()
         if not self._streams:
             reply = await self._link.transport.send(call, seconds=seconds)
             self._answer.open(reply)
@@ -202,7 +209,7 @@ class Exchange:
         raise ServiceUnavailableError(_INTERRUPTED, may_have_run=True, request_id=self.request_id)
 
     async def _next_chunk(self, stream: Stream) -> bytes | None:
-        """The next piece; after a failure, only for a moment what else is said of it."""
+        """The next piece; after a failure, only what arrives within `REASON_SECONDS`."""
         if not self._answer.is_failing:
             return await anext(stream.chunks, None)
         try:
@@ -211,56 +218,47 @@ class Exchange:
         except builtins.TimeoutError:
             return None
 
-    @property
-    def _resumes(self) -> bool:
-        """Whether the response goes on without us and its stream can be taken up again."""
-        return self._answer.running and self._body.get("background") is True
-
-    def _next_call(self) -> Call:
-        if not self._resumes:
+    def _call(self, step: Step) -> Call:
+        if step is Step.SEND:
             return Call("POST", self._link.url, self._body, span=self._span)
-        behind: dict[str, str | int] = {
+        query: dict[str, str | int] = {
             "stream": "true",
             "starting_after": self._answer.sequence_number,
         }
         url = f"{self._link.url}/{self._answer.response_id}"
-        return Call("GET", url, query=behind, span=self._span)
+        return Call("GET", url, query=query, span=self._span)
 
-    async def _take_in(self, error: FoundryError) -> None:
-        """Decide what a failed attempt means for the next step, and wait before that."""
+    async def _note(self, error: FoundryError) -> None:
+        """Note what a failed request means for the next step, and wait as long as it asks for."""
         self._failures += 1
-        if self._can_unblock(error):
-            self._left_open = True
-            return
-        self._lost = error
         pause = self._link.retry.pause(error, self._failures)
-        may_repeat = self._link.retry.may_repeat(error, self._failures)
         log.debug("Attempt %d: %s (request %s)", self._failures, error.code, error.request_id)
         waits_at_gate = self._link.gate.heed(error, pause)
-        self._over = not may_repeat or pause >= self._patience
-        if pause and not self._over and not waits_at_gate:
+        known = self._known
+        known.failure, known.has_looked = error, False
+        known.may_repeat = (
+            self._link.retry.may_repeat(error, self._failures) and pause < self._patience
+        )
+        known.has_begun = self._answer.running
+        known.has_delivered = bool(self._answer.delivered)
+        if pause and known.may_repeat and not waits_at_gate:
             log.debug("Waiting %.2f s", pause)
             await asyncio.sleep(pause)
-        if self._resumes and not self._over:
-            return
         refused = error.status_code is not None and error.status_code >= HTTPStatus.BAD_REQUEST
-        if error.answer_may_come and not refused:
-            self._unheard += 1
+        if error.answer_may_come and not refused and next_step(known) is not Step.RESUME:
+            self._unreported += 1
             upstream().unreported += 1
-        in_doubt = error.may_have_run or self._answer.running or self._landed
-        self._unsure = in_doubt and bool(self._backing.conversation_id or self._stored_response)
-        self._over = self._over or bool(self._answer.delivered)
 
     @property
     def _patience(self) -> float:
-        """Seconds from now that may pass without a word to the caller."""
+        """Seconds from now that may pass before the caller gets an event or an error."""
         remaining = self._deadline.remaining()
         return min(remaining, self._silence) if self._streams else remaining
 
     def _failure(self, error: FoundryError) -> FoundryError:
-        """What the caller gets: after a part of the answer, that it broke off.
+        """The error that the caller gets: after a part of the answer, that it broke off.
 
-        A failure that names its reason, such as a filter's or a limit's, is that reason still.
+        An error that names its reason, such as a filter or a limit, is raised as it is.
         """
         answer = self._answer
         if not answer.delivered or not error.treatment.counts:
@@ -274,122 +272,110 @@ class Exchange:
         )
 
     async def _look_back(self) -> JsonObject | None:
-        """The answer to what was sent before, if Foundry has it; else the body is safe to send.
+        """The answer to an earlier request, if Foundry has it.
 
         Raises:
-            FoundryError: where Foundry does not say what became of it, because then nothing can
-                be sent without the risk of saying it twice.
+            FoundryError: if Foundry does not answer in time: a request could then repeat one that
+                has run.
         """
+        failure = self._known.failure
         self._link.metrics.looked_back()
-        limit = Deadline(self._deadline.remaining() + (LAST_LOOK_SECONDS if self._lost else 0.0))
+        limit = Deadline(self._deadline.remaining() + (LAST_LOOK_SECONDS if failure else 0.0))
         try:
             async with asyncio.timeout(limit.remaining()):
                 found = await self._link.retry.repeat(lambda _: self._find(), limit)
         except (FoundryError, builtins.TimeoutError) as unknown:
-            log.warning("What stands in Foundry cannot be seen: %s", type(unknown).__name__)
-            if self._lost is None and isinstance(unknown, FoundryError):
+            log.warning("The conversation cannot be read: %s", type(unknown).__name__)
+            if failure is None and isinstance(unknown, FoundryError):
                 raise
-            raise self._failure(self._lost or TimeoutError(_NOT_TOLD)) from unknown
-        self._unsure = False
-        if isinstance(self._lost, TimeoutError) and self._backing.conversation_id:
-            # nothing there proves nothing: the request may still wait for its turn
-            self._over = self._over or not self._landed
+            raise self._failure(failure or TimeoutError(_NOT_READ)) from unknown
+        self._known.has_looked = True
         return found
 
     async def _find(self) -> JsonObject | None:
-        """One look, as `_look_back`; an answer that may come is waited for."""
+        """Look once, and wait for an answer that may still come."""
         patience = min(self._deadline.remaining() * SETTLE_SHARE, self._patience)
         wait = Deadline(patience if self._answer_may_come else 0.0)
-        if self._stored_response:
-            body = await self._link.reconciler.response(self._stored_response, wait)
+        if self._known.is_stored and self._answer.running and self._answer.response_id:
+            body = await self._link.reconciler.response(self._answer.response_id, wait)
             if body is not None and body.get("status") in ANSWERED:
                 return body
             if body is not None:
                 self._answer.running, wait = False, Deadline(0.0)
-        if self._backing.conversation_id is None:
+        if self._thread.conversation_id is None:
             return None
-        was_sent = self._lost is not None or self._backing.sent_before
-        sent = self._sent if was_sent or not self._backing.by_others else []
-        landed = await self._link.reconciler.settle(self._backing, sent, wait)
-        if landed.passed and not was_sent:  # somebody said the same before
-            landed = RecoveredItems(landed.items)
+        was_sent = self._known.failure is not None or self._thread.sent_before
+        sent = self._input if was_sent or not self._thread.by_others else []
+        recovered = await self._link.reconciler.settle(self._thread, sent, wait)
+        if recovered.passed and not was_sent:  # an equal message of another client
+            recovered = RecoveredItems(recovered.items)
         log.debug(
             "Looked behind item %s of %s: %d items, sent=%s answered=%s",
-            self._backing.last_item_id,
-            self._backing.conversation_id,
-            len(landed.items),
-            landed.ours,
-            landed.is_answered,
+            self._thread.last_item_id,
+            self._thread.conversation_id,
+            len(recovered.items),
+            recovered.ours,
+            recovered.is_answered,
         )
-        if landed.is_answered:
-            answer = await self._link.reconciler.answer(landed, wait)
+        if recovered.is_answered:
+            answer = await self._link.reconciler.answer(recovered, wait)
             if self._is_ours(answer):
-                self.is_passed = landed.passed
+                self.is_passed = recovered.passed
                 return answer
-            others = self._backing.others | {str(answer.get("id"))}
-            self._backing = replace(self._backing, others=others)
+            others = self._thread.others | {str(answer.get("id"))}
+            self._thread = replace(self._thread, others=others)
             return await self._find()
-        self._prepare(landed)
+        self._prepare(recovered)
         return None
 
     def _is_ours(self, answer: JsonObject) -> bool:
-        """Whether a response answers what we sent, and not an equal message of another client."""
+        """Whether a response answers our request, and not an equal message of another client."""
         mark = object_at(self._body, "metadata").get(TURN_MARK)
-        if mark is None or "metadata" not in answer:  # its items alone do not tell
+        if mark is None or "metadata" not in answer:  # an answer made of items has no metadata
             return True
         return object_at(answer, "metadata").get(TURN_MARK) == mark
 
     @property
     def _answer_may_come(self) -> bool:
-        """Whether it can help to wait, because someone may be at work on the thread."""
-        lost = self._lost
-        if lost is None or isinstance(lost, ThreadBusyError):
+        """Whether a turn, ours or another's, may be running on the thread."""
+        failure = self._known.failure
+        if failure is None or isinstance(failure, ThreadBusyError):
             return True
-        return lost.answer_may_come or self._answer.running
+        return failure.answer_may_come or self._answer.running
 
-    @property
-    def _stored_response(self) -> str | None:
-        """The id of the response that Foundry keeps, whether or not we are there to read it."""
-        stored = self._answer.running and self._body.get("store", True)
-        return self._answer.response_id if stored else None
-
-    def _prepare(self, landed: RecoveredItems) -> None:
+    def _prepare(self, recovered: RecoveredItems) -> None:
         """Send next only what the conversation still lacks."""
-        self._landed = landed.ours
-        if landed.ours:
+        self._known.input_found = recovered.ours
+        if recovered.ours:
             self._body = {**self._body, "input": []}
             return
-        self._send_first(unanswered([*landed.items, *self._sent]))
-        if landed.last_item_id:
-            self._backing = replace(self._backing, last_item_id=landed.last_item_id)
+        self._send_first(unanswered([*recovered.items, *self._input]))
+        if recovered.last_item_id:
+            self._thread = replace(self._thread, last_item_id=recovered.last_item_id)
 
     def _send_first(self, open_calls: list[JsonObject]) -> None:
-        """Answer calls that will not be run any more before what is sent."""
-        self._body = {**self._body, "input": [*map(refusal, open_calls), *self._sent]}
-        self._sent = objects_at(self._body, "input")
-
-    def _can_unblock(self, error: FoundryError) -> bool:
-        """Whether a refusal is due to a call that another client left, which is answered once."""
-        on_conversation = self._backing.conversation_id is not None
-        return on_conversation and not self._unblocked and blocks_the_thread(error)
+        """Refuse calls that will not run any more, in front of our input."""
+        self._input = [*map(refusal, open_calls), *self._input]
+        self._body = {**self._body, "input": self._input}
 
     async def _answer_open_calls(self) -> None:
-        """Answer the calls with which the conversation ends, in front of what is sent next.
+        """Refuse the calls at the end of the conversation, in front of our input.
 
         Raises:
-            FoundryError: if Foundry does not say how it ends.
+            FoundryError: if the conversation cannot be read.
         """
-        assert self._backing.conversation_id is not None  # noqa: S101 - as `_left_open` says
-        conversation_id, find = self._backing.conversation_id, self._link.reconciler.tail
+        assert self._thread.conversation_id is not None  # noqa: S101 - see `Known.calls_open`
+        conversation_id, find = self._thread.conversation_id, self._link.reconciler.tail
         tail = await self._link.retry.repeat(lambda _: find(conversation_id), self._deadline)
-        self._send_first(unanswered([*tail.unanswered, *self._sent]))
-        self._backing = replace(self._backing, last_item_id=tail.last_item_id)
-        self._left_open, self._unblocked = False, True
+        self._send_first(unanswered([*tail.unanswered, *self._input]))
+        self._thread = replace(self._thread, last_item_id=tail.last_item_id)
+        self._known.calls_open, self._known.calls_answered = False, True
+        self._known.failure, self._known.has_looked = None, True
 
     def _adopt(self, response: JsonObject, emit: EmitWire) -> JsonObject:
         """Take a response that was found later; emit what was not delivered yet."""
-        if self._unheard:
-            self._unheard -= 1
+        if self._unreported:
+            self._unreported -= 1
             upstream().unreported -= 1
         self._answer.hear(response)
         text, delivered = response_text(response), self._answer.delivered

@@ -182,7 +182,7 @@ class FoundryService:
     async def respond(
         self,
         turn: TurnRequest,
-        backing: ThreadRef | None = None,
+        thread: ThreadRef | None = None,
         *,
         seconds: float | None = None,
         emit: Emit | None = None,
@@ -194,7 +194,7 @@ class FoundryService:
 
         Args:
             turn: What to ask.
-            backing: The thread to ask on; without one, the message stands alone.
+            thread: The thread to ask on; without one, the message stands alone.
             seconds: The most time for the whole turn.
             emit: Called with each event, which makes the answer a streamed one. Then the
                 configured timeout bounds each silence, and ``seconds`` is by default
@@ -207,11 +207,11 @@ class FoundryService:
         connection = self._connection
         silence = self.config.timeout
         limit = seconds or (silence if emit is None else MAX_STREAM_SECONDS)
-        body = await self._body(turn, backing, streamed=emit is not None)
+        body = await self._body(turn, thread, streamed=emit is not None)
         loop = ToolLoop(
             link=connection.link_of(body.get("model", "")),
             body=body,
-            backing=backing or ThreadRef(),
+            thread=thread or ThreadRef(),
             deadline=Deadline(limit),
             silence=silence,
             toolbox=self._toolbox.with_tools(turn.tools),
@@ -228,13 +228,13 @@ class FoundryService:
                 raise tools_refused(error, model) or error from error
 
     async def _body(
-        self, turn: TurnRequest, backing: ThreadRef | None, *, streamed: bool
+        self, turn: TurnRequest, thread: ThreadRef | None, *, streamed: bool
     ) -> JsonObject:
         """The body of the turn's first request."""
         builder = self._connection.builder
         if turn.response_format is not None:
             turn.response_format.ready()
-        body = builder.build(turn, backing)
+        body = builder.build(turn, thread)
         if turn.tools and builder.agent:
             check_tools(await self._agent_version(), turn.tools)
         if streamed or turn.background:
@@ -316,15 +316,15 @@ class FoundryService:
         """The newest item of a conversation."""
         return await self._connection.conversations.last_item_id(conversation_id)
 
-    async def update_thread(self, backing: ThreadRef, metadata: dict[str, str]) -> None:
+    async def update_thread(self, thread: ThreadRef, metadata: dict[str, str]) -> None:
         """Replace the metadata that Foundry keeps for a thread, where it keeps any."""
-        if backing.conversation_id:
-            await self._connection.conversations.update(backing.conversation_id, metadata)
+        if thread.conversation_id:
+            await self._connection.conversations.update(thread.conversation_id, metadata)
 
-    async def delete_thread(self, backing: ThreadRef) -> None:
+    async def delete_thread(self, thread: ThreadRef) -> None:
         """Delete what backs a thread and every response made on it; what is already gone counts
         as deleted."""
-        await self._erasure.thread(backing)
+        await self._erasure.thread(thread)
 
     async def delete_responses(self, ids: Iterable[str]) -> None:
         """Delete stored responses; what is already gone, or was never stored, counts as deleted."""
@@ -335,10 +335,10 @@ class FoundryService:
         return Erasure(self._connection.endpoint.openai, self._connection.send)
 
     async def messages(
-        self, backing: ThreadRef, *, limit: int = 20, cursor: str | None = None
+        self, thread: ThreadRef, *, limit: int = 20, cursor: str | None = None
     ) -> MessagePage:
         """A page of a thread's history, newest message first; ``limit`` is 1 to 100."""
-        return await self._connection.conversations.messages(backing, limit, cursor)
+        return await self._connection.conversations.messages(thread, limit, cursor)
 
     async def check(self) -> None:
         """Ask Foundry for the agent or model in use; costs no tokens.

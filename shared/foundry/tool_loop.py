@@ -57,7 +57,7 @@ class ToolLoop:
     link: Link
     body: JsonObject
     """Of the first request; later ones differ in their input."""
-    backing: ThreadRef
+    thread: ThreadRef
     deadline: Deadline
     silence: float
     toolbox: Toolbox
@@ -78,7 +78,7 @@ class ToolLoop:
         try:
             return await self._rounds()
         except asyncio.CancelledError:
-            if self.asked and self.backing.conversation_id:
+            if self.asked and self.thread.conversation_id:
                 await self._leave()
             raise
 
@@ -99,7 +99,7 @@ class ToolLoop:
         exchange = Exchange(
             self.link,
             self.body,
-            self.backing,
+            self.thread,
             self.deadline,
             silence=self.silence,
             before_send=self.before_send,
@@ -133,19 +133,19 @@ class ToolLoop:
         try:
             async with asyncio.timeout(LEAVING_SECONDS):
                 await self.before_send()
-                await repeat(lambda _: deliver(self.backing, answers), deadline)
+                await repeat(lambda _: deliver(self.thread, answers), deadline)
         except (FoundryError, builtins.TimeoutError) as error:
             log.warning("A call stays without an answer until the next message: %s", error)
 
     def _follow_up(self, response: JsonObject, *, last: bool) -> None:
         """Make the next request: what the tools returned, in place of the message."""
         self.body = {**self.body, "input": self.answers}
-        if self.backing.conversation_id is None:
+        if self.thread.conversation_id is None:
             self.body["previous_response_id"] = response["id"]
         if last:
             self.body["tool_choice"] = "none"
         last_item_id = text_at(objects_at(response, "output")[-1], "id")
-        self.backing = ThreadRef(self.backing.conversation_id, last_item_id=last_item_id)
+        self.thread = ThreadRef(self.thread.conversation_id, last_item_id=last_item_id)
         if not self.deadline.remaining():
             self.deadline = Deadline(CLOSING_SECONDS)
 

@@ -277,7 +277,7 @@ async def test_a_look_that_hangs_ends_with_what_was_lost(wire: Wire) -> None:
         raise AssertionError
 
     wire.foundry.then(hang, "/items")
-    with pytest.raises(errors.TimeoutError, match="what stands in the conversation"):
+    with pytest.raises(errors.TimeoutError, match="did not return the items"):
         await wire.ask(replace(CONVERSATION, look_first=True), seconds=0.1)
     assert wire.foundry.sent == []
 
