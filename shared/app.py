@@ -101,7 +101,7 @@ class Services:
     meter: Meter
     limits: OwnerLimits
     budgets: Budgets
-    figures: MetricsReader
+    metrics_reader: MetricsReader
     gauges: Gauges
     roll_up: RollUp
     rebuilder: Rebuilder
@@ -199,7 +199,7 @@ class Services:
             meter=meter,
             limits=owner_limits,
             budgets=budgets,
-            figures=MetricsReader(tables.metrics, meter, clock),
+            metrics_reader=MetricsReader(tables.metrics, meter, clock),
             gauges=Gauges(table, clock),
             roll_up=RollUp(tables.metrics, clock),
             rebuilder=Rebuilder(table, tables.metrics, clock),

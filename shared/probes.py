@@ -75,7 +75,7 @@ def lag(queues: Queues, names: Sequence[str]) -> Dependency:
         waits = {name: round(age, 1) for name, age in zip(names, ages, strict=True)}
         slow = [name for name, age in waits.items() if age > LAG_SECONDS]
         if not slow:
-            return Finding(figures={"oldest_seconds": waits})
+            return Finding(measurements={"oldest_seconds": waits})
         return Finding(
             ProbeStatus.WARNING,
             f"Messages wait longer than {LAG_SECONDS:g} s on {', '.join(slow)}: raise "
@@ -97,7 +97,7 @@ def poison(queues: Queues, names: Sequence[str]) -> Dependency:
             raise ProbeError(str(error)) from error
         messages = dict(zip(twins, counts, strict=True))
         if not any(counts):
-            return Finding(figures={"messages": messages})
+            return Finding(measurements={"messages": messages})
         where = ", ".join(name for name, count in messages.items() if count)
         return Finding(
             ProbeStatus.WARNING,
@@ -115,7 +115,7 @@ def breakers(states: Callable[[], Mapping[str, str]]) -> Dependency:
         found = dict(states())
         broken = [name for name, state in found.items() if state != CLOSED]
         if not broken:
-            return Finding(figures={"breakers": found})
+            return Finding(measurements={"breakers": found})
         detail = f"Requests are kept from {', '.join(broken)}, which kept failing; see the log."
         return Finding(ProbeStatus.WARNING, detail, {"breakers": found})
 

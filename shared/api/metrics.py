@@ -1,8 +1,7 @@
-"""`GET /metrics`: how the service does, for the caller, and for admins for everybody."""
+"""`GET /metrics`: turns, failures, times and tokens of the caller, or for admins of all owners."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -19,21 +18,21 @@ from ..problems import ProblemError
 
 @query("window", "by", "all_owners")
 async def show(services: Services, incoming: Incoming) -> Answer:
-    """The figures of a window, in all and by what ``by`` names."""
+    """The metrics of a window: the total, and groups by the dimensions in ``by``."""
     scope = scope_of(incoming)
     text = incoming.query.get("window", Window.HOUR.value)
     if text not in {window.value for window in Window}:
         raise invalid_field("window", f"must be one of {', '.join(Window)}")
     by = chosen(incoming, View.SERIES.dimensions)
-    start, sums = await services.figures.window(scope, View.SERIES, Window(text))
+    start, sums = await services.metrics_reader.window(scope, View.SERIES, Window(text))
     document: dict[str, Any] = {
         "window": text,
         "from": start.isoformat(),
-        **figures_document(total(sums)),
+        **metrics_document(total(sums)),
         "in_flight": services.meter.in_flight(scope_key(scope)),
         "groups": [
-            {**dict(zip(by, key, strict=True)), **figures_document(figures)}
-            for key, figures in sorted(grouped(sums, View.SERIES, by).items())
+            {**dict(zip(by, key, strict=True)), **metrics_document(counts)}
+            for key, counts in sorted(grouped(sums, View.SERIES, by).items())
         ],
     }
     if incoming.principal.is_operator:
@@ -44,10 +43,10 @@ async def show(services: Services, incoming: Incoming) -> Answer:
 
 
 def scope_of(incoming: Incoming) -> str:
-    """Whose figures a request is about: the caller's, or with ``all_owners`` the fleet's.
+    """The scope of a request: the caller, or with ``all_owners`` the fleet.
 
     Raises:
-        ProblemError: 403, if somebody else than an admin asks for the fleet's.
+        ProblemError: 403, if the caller asks for the fleet and is no admin.
     """
     if incoming.query.get("all_owners") != "true":
         return incoming.owner
@@ -57,7 +56,7 @@ def scope_of(incoming: Incoming) -> str:
 
 
 def chosen(incoming: Incoming, allowed: tuple[str, ...], default: str = "") -> list[str]:
-    """The dimensions that ``by`` names, with commas between.
+    """The dimensions in ``by``, separated by commas.
 
     Raises:
         ProblemError: 422, if one is not allowed or named twice.
@@ -70,46 +69,36 @@ def chosen(incoming: Incoming, allowed: tuple[str, ...], default: str = "") -> l
 
 
 def grouped(sums: Sums, view: View, by: list[str]) -> Sums:
-    """Sums by some of their dimensions; none without any."""
+    """Sums by some of their dimensions; empty without any."""
     places = [view.dimensions.index(name) for name in by]
     groups: Sums = {}
-    for key, figures in sums.items() if by else ():
+    for key, counts in sums.items() if by else ():
         part: Key = tuple(key[place] for place in places)
-        add_to(groups, part, figures)
+        add_to(groups, part, counts)
     return groups
 
 
 def total(sums: Sums) -> Counts:
-    """All sums together."""
-    figures = Counts()
+    """The sum of all sums."""
+    counts = Counts()
     for each in sums.values():
-        figures.merge(each)
-    return figures
+        counts.merge(each)
+    return counts
 
 
-def figures_document(figures: Counts) -> Mapping[str, Any]:
-    """Counts under the names that the client's own have; seconds and tokens."""
-    requests = figures.requests
+def metrics_document(counts: Counts) -> dict[str, Any]:
+    """Counts under the names that the client's own metrics have; times in seconds."""
+    shown = {each.metrics: getattr(counts, each.name) for each in counts.counters() if each.metrics}
     return {
-        "total_requests": requests,
-        "successful_requests": figures.succeeded,
-        "failed_requests": figures.failed,
-        "failures": figures.failures,
-        "average_latency": figures.latency_micros / MICROS / requests if requests else 0.0,
-        **_percentiles(figures.latency, "latency"),
-        "average_overhead": figures.overhead_micros / MICROS / requests if requests else 0.0,
-        **_percentiles(figures.overhead, "overhead"),
-        "total_tokens_used": figures.total_tokens,
-        "input_tokens_used": figures.input_tokens,
-        "output_tokens_used": figures.output_tokens,
-        "cached_tokens_used": figures.cached_tokens,
-        "unknown_usage": figures.unknown_usage,
-        "retries": figures.retries,
-        "reconciliations": figures.reconciliations,
-        "rate_limit_waits": figures.rate_limit_waits,
-        "tool_calls": figures.tool_calls,
+        **shown,
+        "failures": counts.failures,
+        **_times("latency", counts.latency, counts.latency_micros),
+        **_times("overhead", counts.overhead, counts.overhead_micros),
     }
 
 
-def _percentiles(histogram: Histogram, name: str) -> dict[str, float]:
-    return {f"p{n}_{name}": histogram.percentile(n / 100) for n in (50, 95, 99)}
+def _times(name: str, histogram: Histogram, micros: int) -> dict[str, float]:
+    """The average and the percentiles of a time."""
+    average = micros / MICROS / histogram.total if histogram.total else 0.0
+    percentiles = {f"p{n}_{name}": histogram.percentile(n / 100) for n in (50, 95, 99)}
+    return {f"average_{name}": average, **percentiles}

@@ -1,4 +1,4 @@
-"""What operators ask: is it alive, is it ready, and the figures for Prometheus."""
+"""Liveness, readiness, and the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ NOT_READY = "not_ready"
 
 
 async def health(_: Services, __: Incoming) -> Answer:
-    """Alive; says nothing about what stands behind."""
+    """Liveness; says nothing about dependencies."""
     return Answer({"status": "ok"})
 
 
 async def ready(services: Services, incoming: Incoming) -> Answer:
-    """Whether everything behind the app works: each dependency, its latency, and what to mend.
+    """Whether each dependency works, its latency, and what to fix.
 
-    Users see the states alone: figures and details name queues, settings and models.
+    Users see statuses only: details and measurements name queues, settings and models.
     """
     report = await services.readiness.report()
     checks = {name: check.to_json() for name, check in report.checks.items()}
@@ -39,19 +39,19 @@ async def ready(services: Services, incoming: Incoming) -> Answer:
 
 
 async def prometheus(services: Services, incoming: Incoming) -> Answer:
-    """The fleet's figures for Prometheus, which shows a function key or is an admin.
+    """The fleet's metrics for Prometheus, which calls with a function key or as an admin.
 
     Raises:
-        ProblemError: 403 for a user, who may see figures of their own only.
+        ProblemError: 403 for a user, who may read their own metrics only.
     """
     from ..metering.prometheus import Fleet, exposition
 
     if not incoming.principal.is_operator:
         raise ProblemError(NOT_ADMIN)
     (since, series), (_, usage), (_, refusals), report = await asyncio.gather(
-        services.figures.written_today(FLEET, View.SERIES),
-        services.figures.written_today(FLEET, View.USAGE),
-        services.figures.written_today(FLEET, View.REFUSALS),
+        services.metrics_reader.written_today(FLEET, View.SERIES),
+        services.metrics_reader.written_today(FLEET, View.USAGE),
+        services.metrics_reader.written_today(FLEET, View.REFUSALS),
         services.readiness.report(),
     )
     fleet = Fleet(since, series, usage, refusals, services.prices.currency, report)

@@ -15,6 +15,7 @@ from ..http.queries import query
 from ..http.request import Incoming, invalid_field
 from ..http.serve import Answer
 from ..metering.counts import Counts, Sums, View, add_to
+from ..state.counters import Counter, Unit
 from .metrics import chosen, grouped, scope_of, total
 
 CSV = "text/csv"
@@ -40,18 +41,18 @@ async def show(services: Services, incoming: Incoming) -> Answer:
     scope = scope_of(incoming)
     first, last = _days(incoming, services.clock().date())
     by = chosen(incoming, DIMENSIONS, default=DAY)
-    days = await services.figures.by_day(scope, View.USAGE, first, last)
+    days = await services.metrics_reader.by_day(scope, View.USAGE, first, last)
     currency = services.prices.currency
     groups = [
-        {**dict(zip(by, key, strict=True)), **_document(figures, currency)}
-        for key, figures in sorted(_by(days, by).items())
+        {**dict(zip(by, key, strict=True)), **usage_document(counts, currency)}
+        for key, counts in sorted(_by(days, by).items())
     ]
     if CSV in incoming.request.headers.get("accept", ""):
-        columns = [*by, *_document(Counts(), currency)]
+        columns = [*by, *usage_document(Counts(), currency)]
         return Answer(None, text=_csv(columns, groups), media_type=CSV)
     everything = total({(str(day),): total(sums) for day, sums in days})
     period = {"from": first.isoformat(), "to": last.isoformat()}
-    return Answer({**period, "total": _document(everything, currency), "groups": groups})
+    return Answer({**period, "total": usage_document(everything, currency), "groups": groups})
 
 
 def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:
@@ -60,28 +61,31 @@ def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:
     others = [name for name in by if name != DAY]
     for day, sums in days:
         parts = grouped(sums, View.USAGE, others) if others else {(): total(sums)}
-        for part, figures in parts.items():
+        for part, counts in parts.items():
             names = {**dict(zip(others, part, strict=True)), DAY: day.isoformat()}
-            add_to(groups, tuple(names[name] for name in by), figures)
+            add_to(groups, tuple(names[name] for name in by), counts)
     return groups
 
 
-def _document(figures: Counts, currency: str) -> dict[str, Any]:
-    """What turns used and cost; null where nothing of it is known."""
-    nothing = figures.requests == 0
-    known = nothing or figures.requests > figures.unknown_usage or figures.total_tokens > 0
-    priced = nothing or figures.requests > figures.unknown_cost or figures.cost > 0
-    return {
-        "requests": figures.requests,
-        "input_tokens": figures.input_tokens if known else None,
-        "output_tokens": figures.output_tokens if known else None,
-        "cached_tokens": figures.cached_tokens if known else None,
-        "total_tokens": figures.total_tokens if known else None,
-        "requests_of_unknown_usage": figures.unknown_usage,
-        "cost": float(Decimal(figures.cost) / NANOS) if priced else None,
-        "currency": currency,
-        "requests_of_unknown_cost": figures.unknown_cost,
-    }
+def usage_document(counts: Counts, currency: str) -> dict[str, Any]:
+    """The usage and cost of turns; null where nothing of it is known."""
+    shown = {each.usage: _shown(counts, each) for each in counts.counters() if each.usage}
+    return {**shown, "currency": currency}
+
+
+def _shown(counts: Counts, counter: Counter) -> float | None:
+    """The value of a counter, as callers see it."""
+    value: int = getattr(counts, counter.name)
+    match counter.unit:
+        case Unit.TOKENS:
+            is_known = counts.requests > counts.unknown_usage or counts.total_tokens > 0
+        case Unit.MONEY:
+            is_known = counts.requests > counts.unknown_cost or counts.cost > 0
+        case _:
+            return value
+    if counts.requests and not is_known:
+        return None
+    return float(Decimal(value) / NANOS) if counter.unit is Unit.MONEY else value
 
 
 def _csv(columns: list[str], groups: list[dict[str, Any]]) -> str:

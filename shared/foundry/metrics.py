@@ -9,22 +9,18 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from ..observability.upstream import upstream
+from ..state.counters import TurnEvents
 from .models import TurnResult
 
 REMEMBERED_LATENCIES = 10_000
 """Percentiles are those of the latest so many turns."""
 
 
-class ClientMetrics:
+class ClientMetrics(TurnEvents):
     """Counts turns as they end. Belongs to one event loop, so plain integers are exact."""
 
     def __init__(self) -> None:
-        self.retries = 0
-        """Requests sent again after a failure."""
-        self.reconciliations = 0
-        """Times that Foundry was asked what a lost request had done."""
-        self.rate_limit_waits = 0
-        """Requests kept back because the deployment's quota was used up."""
+        super().__init__()
         self._succeeded = 0
         self._failed = 0
         self._in_flight = 0
@@ -89,9 +85,7 @@ class ClientMetrics:
             "total_tokens_used": self._total_tokens,
             "input_tokens_used": self._input_tokens,
             "output_tokens_used": self._output_tokens,
-            "retries": self.retries,
-            "reconciliations": self.reconciliations,
-            "rate_limit_waits": self.rate_limit_waits,
+            **self.events(),
         }
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any, Self
 
+from ..state.counters import Counter, TurnEvents, Unit, counter, counters_of
 from ..state.table import Value
 from ..state.turns import TurnRecord, TurnStatus
 
@@ -80,8 +82,13 @@ class Histogram:
         index = bisect_left(BOUNDS, seconds)
         self.counts[index] = self.counts.get(index, 0) + 1
 
+    @property
+    def total(self) -> int:
+        """How many values were counted."""
+        return sum(self.counts.values())
+
     def merge(self, other: Histogram) -> None:
-        """Count all that another one counted."""
+        """Add the values of another histogram."""
         for index, count in other.counts.items():
             self.counts[index] = self.counts.get(index, 0) + count
 
@@ -90,7 +97,7 @@ class Histogram:
 
         0 without values; never below the exact value, except beyond the last bound.
         """
-        rank = max(math.ceil(share * sum(self.counts.values())), 1)
+        rank = max(math.ceil(share * self.total), 1)
         for index in sorted(self.counts):
             rank -= self.counts[index]
             if rank <= 0:
@@ -107,61 +114,139 @@ class Histogram:
         return cls({int(index): count for index, count in json.loads(text).items()})
 
 
-@dataclass(slots=True)
-class Counts:
-    """Sums over turns."""
+def _tokens(name: str) -> Callable[[TurnRecord], int]:
+    """How many tokens of a kind a turn used; 0 where Foundry did not say."""
+    return lambda turn: turn.usage.get(name, 0)
 
-    requests: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    total_tokens: int = 0
-    cached_tokens: int = 0
-    unknown_usage: int = 0
-    """Turns that may have used tokens which nobody reported."""
-    cost: int = 0
-    """Of the tokens that are known and have a price, in billionths of the currency."""
-    unknown_cost: int = 0
-    """Turns that may have cost more than is known."""
-    retries: int = 0
-    reconciliations: int = 0
-    rate_limit_waits: int = 0
-    tool_calls: int = 0
-    folded_labels: int = 0
-    """Labels of turns that were counted as `other`; see `labels`."""
-    latency_micros: int = 0
-    overhead_micros: int = 0
+
+Amounts = list[tuple[str, int]]
+"""Counters by name, and how much to add."""
+
+
+@dataclass(slots=True)
+class Counts(TurnEvents):
+    """Sums over turns. Each counter is declared here or in `TurnEvents`, and nowhere else."""
+
+    requests: int = counter(
+        "Turns that ended",
+        Unit.TURNS,
+        lambda _: 1,
+        metrics="total_requests",
+        usage="requests",
+        prometheus="aos_turns",
+    )
+    succeeded: int = counter(
+        "Turns that were answered",
+        Unit.TURNS,
+        lambda turn: turn.status is TurnStatus.SUCCEEDED,
+        metrics="successful_requests",
+        prometheus="aos_turns_succeeded",
+    )
+    failed: int = counter(
+        "Turns that failed",
+        Unit.TURNS,
+        lambda turn: turn.status is TurnStatus.FAILED,
+        metrics="failed_requests",
+    )
+    input_tokens: int = counter(
+        "Input tokens",
+        Unit.TOKENS,
+        _tokens("input_tokens"),
+        metrics="input_tokens_used",
+        usage="input_tokens",
+        prometheus="aos_tokens",
+        kind="input",
+    )
+    output_tokens: int = counter(
+        "Output tokens",
+        Unit.TOKENS,
+        _tokens("output_tokens"),
+        metrics="output_tokens_used",
+        usage="output_tokens",
+        prometheus="aos_tokens",
+        kind="output",
+    )
+    cached_tokens: int = counter(
+        "Input tokens that came from a cache",
+        Unit.TOKENS,
+        _tokens("cached_tokens"),
+        metrics="cached_tokens_used",
+        usage="cached_tokens",
+        prometheus="aos_tokens",
+        kind="cached",
+    )
+    total_tokens: int = counter(
+        "Input and output tokens",
+        Unit.TOKENS,
+        _tokens("total_tokens"),
+        metrics="total_tokens_used",
+        usage="total_tokens",
+    )
+    unknown_usage: int = counter(
+        "Turns that may have used tokens which Foundry did not report",
+        Unit.TURNS,
+        lambda turn: turn.effort.unreported > 0,
+        metrics="unknown_usage",
+        usage="requests_of_unknown_usage",
+        prometheus="aos_turns_of_unknown_usage",
+    )
+    cost: int = counter(
+        "Cost of the reported tokens that have a price",
+        Unit.MONEY,
+        lambda turn: turn.effort.cost or 0,
+        usage="cost",
+        prometheus="aos_cost",
+    )
+    unknown_cost: int = counter(
+        "Turns that may have cost more than is known",
+        Unit.TURNS,
+        lambda turn: turn.effort.unreported > 0 or turn.effort.cost is None,
+        usage="requests_of_unknown_cost",
+        prometheus="aos_turns_of_unknown_cost",
+    )
+    tool_calls: int = counter(
+        "Tool calls in turns that succeeded",
+        Unit.CALLS,
+        metrics="tool_calls",
+        prometheus="aos_tool_calls",
+    )
+    folded_labels: int = counter(
+        "Labels of turns that were counted as `other`; see `labels`", Unit.LABELS, lambda _: 0
+    )
+    latency_micros: int = counter(
+        "Time in Foundry", Unit.MICROSECONDS, lambda turn: round(turn.latency * MICROS)
+    )
+    overhead_micros: int = counter(
+        "Time in the app", Unit.MICROSECONDS, lambda turn: round(turn.effort.overhead * MICROS)
+    )
     failures: dict[str, int] = field(default_factory=dict[str, int])
     """Failed turns by error code."""
     latency: Histogram = field(default_factory=Histogram)
     overhead: Histogram = field(default_factory=Histogram)
 
-    def add(self, turn: TurnRecord) -> None:
-        """Count a turn."""
-        effort, usage = turn.effort, turn.usage
-        self.requests += 1
-        if turn.status is TurnStatus.SUCCEEDED:
-            self.succeeded += 1
-        else:
-            code = turn.error_code or "unknown"
-            self.failed += 1
-            self._fail(code, 1)
-        self.input_tokens += usage.get("input_tokens", 0)
-        self.output_tokens += usage.get("output_tokens", 0)
-        self.total_tokens += usage.get("total_tokens", 0)
-        self.cached_tokens += usage.get("cached_tokens", 0)
-        self.unknown_usage += effort.unreported > 0
-        self.cost += effort.cost or 0
-        self.unknown_cost += effort.unreported > 0 or effort.cost is None
-        self.retries += effort.retries
-        self.reconciliations += effort.reconciliations
-        self.rate_limit_waits += effort.rate_limit_waits
-        self.tool_calls += effort.tool_calls
-        self.latency_micros += round(turn.latency * MICROS)
-        self.overhead_micros += round(effort.overhead * MICROS)
+    @classmethod
+    def counters(cls) -> tuple[Counter, ...]:
+        """Every counter, in the order in which they are declared."""
+        return counters_of(cls)
+
+    @classmethod
+    @cache
+    def _names(cls) -> tuple[str, ...]:
+        return tuple(each.name for each in cls.counters())
+
+    @classmethod
+    def amounts(cls, turn: TurnRecord) -> Amounts:
+        """How much a turn adds to each counter, without zeros."""
+        return [(each.name, n) for each in cls.counters() if (n := each.read(turn))]
+
+    def add(self, turn: TurnRecord, amounts: Amounts | None = None) -> None:
+        """Count a turn; ``amounts`` are its own, where the caller has them for several sums."""
+        for name, amount in self.amounts(turn) if amounts is None else amounts:
+            setattr(self, name, getattr(self, name) + amount)
+        if turn.status is TurnStatus.FAILED:
+            self._fail(turn.error_code or "unknown", 1)
         self.latency.add(turn.latency)
-        self.overhead.add(effort.overhead)
+        self.overhead.add(turn.effort.overhead)
 
     def _fail(self, code: str, count: int) -> None:
         """Count failed turns; codes come from services, so there may be any number of them."""
@@ -169,9 +254,9 @@ class Counts:
             code = OTHER_CODES
         self.failures[code] = self.failures.get(code, 0) + count
 
-    def merge(self, other: Counts) -> None:
-        """Add what other turns came to."""
-        for name in _COUNTS:
+    def merge(self, other: Self) -> None:
+        """Add the counts of other turns."""
+        for name in self._names():
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for code, count in other.failures.items():
             self._fail(code, count)
@@ -179,9 +264,9 @@ class Counts:
         self.overhead.merge(other.overhead)
 
     def to_values(self) -> dict[str, Value]:
-        """As properties of a row."""
-        values: dict[str, Value] = {name: getattr(self, name) for name in _COUNTS}
-        return values | {
+        """The properties of a row."""
+        return {
+            **{each.name: getattr(self, each.name) for each in self.counters()},
             "failures": json.dumps(self.failures, sort_keys=True),
             "latency": self.latency.to_text(),
             "overhead": self.overhead.to_text(),
@@ -189,23 +274,25 @@ class Counts:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_values` gave; a count that did not exist yet is 0."""
+        """Read what `to_values` returned; a counter that did not exist then is 0."""
         return cls(
-            **{name: values.get(name, 0) for name in _COUNTS},
+            **{each.name: values.get(each.name, 0) for each in cls.counters()},
             failures=json.loads(values["failures"]),
             latency=Histogram.from_text(values["latency"]),
             overhead=Histogram.from_text(values["overhead"]),
         )
 
 
-_COUNTS = tuple(each.name for each in fields(Counts) if each.type == "int")
-
 Sums = dict[Key, Counts]
 
 
-def add_to(sums: Sums, key: Key, figures: Counts) -> None:
-    """Add figures to those of their key."""
-    kept = sums.get(key)
-    if kept is None:
-        kept = sums[key] = Counts()
-    kept.merge(figures)
+def counts_of(sums: Sums, key: Key) -> Counts:
+    """The counts of a key, which begin at zero."""
+    if (counts := sums.get(key)) is None:
+        counts = sums[key] = Counts()
+    return counts
+
+
+def add_to(sums: Sums, key: Key, counts: Counts) -> None:
+    """Add counts to those of their key."""
+    counts_of(sums, key).merge(counts)

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from ..state.turns import TurnRecord
-from .counts import FLEET, TURN_VIEWS, Counts, Key, Sums, View, add_to
-from .rows import Shelf, scope_key
+from .counts import FLEET, TURN_VIEWS, Counts, Key, Sums, View, add_to, counts_of
+from .rows import Batch, Place, Shelf, scope_key, start_of_minute
 
 OTHER = "other"
 """Stands for all values beyond a limit."""
@@ -75,8 +75,16 @@ class DayLabels:
     day: date = date.min
     _sets: dict[Shelf, LabelSet] = field(default_factory=dict[Shelf, LabelSet])
 
-    def places(self, turn: TurnRecord) -> Iterator[tuple[Shelf, Key, int]]:
-        """Where to count a turn, under which key, and how many of its labels that folds."""
+    def count(self, turn: TurnRecord, batch: Batch) -> None:
+        """Count a turn in all its sums, in the minute in which it began."""
+        minute, amounts = start_of_minute(turn.created_at), Counts.amounts(turn)
+        for shelf, key, folded in self._places(turn):
+            counts = counts_of(batch.setdefault(Place(shelf, minute), {}), key)
+            counts.add(turn, amounts)
+            counts.folded_labels += folded
+
+    def _places(self, turn: TurnRecord) -> Iterator[tuple[Shelf, Key, int]]:
+        """The sums that a turn belongs to, its key there, and how many labels that folds."""
         if (day := turn.created_at.date()) > self.day:
             self.day = day
             self._sets.clear()
@@ -91,13 +99,6 @@ class DayLabels:
         if shelf not in self._sets:
             self._sets[shelf] = LabelSet(shelf)
         return self._sets[shelf]
-
-
-def count(sums: Sums, key: Key, turn: TurnRecord, folded: int) -> None:
-    """Add a turn to the sum of its key."""
-    figures = sums.setdefault(key, Counts())
-    figures.add(turn)
-    figures.folded_labels += folded
 
 
 def bounded(shelf: Shelf, sums: Sums) -> Sums:
@@ -128,8 +129,8 @@ def bounded_in_order(shelf: Shelf, sums: Sums) -> Sums:
 def _heaviest_first(shelf: Shelf, parts: Iterable[Sums]) -> LabelSet:
     requests: dict[Key, int] = {}
     for sums in parts:
-        for key, figures in sums.items():
-            requests[key] = requests.get(key, 0) + figures.requests
+        for key, counts in sums.items():
+            requests[key] = requests.get(key, 0) + counts.requests
     labels = LabelSet(shelf)
     for key in sorted(requests, key=lambda key: (-requests[key], key)):
         labels.fold(key)
@@ -139,6 +140,6 @@ def _heaviest_first(shelf: Shelf, parts: Iterable[Sums]) -> LabelSet:
 def _folded_by(labels: LabelSet, sums: Sums) -> Sums:
     """Sums by the keys that labels give."""
     folded: Sums = {}
-    for key, figures in sums.items():
-        add_to(folded, labels.fold(key), figures)
+    for key, counts in sums.items():
+        add_to(folded, labels.fold(key), counts)
     return folded

@@ -22,9 +22,9 @@ from ..state.days import DayIndex, day_partition
 from ..state.errors import StateError
 from ..state.table import Table
 from ..state.turns import TurnRecord
-from .counts import FLEET, Counts, Key, Sums, View
-from .labels import DayLabels, count
-from .rows import Shelf, scope_key, start_of_minute, write_all
+from .counts import FLEET, Counts, Key, View, counts_of
+from .labels import DayLabels
+from .rows import Batch, Place, Shelf, scope_key, start_of_minute, write_all
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +38,6 @@ WRITES_AT_ONCE = 16
 
 MAX_UNWRITTEN_SUMS = 200_000
 """A few hundred MB; where storage is away for so long, the oldest are given up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What figures are about, their key aside."""
-
-    shelf: Shelf
-    minute: datetime
-
-    @property
-    def partition(self) -> tuple[str, date]:
-        """Scope and day: what is written together."""
-        return self.shelf.scope, self.minute.date()
-
-
-Batch = dict[Place, Sums]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +79,13 @@ class Meter:
 
     def record(self, turn: TurnRecord) -> None:
         """Count a turn that was committed, in the minute in which it began."""
-        minute = start_of_minute(turn.created_at)
-        for shelf, key, folded in self._labels.places(turn):
-            count(self._open.setdefault(Place(shelf, minute), {}), key, turn, folded)
+        self._labels.count(turn, self._open)
         self._flush_soon()
 
     def refuse(self, limit: str, at: datetime) -> None:
         """Count a request that a limit of its owner did not allow."""
         place = Place(Shelf(FLEET, View.REFUSALS), start_of_minute(at))
-        self._open.setdefault(place, {}).setdefault((limit,), Counts()).requests += 1
+        counts_of(self._open.setdefault(place, {}), (limit,)).requests += 1
         self._flush_soon()
 
     def _flush_soon(self) -> None:
@@ -132,11 +114,11 @@ class Meter:
         """What is not in the table yet, to be asked for before the table is read."""
         batches = [*self._pending.values(), self._open]
         sums = [
-            (place.minute, key, figures)
+            (place.minute, key, counts)
             for batch in batches
             for place, kept in batch.items()
             if place.shelf == shelf
-            for key, figures in kept.items()
+            for key, counts in kept.items()
         ]
         pending = (n for n, batch in self._pending.items() if any(p.shelf == shelf for p in batch))
         return Unwritten(sums, self._instance, frozenset(pending), self._flushes)
@@ -177,9 +159,9 @@ class Meter:
         source = f"{self._instance}.{number}"
         async with slots:
             changes = [
-                place.shelf.minute_change(place.minute, source, key, figures)
+                place.shelf.minute_change(place.minute, source, key, counts)
                 for place in places
-                for key, figures in batch[place].items()
+                for key, counts in batch[place].items()
             ]
             try:
                 await self._days.remember(*partition)

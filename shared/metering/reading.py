@@ -67,9 +67,9 @@ class MetricsReader:
         for part in self._parts(shelf, start, end, rolled):
             rows += await part
         sums = sums_of(_others(rows, unwritten))
-        for minute, key, figures in unwritten.sums:
+        for minute, key, counts in unwritten.sums:
             if start <= minute < end:
-                add_to(sums, key, figures)
+                add_to(sums, key, counts)
         return start, bounded(shelf, sums)
 
     async def written_today(self, scope: str, view: View) -> tuple[datetime, Sums]:
@@ -105,9 +105,9 @@ class MetricsReader:
                 found.setdefault(day, []).extend(await part)
             day += DAY
         sums = {day: sums_of(_others(rows, unwritten)) for day, rows in found.items()}
-        for minute, key, figures in unwritten.sums:
+        for minute, key, counts in unwritten.sums:
             if first <= minute.date() <= last:
-                add_to(sums.setdefault(minute.date(), {}), key, figures)
+                add_to(sums.setdefault(minute.date(), {}), key, counts)
         return bounded_days(shelf, sorted((day, each) for day, each in sums.items() if each))
 
     def _parts(

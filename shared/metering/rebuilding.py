@@ -13,12 +13,11 @@ from ..state.days import DayIndex, day_partition
 from ..state.keys import Kind, owner_of
 from ..state.lanes import Clock
 from ..state.table import Change, Operation, Table
-from ..state.turns import FIGURES, TurnRecord
+from ..state.turns import COUNTED, TurnRecord
 from .counts import View
-from .labels import DayLabels, count
-from .meter import Batch, Place
+from .labels import DayLabels
 from .roll_up import RollUp
-from .rows import DAY, HOUR, Shelf, start_of_day, start_of_minute, write_all
+from .rows import DAY, HOUR, Batch, Shelf, start_of_day, write_all
 
 SOURCE = "rebuilt"
 """In place of an instance and its flush."""
@@ -37,12 +36,12 @@ class CannotRebuildError(ValueError):
 class Rebuilder:
     """Rebuilds days."""
 
-    def __init__(self, turns: Table, figures: Table, clock: Clock) -> None:
+    def __init__(self, turns: Table, metrics: Table, clock: Clock) -> None:
         self._turns = turns
-        self._figures = figures
+        self._metrics = metrics
         self._clock = clock
-        self._days = DayIndex(figures)
-        self._roll_up = RollUp(figures, clock)
+        self._days = DayIndex(metrics)
+        self._roll_up = RollUp(metrics, clock)
 
     async def day(self, day: date, say: Callable[[str], object]) -> int:
         """Rebuild a day by UTC and tell how it goes; returns the number of its turns.
@@ -68,16 +67,14 @@ class Rebuilder:
         turns = 0
         async for turn in self._turns_of(day, say):
             turns += 1
-            minute = start_of_minute(turn.created_at)
-            for shelf, key, folded in labels.places(turn):
-                count(batch.setdefault(Place(shelf, minute), {}), key, turn, folded)
+            labels.count(turn, batch)
         return batch, turns
 
     async def _turns_of(self, day: date, say: Callable[[str], object]) -> AsyncIterator[TurnRecord]:
         """The turns of a day; an owner's other rows, which come before them, are skipped."""
         begin, end = start_of_day(day), start_of_day(day) + DAY
         place, seen = ("", ""), 0
-        while page := await self._turns.walk(place, limit=_PAGE_ROWS, select=FIGURES):
+        while page := await self._turns.walk(place, limit=_PAGE_ROWS, select=COUNTED):
             for partition, row in page:
                 if not partition.startswith("$") and row.row_key.startswith(_TURNS):
                     created_at: datetime = row.values["created_at"]
@@ -96,14 +93,14 @@ class Rebuilder:
         await self._days.remember(scope, day)
         await self._days.empty(partition)
         for view in View:
-            rows = await Shelf(scope, view).days(self._figures, day, day)
+            rows = await Shelf(scope, view).days(self._metrics, day, day)
             removals = [Change(Operation.DELETE, row.row_key) for row in rows]
-            await write_all(self._figures, scope, removals)
+            await write_all(self._metrics, scope, removals)
         changes = [
-            place.shelf.minute_change(place.minute, SOURCE, key, figures)
+            place.shelf.minute_change(place.minute, SOURCE, key, counts)
             for place, sums in batch.items()
             if place.shelf.scope == scope
-            for key, figures in sums.items()
+            for key, counts in sums.items()
         ]
-        await write_all(self._figures, partition, changes)
+        await write_all(self._metrics, partition, changes)
         await self._roll_up.whole_day(scope, day)

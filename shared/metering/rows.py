@@ -65,25 +65,25 @@ class Shelf:
     """As in partition keys."""
     view: View
 
-    def minute_change(self, minute: datetime, source: str, key: Key, figures: Counts) -> Change:
+    def minute_change(self, minute: datetime, source: str, key: Key, counts: Counts) -> Change:
         """The change that keeps what a source has of a minute."""
         place = f"{minute:%H:%M}|{source}"
-        return self._change(f"minute|{self.view}|{place}", key, figures, source=source)
+        return self._change(f"minute|{self.view}|{place}", key, counts, source=source)
 
     def hour_changes(self, hour: datetime, sums: Sums) -> list[Change]:
         """The changes that keep the sums of an hour."""
         prefix = f"hour|{self.view}|{hour:%H}"
-        return [self._change(prefix, key, figures) for key, figures in sums.items()]
+        return [self._change(prefix, key, counts) for key, counts in sums.items()]
 
     def day_changes(self, day: date, sums: Sums) -> list[Change]:
         """The changes that keep the sums of a day, in the partition of the scope."""
         prefix = f"day|{self.view}|{day}"
-        return [self._change(prefix, key, figures) for key, figures in sums.items()]
+        return [self._change(prefix, key, counts) for key, counts in sums.items()]
 
-    def _change(self, prefix: str, key: Key, figures: Counts, **values: str) -> Change:
+    def _change(self, prefix: str, key: Key, counts: Counts, **values: str) -> Change:
         text = json.dumps(key)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
-        content = {**values, "key": text, **figures.to_values()}
+        content = {**values, "key": text, **counts.to_values()}
         return Change(Operation.UPSERT, f"{prefix}|{digest}", content)
 
     async def minutes(self, table: Table, start: datetime, end: datetime) -> list[Row]:
@@ -104,6 +104,23 @@ class Shelf:
         """The day rows from a day to another, both included."""
         prefix = f"day|{self.view}|"
         return await _scan(table, self.scope, f"{prefix}{first}", f"{prefix}{last + DAY}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the counts of a minute are written, their key aside."""
+
+    shelf: Shelf
+    minute: datetime
+
+    @property
+    def partition(self) -> tuple[str, date]:
+        """Scope and day: what is written together."""
+        return self.shelf.scope, self.minute.date()
+
+
+Batch = dict[Place, Sums]
+"""Sums of minutes that are not written yet."""
 
 
 async def _scan(table: Table, partition: str, after: str, before: str) -> list[Row]:

@@ -37,7 +37,7 @@ class Finding:
     health: ProbeStatus = ProbeStatus.OK
     detail: str = ""
     """What is wrong and what to do, naming the setting or role."""
-    figures: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    measurements: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 Probe = Callable[[], Awaitable[Finding]]
@@ -72,7 +72,7 @@ class Check:
         }
         if self.finding.detail:
             document["detail"] = self.finding.detail
-        return document | dict(self.finding.figures)
+        return document | dict(self.finding.measurements)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,21 +11,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from time import perf_counter
 
+from ..state.counters import TurnEvents
+
 
 @dataclass(slots=True)
-class Upstream:
-    """The count of one piece of work."""
+class Upstream(TurnEvents):
+    """What one piece of work had to do with Foundry."""
 
     seconds: float = 0.0
     """Spent waiting for Foundry, which is not our doing."""
-    retries: int = 0
-    """Requests sent again after a failure."""
-    reconciliations: int = 0
-    """Times that Foundry was asked what a lost request had done."""
-    rate_limit_waits: int = 0
-    """Times that a request was kept back because the deployment's quota was used up."""
     unreported: int = 0
-    """Requests that may have used tokens of which nobody told us."""
+    """Requests that may have used tokens which Foundry did not report."""
     usage: dict[str, int] = field(default_factory=dict[str, int])
     """Tokens that Foundry reported, those of failed and half-way answers included."""
     responses: list[str] = field(default_factory=list[str])

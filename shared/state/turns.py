@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
 
+from .counters import TurnEvents
 from .keys import AFTER_COLON, Kind, partition_key, turn_key
 from .table import Change, Operation, Row, Table, Value, since
 from .threads import thread_metadata
@@ -74,7 +75,7 @@ class FirstTry:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """For whom a turn is, as its metadata or else its thread's says; for figures and budgets."""
+    """For whom a turn is, as its metadata or else its thread's says; for usage and budgets."""
 
     department: str | None = None
     user_id: str | None = None
@@ -90,23 +91,20 @@ class Attribution:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class TurnEffort:
+@dataclass(slots=True)
+class TurnEffort(TurnEvents):
     """What a turn took, beyond the time in Foundry."""
 
     overhead: float = 0.0
-    """Seconds spent here, from taking the turn up to recording it."""
+    """Seconds spent in the app, from accepting the turn to recording it."""
     tool_calls: int = 0
-    retries: int = 0
-    reconciliations: int = 0
-    rate_limit_waits: int = 0
     unreported: int = 0
-    """Requests that may have used tokens of which nobody told us."""
+    """Requests that may have used tokens which Foundry did not report."""
     cost: int | None = None
-    """Of the tokens that are known, in billionths of the currency; None where no price is."""
+    """Of the reported tokens, in billionths of the currency; None without a price."""
 
     def to_values(self) -> dict[str, Value | None]:
-        """As properties of a row, without those that say nothing."""
+        """The properties of a row, without those that have their default."""
         pairs = ((each.name, getattr(self, each.name), each.default) for each in fields(self))
         return {name: value for name, value, default in pairs if value != default}
 
@@ -133,7 +131,7 @@ class TurnRecord:
     tools_used: tuple[str, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
     """Tokens that Foundry reported, those of failed and half-way answers included."""
-    effort: TurnEffort = TurnEffort()
+    effort: TurnEffort = field(default_factory=TurnEffort)
     attribution: Attribution = Attribution()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     response_id: str | None = None
@@ -175,7 +173,7 @@ class TurnRecord:
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Self:
-        """Read what figures need of a row that `insert` wrote: the properties `FIGURES`."""
+        """Read the properties `COUNTED` of a row that `insert` wrote: what metrics need."""
         _, thread_id, ulid = row.row_key.split(":")
         values = {name: value for name, value in row.values.items() if value is not None}
         return cls(
@@ -199,7 +197,7 @@ class TurnRecord:
 
 _EFFORT = tuple(each.name for each in fields(TurnEffort))
 
-FIGURES = (
+COUNTED = (
     "mode",
     "status",
     "created_at",

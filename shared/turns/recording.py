@@ -91,11 +91,9 @@ class Recording:
         upstream = watch.upstream
         return TurnEffort(
             overhead=perf_counter() - watch.taken_up - upstream.seconds,
-            retries=upstream.retries,
-            reconciliations=upstream.reconciliations,
-            rate_limit_waits=upstream.rate_limit_waits,
             unreported=upstream.unreported,
             cost=self.admission.cost(record.model, asked, upstream),
+            **upstream.events(),
         )
 
     async def alongside(

@@ -63,7 +63,7 @@ def _told() -> set[str]:
     figures = Counts(failures={"timeout": 1})
     series = {("d", "m", "a", "sync"): figures}
     usage = {("o", "dep", "u", "d", "m"): figures}
-    found = Finding(figures={"oldest_seconds": {"q": 1.0}, "messages": {"q": 1}})
+    found = Finding(measurements={"oldest_seconds": {"q": 1.0}, "messages": {"q": 1}})
     report = Report({"queues": Check(found, 0.1)}, 0.0)
     fleet = Fleet(
         datetime(2026, 1, 1, tzinfo=UTC),

@@ -196,4 +196,4 @@ async def test_an_open_breaker_is_a_warning() -> None:
     finding = await breakers(lambda: states).probe()
     assert finding.health is ProbeStatus.WARNING
     assert "foundry" in finding.detail
-    assert finding.figures == {"breakers": states}
+    assert finding.measurements == {"breakers": states}

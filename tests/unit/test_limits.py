@@ -89,7 +89,7 @@ async def test_too_many_threads_are_refused_on_every_route_and_counted() -> None
             assert 0 < int(refused.headers["retry-after"]) <= 20
         assert (await client.post("jobs", json={"message": "Hi"})).status_code == 202
     await services.meter.flush()
-    _, counted = await app.services().figures.window(FLEET, View.REFUSALS, Window.HOUR)
+    _, counted = await app.services().metrics_reader.window(FLEET, View.REFUSALS, Window.HOUR)
     assert counted["new_threads",].requests == 2
     await app.aclose()
 

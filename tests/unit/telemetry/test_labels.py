@@ -17,7 +17,7 @@ from shared.metering.labels import (
 )
 from shared.metering.prometheus import Fleet, exposition
 from shared.metering.reading import Window
-from shared.metering.rows import Shelf
+from shared.metering.rows import Batch, Shelf
 from shared.observability.readiness import Report
 from shared.state.turns import Attribution, TurnMode, TurnRecord, TurnStatus
 from tests.support.app_on_fakes import OWNER, App
@@ -57,12 +57,12 @@ async def test_labels_of_one_caller_are_bounded_everywhere(app: App) -> None:
     other = app.services()  # another instance, which read nothing but the table
     for scope in (OWNER, FLEET):
         for view in TURN_VIEWS:
-            _, sums = await other.figures.window(scope, view, Window.HOUR)
+            _, sums = await other.metrics_reader.window(scope, view, Window.HOUR)
             assert sum(figures.requests for figures in sums.values()) == TURNS
             for name in set(view.dimensions) & set(MAX_OWNER_VALUES):
                 assert _distinct(sums, view, name) <= MAX_OWNER_VALUES[name]
-    since, series = await other.figures.written_today(FLEET, View.SERIES)
-    _, usage = await other.figures.written_today(FLEET, View.USAGE)
+    since, series = await other.metrics_reader.written_today(FLEET, View.SERIES)
+    _, usage = await other.metrics_reader.written_today(FLEET, View.USAGE)
     text, _ = exposition(Fleet(since, series, usage, {}, "EUR", Report({}, 0)))
     assert len(text) < MAX_TEXT_BYTES
     folded = TURNS - MAX_OWNER_VALUES["domain"] + TURNS - MAX_OWNER_VALUES["model"]
@@ -74,19 +74,22 @@ async def test_labels_of_all_callers_together_are_bounded(app: App) -> None:
     for number in range(TURNS):
         services.meter.record(_turn(app, str(number % 50), f"owner-{number // 50}"))
         services.meter.record(_turn(app, str(number), f"owner-{number // 50}"))
-    _, series = await services.figures.window(FLEET, View.SERIES, Window.HOUR)
+    _, series = await services.metrics_reader.window(FLEET, View.SERIES, Window.HOUR)
     assert _distinct(series, View.SERIES, "domain") <= MAX_FLEET_VALUES["domain"]
     assert len(series) <= MAX_FLEET_KEYS[View.SERIES] + len(TurnMode)
-    _, usage = await services.figures.window(FLEET, View.USAGE, Window.HOUR)
+    _, usage = await services.metrics_reader.window(FLEET, View.USAGE, Window.HOUR)
     assert _distinct(usage, View.USAGE, "owner") == TURNS // 50, "owners are never folded"
 
 
 async def test_a_new_day_begins_with_no_labels(app: App) -> None:
     labels = DayLabels()
     for number in range(TURNS):
-        list(labels.places(_turn(app, str(number))))
+        labels.count(_turn(app, str(number)), {})
     app.clock.advance(timedelta(days=1).total_seconds())
-    assert [folded for *_, folded in labels.places(_turn(app, "new"))] == [0, 0, 0, 0]
+    batch: Batch = {}
+    labels.count(_turn(app, "new"), batch)
+    counts = [counts for sums in batch.values() for counts in sums.values()]
+    assert [each.folded_labels for each in counts] == [0, 0, 0, 0]
 
 
 def _sums(numbers: range) -> Sums:

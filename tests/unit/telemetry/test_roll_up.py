@@ -153,7 +153,7 @@ async def test_the_app_removes_minutes_when_they_were_kept_long_enough(
     app.clock.advance(16 * 86_400)
     await services.roll_up.run()
     await services.delete_old_records()
-    _, sums = await services.figures.window(OWNER, View.SERIES, Window.MONTH)
+    _, sums = await services.metrics_reader.window(OWNER, View.SERIES, Window.MONTH)
     assert total(sums).requests == 1
     assert not app.metrics_table.rows(f"{OWNER}!2026-03-01")
 
