@@ -45,7 +45,7 @@ Ask = Callable[[], Awaitable[int]]
 
 @dataclass(frozen=True)
 class Row:
-    """The figures of one client at one level."""
+    """The measurements of one client at one level."""
 
     client: str
     in_flight: int

@@ -1,7 +1,7 @@
-"""What figures and budgets cost: time in a turn, and storage transactions a minute.
+"""What metrics and budgets cost: time in a turn, and storage transactions a minute.
 
 `python -m bench.metering` runs turns in this process, on tables in memory, against a Foundry that
-answers at once: one after the other, in turn with figures and without, so that both see the same
+answers at once: one after the other, in turn with metrics and without, so that both see the same
 machine. Transactions are those of one instance with 1,000 turns a minute of 50 owners.
 """
 
@@ -53,9 +53,9 @@ class NoMeter(Meter):
 
 
 class App:
-    """The parts of the app, with figures or without."""
+    """The parts of the app, with metrics or without."""
 
-    def __init__(self, *, figures: bool) -> None:
+    def __init__(self, *, metrics: bool) -> None:
         config = FoundryAgentServiceConfig(
             endpoint_url="https://a.services.ai.azure.com/openai/v1", api_key="key"
         )
@@ -67,7 +67,7 @@ class App:
             foundry=FoundryService(config, http=self.foundry.transport),
             clock=lambda: datetime.now(UTC),
         )
-        if not figures:
+        if not metrics:
             self.services.turns._meter = NoMeter(FakeTable())  # noqa: SLF001 - the comparison
         self.owners = random.Random(1)  # noqa: S311 - keeps no secret
 
@@ -93,8 +93,8 @@ def percentile(values: list[float], share: float) -> float:
 
 
 async def compare_time() -> bool:
-    """Print what figures add to a turn; whether that is as little as promised."""
-    apps = {"with figures": App(figures=True), "without": App(figures=False)}
+    """Print what metrics add to a turn; whether that is as little as promised."""
+    apps = {"with metrics": App(metrics=True), "without": App(metrics=False)}
     times: dict[str, list[float]] = {name: [] for name in apps}
     for number in range(WARM_UP_TURNS + TURNS):
         for name, app in apps.items():
@@ -106,9 +106,9 @@ async def compare_time() -> bool:
     for name, values in times.items():
         p50, p99 = percentile(values, 0.5), percentile(values, 0.99)
         print(f"turn {name:14} p50 {p50:7.3f} ms  p99 {p99:7.3f} ms  of {len(values)}")
-    with_figures, without = times.values()
-    added = [percentile(with_figures, share) - percentile(without, share) for share in (0.5, 0.99)]
-    print(f"added by figures    p50 {added[0]:7.3f} ms  p99 {added[1]:7.3f} ms")
+    with_metrics, without = times.values()
+    added = [percentile(with_metrics, share) - percentile(without, share) for share in (0.5, 0.99)]
+    print(f"added by metrics    p50 {added[0]:7.3f} ms  p99 {added[1]:7.3f} ms")
     for app in apps.values():
         await app.services.aclose()
     return added[0] < 0.3
@@ -151,7 +151,7 @@ async def count_transactions() -> None:
     await meter.aclose()
     p50, p99 = percentile(seconds, 0.5), percentile(seconds, 0.99)
     print(f"counting a turn     p50 {p50:7.3f} ms  p99 {p99:7.3f} ms")
-    print(f"figures: {max(counts[1:])} transactions a minute; in the first of a day {counts[0]}")
+    print(f"metrics: {max(counts[1:])} transactions a minute; in the first of a day {counts[0]}")
 
 
 async def count_for_budgets() -> None:

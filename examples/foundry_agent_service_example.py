@@ -1,6 +1,6 @@
-"""The library in seven steps, from one message to a conversation that changes its model.
+"""The client library in seven steps: from one message to a health check.
 
-Talks to whatever the FOUNDRY_* environment variables point at; see README.md beside it.
+Uses the endpoint that the FOUNDRY_* environment variables name; see README.md in this folder.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from shared.orchestration import ModelOrchestrator, ModelType
 
 
 async def send_a_message(client: FoundryAgentServiceClient) -> None:
-    """One message that stands alone."""
+    """Send one message without a thread."""
     print("1. One message")
     response = await client.send_message("What is Azure AI Foundry? Answer in one sentence.")
     show("What is Azure AI Foundry?", response)
@@ -24,7 +24,7 @@ async def send_a_message(client: FoundryAgentServiceClient) -> None:
 
 
 async def talk_on_a_thread(client: FoundryAgentServiceClient) -> None:
-    """Three messages, of which the last needs the first."""
+    """Send three messages on a thread; the answer to the last needs the first."""
     print("2. A thread")
     thread_id = await client.create_thread({"example": "true"})
     for message in ("My name is Ada.", "I like mathematics.", "What is my name?"):
@@ -37,7 +37,7 @@ async def talk_on_a_thread(client: FoundryAgentServiceClient) -> None:
 
 
 async def offer_tools(client: FoundryAgentServiceClient) -> None:
-    """A message whose model may use tools; not every model and agent has them."""
+    """Offer a tool with a message; not every model and agent supports tools."""
     print("3. Tools")
     response = await client.send_message("What is 17 * 23?", tools=["data_analysis"])
     if response.success:
@@ -48,7 +48,7 @@ async def offer_tools(client: FoundryAgentServiceClient) -> None:
 
 
 async def orchestrate() -> None:
-    """Two turns of one conversation, and which model answered."""
+    """Run two turns of one conversation and print which model answered."""
     print("4. The orchestrator")
     async with ModelOrchestrator() as orchestrator:
         chosen = await orchestrator.select_optimal_model(domain="leadership")
@@ -67,7 +67,7 @@ async def orchestrate() -> None:
 
 
 async def configure(base: FoundryAgentServiceConfig) -> None:
-    """A client with settings of its own, and a message with options of its own."""
+    """Configure a client in code, and set options for one message."""
     print("5. Configuration")
     config = FoundryAgentServiceConfig(
         endpoint_url=base.endpoint_url,
@@ -92,21 +92,21 @@ async def configure(base: FoundryAgentServiceConfig) -> None:
 
 
 def show(message: str, response: FoundryResponse) -> None:
-    """Print one exchange; a failed one ends the example with what the service said."""
+    """Print a question and its answer; on failure, exit with the error of the service."""
     if not response.success:
         raise SystemExit(f"The message could not be answered: {response.error}")
     print(f"   you    {message}\n   agent  {response.content}")
 
 
 def show_metrics(client: FoundryAgentServiceClient) -> None:
-    """What the client counted since it was made."""
-    print("6. Figures of the first client")
+    """Print what the client has counted since it was created."""
+    print("6. Metrics of the first client")
     for name, value in client.get_metrics().items():
         print(f"   {name:<20} {value:.6g}")
 
 
 async def show_health(client: FoundryAgentServiceClient) -> None:
-    """Whether the service answers and knows the agent or model."""
+    """Print whether the service answers and has the agent or model."""
     healthy = await client.health_check()
     print(f"\n7. Health: {'the service answers' if healthy else 'the service does not answer'}")
 

@@ -9,7 +9,7 @@ _ORDERS: dict[str, Literal["packed", "shipped", "delivered"]] = {"1001": "shippe
 
 @tool
 async def order_status(order_id: str) -> str:
-    """Tell where an order is.
+    """Return the status of an order.
 
     Args:
         order_id: Number on the invoice, such as 1001.
