@@ -10,7 +10,7 @@ UV := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-
 PARALLEL ?= --numprocesses 4 --dist loadfile
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
 	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
-	option_fuzz.py attacked_health.py) tests/security/test_option_fuzz.py
+	option_fuzz.py attacked_health.py) tests/integration/test_option_fuzz.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test torture bench lint types format snapshots requirements infra-check package clean distclean

@@ -33,7 +33,7 @@ PAGES = sorted(
 ELSEWHERE = {
     ("README.md", "python"): "tests/docs/test_snippets.py",
     ("docs/architecture.md", "mermaid"): "tests/docs/test_architecture.py",
-    ("docs/jobs.md", "python"): "tests/unit/jobs/test_webhooks.py",
+    ("docs/jobs.md", "python"): "tests/unit/jobs/callbacks/test_webhooks.py",
     ("docs/migrate.md", "python"): "tests/docs/test_snippets.py",
     ("docs/operate.md", "kusto"): "tests/docs/test_operate_page.py",
     ("docs/operate.md", "promql"): "tests/docs/test_operate_page.py",

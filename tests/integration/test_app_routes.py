@@ -12,7 +12,7 @@ import pytest
 
 from local.host.functions import Function
 from local.host.routing import ALL_METHODS, Kind, Route, RouteTable
-from tests.security.test_ownership import registered
+from tests.e2e.test_ownership import registered
 
 SAMPLES = ("x", "messages", "metadata", "THREADS", "a%2Fb", "%2e%2e", "é", "{id}", "*", "a b", "0")
 """Values of a parameter: plain, equal to literals of other templates, and awkward ones."""

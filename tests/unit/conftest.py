@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import pytest
 
 from shared.app import Services
 from shared.config import AppSettings, FoundryAgentServiceConfig, IdentitySettings
 from tests.support.app_on_fakes import PROJECT, App
+from tests.support.calling import caller
 
 
 @pytest.fixture
@@ -24,6 +26,13 @@ async def app() -> AsyncIterator[App]:
 @pytest.fixture
 def services(app: App) -> Services:
     return app.services()
+
+
+@pytest.fixture
+async def api(services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller of the app on fakes."""
+    async with caller(services) as client:
+        yield client
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from shared.config.terms import NANOS
 from shared.state.turns import Attribution, TurnEffort, TurnStatus
 from tests.support.app_on_fakes import App
 from tests.support.calling import assert_problem, caller
-from tests.unit.telemetry.test_meter import TURN
+from tests.unit.metering.test_meter import TURN
 
 CLIENT_KEYS = {
     "total_requests",

@@ -15,7 +15,7 @@ from shared.foundry.agents.yaml_text import load_yaml
 from shared.foundry.errors import ConfigurationError, InvalidRequestError
 
 CONFIG = FoundryAgentServiceConfig()
-EXAMPLE = Path(__file__).parents[3] / "examples" / "agent.yaml"
+EXAMPLE = Path(__file__).parents[4] / "examples" / "agent.yaml"
 
 
 def agent(**fields: Any) -> AgentFile:

@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 from local.services import Azurite, HostLaunch, functions_host
+from tests.support.worker import probe
 from tests.support.worker.interpreter import VERSION, find_python, run, with_requirements
 
-PROBE_APP = Path(__file__).parent / "probe_app"
+PROBE_APP = Path(probe.__file__).parent / "probe_app"
 REAL_HOST = {
     "GET /api/items/7": {"function": "get_item", "params": {"id": "7"}},
     "GET /api/ITEMS/7/": {"function": "get_item", "params": {"id": "7"}},

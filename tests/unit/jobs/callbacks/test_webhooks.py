@@ -30,7 +30,7 @@ from tests.support.waiting import eventually
 SECRET = "whsec_" + base64.b64encode(b"a secret of at least 24 bytes").decode()
 OTHER = "whsec_" + base64.b64encode(b"the secret that came before it").decode()
 CALLBACK = Callback("job_1", b'{"type":"job.succeeded"}')
-PAGE = Path(__file__).parents[3] / "docs" / "jobs.md"
+PAGE = Path(__file__).parents[4] / "docs" / "jobs.md"
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from shared.state.clock import StorageClock
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.turns import Attribution, TurnEffort, TurnRecord
 from tests.support.fakes import FakeClock
-from tests.unit.telemetry.test_meter import TURN
+from tests.unit.metering.test_meter import TURN
 
 OWNER = "tenant/owner=1"
 

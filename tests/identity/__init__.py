@@ -1,1 +1,0 @@
-"""The app's own identities, against a local Microsoft Entra and managed identity."""

@@ -1,1 +1,0 @@
-"""What `pip install` makes of the project."""

@@ -1,1 +1,0 @@
-"""Who may see what: ownership, forged callers, secrets and the audit trail."""

@@ -1,1 +1,0 @@
-"""The app under Microsoft's own worker library, as Azure runs it."""
