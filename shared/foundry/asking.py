@@ -12,7 +12,7 @@ from .content import image_part
 from .errors import InvalidRequestError
 from .models import TurnRequest
 from .structured import response_format
-from .tools import ToolLike, ToolModel, custom_tool
+from .tools import ToolLike, custom_tool
 from .wire_json import JsonObject
 
 OPTIONS = (
@@ -158,7 +158,7 @@ def _listed(given: Mapping[str, Any], name: str) -> list[Any]:
 
 
 def _tool(wanted: object) -> ToolLike:
-    if isinstance(wanted, str | ToolModel):
+    if isinstance(wanted, str):
         return wanted
     if isinstance(wanted, Mapping):
         return cast("Mapping[str, Any]", wanted)

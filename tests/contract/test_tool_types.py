@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 import types
 import typing
 from functools import cache
@@ -30,13 +32,12 @@ from shared.foundry.tools import (
     NAMED_TOOLS,
     FunctionOutput,
     Toolbox,
-    ToolModel,
     answer_approvals,
     parse_tool,
     parse_tool_choice,
     tool,
 )
-from shared.foundry.tools.catalogue import TOOL_TYPES, AnyTool
+from shared.foundry.tools.catalogue import TOOL_TYPES
 
 OPENAI_TOOLS: dict[str, Any] = {
     typing.get_args(typing.get_type_hints(param)["type"])[0]: param
@@ -149,32 +150,103 @@ def kind(example: dict[str, Any]) -> str:
     return str(example["type"])
 
 
+def _required_paths(fields: dict[str, Any]) -> typing.Iterator[tuple[str, ...]]:
+    """The required fields of a definition, those of its objects included."""
+    for name, wanted in fields.items():
+        if isinstance(wanted, tuple):  # a field with a default
+            continue
+        yield (name,)
+        for inner in _nested(wanted):
+            yield (name, *inner)
+
+
+def _nested(wanted: Any) -> typing.Iterator[tuple[str, ...]]:
+    if typing.get_origin(wanted) is list:
+        for inner in _nested(typing.get_args(wanted)[0]):
+            yield ("0", *inner)
+    elif isinstance(wanted, type) and issubclass(wanted, BaseModel):
+        fields = {name: field.annotation for name, field in wanted.model_fields.items()}
+        yield from _required_paths(fields)
+
+
 def test_the_catalogue_has_every_tool_of_the_official_packages() -> None:
     official = set(OfficialTool.__mapping__) | set(OPENAI_TOOLS)
-    assert official == TOOL_TYPES - OLDER_NAMES
-    assert {kind(example) for example in EXAMPLES} == TOOL_TYPES
+    assert official == TOOL_TYPES.keys() - OLDER_NAMES
+    assert {kind(example) for example in EXAMPLES} == TOOL_TYPES.keys()
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=kind)
 def test_a_tool_goes_out_as_it_came_in(example: dict[str, Any]) -> None:
-    sent = parse_tool(example).to_json()
+    sent = parse_tool(example)
     assert {**sent, **example} == sent
-    assert parse_tool({**example, "brand_new": {"a": None}}).to_json()["brand_new"] == {"a": None}
+    assert parse_tool({**example, "brand_new": {"a": None}})["brand_new"] == {"a": None}
 
 
 @pytest.mark.parametrize("example", [e for e in EXAMPLES if kind(e) in OPENAI_TOOLS], ids=kind)
 def test_a_tool_fits_the_openai_package(example: dict[str, Any]) -> None:
-    check(OPENAI_TOOLS[kind(example)], parse_tool(example).to_json())
+    check(OPENAI_TOOLS[kind(example)], parse_tool(example))
 
 
 @pytest.mark.parametrize("name", sorted(OfficialTool.__mapping__))
 def test_a_tool_has_the_fields_of_the_projects_package(name: str) -> None:
-    ours = next(model for model in _models() if name in _kinds(model)).model_fields
+    ours = TOOL_TYPES[name].keys()
     official = typing.get_type_hints(OfficialTool.__mapping__[name], localns=_official_names())
     own = {field: official[field] for field in OfficialTool.__mapping__[name].__annotations__}
     assert set(ours) <= set(own), "a field that the service does not know"
-    required = {field for field, hint in own.items() if not _is_optional(hint)}
-    assert required <= {name for name, field in ours.items() if field.default is not None}
+    required = {field for field, hint in own.items() if not _is_optional(hint)} - {"type"}
+    assert required <= set(ours)
+
+
+REQUIRED = [
+    (example, path) for example in EXAMPLES for path in _required_paths(TOOL_TYPES[kind(example)])
+]
+
+
+@pytest.mark.parametrize(("example", "path"), REQUIRED, ids=[".".join(p) for _, p in REQUIRED])
+def test_a_required_field_that_is_missing_is_named(
+    example: dict[str, Any], path: tuple[str, ...]
+) -> None:
+    lacking = copy.deepcopy(example)
+    place: Any = lacking
+    for step in path[:-1]:
+        place = place[int(step) if isinstance(place, list) else step]
+    del place[path[-1]]
+    with pytest.raises(InvalidRequestError, match=rf"{re.escape('.'.join(path))}: Field required"):
+        parse_tool(lacking)
+
+
+@pytest.mark.parametrize(
+    ("definition", "field"),
+    [
+        ({"type": "file_search", "vector_store_ids": "vs_1"}, "vector_store_ids"),
+        ({"type": "function", "name": "f", "parameters": "{}"}, "parameters"),
+        ({"type": "code_interpreter", "container": {"type": "mine"}}, "container"),
+        ({"type": "bing_grounding", "bing_grounding": {"search_configurations": []}}, "search_c"),
+        (
+            {"type": "azure_ai_search", "azure_ai_search": {"indexes": [{}, {}]}},
+            "azure_ai_search.indexes",
+        ),
+    ],
+    ids=str,
+)
+def test_a_field_of_another_type_is_named(definition: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequestError, match=rf"not well formed: .*{field}"):
+        parse_tool(definition)
+
+
+def test_what_a_definition_leaves_out_is_completed() -> None:
+    assert parse_tool({"type": "function", "name": "f", "parameters": {}})["strict"] is False
+    assert parse_tool({"type": "code_interpreter"})["container"] == {"type": "auto"}
+    files = {"file_ids": ["file_1"]}
+    assert parse_tool({"type": "code_interpreter", "container": files})["container"] == {
+        "type": "auto",
+        **files,
+    }
+    city = parse_tool({"type": "web_search", "user_location": {"city": "Delft"}, "filters": None})
+    assert city == {
+        "type": "web_search",
+        "user_location": {"type": "approximate", "city": "Delft"},
+    }
 
 
 def test_tools_by_name_and_custom_tools_fit() -> None:
@@ -277,14 +349,6 @@ def _without_defaults(schema: Any) -> Any:
     if isinstance(schema, list):
         return [_without_defaults(member) for member in typing.cast("list[Any]", schema)]
     return schema
-
-
-def _models() -> tuple[type[ToolModel], ...]:
-    return typing.get_args(typing.get_args(AnyTool)[0])
-
-
-def _kinds(model: type[ToolModel]) -> tuple[str, ...]:
-    return typing.get_args(model.model_fields["type"].annotation)
 
 
 def _official_names() -> dict[str, Any]:

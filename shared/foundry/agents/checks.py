@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from ..errors import InvalidRequestError
 from ..tools.custom import custom_tool
-from ..tools.model_tools import ToolModel
 from ..tools.names import NAMED_TOOLS
 from ..tools.toolbox import ToolLike
 from ..wire_json import JsonObject, object_at, objects_at, text_at
@@ -52,8 +51,6 @@ def _satisfies(tool: JsonObject, name: str) -> bool:
 def _name_of(tool: ToolLike) -> str:
     if isinstance(tool, str):
         return tool
-    if isinstance(tool, ToolModel):
-        return _label(tool.to_json())
     return custom_tool(tool).name if callable(tool) else _label(dict(tool))
 
 

@@ -121,10 +121,10 @@ def as_file(version: JsonObject) -> str:
 
 def _definition(wanted: str | JsonObject, config: FoundryAgentServiceConfig) -> JsonObject:
     if not isinstance(wanted, str):
-        return parse_tool(wanted).to_json()
+        return parse_tool(wanted)
     if ":" in wanted:
         return _custom_tool(wanted).definition()
-    return named_tool(wanted, config).to_json()
+    return named_tool(wanted, config)
 
 
 def _custom_tool(reference: str) -> CustomTool[..., Any]:

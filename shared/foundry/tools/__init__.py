@@ -2,24 +2,20 @@
 
 from .approvals import ApprovalCallback, answer_approvals, deny
 from .calls import FunctionCall, FunctionOutput, function_calls
-from .catalogue import AnyTool, ToolChoice, parse_tool, parse_tool_choice
+from .catalogue import parse_tool, parse_tool_choice
 from .custom import CustomTool, ToolError, custom_tool, tool
-from .model_tools import ToolModel
 from .names import NAMED_TOOLS
 from .refusals import tools_refused
 from .toolbox import Toolbox, ToolLike
 
 __all__ = [
     "NAMED_TOOLS",
-    "AnyTool",
     "ApprovalCallback",
     "CustomTool",
     "FunctionCall",
     "FunctionOutput",
-    "ToolChoice",
     "ToolError",
     "ToolLike",
-    "ToolModel",
     "Toolbox",
     "answer_approvals",
     "custom_tool",

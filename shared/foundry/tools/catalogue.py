@@ -1,160 +1,143 @@
-"""Every tool there is, told apart by `type`, and the ways to say which one to use."""
+"""The kinds of tools that exist, and the fields without which a tool or a choice cannot work.
+
+A tool is an object as the Responses API writes it. Only required fields are checked here, so that
+a mistake is named before anything is sent; all others pass through as they are. Names are those of
+`azure.ai.projects.models` 2.10 and `openai.types.responses` 3.54.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Literal, TypeAlias, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..errors import InvalidRequestError
 from ..wire_json import JsonObject
-from .foundry_tools import (
-    A2APreviewTool,
-    A2ATool,
-    AzureAISearchTool,
-    AzureFunctionTool,
-    BingCustomSearchTool,
-    BingGroundingTool,
-    BrowserAutomationPreviewTool,
-    BrowserAutomationTool,
-    CaptureStructuredOutputsTool,
-    FabricIQTool,
-    FabricTool,
-    GitHubCopilotToolset,
-    MemorySearchTool,
-    MicrosoftCopilotToolset,
-    OpenApiTool,
-    SharepointTool,
-    WebIQTool,
-    WorkIQTool,
-)
-from .model_tools import (
-    ApplyPatchTool,
-    CodeInterpreterTool,
-    ComputerTool,
-    ComputerUsePreviewTool,
-    FileSearchTool,
-    FreeformTool,
-    FunctionTool,
-    ImageGenerationTool,
-    LocalShellTool,
-    McpTool,
-    NamespaceTool,
-    ProgrammaticToolCallingTool,
-    ShellTool,
-    ToolModel,
-    ToolPart,
-    ToolSearchTool,
-    WebSearchPreviewTool,
-    WebSearchTool,
-)
 from .validation import explain
 
-AnyTool: TypeAlias = Annotated[
-    FunctionTool
-    | CodeInterpreterTool
-    | FileSearchTool
-    | WebSearchTool
-    | WebSearchPreviewTool
-    | McpTool
-    | ImageGenerationTool
-    | ComputerTool
-    | ComputerUsePreviewTool
-    | FreeformTool
-    | NamespaceTool
-    | ToolSearchTool
-    | ShellTool
-    | LocalShellTool
-    | ApplyPatchTool
-    | ProgrammaticToolCallingTool
-    | BingGroundingTool
-    | BingCustomSearchTool
-    | AzureAISearchTool
-    | OpenApiTool
-    | AzureFunctionTool
-    | MemorySearchTool
-    | A2ATool
-    | A2APreviewTool
-    | BrowserAutomationTool
-    | BrowserAutomationPreviewTool
-    | SharepointTool
-    | FabricTool
-    | WorkIQTool
-    | FabricIQTool
-    | WebIQTool
-    | CaptureStructuredOutputsTool
-    | GitHubCopilotToolset
-    | MicrosoftCopilotToolset,
-    Field(discriminator="type"),
-]
+
+class _Part(BaseModel):
+    """An object of a definition: unknown fields pass through, nulls are left out."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
 
 
-class FunctionChoice(ToolPart):
-    """Call this function."""
+class _AutoContainer(_Part):
+    """A container that the service creates for the code."""
 
-    type: Literal["function"] = "function"
+    type: Literal["auto"] = "auto"
+
+
+class _UserLocation(_Part):
+    type: Literal["approximate"] = "approximate"
+
+
+class _Connection(_Part):
+    """A connection of the project, by its resource id."""
+
+    project_connection_id: str
+
+
+class _BingInstance(_Connection):
+    instance_name: str
+
+
+class _BingSearch(_Part):
+    search_configurations: Annotated[list[_Connection], Field(min_length=1, max_length=1)]
+
+
+class _BingCustomSearch(_Part):
+    search_configurations: Annotated[list[_BingInstance], Field(min_length=1, max_length=1)]
+
+
+class _SearchIndexes(_Part):
+    indexes: Annotated[list[_Part], Field(min_length=1, max_length=1)]
+
+
+class _OpenApi(_Part):
     name: str
+    spec: JsonObject
+    auth: JsonObject
 
 
-class McpChoice(ToolPart):
-    """Call a tool of this MCP server."""
-
-    type: Literal["mcp"] = "mcp"
-    server_label: str
-    name: str | None = None
+class _AzureFunction(_Part):
+    function: JsonObject
+    input_binding: JsonObject
+    output_binding: JsonObject
 
 
-class AllowedToolsChoice(ToolPart):
-    """Choose among these tools only."""
-
-    type: Literal["allowed_tools"] = "allowed_tools"
-    mode: Literal["auto", "required"]
-    tools: list[JsonObject]
+class _Browser(_Part):
+    connection: _Connection
 
 
-class HostedToolChoice(ToolPart):
-    """Use this tool of the service's."""
-
-    type: str
+class _Connections(_Part):
+    project_connections: list[_Connection]
 
 
-ToolChoice: TypeAlias = (
-    Literal["none", "auto", "required"]
-    | FunctionChoice
-    | McpChoice
-    | AllowedToolsChoice
-    | HostedToolChoice
-)
-
-_CHOICES: dict[str, type[ToolPart]] = {
-    "function": FunctionChoice,
-    "mcp": McpChoice,
-    "allowed_tools": AllowedToolsChoice,
+_LOCATION = (_UserLocation | None, None)
+_CONNECTION = {"project_connection_id": str}
+_MEMORY = {"memory_store_name": str, "scope": str}
+_SCREEN = {
+    "environment": Literal["windows", "mac", "linux", "ubuntu", "browser"],
+    "display_width": int,
+    "display_height": int,
 }
 
+TOOL_TYPES: dict[str, dict[str, Any]] = {
+    "a2a": {"a2a_version": (str, "1.0")},
+    "a2a_preview": {},
+    "apply_patch": {},
+    "azure_ai_search": {"azure_ai_search": _SearchIndexes},
+    "azure_function": {"azure_function": _AzureFunction},
+    "bing_custom_search_preview": {"bing_custom_search_preview": _BingCustomSearch},
+    "bing_grounding": {"bing_grounding": _BingSearch},
+    "browser_automation": {"browser_automation": _Browser},
+    "browser_automation_preview": {"browser_automation_preview": _Browser},
+    "capture_structured_outputs": {"outputs": JsonObject},
+    "code_interpreter": {"container": (str | _AutoContainer, _AutoContainer())},
+    "computer": {},
+    "computer_use_preview": _SCREEN,
+    "custom": {"name": str},
+    "fabric_dataagent_preview": {"fabric_dataagent_preview": _Connections},
+    "fabric_iq_preview": _CONNECTION,
+    "file_search": {"vector_store_ids": list[str]},
+    "function": {"name": str, "parameters": JsonObject, "strict": (bool, False)},
+    "github_copilot_toolset_preview": {},
+    "image_generation": {},
+    "local_shell": {},
+    "mcp": {"server_label": str},
+    "memory_search": _MEMORY,
+    "memory_search_preview": _MEMORY,
+    "microsoft_copilot_toolset_preview": {},
+    "namespace": {"name": str, "description": str, "tools": list[JsonObject]},
+    "openapi": {"openapi": _OpenApi},
+    "programmatic_tool_calling": {},
+    "sharepoint_grounding_preview": {"sharepoint_grounding_preview": _Connections},
+    "shell": {},
+    "tool_search": {},
+    "web_iq_preview": _CONNECTION,
+    "web_search": {"user_location": _LOCATION},
+    "web_search_preview": {"user_location": _LOCATION},
+    "work_iq_preview": _CONNECTION,
+}
+"""Every `type` of a tool, and its required fields: a type, or a type and the default that is sent
+where the field is absent."""
 
-def _types() -> frozenset[str]:
-    models: tuple[type[ToolModel], ...] = get_args(get_args(AnyTool)[0])
-    kinds = (get_args(model.model_fields["type"].annotation) for model in models)
-    return frozenset(kind for literals in kinds for kind in literals)
+_CHOICES: dict[str, dict[str, Any]] = {
+    "function": {"name": str},
+    "mcp": {"server_label": str},
+    "allowed_tools": {"mode": Literal["auto", "required"], "tools": list[JsonObject]},
+}
+"""The kinds of a `tool_choice` that have required fields; any other is the type of a tool."""
 
 
-TOOL_TYPES = _types()
-"""The values of `type` that the catalogue knows."""
-
-
-@cache
-def _adapter() -> TypeAdapter[ToolModel]:
-    return TypeAdapter(AnyTool)
-
-
-def parse_tool(definition: Mapping[str, Any]) -> ToolModel:
-    """Check a tool given as an object.
+def parse_tool(definition: Mapping[str, Any]) -> JsonObject:
+    """Check a tool, and return it as it goes on the wire.
 
     Raises:
-        InvalidRequestError: `unknown_tool`, or saying which field is wrong.
+        InvalidRequestError: `unknown_tool`, or naming the field that is missing or wrong.
     """
     kind = definition.get("type")
     if kind not in TOOL_TYPES:
@@ -163,21 +146,19 @@ def parse_tool(definition: Mapping[str, Any]) -> ToolModel:
             code="unknown_tool",
         )
     try:
-        return _adapter().validate_python(dict(definition))
+        return _checked(_tool_model(str(kind)), definition)
     except ValidationError as error:
         raise InvalidRequestError(
-            f"The tool '{kind}' is not well formed: {explain(error, skip=1)}."
+            f"The tool '{kind}' is not well formed: {explain(error)}."
         ) from None
 
 
-def parse_tool_choice(choice: str | Mapping[str, Any] | ToolPart) -> str | JsonObject:
-    """Check a `tool_choice` and give it as it goes on the wire.
+def parse_tool_choice(choice: str | Mapping[str, Any]) -> str | JsonObject:
+    """Check a `tool_choice`, and return it as it goes on the wire.
 
     Raises:
         InvalidRequestError: saying what is wrong with it.
     """
-    if isinstance(choice, ToolPart):
-        return choice.model_dump(mode="json", exclude_none=True)
     if isinstance(choice, str):
         if choice not in {"none", "auto", "required"}:
             raise InvalidRequestError(
@@ -185,8 +166,30 @@ def parse_tool_choice(choice: str | Mapping[str, Any] | ToolPart) -> str | JsonO
                 "object such as {'type': 'function', 'name': ...}."
             )
         return choice
-    kind = _CHOICES.get(str(choice.get("type")), HostedToolChoice)
     try:
-        return kind.model_validate(dict(choice)).model_dump(mode="json", exclude_none=True)
+        return _checked(_choice_model(str(choice.get("type"))), choice)
     except ValidationError as error:
         raise InvalidRequestError(f"tool_choice is not well formed: {explain(error)}.") from None
+
+
+@cache
+def _tool_model(kind: str) -> type[_Part]:
+    """Built when first needed: an app that uses two tools does not pay for thirty."""
+    return _model(TOOL_TYPES[kind])
+
+
+@cache
+def _choice_model(kind: str) -> type[_Part]:
+    return _model(_CHOICES.get(kind, {}))
+
+
+def _model(fields: Mapping[str, Any]) -> type[_Part]:
+    defaults: dict[str, Any] = {
+        name: wanted if isinstance(wanted, tuple) else (wanted, ...)
+        for name, wanted in fields.items()
+    }
+    return create_model("Part", __base__=_Part, type=(str, ...), **defaults)
+
+
+def _checked(model: type[_Part], definition: Mapping[str, Any]) -> JsonObject:
+    return model.model_validate(dict(definition)).model_dump(mode="json", exclude_none=True)

@@ -25,7 +25,6 @@ from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 
 from ..wire_json import JsonObject, object_at
-from .model_tools import FunctionTool
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -93,10 +92,13 @@ class CustomTool(Generic[_P, _R]):
 
         Not `strict`: that mode has no optional parameters; `bind` checks the arguments anyway.
         """
-        function = FunctionTool(
-            name=self.name, description=self.description, parameters=self.parameters
-        )
-        return function.to_json()
+        return {
+            "type": "function",
+            "name": self.name,
+            "description": self.description,
+            "parameters": self.parameters,
+            "strict": False,
+        }
 
 
 @overload

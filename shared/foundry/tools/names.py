@@ -11,9 +11,8 @@ from dataclasses import dataclass
 
 from ...config import FoundryAgentServiceConfig
 from ..errors import ConfigurationError, InvalidRequestError
+from ..wire_json import JsonObject
 from .catalogue import TOOL_TYPES
-from .foundry_tools import AzureAISearchTool, SearchIndex, SearchIndexes
-from .model_tools import CodeInterpreterTool, FileSearchTool, ToolModel, WebSearchTool
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +22,12 @@ class NamedTool:
     description: str
     types: frozenset[str]
     """The tools of an agent that the name is satisfied with."""
-    build: Callable[[FoundryAgentServiceConfig], ToolModel]
+    build: Callable[[FoundryAgentServiceConfig], JsonObject]
 
 
 def named_tool(
     name: str, config: FoundryAgentServiceConfig, *, also_known: Iterable[str] = ()
-) -> ToolModel:
+) -> JsonObject:
     """The tool that ``name`` stands for; ``also_known`` are further names to suggest.
 
     Raises:
@@ -49,35 +48,36 @@ def named_tool(
     )
 
 
-def _code_interpreter(_: FoundryAgentServiceConfig) -> ToolModel:
-    return CodeInterpreterTool()
+def _code_interpreter(_: FoundryAgentServiceConfig) -> JsonObject:
+    return {"type": "code_interpreter", "container": {"type": "auto"}}
 
 
-def _web_search(_: FoundryAgentServiceConfig) -> ToolModel:
-    return WebSearchTool()
+def _web_search(_: FoundryAgentServiceConfig) -> JsonObject:
+    return {"type": "web_search"}
 
 
-def _file_search(config: FoundryAgentServiceConfig) -> ToolModel:
+def _file_search(config: FoundryAgentServiceConfig) -> JsonObject:
     stores = [store.strip() for store in config.vector_store_ids.split(",") if store.strip()]
     if not stores:
         raise _lacks("file_search", "FOUNDRY_VECTOR_STORE_IDS")
-    return FileSearchTool(vector_store_ids=stores)
+    return {"type": "file_search", "vector_store_ids": stores}
 
 
-def _azure_ai_search(config: FoundryAgentServiceConfig) -> ToolModel:
+def _azure_ai_search(config: FoundryAgentServiceConfig) -> JsonObject:
     settings = {
         "FOUNDRY_SEARCH_CONNECTION_ID": config.search_connection_id,
         "FOUNDRY_SEARCH_INDEX": config.search_index,
     }
     if missing := [name for name, value in settings.items() if not value]:
         raise _lacks("azure_ai_search", " and ".join(missing))
-    index = SearchIndex(
-        project_connection_id=config.search_connection_id, index_name=config.search_index
-    )
-    return AzureAISearchTool(azure_ai_search=SearchIndexes(indexes=[index]))
+    index = {
+        "project_connection_id": config.search_connection_id,
+        "index_name": config.search_index,
+    }
+    return {"type": "azure_ai_search", "azure_ai_search": {"indexes": [index]}}
 
 
-def _knowledge_retrieval(config: FoundryAgentServiceConfig) -> ToolModel:
+def _knowledge_retrieval(config: FoundryAgentServiceConfig) -> JsonObject:
     """File search where vector stores are set, else Azure AI Search."""
     if config.vector_store_ids.strip(" ,"):
         return _file_search(config)

@@ -19,16 +19,15 @@ from . import tool_span as spans
 from .calls import STOPPED, FunctionCall, FunctionOutput, as_output, function_output, settle
 from .catalogue import parse_tool
 from .custom import CustomTool, ToolError, custom_tool
-from .model_tools import ToolModel
 from .names import NAMED_TOOLS, named_tool
 from .threads import RaisedInThreadError, ToolThreads
 from .validation import explain
 
 log = logging.getLogger(__name__)
 
-ToolLike = str | Mapping[str, Any] | ToolModel | Callable[..., Any]
-"""A tool as a caller may ask for it: by name, as a JSON object, as a model of the catalogue, or
-as the function itself, which the model may then call in this turn."""
+ToolLike = str | Mapping[str, Any] | Callable[..., Any]
+"""A tool as a caller may ask for it: by name, as a JSON object of the Responses API, or as the
+function itself, which the model may then call in this turn."""
 
 
 class Toolbox:
@@ -60,9 +59,7 @@ class Toolbox:
         Raises:
             TypeError: for a function that cannot be a tool.
         """
-        given = [
-            custom_tool(tool) for tool in wanted if not isinstance(tool, str | Mapping | ToolModel)
-        ]
+        given = [custom_tool(tool) for tool in wanted if not isinstance(tool, str | Mapping)]
         if not given:
             return self
         box = Toolbox(config=self._config)
@@ -97,15 +94,13 @@ class Toolbox:
         return found
 
     def _definition(self, tool: ToolLike) -> JsonObject:
-        if isinstance(tool, ToolModel):
-            return tool.to_json()
         if isinstance(tool, str):
             if custom := self._custom.get(tool):
                 return custom.definition()
-            return named_tool(tool, self._config, also_known=self._custom).to_json()
+            return named_tool(tool, self._config, also_known=self._custom)
         if callable(tool):
             return custom_tool(tool).definition()
-        return parse_tool(tool).to_json()
+        return parse_tool(tool)
 
     async def run(
         self, calls: Sequence[FunctionCall], *, seconds: float | None = None
