@@ -6,16 +6,17 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.storage.queue.aio import QueueServiceClient
 
-from . import probes
 from .audit.reading import AuditReader
 from .audit.trail import AuditTrail
-from .config import AGENT_IS_LABEL, AppSettings, SettingsError
+from .config import AGENT_IS_LABEL, POISON_SUFFIX, AppSettings, SettingsError
 from .config.terms import PriceTable, read_budgets, read_prices
+from .foundry.errors import FoundryError
 from .foundry.service import FoundryService
 from .identity.errors import CredentialSettingsError
 from .identity.resolution import choose_credential, token_credential
@@ -37,6 +38,7 @@ from .metering.reading import MetricsReader
 from .metering.rebuilding import Rebuilder
 from .metering.roll_up import RollUp
 from .metering.rows import scope_key
+from .observability import probes
 from .observability.readiness import Dependency, Readiness
 from .observability.traced_table import TracedTable
 from .orchestration.engine import Orchestration
@@ -45,6 +47,7 @@ from .orchestration.providers import ChatServers
 from .orchestration.table_conversations import Storage, TableConversations
 from .state.account import DEVELOPMENT_STORAGE, Tables, connection_string, open_tables
 from .state.clock import StorageClock
+from .state.errors import StateError
 from .state.idempotency import IdempotencyKeys
 from .state.jobs import Jobs
 from .state.lanes import Clock, Lanes
@@ -76,6 +79,9 @@ NO_STORAGE = (
     " sign in with the app's identity"
 )
 NO_IDENTITY = "AZURE_CLIENT_ID leads to no identity: assign a managed identity, or run 'az login'"
+
+NO_ROW = ("$ready", "probe")
+"""Partition and key of a row that does not exist: the cheapest read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,18 +285,22 @@ def _dependencies(
     table: Table,
     queues: Queues,
 ) -> dict[str, Dependency]:
-    """What makes the app ready, by the name under which it is told."""
+    """What the app depends on, by the names that readiness reports."""
     names = (
         settings.jobs.intake_queue,
         settings.jobs.lanes_queue,
         settings.outlets.deliveries_queue,
     )
+    poison = [name + POISON_SUFFIX for name in names]
+    label = AGENT_IS_LABEL if foundry.config.agent_is_label else ""
     return {
-        "foundry": probes.foundry(foundry),
-        "credential": probes.credential(foundry),
-        "table": probes.table(table),
-        "queues": probes.lag(queues, names),
-        "poison": probes.poison(queues, names),
+        "foundry": probes.answers(
+            foundry.check, "FOUNDRY_AGENT_SERVICE_ENDPOINT", FoundryError, warning=label
+        ),
+        "credential": probes.answers(foundry.authenticate, "AZURE_CLIENT_ID", FoundryError),
+        "table": probes.answers(partial(table.get, *NO_ROW), probes.STORAGE, StateError),
+        "queues": probes.lag(queues.oldest_seconds, names, StateError),
+        "poison": probes.poison(queues.count, poison, StateError),
         "models": probes.breakers(orchestration.breaker_states),
     }
 

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from .jobs.runner import UnrunnableError
-from .observability.log_texts import described
+from .observability.logs import described
 
 log = logging.getLogger(__name__)
 

@@ -135,7 +135,7 @@ class AnswerReader:
             return
         if response_id:
             self._heard.add(response_id)
-        upstream().heard(parse_usage(object_at(response, "usage")))
+        upstream().add_usage(parse_usage(object_at(response, "usage")))
 
     def _parse(self, data: str) -> tuple[str, JsonObject]:
         """A frame's event and its kind; gateways report errors in events without a type."""
@@ -184,5 +184,5 @@ def _note_stored(response: JsonObject) -> str | None:
     """A response's id, noted for the day on which all that Foundry stores is deleted."""
     response_id = text_at(response, "id")
     if response_id and response.get("store") is not False:
-        upstream().made(response_id)
+        upstream().add_response(response_id)
     return response_id

@@ -31,9 +31,10 @@ from ..observability.tracing import (
     TOP_P,
     URL_PATH,
     Attributes,
+    agent_ids,
     span,
+    usage_attributes,
 )
-from ..observability.turn_span import agent_ids, usage_attributes
 from .errors import FoundryError
 from .responses import parse_usage
 from .wire_json import JsonObject, object_at, text_at

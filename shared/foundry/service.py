@@ -46,7 +46,7 @@ from .wire_json import JsonObject, objects_at, text_at
 MANAGEMENT_API_VERSION = "v1"
 
 MAX_STREAM_SECONDS = 1740.0
-"""A stream may go on as long as a Functions invocation, less a minute to end in order."""
+"""A stream may go on as long as a Functions turn_span, less a minute to end in order."""
 
 AGENT_SECONDS = 300.0
 """How long an agent's definition is taken as known; versions are rarely changed."""

@@ -9,7 +9,7 @@ from opentelemetry.trace import Span, SpanKind
 from starlette.requests import Request
 from starlette.responses import AsyncContentStream, Content, Response, StreamingResponse
 
-from ..observability.log_ids import log_ids
+from ..observability.logs import log_ids
 from ..observability.tracing import (
     METHOD,
     REQUEST_ID,

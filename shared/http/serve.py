@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from ..app import Services
 from ..audit.trail import Action
 from ..metering.owner_limits import LimitError
-from ..observability.upstream import new_stopwatch
+from ..observability.upstream import new_upstream
 from ..problems import INTERNAL_ERROR, problem_from
 from ..text import to_json_bytes, to_utf8
 from .action_audit import note
@@ -97,7 +97,7 @@ async def serve(
 async def _serve(
     services: Services, incoming: Incoming, handler: Handler, action: Action | None
 ) -> Response:
-    started, upstream = perf_counter(), new_stopwatch()
+    started, upstream = perf_counter(), new_upstream()
     request = incoming.request
     error: Exception | None = None
     answer: Answer | Streamed

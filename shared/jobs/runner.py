@@ -14,8 +14,7 @@ from dataclasses import replace
 from ..config import JobSettings
 from ..foundry.errors import FoundryError, InvalidRequestError
 from ..metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError
-from ..observability.log_ids import log_ids
-from ..observability.log_texts import described
+from ..observability.logs import described, log_ids
 from ..problems import INTERNAL_ERROR, ProblemError, problem_from
 from ..state.contention import Contention
 from ..state.errors import (

@@ -180,7 +180,7 @@ def _dependencies(report: Report) -> Iterator[Metric]:
         "aos_dependency_latency_seconds", "Time that its check took.", labels=["dependency"]
     )
     for name, check in report.checks.items():
-        up.add_metric([name], check.finding.health is not ProbeStatus.FAILED)
+        up.add_metric([name], check.finding.status is not ProbeStatus.FAILED)
         took.add_metric([name], check.seconds)
     yield up
     yield took

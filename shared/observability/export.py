@@ -1,8 +1,8 @@
-"""Sends traces and logs to Application Insights, where a connection string says so.
+"""Exports traces and logs to Application Insights, if a connection string is set.
 
 The exporter takes its identity from APPLICATIONINSIGHTS_AUTHENTICATION_STRING, as the Functions
-host does. Importing it takes longer than importing the app, so it starts in a thread of its own:
-an instance serves at once, and what it does in its first moments is in no trace of its own.
+host does. Importing it takes longer than importing the app, so it starts in its own thread:
+an instance serves at once, and the traces of its first moments are not exported.
 https://learn.microsoft.com/azure/azure-monitor/app/opentelemetry-configuration
 """
 
@@ -19,18 +19,17 @@ from fastapi.telemetry import TelemetryConfig
 from opentelemetry import trace
 
 from ..config import TelemetrySettings
-from .log_ids import LogIdsFilter, add_ids_to_logs
-from .log_texts import WithoutTexts, keep_texts_out_of_logs
+from .logs import LogIdsFilter, WithoutTexts, add_ids_to_logs, keep_texts_out_of_logs
 
 log = logging.getLogger(__name__)
 
 FLUSH_MILLISECONDS = 5_000
 
 OURS = __name__.partition(".")[0]
-"""The package whose logs are all sent; those of others only from WARNING on."""
+"""The package whose logs are all exported; those of others only from WARNING on."""
 
 _NEVER_SENT = ("azure.monitor", "opentelemetry")
-"""What the exporter says of its own failures, which it would fail to send."""
+"""Loggers of the exporter itself: its failures cannot be exported."""
 
 _NO_TELEMETRY: TelemetryConfig = {
     "tracing": False,
@@ -50,11 +49,11 @@ _INSTRUMENTATIONS = (
     "urllib",
     "urllib3",
 )
-"""All off: the app has spans of its own, and those of the Azure SDK hold table keys in URLs."""
+"""All off: the app has its own spans, and those of the Azure SDK hold table keys in URLs."""
 
 
 def start_telemetry(settings: TelemetrySettings, *, record_content: bool = True) -> Thread | None:
-    """Add ids to the logs, and begin to export where an address is set; gives the thread.
+    """Add ids to the logs, and start exporting if a connection string is set; returns the thread.
 
     Without ``record_content``, exceptions are logged and exported without their texts.
     """
@@ -72,11 +71,11 @@ def start_telemetry(settings: TelemetrySettings, *, record_content: bool = True)
 
 
 def keep_fastapi_quiet() -> None:
-    """Have the worker's own server make no spans; to be called before it is built.
+    """Turn off the spans of the worker's own server; call it before the server is built.
 
     The worker library serves all requests by one FastAPI app with the one route `/{path}`, and
-    FastAPI traces its requests by itself: with the whole URL, the key and filters in
-    its query included. Each request has a span of ours already.
+    FastAPI traces its requests itself: with the whole URL, including keys and filters in
+    the query. Each request has a span of the app already.
     """
     web.FastAPI = partial(FastAPI, telemetry=_NO_TELEMETRY)
 
@@ -115,7 +114,7 @@ def is_worth_sending(record: logging.LogRecord) -> bool:
 
 
 async def flush_telemetry() -> None:
-    """Send the spans that wait; for the end of the process."""
+    """Export the spans that are pending; for the end of the process."""
     flush = getattr(trace.get_tracer_provider(), "force_flush", None)
     if flush is not None:
         await asyncio.to_thread(flush, FLUSH_MILLISECONDS)

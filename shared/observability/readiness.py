@@ -1,6 +1,6 @@
-"""Whether the app can do its work: its dependencies, each asked for a moment, all at once.
+"""Whether the app can do its work: all its dependencies are checked at once, each with a timeout.
 
-What was found is kept for some seconds, so that however many ask, dependencies are asked rarely.
+A report is reused for some seconds, so many requests cause few checks.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ log = logging.getLogger(__name__)
 
 KEPT_SECONDS = 10.0
 PROBE_SECONDS = 5.0
-"""A dependency that takes longer holds up whoever waits for its answer."""
+"""A dependency that takes longer has failed."""
 
 
 class ProbeStatus(StrEnum):
-    """How a dependency is."""
+    """The status of a dependency."""
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and somebody should look."""
+    """It works, and needs an operator's attention."""
     FAILED = "failed"
     """Requests that need it fail."""
 
@@ -34,18 +34,14 @@ class ProbeStatus(StrEnum):
 class Finding:
     """What a probe found."""
 
-    health: ProbeStatus = ProbeStatus.OK
+    status: ProbeStatus = ProbeStatus.OK
     detail: str = ""
     """What is wrong and what to do, naming the setting or role."""
     measurements: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 Probe = Callable[[], Awaitable[Finding]]
-"""Asks a dependency; an exception means that it failed, and its text says what to do."""
-
-
-class ProbeError(Exception):
-    """A dependency does not work; the text says what to do."""
+"""Checks a dependency; an exception means that it failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,9 @@ class Dependency:
 
     probe: Probe
     setting: str
-    """What leads to it: the first thing to check where it says nothing at all."""
+    """What configures it: the first thing to check where it does not answer."""
+    explained: type[Exception] | tuple[()] = ()
+    """Errors whose text says what to do; the text of others is only logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +63,9 @@ class Check:
     seconds: float
 
     def to_json(self) -> dict[str, Any]:
-        """As callers see it."""
+        """The check as callers see it."""
         document: dict[str, Any] = {
-            "status": self.finding.health.value,
+            "status": self.finding.status.value,
             "latency_ms": round(self.seconds * 1000, 1),
         }
         if self.finding.detail:
@@ -85,9 +83,9 @@ class Report:
 
     @property
     def failures(self) -> dict[str, str]:
-        """What keeps the app from its work: details by name."""
+        """The failed checks: details by name."""
         found = {name: check.finding for name, check in self.checks.items()}
-        return {n: f.detail for n, f in found.items() if f.health is ProbeStatus.FAILED}
+        return {n: f.detail for n, f in found.items() if f.status is ProbeStatus.FAILED}
 
 
 class Readiness:
@@ -99,23 +97,23 @@ class Readiness:
         self._dependencies = dependencies
         self._clock = clock
         self._report: Report | None = None
-        self._asking: asyncio.Task[Report] | None = None
+        self._checking: asyncio.Task[Report] | None = None
 
     async def report(self) -> Report:
-        """What was found at most `KEPT_SECONDS` ago."""
+        """A report that is at most `KEPT_SECONDS` old."""
         if self._report is not None and self._clock() - self._report.at < KEPT_SECONDS:
             return self._report
-        if self._asking is None:
-            self._asking = asyncio.create_task(self._ask())
-            self._asking.add_done_callback(self._answered)
-        return await asyncio.shield(self._asking)
+        if self._checking is None:
+            self._checking = asyncio.create_task(self._check_all())
+            self._checking.add_done_callback(self._finished)
+        return await asyncio.shield(self._checking)
 
-    def _answered(self, task: asyncio.Task[Report]) -> None:
-        self._asking = None
+    def _finished(self, task: asyncio.Task[Report]) -> None:
+        self._checking = None
         if not task.cancelled() and task.exception() is None:
             self._report = task.result()
 
-    async def _ask(self) -> Report:
+    async def _check_all(self) -> Report:
         checks = await asyncio.gather(*map(self._check, self._dependencies.values()))
         return Report(dict(zip(self._dependencies, checks, strict=True)), self._clock())
 
@@ -130,15 +128,15 @@ class Readiness:
                 f"No answer within {PROBE_SECONDS:g} s. Check {dependency.setting}, the network "
                 "rules between this app and the service, and the service's own health.",
             )
-        except ProbeError as error:
+        except dependency.explained as error:
             finding = Finding(ProbeStatus.FAILED, str(error))
-        except Exception:  # the border of a probe: the others have something to say, too
-            log.exception("A probe failed for a reason nobody foresaw")
+        except Exception:  # the border of a probe: the others still report
+            log.exception("A readiness check failed unexpectedly")
             finding = Finding(ProbeStatus.FAILED, "The check itself failed; the log says why.")
         return Check(finding, perf_counter() - started)
 
     async def aclose(self) -> None:
-        """Give up what is being asked."""
-        if self._asking is not None:
-            self._asking.cancel()
-            await asyncio.gather(self._asking, return_exceptions=True)
+        """Cancel the checks that run."""
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.gather(self._checking, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""A table whose calls are spans of the trace they belong to."""
+"""A table that records a span for each call."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .tracing import (
 )
 
 TABLE_STORAGE = "azure.table_storage"
-"""The conventions have no name for Table Storage; they ask for one of one's own then."""
+"""Our own name, as the conventions ask for where they have none."""
 
 
 class TracedTable:
-    """Passes every call on. What is done outside of a trace, by a timer say, starts none.
+    """Passes every call on. A call outside of a trace, such as of a timer, starts none.
 
-    Keys and values are in no span: they name owners and hold what was said.
+    Keys and values are in no span: they name owners and hold message texts.
     """
 
     def __init__(self, table: Table, name: str) -> None:

@@ -1,8 +1,8 @@
-"""Traces: what a request or a job does, in spans for whoever listens.
+"""Traces: spans of requests, jobs, turns and the calls that they make.
 
-Only the OpenTelemetry api is used. Where no SDK is set up, a span costs about a microsecond, goes
-nowhere, and the trace context that came in is passed on as it came. What was said is in no span
-unless a setting asks for it: errors are told by their code, never by their text.
+Only the OpenTelemetry API is used. Without an SDK, a span costs about a microsecond, is not
+exported, and incoming trace context is passed on unchanged. Message texts are in no span unless a
+setting asks for them, and an error is named by its code, never by its text.
 
 Names: https://opentelemetry.io/docs/specs/semconv/registry/attributes/ and
 https://github.com/open-telemetry/semantic-conventions-genai; those that begin with ``aos.`` are
@@ -11,6 +11,7 @@ this product's own.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from contextvars import Token
 from types import TracebackType
@@ -19,6 +20,8 @@ from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from ..state.turns import TurnRecord
 
 TRACER_NAME = "agent-operating-system-foundry"
 
@@ -71,14 +74,14 @@ URL_SCHEME = "url.scheme"
 DEPARTMENT = "aos.department"
 DOMAIN = "aos.domain"
 ERROR_CODE = "aos.error.code"
-"""As `error.type`, which Application Insights does not keep."""
+"""The same as `error.type`, which Application Insights drops."""
 MODE = "aos.mode"
 JOB_ID = "aos.job.id"
 REQUEST_ID = "aos.request.id"
 TURN_ID = "aos.turn.id"
 
 PROVIDER = "azure.ai.inference"
-"""Azure AI Foundry among the conventions' providers."""
+"""Azure AI Foundry in the conventions' list of providers."""
 
 Attributes = Mapping[str, str | bool | int | float | list[str]]
 
@@ -94,7 +97,7 @@ class entered:  # noqa: N801 - used as a function: `with entered(span)`
     _token: Token[Context]
 
     def __init__(self, entered_span: Span, *, attached: bool = True) -> None:
-        """Take a span; not ``attached``, only errors count."""
+        """Take a span; if it is not ``attached``, only errors are recorded."""
         self.span = entered_span
         self._attached = attached
 
@@ -111,15 +114,15 @@ class entered:  # noqa: N801 - used as a function: `with entered(span)`
     ) -> None:
         if self._attached:
             context.detach(self._token)
-        if error is not None and not isinstance(error, GeneratorExit):  # who stops reading may
+        if error is not None and not isinstance(error, GeneratorExit):  # a reader may stop
             fail(self.span, error_type(error))
 
 
 class span(entered):  # noqa: N801 - used as a function: `with span("write", ...)`
-    """A part of a trace that lasts as long as a block.
+    """A span that lasts as long as a block.
 
-    With ``current=False``, what the block starts is no part of it: an async generator cannot set
-    what is current, for its caller would run under it.
+    With ``current=False``, spans that the block starts are not its children: an async generator
+    must not set the current span, because its caller would run under it.
     """
 
     __slots__ = ()
@@ -133,7 +136,7 @@ class span(entered):  # noqa: N801 - used as a function: `with span("write", ...
         parent: Context | None = None,
         current: bool = True,
     ) -> None:
-        """Start it, in ``parent`` with a link to what is current, or else in what is current."""
+        """Start it below ``parent``, linked to the current span, or else below the current span."""
         started = start_span(name, attributes, kind, parent)
         attached = current and (parent is not None or started.is_recording())
         super().__init__(started, attached=attached)
@@ -153,13 +156,13 @@ def start_span(
 ) -> Span:
     """Start a span that its owner ends, as `span` does."""
     links = None
-    if parent is not None and (place := _place()).is_valid:
-        links = [Link(place)]
+    if parent is not None and (current_span := _current()).is_valid:
+        links = [Link(current_span)]
     return _tracer.start_span(name, parent, kind, attributes, links)
 
 
 def error_type(error: BaseException) -> str:
-    """How spans name an error: by its code where it has one, else by its class."""
+    """The name of an error in spans: its code, or else its class."""
     return str(getattr(error, "code", None) or type(error).__qualname__)
 
 
@@ -170,27 +173,95 @@ def fail(failed: Span, kind: str) -> None:
 
 
 def within_trace() -> bool:
-    """Whether what runs now is part of a trace."""
-    return _place().is_valid
+    """Whether the current task is part of a trace."""
+    return _current().is_valid
 
 
-def _place() -> SpanContext:
+def _current() -> SpanContext:
     return trace.get_current_span().get_span_context()
 
 
 def inject(headers: dict[str, str], traced: Span | None = None) -> None:
-    """Add W3C trace context to ``headers``, of what is current or of another span."""
+    """Add W3C trace context to ``headers``, of the current span or of another."""
     _w3c.inject(headers, None if traced is None else trace.set_span_in_context(traced))
 
 
 def carried() -> dict[str, str]:
-    """The trace context to keep with work that is done later; empty outside of a trace."""
+    """The trace context to store with deferred work; empty outside of a trace."""
     carrier: dict[str, str] = {}
     _w3c.inject(carrier)
     return carrier
 
 
 def continued(carrier: Mapping[str, str]) -> Context:
-    """What `carried` kept, or a request's headers brought, as a parent; what is unreadable counts
-    as nothing."""
+    """A parent from what `carried` returned or from a request's headers; unreadable context is
+    ignored."""
     return _w3c.extract(carrier, Context())
+
+
+_USAGE = {
+    "input_tokens": INPUT_TOKENS,
+    "output_tokens": OUTPUT_TOKENS,
+    "cached_tokens": CACHED_TOKENS,
+    "reasoning_tokens": REASONING_TOKENS,
+}
+
+
+def turn_span(agent: str) -> span:
+    """The span of a turn; ``agent`` is its name, with or without a version, or empty."""
+    attributes = {OPERATION_NAME: "invoke_agent", PROVIDER_NAME: PROVIDER, **agent_ids(agent)}
+    name, _, _ = agent.partition(":")
+    return span(f"invoke_agent {name}" if name else "invoke_agent", attributes)
+
+
+def agent_ids(agent: str) -> dict[str, str]:
+    """The attributes of an agent given as `name` or `name:version`; empty without one."""
+    if not agent:
+        return {}
+    name, _, version = agent.partition(":")
+    return {AGENT_ID: agent, AGENT_NAME: name} | ({AGENT_VERSION: version} if version else {})
+
+
+def usage_attributes(usage: Mapping[str, int]) -> dict[str, int]:
+    """Token counts; those that the service did not report are absent."""
+    return {_USAGE[name]: count for name, count in usage.items() if name in _USAGE}
+
+
+def record_turn(invoked: Span, turn: TurnRecord, model: str) -> None:
+    """Add the turn's ids, usage and end to its span; ``model`` is the one that was asked."""
+    if not invoked.is_recording():
+        return
+    known = {
+        TURN_ID: turn.turn_id,
+        END_USER: turn.owner,
+        CONVERSATION_ID: turn.thread_id,
+        JOB_ID: turn.job_id,
+        MODE: turn.mode.value,
+        DOMAIN: turn.domain,
+        DEPARTMENT: turn.attribution.department,
+        RESPONSE_ID: turn.response_id,
+        SERVICE_REQUEST_ID: turn.request_id,
+    }
+    if turn.response_id:  # else the model that answered is not known
+        known[RESPONSE_MODEL] = turn.model
+    invoked.set_attributes({name: value for name, value in known.items() if value is not None})
+    invoked.set_attributes({REQUEST_MODEL: model, **usage_attributes(turn.usage)})
+    if turn.agent_id:
+        invoked.set_attributes(agent_ids(turn.agent_id))
+    if turn.finish_reason:
+        invoked.set_attribute(FINISH_REASONS, [turn.finish_reason])
+    if turn.error_code:
+        fail(invoked, turn.error_code)
+
+
+def record_content(invoked: Span, question: str, answer: str | None) -> None:
+    """Add the question and the answer to a turn's span."""
+    invoked.set_attribute(INPUT_MESSAGES, _messages("user", question))
+    if answer is not None:
+        invoked.set_attribute(OUTPUT_MESSAGES, _messages("assistant", answer))
+
+
+def _messages(role: str, text: str) -> str:
+    """A message in the JSON schema of the conventions."""
+    parts = [{"type": "text", "content": text}]
+    return json.dumps([{"role": role, "parts": parts}], ensure_ascii=False)

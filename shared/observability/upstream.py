@@ -1,6 +1,6 @@
-"""What a request, or a turn within it, had to do with Foundry: how long it waited, what it used.
+"""What a request, or a turn within it, needed of Foundry: waiting time, retries and tokens.
 
-Whatever waits for Foundry adds to the count of the work that it is done for, wherever that began.
+Code that calls Foundry adds to the counts of the current work, which a context variable holds.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from ..state.counters import TurnEvents
 
 @dataclass(slots=True)
 class Upstream(TurnEvents):
-    """What one piece of work had to do with Foundry."""
+    """What one piece of work needed of Foundry."""
 
     seconds: float = 0.0
-    """Spent waiting for Foundry, which is not our doing."""
+    """Spent waiting for Foundry."""
     unreported: int = 0
     """Requests that may have used tokens which Foundry did not report."""
     usage: dict[str, int] = field(default_factory=dict[str, int])
-    """Tokens that Foundry reported, those of failed and half-way answers included."""
+    """Tokens that Foundry reported, those of failed and incomplete answers included."""
     responses: list[str] = field(default_factory=list[str])
     """Ids of the responses that Foundry made and stores, those of failed attempts included."""
 
-    def made(self, response_id: str) -> None:
+    def add_response(self, response_id: str) -> None:
         """Note a response that Foundry stores."""
         if response_id not in self.responses:
             self.responses.append(response_id)
 
-    def heard(self, usage: Mapping[str, int]) -> None:
-        """Add the tokens of an answer; one that does not tell both kinds leaves them unknown."""
+    def add_usage(self, usage: Mapping[str, int]) -> None:
+        """Add the tokens of an answer; without both kinds, its usage counts as unreported."""
         if not {"input_tokens", "output_tokens"} <= usage.keys():
             self.unreported += 1
         for name, count in usage.items():
@@ -43,7 +43,7 @@ class Upstream(TurnEvents):
 _current: ContextVar[Upstream | None] = ContextVar("upstream", default=None)
 
 
-def new_stopwatch() -> Upstream:
+def new_upstream() -> Upstream:
     """Start counting for the request that this task, and the tasks it starts, serve."""
     upstream = Upstream()
     _current.set(upstream)
@@ -51,13 +51,13 @@ def new_stopwatch() -> Upstream:
 
 
 def upstream() -> Upstream:
-    """The count that is being kept; one that nobody reads where none is."""
+    """The counts of the current work; outside of any, counts that are discarded."""
     return _current.get() or Upstream()
 
 
 @contextmanager
 def counted() -> Generator[Upstream]:
-    """Count the block by itself; its seconds still count for what it is part of."""
+    """Count a block separately; its seconds are added to the surrounding work as well."""
     outer, inner = _current.get(), Upstream()
     token = _current.set(inner)
     try:

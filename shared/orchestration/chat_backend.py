@@ -135,7 +135,7 @@ class ChatBackend:
                         yield event
         if completed is not None:
             self._metrics.used(completed)
-            upstream().heard(completed.usage)
+            upstream().add_usage(completed.usage)
             yield TurnCompleted(completed)
 
     def _room(self, turn: TurnRequest, answer_tokens: int) -> int:

@@ -29,8 +29,8 @@ from ..foundry.exchange import may_send
 from ..foundry.models import ThreadRef, TurnRequest, TurnResult
 from ..foundry.service import FoundryService
 from ..metering.budgets.budgets import Reservation
-from ..observability.log_ids import log_ids
-from ..observability.turn_span import invocation, tell_said, tell_turn
+from ..observability.logs import log_ids
+from ..observability.tracing import record_content, record_turn, turn_span
 from ..problems import INTERNAL_ERROR
 from ..state.errors import LaneBusyError, RowMissingError, StateError
 from ..state.idempotency import Claim
@@ -252,12 +252,12 @@ class Turns:
     ) -> tuple[Outcome, TurnRecord]:
         """As `_answer`, with a span of its own and the turn's id in what is logged."""
         config, request = self._foundry.config, command.request
-        with invocation(config.agent_id) as span, log_ids(turn_id=opened.turn_id):
+        with turn_span(config.agent_id) as span, log_ids(turn_id=opened.turn_id):
             outcome, record = await self._answer(opened, command, keeper, tell)
-            tell_turn(span, record, request.model or config.model)
+            record_turn(span, record, request.model or config.model)
             if config.log_content:
                 answer = None if isinstance(outcome, FoundryError) else outcome.content
-                tell_said(span, request.message, answer)
+                record_content(span, request.message, answer)
         return outcome, record
 
     async def _answer(
@@ -283,14 +283,12 @@ class Turns:
             backing = await self._backing(command, keeper) if keeper else None
             return await self._ask(command, backing, keeper, tell)
         except FoundryError as error:
-            log.warning(
-                "AnsweredTurn %s failed: %s (%s)", opened.turn_id, error.code, error.request_id
-            )
+            log.warning("Turn %s failed: %s (%s)", opened.turn_id, error.code, error.request_id)
             return error
         except StateError:  # nothing can be recorded; whoever leases the lane next looks after it
             raise
         except Exception:  # the border of a turn: it must be recorded and its lease ended
-            log.exception("AnsweredTurn %s failed for a reason nobody foresaw", opened.turn_id)
+            log.exception("Turn %s failed for a reason nobody foresaw", opened.turn_id)
             return FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)
 
     async def _ask(

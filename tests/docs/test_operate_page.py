@@ -11,7 +11,7 @@ import pytest
 from shared.jobs import job_spans
 from shared.metering.counts import Counts, View
 from shared.metering.prometheus import Fleet, exposition
-from shared.observability import log_ids, tracing
+from shared.observability import logs, tracing
 from shared.observability.readiness import Check, Finding, Report
 from shared.observability.traced_table import TABLE_STORAGE
 
@@ -28,8 +28,8 @@ KEPT_ELSEWHERE = ("http.", "db.", "messaging.", "enduser.", "server.", "url.", "
 
 def _emitted() -> set[str]:
     """The names of all attributes that spans and log records may have."""
-    names = {value for name, value in vars(tracing).items() if name.isupper()}
-    return {name for name in names if isinstance(name, str)} | {*log_ids.LOG_IDS}
+    constants = (value for name, value in vars(tracing).items() if name.isupper())
+    return {value for value in constants if isinstance(value, str)} | {*logs.LOG_IDS}
 
 
 @pytest.mark.parametrize("query", QUERIES)

@@ -104,7 +104,7 @@ async def test_what_is_counted_is_read_summed_up_and_rebuilt(storage: Storage) -
                 assert total(sums).to_values() == expected.to_values()
     gauges = await Gauges(storage.state, clock).of(OWNER)
     assert (gauges.threads, gauges.jobs_waiting, gauges.complete) == (0, 0, True)
-    meter._task.cancel()  # type: ignore[union-attr]
+    await meter.aclose()
 
 
 async def test_a_budget_is_shared_by_two_instances(storage: Storage) -> None:

@@ -19,7 +19,7 @@ _APP = """
 import asyncio, logging
 from shared.config import TelemetrySettings
 from shared.observability.export import flush_telemetry, start_telemetry
-from shared.observability.log_ids import log_ids
+from shared.observability.logs import log_ids
 from shared.observability.tracing import fail, span
 
 logging.basicConfig(level=logging.INFO)

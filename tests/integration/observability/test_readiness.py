@@ -14,6 +14,7 @@ import pytest
 from local.services import Azurite, FoundryEmulator
 from local.services import azurite as run_azurite
 from shared.config import POISON_SUFFIX
+from shared.observability.probes import breakers
 from shared.observability.readiness import (
     KEPT_SECONDS,
     Dependency,
@@ -21,7 +22,6 @@ from shared.observability.readiness import (
     ProbeStatus,
     Readiness,
 )
-from shared.probes import breakers
 from tests.support.served import Deployment, EmulatorControl
 
 from .conftest import App, serving
@@ -186,14 +186,14 @@ async def test_a_probe_that_breaks_spoils_no_other() -> None:
     probes = {"odd": Asked(ZeroDivisionError("secret")), "even": Asked(Finding())}
     readiness = Readiness({name: Dependency(probe, "X") for name, probe in probes.items()})
     report = await readiness.report()
-    assert report.checks["odd"].finding.health is ProbeStatus.FAILED
+    assert report.checks["odd"].finding.status is ProbeStatus.FAILED
     assert "secret" not in report.checks["odd"].finding.detail
-    assert report.checks["even"].finding.health is ProbeStatus.OK
+    assert report.checks["even"].finding.status is ProbeStatus.OK
 
 
 async def test_an_open_breaker_is_a_warning() -> None:
     states = {"foundry": "open", "vllm": "closed"}
     finding = await breakers(lambda: states).probe()
-    assert finding.health is ProbeStatus.WARNING
+    assert finding.status is ProbeStatus.WARNING
     assert "foundry" in finding.detail
     assert finding.measurements == {"breakers": states}

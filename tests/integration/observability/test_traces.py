@@ -20,7 +20,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from local.services import ROOT
 from shared.config import DEFAULT_MODEL
 from shared.jobs.intake import IntakeMessage
-from shared.observability.log_ids import LogIdsFilter
+from shared.observability.logs import LogIdsFilter
 from tests.support.app_on_fakes import App as AppOnFakes
 from tests.support.calling import caller
 from tests.support.recording import recorded

@@ -3,7 +3,7 @@
 import io
 import logging
 
-from shared.observability.log_texts import WithoutTexts
+from shared.observability.logs import WithoutTexts
 
 SAID = "marmalade"
 

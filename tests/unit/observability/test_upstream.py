@@ -10,7 +10,7 @@ from shared.foundry.errors import FoundryError
 from shared.foundry.events import ignore
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
-from shared.observability.upstream import Upstream, counted, new_stopwatch, waiting
+from shared.observability.upstream import Upstream, counted, new_upstream, waiting
 from tests.support.app_on_fakes import at_resource
 from tests.support.scripted_foundry import ScriptedFoundry, sse
 
@@ -71,7 +71,7 @@ async def test_a_cut_stream_leaves_its_tokens_unknown() -> None:
 
 
 async def test_the_time_of_a_part_counts_for_the_whole() -> None:
-    whole = new_stopwatch()
+    whole = new_upstream()
     with counted() as part, waiting():
         await asyncio.sleep(0)
     assert whole.seconds == part.seconds > 0
