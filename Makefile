@@ -5,15 +5,19 @@ ifndef SEED
 SEED := $(shell date +%s)
 endif
 BIN := .venv/bin
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 UV := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
-# More processes than cores, because tests wait most of the time. Each starts its own services.
-PARALLEL ?= --numprocesses 4 --dist loadfile
+# More processes than cores, because tests wait most of the time. Each starts its own services and
+# takes whole files, in the order of tests/conftest.py.
+PARALLEL ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
+# Unit tests do not wait: one process a core, and the checks run beside them.
+UNIT_PARALLEL ?= --numprocesses 2 --dist worksteal
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
 	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
 	option_fuzz.py attacked_health.py) tests/integration/test_option_fuzz.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test torture bench lint types format snapshots requirements infra-check package clean distclean
+.PHONY: help run check test unit torture bench lint templates types format snapshots requirements infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -22,9 +26,13 @@ run: ## run the app with storage and a language model; PORT=7081 chooses another
 	@$(PYTHON) -m local.bootstrap run
 	@exec $(BIN)/python -m local.run $(if $(PORT),--port $(PORT)) $(ARGS)
 
-test: ## check style, types and imports, then run the tests; ARGS="tests/unit -k x" goes to pytest
+check: ## check style, types and imports and run the unit tests, in under a minute
 	@$(PYTHON) -m local.bootstrap test
-	@$(MAKE) --no-print-directory lint types
+	@$(MAKE) --no-print-directory --jobs 2 $(SYNC) lint types unit
+
+test: ## check everything and run every test; ARGS="tests/unit -k x" goes to pytest
+	@$(PYTHON) -m local.bootstrap test
+	@$(MAKE) --no-print-directory lint templates types
 	$(BIN)/pytest $(PARALLEL) --durations 10 $(ARGS)
 
 torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--jobs 500" sizes it
@@ -47,10 +55,15 @@ lint: ## check style and the import contract
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+
+templates: ## check that the templates are as their compiler formats them
 	$(BIN)/python -m tests.infrastructure check
 
 types: ## check types
 	$(BIN)/basedpyright
+
+unit: ## run the unit tests
+	$(BIN)/pytest $(UNIT_PARALLEL) tests/unit
 
 format: ## rewrite the code in the house style
 	$(BIN)/ruff format .

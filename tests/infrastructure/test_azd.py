@@ -13,6 +13,7 @@ import yaml
 
 from infra.scripts.github_environment import environment_file
 from infra.scripts.postprovision import vaults_to_open
+from tests.support.environments import DEPLOYED_VERSION
 
 from .project import ROOT, Project
 
@@ -93,8 +94,22 @@ def test_the_hook_says_which_vaults_to_open() -> None:
 
 def test_ci_runs_on_every_python_that_is_supported() -> None:
     document = _workflow(ROOT / ".github/workflows/ci.yml")
-    assert document["jobs"]["test"]["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    check, test = document["jobs"]["check"], document["jobs"]["test"]
+    assert check["strategy"]["matrix"]["python"] == ["3.11", "3.12", "3.13"]
+    assert "make check" in [step.get("run") for step in check["steps"]]
+    assert ".ci/run" in [step.get("run") for step in test["steps"]]
     assert "pull_request" in document["on"]
+
+
+def test_ci_runs_every_test_on_the_deployed_python() -> None:
+    app = (ROOT / "infra/modules/function-app.bicep").read_text()
+    (deployed,) = re.findall(r"name: 'python'\n\s+version: '([\d.]+)'", app)
+    script = (ROOT / ".ci/run").read_text()
+    assert f"DEPLOYED={deployed}\nOTHERS=(3.11 3.12)\n" in script
+    assert deployed == DEPLOYED_VERSION
+    workflow = _workflow(ROOT / ".github/workflows/ci.yml")
+    (setup,) = [s["with"] for s in workflow["jobs"]["test"]["steps"] if "with" in s]
+    assert setup["python-version"] == deployed
 
 
 def test_deployment_signs_in_with_a_federated_credential() -> None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import shutil
 import subprocess
 import sys
-import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,14 +16,15 @@ import pytest
 from infra.scripts.package import build, packaged_files
 from local.processes import Command, Service, answers_http, free_port
 from local.services import IDENTITY_HEADER, Azurite, FoundryEmulator
+from tests.support.environments import with_requirements
 
 from .project import ROOT
 
-ENVIRONMENT = ROOT / ".local" / "package-environment"
 HOST_LIBRARIES = ("cronsim",)
 """What the local host needs and the app does not."""
 
-INSTALL_SECONDS = 400
+pytestmark = pytest.mark.timeout(400)  # the first run installs the packages
+
 MAX_BYTES = 1_500_000
 """The app is a megabyte of source and hashes of packages; more means that something slipped in."""
 
@@ -39,19 +38,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python() -> Path:
-    """An environment made from requirements.txt alone, made anew when that file changes."""
-    requirements = ROOT / "requirements.txt"
-    made_of = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()
-    python = ENVIRONMENT / "bin" / "python"
-    stamp = ENVIRONMENT / ".made-of"
-    if not stamp.exists() or stamp.read_text() != made_of:
-        venv.create(ENVIRONMENT, clear=True, with_pip=True)
-        pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run(  # noqa: S603 (a fixed command)
-            [*pip, "--requirement", str(requirements)], check=True, timeout=INSTALL_SECONDS
-        )
-        stamp.write_text(made_of)
-    return python
+    """An environment made from requirements.txt alone."""
+    return with_requirements(Path(sys.executable))
 
 
 def test_the_package_is_small_and_has_only_what_runs(package: Path) -> None:

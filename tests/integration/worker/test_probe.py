@@ -13,8 +13,8 @@ import httpx
 import pytest
 
 from local.services import Azurite, HostLaunch, functions_host
+from tests.support.environments import DEPLOYED_VERSION, find_python, run, with_requirements
 from tests.support.worker import probe
-from tests.support.worker.interpreter import VERSION, find_python, run, with_requirements
 
 PROBE_APP = Path(probe.__file__).parent / "probe_app"
 REAL_HOST = {
@@ -55,7 +55,7 @@ def test_the_local_host_answers_as_the_real_one(azurite: Azurite, tmp_path: Path
 def test_the_worker_library_gives_the_same_answers(azurite: Azurite) -> None:
     python = find_python()
     if python is None:
-        pytest.skip(f"there is no Python {VERSION} on PATH or among pyenv's versions")
+        pytest.skip(f"there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
     environment = {"PATH": "", "AzureWebJobsStorage": azurite.connection_string}
     command = (with_requirements(python), "-m", "tests.support.worker.probe", PROBE_APP, *REAL_HOST)
     done = run(*command, environment=environment)

@@ -14,8 +14,8 @@ from azure.data.tables.aio import TableClient
 
 from local.services import ROOT, Azurite, FoundryEmulator
 from shared.metering.meter import QUIET_SECONDS
+from tests.support.environments import DEPLOYED_VERSION, find_python, with_requirements
 from tests.support.served import Deployment
-from tests.support.worker.interpreter import VERSION, find_python, with_requirements
 
 START_SECONDS = 120
 END_SECONDS = 20
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(400)  # the first run installs the packages
 def python() -> Path:
     found = find_python()
     if found is None:
-        pytest.skip(f"there is no Python {VERSION} on PATH or among pyenv's versions")
+        pytest.skip(f"there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
     return with_requirements(found)
 
 

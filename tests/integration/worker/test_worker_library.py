@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from local.services import ROOT, Azurite, FoundryEmulator
+from tests.support.environments import DEPLOYED_VERSION, find_python, run, with_requirements
 from tests.support.served import Deployment
-from tests.support.worker.interpreter import VERSION, find_python, run, with_requirements
 
 INLET, LANES, DELIVERIES = "worker-jobs", "worker-lanes", "worker-deliveries"
 FUNCTIONS = {
@@ -53,7 +53,7 @@ def report(azurite: Azurite, foundry: FoundryEmulator) -> Any:
     """What the driver saw."""
     python = find_python()
     if python is None:
-        pytest.skip(f"there is no Python {VERSION} on PATH or among pyenv's versions")
+        pytest.skip(f"there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
     queues = {"inlet": INLET, "lanes": LANES, "deliveries": DELIVERIES}
     deployment = Deployment(azurite.connection_string, foundry, **queues)
     environment = {"PATH": "", **deployment.environment()}

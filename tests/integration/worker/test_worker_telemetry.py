@@ -5,9 +5,9 @@ import json
 import pytest
 
 from local.services import ROOT, Azurite, FoundryEmulator
+from tests.support.environments import DEPLOYED_VERSION, find_python, run, with_requirements
 from tests.support.insights import Received, environment_for, insights
 from tests.support.served import Deployment
-from tests.support.worker.interpreter import VERSION, find_python, run, with_requirements
 
 __all__ = ["insights"]
 
@@ -27,7 +27,7 @@ def test_spans_carry_templates_and_nothing_that_callers_send(
 ) -> None:
     python = find_python()
     if python is None:
-        pytest.skip(f"there is no Python {VERSION} on PATH or among pyenv's versions")
+        pytest.skip(f"there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
     deployment = Deployment(azurite.connection_string, foundry)
     environment = {
         "PATH": "",

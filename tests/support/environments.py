@@ -1,0 +1,83 @@
+"""Environments with the packages that Azure installs, made once and kept between runs.
+
+They stand outside the checkout, named by what they are made of, so that a fresh clone on the same
+machine finds them, and tests in several processes wait for the one that makes them.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from local.services import ROOT
+
+DEPLOYED_VERSION = "3.13"
+REQUIREMENTS = ROOT / "requirements.txt"
+RUN_SECONDS = 240
+INSTALL_SECONDS = 400
+
+
+def cache_folder() -> Path:
+    """Where what is expensive to make is kept; removing it costs only time."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "agent-operating-system"
+
+
+def find_python() -> Path | None:
+    """The deployed version of Python on PATH or among pyenv's versions, or None."""
+    on_path = shutil.which(f"python{DEPLOYED_VERSION}")
+    candidates = [Path(on_path)] if on_path else []
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    versions = f"versions/{DEPLOYED_VERSION}*/bin/python{DEPLOYED_VERSION}"
+    candidates += sorted(pyenv.glob(versions), reverse=True)
+    # one that does not run is pyenv's placeholder for a version that is not chosen
+    return next((python for python in candidates if run(python, "-c", "").returncode == 0), None)
+
+
+def with_requirements(python: Path) -> Path:
+    """The Python of an environment that has `requirements.txt` and nothing else."""
+    version = run(python, "-VV").stdout.encode()
+    made_of = hashlib.sha256(REQUIREMENTS.read_bytes() + version).hexdigest()[:12]
+    environment = cache_folder() / f"environment-{made_of}"
+    own = environment / "bin" / "python"
+    complete = environment / "complete"
+    with _only_one(environment.with_suffix(".lock")):
+        if not complete.exists():
+            run(python, "-m", "venv", "--clear", environment).check_returncode()
+            pip = (own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
+            installed = run(*pip, "--no-deps", "-r", REQUIREMENTS, seconds=INSTALL_SECONDS)
+            assert installed.returncode == 0, installed.stderr
+            complete.touch()
+    return own
+
+
+@contextmanager
+def _only_one(lock: Path) -> Generator[None]:
+    """Let one process at a time in."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run(
+    *command: str | Path,
+    environment: Mapping[str, str] | None = None,
+    seconds: float = RUN_SECONDS,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in the folder of the app."""
+    return subprocess.run(  # noqa: S603 - all commands are this module's and its test's own
+        command,
+        env=environment,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
