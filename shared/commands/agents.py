@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 from ..config import FoundryAgentServiceConfig, IdentitySettings, SettingsError
-from ..foundry.agents.operations import Agents
+from ..foundry.agents.operations import Agents, open_agents
 from ..foundry.endpoint import AgentReference
 from ..foundry.errors import FoundryError, InvalidRequestError
 from ..foundry.wire_json import JsonObject, object_at
@@ -70,8 +70,6 @@ def _reference(text: str) -> AgentReference:
 
 
 async def _run(options: argparse.Namespace) -> None:
-    from ..foundry.agents.connection import open_agents
-
     config = FoundryAgentServiceConfig.from_env()
     async with open_agents(config, IdentitySettings.from_env()) as agents:
         command: Command = options.command
@@ -81,8 +79,7 @@ async def _run(options: argparse.Namespace) -> None:
 async def _apply(
     options: argparse.Namespace, config: FoundryAgentServiceConfig, agents: Agents
 ) -> None:
-    from ..foundry.agents.changes import difference
-    from ..foundry.agents.files import AgentFile
+    from ..foundry.agents.files import AgentFile, difference
 
     file = AgentFile.read(options.file)
     wanted = file.version(config)

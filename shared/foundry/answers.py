@@ -16,9 +16,8 @@ import httpx
 
 from ..outbound import PROXY_SIGN_IN
 from ..text import parse_json
-from .error_bodies import error_from_response
+from .error_bodies import Peer, error_from_response
 from .errors import FoundryError, ProtocolError, ServiceUnavailableError
-from .peer import Peer
 from .wire_json import JsonObject
 
 EVENT_STREAM = "text/event-stream"
@@ -53,7 +52,7 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class HttpAnswer:
     """An HTTP answer whose status and headers have arrived."""
 
     response: httpx.Response

@@ -5,18 +5,23 @@ https://learn.microsoft.com/azure/ai-foundry/agents/concepts/runtime-components
 
 from __future__ import annotations
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from .endpoint import Endpoint
+from .errors import InvalidRequestError, NotFoundError
 from .models import Message, MessagePage, ThreadRef
-from .transport import Call, Reply
+from .transport import Call, Send
 from .wire_json import JsonObject, objects_at, required_text, text_at
 
-Send = Callable[[Call], Awaitable[Reply]]
+DELETIONS_AT_ONCE = 8
+
+PAGE_RESPONSES = 100
+"""The most that one page of a list has."""
 
 _CHAIN_CURSOR = re.compile(r"(?P<response>[^:]+)(?::(?P<shown>[0-9]{1,4}))?")
 
@@ -24,7 +29,12 @@ _TEXT_PARTS = {"input_text", "output_text", "text"}
 
 
 class Conversations:
-    """Operations on what backs a thread."""
+    """What Foundry stores of threads at one endpoint: conversations and responses.
+
+    Deleting a conversation leaves the responses that were made on it, and deleting the newest
+    response of a chain leaves all before it, so each response is deleted by itself. The newest
+    one goes last: an interrupted deletion finds the others from it.
+    """
 
     def __init__(self, endpoint: Endpoint, send: Send) -> None:
         self._endpoint = endpoint
@@ -61,11 +71,11 @@ class Conversations:
         url = self._url("conversations", conversation_id)
         await self._send(Call("POST", url, {"metadata": metadata}))
 
-    async def messages(self, backing: ThreadRef, limit: int, cursor: str | None) -> MessagePage:
+    async def messages(self, thread: ThreadRef, limit: int, cursor: str | None) -> MessagePage:
         """A page of at most ``limit`` messages, newest first."""
-        if backing.conversation_id:
-            return await self._conversation_page(backing.conversation_id, limit, cursor)
-        return await self._chain_page(backing.last_response_id, limit, cursor)
+        if thread.conversation_id:
+            return await self._conversation_page(thread.conversation_id, limit, cursor)
+        return await self._chain_page(thread.last_response_id, limit, cursor)
 
     async def _conversation_page(
         self, conversation_id: str, limit: int, cursor: str | None
@@ -107,6 +117,60 @@ class Conversations:
         newest_input: dict[str, str | int] = {"limit": 1, "order": "desc"}
         asked = (await self._send(Call("GET", url, query=newest_input))).body
         return _messages([*reversed(objects_at(response, "output")), *objects_at(asked, "data")])
+
+    async def delete(self, thread: ThreadRef) -> None:
+        """Delete a thread, and every response that was made on it."""
+        if thread.conversation_id:
+            await self._delete_responses_on(thread.conversation_id)
+            await self._delete("conversations", thread.conversation_id)
+        elif thread.last_response_id:
+            for response_id in reversed(await self._chain(thread.last_response_id)):
+                await self._delete("responses", response_id)
+
+    async def delete_responses(self, ids: Iterable[str]) -> None:
+        """Delete responses by id."""
+        slots = asyncio.Semaphore(DELETIONS_AT_ONCE)
+
+        async def delete(response_id: str) -> None:
+            async with slots:
+                await self._delete("responses", response_id)
+
+        await asyncio.gather(*(delete(response_id) for response_id in ids))
+
+    async def _delete_responses_on(self, conversation_id: str) -> None:
+        """Delete all responses of a conversation, where the endpoint lists them."""
+        deleted: set[str] = set()
+        while found := set(await self._listed(conversation_id)) - deleted:
+            await self.delete_responses(found)
+            deleted |= found
+
+    async def _listed(self, conversation_id: str) -> list[str]:
+        query: dict[str, str | int] = {"conversation_id": conversation_id, "limit": PAGE_RESPONSES}
+        try:
+            page = await self._send(Call("GET", self._url("responses"), query=query))
+        except (NotFoundError, InvalidRequestError):  # it has no list, or lost the conversation
+            return []
+        return [required_text(response, "id") for response in objects_at(page.body, "data")]
+
+    async def _chain(self, newest: str) -> list[str]:
+        """The responses of a chain, newest first, as far back as they are stored."""
+        chain: list[str] = []
+        response_id: str | None = newest
+        while response_id is not None:
+            try:
+                response = await self._send(Call("GET", self._url("responses", response_id)))
+            except NotFoundError:
+                break
+            chain.append(response_id)
+            response_id = text_at(response.body, "previous_response_id")
+        return chain
+
+    async def _delete(self, kind: str, identifier: str) -> None:
+        """Delete one object; one that is already gone counts as deleted."""
+        try:
+            await self._send(Call("DELETE", self._url(kind, identifier)))
+        except NotFoundError:
+            return
 
 
 def _read_cursor(cursor: str) -> tuple[str, int]:

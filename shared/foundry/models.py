@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from .structured import ResponseFormat
-from .tool_calls import ToolCall
 from .tools import ToolLike
 from .wire_json import JsonObject
 
@@ -87,6 +86,14 @@ class ThreadRef:
     """What may stand there unseen was sent by others: nothing of it answers the message."""
     left_open: bool = False
     """A call there waits for its answer, which must come before anything else."""
+
+
+class ToolCall(NamedTuple):
+    """One call of a tool."""
+
+    tool: str
+    arguments_hash: str | None
+    """Of what it was asked; None where the answer does not say."""
 
 
 @dataclass(frozen=True, slots=True)

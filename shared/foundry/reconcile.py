@@ -8,7 +8,7 @@ before and behind those, what other turns left that were lost as well.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -19,10 +19,8 @@ from .errors import NotFoundError
 from .models import ThreadRef
 from .retry import Deadline
 from .tools.unanswered import ANSWER_TYPES, missing, unanswered
-from .transport import Call, Reply
+from .transport import Call, Send
 from .wire_json import JsonObject, objects_at, text_at
-
-Send = Callable[[Call], Awaitable[Reply]]
 
 FIRST_LOOK_SECONDS = 0.2
 MAX_LOOK_SECONDS = 2.0
@@ -83,26 +81,26 @@ class Reconciler:
         self._url = openai_url
         self._send = send
 
-    async def look(self, backing: ThreadRef, sent: list[JsonObject]) -> RecoveredItems:
-        """What stands behind ``backing``, and whether what we ``sent`` is among it."""
+    async def look(self, thread: ThreadRef, sent: list[JsonObject]) -> RecoveredItems:
+        """What stands behind ``thread``, and whether what we ``sent`` is among it."""
         newer: dict[str, str | int] = {"order": "asc", "limit": PAGE_ITEMS}
-        if backing.last_item_id:
-            newer["after"] = backing.last_item_id
+        if thread.last_item_id:
+            newer["after"] = thread.last_item_id
         items: list[JsonObject] = []
-        async for page in self._pages(backing.conversation_id, newer):
+        async for page in self._pages(thread.conversation_id, newer):
             items += page
-        return _compare(items, sent, backing.others)
+        return _compare(items, sent, thread.others)
 
     async def settle(
-        self, backing: ThreadRef, sent: list[JsonObject], deadline: Deadline
+        self, thread: ThreadRef, sent: list[JsonObject], deadline: Deadline
     ) -> RecoveredItems:
         """As `look`, but wait for an answer that is still being made, until the deadline."""
         pause = FIRST_LOOK_SECONDS
         while True:
-            landed = await self.look(backing, sent)
-            hopeless = not landed.ours or landed.passed
-            if hopeless or landed.is_answered or deadline.remaining() <= pause:
-                return landed
+            recovered = await self.look(thread, sent)
+            hopeless = not recovered.ours or recovered.passed
+            if hopeless or recovered.is_answered or deadline.remaining() <= pause:
+                return recovered
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_LOOK_SECONDS)
 
@@ -117,13 +115,13 @@ class Reconciler:
                     break
         return Tail(text_at(items[0], "id") if items else None, unanswered(reversed(items)))
 
-    async def deliver(self, backing: ThreadRef, answers: list[JsonObject]) -> None:
+    async def deliver(self, thread: ThreadRef, answers: list[JsonObject]) -> None:
         """Put answers to calls into the conversation, those that are not there yet.
 
         No model is asked: the next message continues behind them. May be repeated.
         """
-        owed = missing(answers, (await self.look(backing, [])).items)
-        url = f"{self._url}/conversations/{backing.conversation_id}/items"
+        owed = missing(answers, (await self.look(thread, [])).items)
+        url = f"{self._url}/conversations/{thread.conversation_id}/items"
         for start in range(0, len(owed), MAX_ITEMS_PER_CALL):
             body: JsonObject = {"items": owed[start : start + MAX_ITEMS_PER_CALL]}
             await self._send(Call("POST", url, body))
@@ -155,19 +153,19 @@ class Reconciler:
             await asyncio.sleep(pause)
             pause = min(pause * 2, MAX_LOOK_SECONDS)
 
-    async def answer(self, landed: RecoveredItems, deadline: Deadline) -> JsonObject:
+    async def answer(self, recovered: RecoveredItems, deadline: Deadline) -> JsonObject:
         """The response object behind an answer found in a conversation.
 
         Items name the response they belong to; where that is not kept any more, the items
         themselves are all there is, and token counts are unknown.
         """
-        response_id = text_at(landed.answer[-1], "response_id")
+        response_id = text_at(recovered.answer[-1], "response_id")
         if response_id and (body := await self.response(response_id, deadline)):
             return body
         return {
-            "id": response_id or landed.last_item_id,
+            "id": response_id or recovered.last_item_id,
             "status": "completed",
-            "output": landed.answer,
+            "output": recovered.answer,
         }
 
 

@@ -5,16 +5,28 @@ https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..config import FoundryAgentServiceConfig
+from ..text import parse_json
 from .content import user_message
 from .endpoint import AgentReference
 from .errors import ConfigurationError, ContentFilteredError, InvalidRequestError
-from .models import FinishReason, ThreadRef, TurnRequest, TurnResult, Usage, token_counts
+from .models import (
+    FinishReason,
+    ThreadRef,
+    ToolCall,
+    TurnRequest,
+    TurnResult,
+    Usage,
+    token_counts,
+)
 from .structured import read_answer
-from .tool_calls import CALL_SUFFIX, tool_calls
 from .tools import Toolbox
 from .wire_json import JsonObject, object_at, objects_at, text_at
 
@@ -27,6 +39,12 @@ MAX_METADATA = 16
 """Pairs that the service takes."""
 
 _COUNTS = ("input_tokens", "output_tokens", "total_tokens")
+
+_CALL_SUFFIX = "_call"
+"""Of the type of an item that reports a call of a tool."""
+
+_ARGUMENTS = ("arguments", "input", "action", "queries", "code")
+"""Where the kinds of calls keep the arguments of the tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +180,33 @@ def response_text(body: JsonObject) -> str:
 def hosted_tool(item: JsonObject) -> str | None:
     """The name of the tool that Foundry ran, if the item tells of one."""
     kind = str(item.get("type"))
-    if kind == "function_call" or not kind.endswith(CALL_SUFFIX):
+    if kind == "function_call" or not kind.endswith(_CALL_SUFFIX):
         return None
-    return str(item.get("name") or kind.removesuffix(CALL_SUFFIX))
+    return str(item.get("name") or kind.removesuffix(_CALL_SUFFIX))
+
+
+def tool_calls(items: Sequence[JsonObject]) -> tuple[ToolCall, ...]:
+    """Every call of a tool among the output items of a response."""
+    calls: list[ToolCall] = []
+    for item in items:
+        kind = str(item.get("type"))
+        if kind.endswith(_CALL_SUFFIX):
+            asked = next((item[name] for name in _ARGUMENTS if item.get(name) is not None), None)
+            tool = str(item.get("name") or kind.removesuffix(_CALL_SUFFIX))
+            calls.append(ToolCall(tool, None if asked is None else arguments_hash(asked)))
+    return tuple(calls)
+
+
+def arguments_hash(arguments: Any) -> str:
+    """A digest that tells two calls of a tool apart and does not tell what was said.
+
+    32 hexadecimal digits of the SHA-256 of the arguments as JSON with sorted keys.
+    """
+    if isinstance(arguments, str):
+        with suppress(ValueError):
+            arguments = parse_json(arguments)
+    content = json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(content.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _finish_reason(body: JsonObject, request_id: str | None) -> FinishReason:

@@ -16,9 +16,8 @@ from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import TypeVar
 
-from .errors import FoundryError, RateLimitedError
+from .errors import RATE_LIMIT, FoundryError, RateLimitedError
 from .metrics import ClientMetrics
-from .treatment import RATE_LIMIT
 
 log = logging.getLogger(__name__)
 

@@ -23,9 +23,8 @@ from ..observability.upstream import waiting
 from . import call_spans as spans
 from .agents.checks import check_tools
 from .agents.operations import Agents
-from .conversations import Conversations, Send
+from .conversations import Conversations
 from .endpoint import AgentReference, Endpoint, Surface
-from .erasure import Erasure
 from .errors import ConfigurationError, FoundryError, NotFoundError
 from .events import Emit, ignore
 from .exchange import BeforeSend, Link, may_send
@@ -36,11 +35,11 @@ from .reconcile import Reconciler
 from .remembered import MAX_REMEMBERED_THREADS
 from .responses import RequestBuilder
 from .retry import Deadline, Gate, RetryPolicy
-from .structured import Answer, parsed
+from .structured import AnswerText, parsed
 from .tool_loop import ToolLoop
 from .tools import ApprovalCallback, Toolbox, ToolLike, deny, tools_refused
 from .tools.unanswered import unanswered
-from .transport import Call, Reply, Transport
+from .transport import Call, Reply, Send, Transport
 from .wire_json import JsonObject, objects_at, text_at
 
 MANAGEMENT_API_VERSION = "v1"
@@ -247,7 +246,7 @@ class FoundryService:
         result = replace(result, agent_id=result.agent_id or self.config.agent_id or None)
         if turn.response_format is None:
             return result
-        value = await parsed(Answer(result.content, result.refusal), turn.response_format)
+        value = await parsed(AnswerText(result.content, result.refusal), turn.response_format)
         return replace(result, parsed=value)
 
     async def _agent_version(self) -> JsonObject:
@@ -324,15 +323,11 @@ class FoundryService:
     async def delete_thread(self, thread: ThreadRef) -> None:
         """Delete what backs a thread and every response made on it; what is already gone counts
         as deleted."""
-        await self._erasure.thread(thread)
+        await self._connection.conversations.delete(thread)
 
     async def delete_responses(self, ids: Iterable[str]) -> None:
         """Delete stored responses; what is already gone, or was never stored, counts as deleted."""
-        await self._erasure.responses(ids)
-
-    @property
-    def _erasure(self) -> Erasure:
-        return Erasure(self._connection.endpoint.openai, self._connection.send)
+        await self._connection.conversations.delete_responses(ids)
 
     async def messages(
         self, thread: ThreadRef, *, limit: int = 20, cursor: str | None = None

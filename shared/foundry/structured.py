@@ -20,8 +20,7 @@ from ..text import clean
 from .errors import InvalidRequestError, ProtocolError
 from .judging import MAX_ANSWER_CHARS, MismatchError, Schema, judges
 from .schemas import SchemaError
-from .tools.validation import explain
-from .wire_json import JsonObject, object_at, objects_at, text_at
+from .wire_json import JsonObject, explain, object_at, objects_at, text_at
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
@@ -39,7 +38,7 @@ _ModelT = TypeVar("_ModelT", bound=BaseModel)
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerText:
     """The text of a response's messages, and the refusal where the model refused."""
 
     text: str
@@ -123,7 +122,7 @@ def response_format(
     return ResponseFormat(_checked_name(name, wanted.__name__), sent, strict, wanted)
 
 
-def read_answer(items: Iterable[JsonObject]) -> Answer:
+def read_answer(items: Iterable[JsonObject]) -> AnswerText:
     """The text and the refusal among the output items of a response."""
     parts = [
         part
@@ -133,10 +132,10 @@ def read_answer(items: Iterable[JsonObject]) -> Answer:
     ]
     text = "".join(text_at(part, "text") or "" for part in parts if _is(part, "output_text"))
     refusal = "".join(text_at(part, "refusal") or "" for part in parts if _is(part, "refusal"))
-    return Answer(text, refusal or None)
+    return AnswerText(text, refusal or None)
 
 
-async def parsed(answer: Answer, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
+async def parsed(answer: AnswerText, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
     """As `parse_structured`, off the event loop where that may take long."""
     if format.is_light_for(answer.text):
         return parse_structured(answer, format)
@@ -144,7 +143,7 @@ async def parsed(answer: Answer, format: ResponseFormat[_T]) -> _T:  # noqa: A00
     return await loop.run_in_executor(judges(), parse_structured, answer, format)
 
 
-def parse_structured(answer: Answer | str, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
+def parse_structured(answer: AnswerText | str, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
     """Read an answer as its format says: an instance of the model, or a plain JSON value.
 
     Raises:
@@ -153,7 +152,7 @@ def parse_structured(answer: Answer | str, format: ResponseFormat[_T]) -> _T:  #
         ProtocolError: `response_format_mismatch`, saying what is first wrong with the answer.
     """
     if isinstance(answer, str):
-        answer = Answer(answer)
+        answer = AnswerText(answer)
     if answer.refusal is not None:
         raise InvalidRequestError(f"The model refused to answer: {answer.refusal}", code="refused")
     text = unfenced(answer.text)

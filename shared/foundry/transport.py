@@ -12,7 +12,7 @@ import asyncio
 import builtins
 import logging
 import uuid
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -26,7 +26,8 @@ from ..identity.errors import IdentityError
 from ..observability.tracing import inject
 from ..outbound import BROKEN, NEVER_SENT, OutboundSettingsError, open_http, why_unreachable
 from ..text import to_json_bytes
-from .answers import Answer, Reply, Stream, unreadable
+from .answers import HttpAnswer, Reply, Stream, unreadable
+from .error_bodies import FOUNDRY, Peer
 from .errors import (
     AuthenticationError,
     ConfigurationError,
@@ -35,7 +36,6 @@ from .errors import (
     TimeoutError,
 )
 from .loop_end import ClosedWithLoop
-from .peer import FOUNDRY, Peer
 from .wire_json import JsonObject
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,10 @@ class Call:
     query: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
     span: Span | None = None
     """What the call is part of, where that is not what is current."""
+
+
+Send = Callable[[Call], Awaitable[Reply]]
+"""Makes a call that may safely be repeated, and repeats it where that helps."""
 
 
 class Transport:
@@ -119,7 +123,7 @@ class Transport:
         except BROKEN as error:
             raise _unreachable(error, attempt_id, self._peer) from error
         self._log_answer(response, attempt_id, response.content)
-        return Answer(response, attempt_id, self._peer).reply()
+        return HttpAnswer(response, attempt_id, self._peer).reply()
 
     @asynccontextmanager
     async def stream(self, call: Call, *, silence: float, seconds: float) -> AsyncGenerator[Stream]:
@@ -138,7 +142,7 @@ class Transport:
         try:
             async with asyncio.timeout_at(ends_at):
                 response = await self._open(call, attempt_id, silence)
-            answer = Answer(response, attempt_id, self._peer)
+            answer = HttpAnswer(response, attempt_id, self._peer)
             try:
                 if response.status_code >= 400:
                     async with asyncio.timeout_at(ends_at):
@@ -167,7 +171,7 @@ class Transport:
         except BROKEN as error:
             raise _unreachable(error, attempt_id, self._peer) from error
 
-    async def _chunks(self, answer: Answer, ends_at: float) -> AsyncGenerator[bytes]:
+    async def _chunks(self, answer: HttpAnswer, ends_at: float) -> AsyncGenerator[bytes]:
         size, chunks, attempt_id = 0, answer.chunks(), answer.attempt_id
         try:
             while True:
@@ -188,7 +192,7 @@ class Transport:
         if not log.isEnabledFor(logging.DEBUG):
             return
         status = response.status_code
-        request_id = Answer(response, attempt_id, self._peer).request_id
+        request_id = HttpAnswer(response, attempt_id, self._peer).request_id
         size = "a stream" if content is None else f"{len(content)} bytes"
         log.debug("Attempt %s: status %d, %s, request %s", attempt_id, status, size, request_id)
         if self._log_content and content is not None:

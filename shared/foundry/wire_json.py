@@ -1,17 +1,22 @@
-"""Raw JSON as it stands on the wire, and safe steps into it.
+"""JSON objects from outside, and how to read them safely.
 
-Foundry may leave out, null or change what it documents; these steps give "nothing there" instead
-of an exception far from the cause.
+Foundry may leave out, null or change a documented field; these functions then return an empty value
+instead of raising far from the cause.
 """
 
 from __future__ import annotations
 
 from typing import Any, TypeAlias, cast
 
+from pydantic import ValidationError
+
 from .errors import ProtocolError
 
 JsonObject: TypeAlias = dict[str, Any]
 """A JSON object whose members are not checked yet."""
+
+MAX_PROBLEMS = 5
+"""Named in one error; a value from outside may have any number of them."""
 
 
 def object_at(body: JsonObject, name: str) -> JsonObject:
@@ -43,3 +48,12 @@ def text_at(body: JsonObject, name: str) -> str | None:
     """The non-empty text under ``name``, or None."""
     value = body.get(name)
     return value if isinstance(value, str) and value else None
+
+
+def explain(error: ValidationError) -> str:
+    """What pydantic found wrong as `field.path: reason`, without values."""
+    problems: list[str] = []
+    for detail in error.errors(include_url=False, include_input=False)[:MAX_PROBLEMS]:
+        path = ".".join(str(step) for step in detail["loc"])
+        problems.append(f"{path}: {detail['msg']}" if path else detail["msg"])
+    return "; ".join(problems)

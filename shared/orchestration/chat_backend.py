@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from ..foundry.answers import Reply, Stream
+from ..foundry.error_bodies import Peer
 from ..foundry.errors import (
     FoundryError,
     InvalidRequestError,
@@ -24,7 +25,6 @@ from ..foundry.errors import (
 from ..foundry.events import MessageDelta, TurnCompleted, TurnEvent
 from ..foundry.metrics import ClientMetrics
 from ..foundry.models import TurnRequest
-from ..foundry.peer import Peer
 from ..foundry.retry import Deadline, Gate, RetryPolicy
 from ..foundry.sse import SseParser
 from ..foundry.transport import Call, Transport

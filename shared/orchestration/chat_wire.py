@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import cast
 
-from ..foundry.error_bodies import error_from_failure
+from ..foundry.error_bodies import Peer, error_from_failure
 from ..foundry.errors import ContentFilteredError, ProtocolError, ServiceUnavailableError
 from ..foundry.events import MessageDelta
 from ..foundry.models import FinishReason, TurnRequest, TurnResult, Usage, token_counts
-from ..foundry.peer import Peer
 from ..foundry.responses import instructions_for
 from ..foundry.wire_json import JsonObject, object_at, objects_at, text_at
 from ..text import parse_json

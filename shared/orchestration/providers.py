@@ -9,8 +9,8 @@ import httpx
 
 from ..config import FoundryAgentServiceConfig, IdentitySettings, ModelSettings
 from ..config.endpoint import split_url
+from ..foundry.error_bodies import Peer
 from ..foundry.errors import ConfigurationError
-from ..foundry.peer import Peer
 from ..foundry.transport import Transport
 from ..identity.credentials import ApiKeyCredential, Credential, EntraCredential
 from ..identity.resolution import token_credential

@@ -17,6 +17,8 @@ from typing import Any
 
 from ..config import Preferences
 from ..foundry.errors import (
+    INTERRUPTED,
+    MISTAKE,
     ConfigurationError,
     FoundryError,
     ServiceUnavailableError,
@@ -25,7 +27,6 @@ from ..foundry.errors import (
 from ..foundry.events import MessageDelta, ToolStarted, TurnCompleted, TurnEvent
 from ..foundry.models import TurnRequest
 from ..foundry.retry import Deadline
-from ..foundry.treatment import INTERRUPTED, MISTAKE
 from .backends import Model
 from .breaker import FAILURES_TO_OPEN
 from .conversations import Conversation, ModelRequest

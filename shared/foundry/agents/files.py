@@ -13,6 +13,7 @@ tools:
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import inspect
 from pathlib import Path
@@ -21,13 +22,18 @@ from typing import Annotated, Any, cast
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ...config import FoundryAgentServiceConfig
-from ..errors import InvalidRequestError
+from ..errors import ConfigurationError, InvalidRequestError
 from ..tools.catalogue import parse_tool, parse_tool_choice
 from ..tools.custom import CustomTool, tool
 from ..tools.names import named_tool
-from ..tools.validation import explain
-from ..wire_json import JsonObject, object_at
-from .yaml_text import dump_yaml, load_yaml
+from ..wire_json import JsonObject, explain, object_at
+
+try:
+    import yaml
+except ImportError as error:
+    raise ConfigurationError(
+        "Agent files are YAML, and PyYAML is not installed: run 'pip install pyyaml'."
+    ) from error
 
 MAX_TOOLS = 128
 """Tools that an agent may have."""
@@ -38,6 +44,14 @@ _Value = Annotated[str, StringConstraints(max_length=512)]
 
 _OF_THE_VERSION = {"name", "description", "metadata"}
 """Fields of the file that stand beside the definition, not in it."""
+
+_DEFAULTS: JsonObject = {
+    "temperature": 1,
+    "top_p": 1,
+    "tool_choice": "auto",
+    "text": {"format": {"type": "text"}},
+}
+"""What the service may write where a definition says nothing."""
 
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
@@ -139,3 +153,63 @@ def _custom_tool(reference: str) -> CustomTool[..., Any]:
     if not isinstance(found, CustomTool):
         raise InvalidRequestError(f"The tool '{reference}' is not a function.")
     return cast("CustomTool[..., Any]", found)
+
+
+def difference(current: JsonObject | None, wanted: JsonObject) -> str:
+    """A unified diff from a version to the one wanted; empty where they say the same.
+
+    Nulls, empty lists and objects, and the service's defaults count as not said.
+    """
+    before = [] if current is None else _lines(current)
+    after = _lines(wanted)
+    old = "nothing" if current is None else f"version {current.get('version')}"
+    return "\n".join(difflib.unified_diff(before, after, old, "file", lineterm=""))
+
+
+def _lines(version: JsonObject) -> list[str]:
+    said = {key: version.get(key) for key in ("description", "metadata", "definition")}
+    definition = cast("JsonObject", said["definition"] or {})
+    said["definition"] = {
+        key: value for key, value in definition.items() if _DEFAULTS.get(key) != value
+    }
+    return dump_yaml(_said(said)).splitlines()
+
+
+def _said(value: Any) -> Any:
+    """The value with sorted keys and without what says nothing."""
+    if isinstance(value, dict):
+        members = {key: _said(member) for key, member in cast("JsonObject", value).items()}
+        return {key: members[key] for key in sorted(members) if members[key] not in (None, {}, [])}
+    if isinstance(value, list):
+        return [_said(member) for member in cast("list[Any]", value)]
+    return value
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as a block."""
+
+
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def load_yaml(text: str, source: str) -> Any:
+    """Read one document; ``source`` names it in errors.
+
+    Raises:
+        InvalidRequestError: with the line that is wrong.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        reason = " ".join(str(error).split())
+        raise InvalidRequestError(f"{source} is not YAML: {reason}") from None
+
+
+def dump_yaml(value: Any) -> str:
+    """Write a document in a form that is pleasant to read and to compare."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

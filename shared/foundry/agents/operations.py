@@ -6,17 +6,21 @@ https://learn.microsoft.com/azure/ai-foundry/agents/concepts/agents; paths as in
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 
+from ...config import FoundryAgentServiceConfig, IdentitySettings
+from ...identity.credentials import EntraCredential
+from ...identity.resolution import token_credential
 from ..endpoint import AgentReference, Endpoint, Surface
 from ..errors import ConfigurationError, NotFoundError, ProtocolError
-from ..transport import Call, Reply
+from ..transport import Call, Reply, Send, Transport
 from ..wire_json import JsonObject, object_at, objects_at, text_at
 
 MANAGEMENT_API_VERSION = "v1"
 PAGE_SIZE = 100
 
-Send = Callable[[Call], Awaitable[Reply]]
+CALL_SECONDS = 30.0
 
 
 class Agents:
@@ -98,3 +102,30 @@ class Agents:
         url = f"{self._root}/{path}" if path else self._root
         query = {"api-version": MANAGEMENT_API_VERSION, **(query or {})}
         return (await self._send(Call(method, url, body, query))).body
+
+
+@asynccontextmanager
+async def open_agents(
+    config: FoundryAgentServiceConfig, identity: IdentitySettings
+) -> AsyncGenerator[Agents]:
+    """The agents of the configured project, reached with an Entra identity: keys do not work here.
+
+    Raises:
+        ConfigurationError: naming what is missing.
+    """
+    endpoint = Endpoint.parse(config.endpoint_url)
+    tokens = token_credential(identity)
+    if tokens is None:
+        raise ConfigurationError(
+            "Agents are managed with an Entra identity: sign in with 'az login', or run where a "
+            "managed identity is assigned."
+        )
+    transport = Transport(EntraCredential(tokens), pool_size=config.pool_size, url=endpoint.openai)
+
+    async def send(call: Call) -> Reply:
+        return await transport.send(call, seconds=CALL_SECONDS)
+
+    try:
+        yield Agents(endpoint, send)
+    finally:
+        await transport.aclose()

@@ -14,8 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from ..errors import InvalidRequestError
-from ..wire_json import JsonObject
-from .validation import explain
+from ..wire_json import JsonObject, explain
 
 
 class _Part(BaseModel):

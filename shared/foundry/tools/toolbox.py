@@ -14,14 +14,13 @@ from pydantic_core import PydanticSerializationError
 
 from ...config import FoundryAgentServiceConfig
 from ..errors import InvalidRequestError
-from ..wire_json import JsonObject
+from ..wire_json import JsonObject, explain
 from . import tool_span as spans
 from .calls import STOPPED, FunctionCall, FunctionOutput, as_output, function_output, settle
 from .catalogue import parse_tool
 from .custom import CustomTool, ToolError, custom_tool
 from .names import NAMED_TOOLS, named_tool
 from .threads import RaisedInThreadError, ToolThreads
-from .validation import explain
 
 log = logging.getLogger(__name__)
 

@@ -26,7 +26,7 @@ from shared.audit.trail import (
 )
 from shared.foundry.errors import InvalidRequestError
 from shared.foundry.models import TurnRequest
-from shared.foundry.tool_calls import arguments_hash, tool_calls
+from shared.foundry.responses import arguments_hash, tool_calls
 from shared.state.days import DAYS_PARTITION
 from shared.state.errors import LeaseLostError, StateError, StorageUnavailableError
 from shared.state.keys import Kind, new_id, partition_key

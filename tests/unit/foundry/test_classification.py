@@ -15,9 +15,8 @@ from shared.foundry import errors
 from shared.foundry.answer_reader import AnswerReader
 from shared.foundry.answers import Stream
 from shared.foundry.classification import kind_of
-from shared.foundry.error_bodies import error_from_failure, error_from_response
-from shared.foundry.peer import FOUNDRY
-from shared.foundry.treatment import (
+from shared.foundry.error_bodies import FOUNDRY, error_from_failure, error_from_response
+from shared.foundry.errors import (
     BUSY,
     MISTAKE,
     OUTAGE,

@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 from shared.foundry.errors import InvalidRequestError, ProtocolError
 from shared.foundry.structured import (
-    Answer,
+    AnswerText,
     ResponseFormat,
     parse_structured,
     read_answer,
@@ -164,7 +164,7 @@ def test_a_refusal_is_told_apart() -> None:
         {"type": "message", "content": [{"type": "refusal", "refusal": "I cannot."}]},
     ]
     answer = read_answer(items)
-    assert answer == Answer("", "I cannot.")
+    assert answer == AnswerText("", "I cannot.")
     with pytest.raises(InvalidRequestError, match="I cannot") as caught:
         parse_structured(answer, response_format(Recipe))
     assert caught.value.code == "refused"
@@ -176,4 +176,4 @@ def test_the_text_of_all_messages_is_the_answer() -> None:
         {"type": "function_call", "name": "x"},
         {"type": "message", "content": [{"type": "output_text", "text": "b"}]},
     ]
-    assert read_answer(items) == Answer("ab")
+    assert read_answer(items) == AnswerText("ab")

@@ -13,7 +13,13 @@ import pytest
 from shared.foundry import judging
 from shared.foundry.errors import InvalidRequestError, ProtocolError
 from shared.foundry.judging import CACHED_SCHEMAS, Schema
-from shared.foundry.structured import Answer, parse_structured, parsed, response_format, unfenced
+from shared.foundry.structured import (
+    AnswerText,
+    parse_structured,
+    parsed,
+    response_format,
+    unfenced,
+)
 
 SECONDS_AT_MOST = 1.0
 """For what takes milliseconds, on a machine that does other things too."""
@@ -151,7 +157,7 @@ async def longest_stall(waited_for: asyncio.Task[Any]) -> float:
 
 async def test_what_takes_long_is_judged_apart_and_given_up() -> None:
     wanted = response_format(of({"pattern": SLOW}))
-    answer = Answer(json.dumps({"a": "ab" * 100_000}))
+    answer = AnswerText(json.dumps({"a": "ab" * 100_000}))
     task = asyncio.create_task(parsed(answer, wanted))
     assert await longest_stall(task) < SECONDS_AT_MOST
     with pytest.raises(ProtocolError, match="does not follow"):
@@ -161,9 +167,9 @@ async def test_what_takes_long_is_judged_apart_and_given_up() -> None:
 async def test_a_large_answer_is_judged_apart_all_the_same() -> None:
     items = {"type": "array", "items": {"type": "integer", "minimum": 0}}
     wanted = response_format(of(items))
-    assert await parsed(Answer(json.dumps({"a": [1] * 90_000})), wanted) == {"a": [1] * 90_000}
+    assert await parsed(AnswerText(json.dumps({"a": [1] * 90_000})), wanted) == {"a": [1] * 90_000}
     with pytest.raises(ProtocolError, match=r"a\.89999: the value is less than the minimum of 0"):
-        await parsed(Answer(json.dumps({"a": [*[1] * 89_999, -1]})), wanted)
+        await parsed(AnswerText(json.dumps({"a": [*[1] * 89_999, -1]})), wanted)
 
 
 def test_usual_schemas_are_light() -> None:

@@ -9,9 +9,7 @@ import pytest
 
 from shared.config import FoundryAgentServiceConfig
 from shared.foundry.agents import check_tools
-from shared.foundry.agents.changes import difference
-from shared.foundry.agents.files import AgentFile, as_file
-from shared.foundry.agents.yaml_text import load_yaml
+from shared.foundry.agents.files import AgentFile, as_file, difference, load_yaml
 from shared.foundry.errors import ConfigurationError, InvalidRequestError
 
 CONFIG = FoundryAgentServiceConfig()
