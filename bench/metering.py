@@ -68,7 +68,7 @@ class App:
             clock=lambda: datetime.now(UTC),
         )
         if not metrics:
-            self.services.turns._meter = NoMeter(FakeTable())  # noqa: SLF001 - the comparison
+            self.services.core.turns._meter = NoMeter(FakeTable())  # noqa: SLF001 - the comparison
         self.owners = random.Random(1)  # noqa: S311 - keeps no secret
 
     async def turn(self) -> float:
@@ -76,7 +76,7 @@ class App:
         owner = f"tenant:owner-{self.owners.randrange(OWNERS)}"
         request = TurnRequest("Hi", metadata={"department": "finance"})
         started = perf_counter()
-        await self.services.turns.run(TurnCommand(owner, request, 60))
+        await self.services.core.turns.run(TurnCommand(owner, request, 60))
         return perf_counter() - started
 
     def clear(self) -> None:

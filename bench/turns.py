@@ -19,11 +19,11 @@ import aiohttp
 from starlette.requests import Request
 from starlette.responses import StreamingResponse
 
-from shared.api import messages, threads
 from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
-from shared.http.serve import Handler, serve
+from shared.http.answers import Handler
+from shared.http.serve import serve
 from tests.support.fakes import FakeQueues, FakeTable
 
 from .client import API_KEY, BODY, MESSAGE, MODEL
@@ -75,11 +75,11 @@ class App:
 
     async def open_threads(self) -> None:
         for _ in range(IN_FLIGHT):
-            made = await self._json(threads.create, request({}))
+            made = await self._json(self.services.web.api.threads.create, request({}))
             self.thread_ids.append(made["thread_id"])
 
     async def _json(self, handler: Handler, asked: Request) -> dict[str, Any]:
-        response = await serve(self.services, asked, handler)
+        response = await serve(self.services.web.edge, asked, handler)
         if response.status_code >= 400:
             raise RuntimeError(bytes(response.body).decode())
         return json.loads(bytes(response.body))
@@ -87,21 +87,21 @@ class App:
     async def message(self, _place: int) -> list[float]:
         """A turn that stands alone: the time it took beyond the upstream's."""
         started = perf_counter()
-        await self._json(messages.send, request({"message": MESSAGE}))
+        await self._json(self.services.web.api.messages.send, request({"message": MESSAGE}))
         return [perf_counter() - started - DELAY_SECONDS]
 
     async def on_thread(self, place: int) -> list[float]:
         """A turn on a thread."""
         started = perf_counter()
         asked = request({"message": MESSAGE}, thread_id=self.thread_ids[place])
-        await self._json(threads.send_message, asked)
+        await self._json(self.services.web.api.threads.send_message, asked)
         return [perf_counter() - started - DELAY_SECONDS]
 
     async def _deltas(self, _place: int) -> tuple[float, list[tuple[float, float]]]:
         """When a streamed turn began, and when each delta was sent by Foundry and by us."""
         started = perf_counter()
         asked = request({"message": MESSAGE}, streamed=True)
-        response = await serve(self.services, asked, messages.send)
+        response = await serve(self.services.web.edge, asked, self.services.web.api.messages.send)
         if not isinstance(response, StreamingResponse):
             raise TypeError(bytes(response.body).decode())
         times: list[tuple[float, float]] = []

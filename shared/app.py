@@ -1,4 +1,4 @@
-"""Builds every part of the app once per process, and closes them."""
+"""Builds every part of the app once per process, and closes it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,24 @@ from typing import Any
 from azure.core.credentials_async import AsyncTokenCredential
 from azure.storage.queue.aio import QueueServiceClient
 
+from .api.audit import AuditApi
+from .api.jobs import JobsApi
+from .api.me import OwnDataApi
+from .api.messages import MessagesApi
+from .api.metrics import MetricsApi
+from .api.operations import OperationsApi
+from .api.orchestrate import OrchestrateApi
+from .api.routes import Api
+from .api.threads import ThreadsApi
+from .api.usage import UsageApi
 from .audit.reading import AuditReader
 from .audit.trail import AuditTrail
 from .config import AGENT_IS_LABEL, POISON_SUFFIX, AppSettings, SettingsError
 from .config.terms import PriceTable, read_budgets, read_prices
 from .foundry.errors import FoundryError
 from .foundry.service import FoundryService
+from .http.principal import Access
+from .http.serve import Edge
 from .identity.errors import CredentialSettingsError
 from .identity.resolution import choose_credential, token_credential
 from .jobs.callbacks.delivery import Deliveries
@@ -35,7 +47,6 @@ from .metering.gauges import Gauges
 from .metering.meter import Meter
 from .metering.owner_limits import OwnerLimits
 from .metering.reading import MetricsReader
-from .metering.rebuilding import Rebuilder
 from .metering.roll_up import RollUp
 from .metering.rows import scope_key
 from .observability import probes
@@ -47,11 +58,11 @@ from .orchestration.providers import ChatServers
 from .orchestration.table_conversations import Storage, TableConversations
 from .state.account import DEVELOPMENT_STORAGE, Tables, connection_string, open_tables
 from .state.clock import StorageClock
+from .state.days import DayIndex
 from .state.errors import StateError
 from .state.idempotency import IdempotencyKeys
 from .state.jobs import Jobs
 from .state.lanes import Clock, Lanes
-from .state.table import Table
 from .state.threads import Threads
 from .threads.erasure import Erasures, Stores
 from .threads.removal import Removal
@@ -71,56 +82,106 @@ _QUEUE_OPTIONS: dict[str, Any] = {
     "increment_base": 1,
     "retry_total": 2,
 }
-"""A caller waits for a wake-up to be put; where the queue is down, the sweeper sees to it."""
+"""A caller waits while a wake-up is sent; if the queue is down, the sweeper sends it later."""
 
 NO_STORAGE = (
     f"AzureWebJobsStorage is not set: give it a connection string (locally {DEVELOPMENT_STORAGE}),"
     " or set AzureWebJobsStorage__tableServiceUri and AzureWebJobsStorage__queueServiceUri to"
     " sign in with the app's identity"
 )
-NO_IDENTITY = "AZURE_CLIENT_ID leads to no identity: assign a managed identity, or run 'az login'"
-
 NO_ROW = ("$ready", "probe")
 """Partition and key of a row that does not exist: the cheapest read."""
+
+NO_IDENTITY = "AZURE_CLIENT_ID leads to no identity: assign a managed identity, or run 'az login'"
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """The parts that more than one of web, workers and timers use."""
+
+    settings: AppSettings
+    clock: Clock
+    tables: Tables
+    queues: Queues
+    foundry: FoundryService
+    lanes: Lanes
+    threads: Threads
+    jobs: Jobs
+    turns: Turns
+    orchestration: Orchestration
+    background: Background
+    submission: Submission
+    audit: AuditTrail
+    meter: Meter
+    budgets: Budgets
+    prices: PriceTable
+    limits: OwnerLimits
+    option_limits: OptionLimits
+
+    async def aclose(self) -> None:
+        """Let running turns end, then close all connections."""
+        await asyncio.gather(self.turns.aclose(), self.background.aclose())
+        await self.orchestration.aclose()
+        await self.budgets.aclose()
+        await asyncio.gather(
+            self.foundry.aclose(),
+            self.tables.state.aclose(),
+            self.queues.aclose(),
+            self.audit.aclose(),
+            self.meter.aclose(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Web:
+    """What answers HTTP requests."""
+
+    edge: Edge
+    api: Api
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """What works off the queues."""
+
+    intake: Intake
+    runner: Runner
+    deliveries: Deliveries
+
+
+@dataclass(frozen=True, slots=True)
+class Timers:
+    """What runs on a schedule."""
+
+    sweeper: Sweeper
+    deliveries: Deliveries
+    removal: Removal
+    erasures: Erasures
+    retention: Retention
+    audit_days: DayIndex
+    roll_up: RollUp
+    core: Core
+
+    async def delete_old_records(self) -> None:
+        """Delete the rows whose retention is over."""
+        days, now = self.core.settings.retention, self.core.clock()
+        await self.retention.run()
+        await remove_past_counters(self.core.tables.metrics, now)
+        if days.audit_days:
+            await self.audit_days.remove_before(now.date() - timedelta(days=days.audit_days))
+        if days.metrics_days:
+            await self.roll_up.remove_before(now.date() - timedelta(days=days.metrics_days))
 
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts that handlers work with."""
+    """The whole app: what answers requests, works off queues and runs on a schedule."""
 
-    settings: AppSettings
-    foundry: FoundryService
-    threads: Threads
-    turns: Turns
-    orchestration: Orchestration
-    background: Background
-    jobs: Jobs
-    idempotency: IdempotencyKeys
-    submission: Submission
-    cancellation: Cancellation
-    inlet: Intake
-    runner: Runner
-    deliveries: Deliveries
-    sweeper: Sweeper
-    audit: AuditTrail
-    audit_reader: AuditReader
-    meter: Meter
-    limits: OwnerLimits
-    budgets: Budgets
-    metrics_reader: MetricsReader
-    gauges: Gauges
-    roll_up: RollUp
-    rebuilder: Rebuilder
-    removal: Removal
-    erasures: Erasures
-    retention: Retention
-    readiness: Readiness
-    prices: PriceTable
-    option_limits: OptionLimits
-    clock: Clock
-    _table: Table
-    _metrics: Table
-    _queues: Queues
+    core: Core
+    web: Web
+    workers: Workers
+    timers: Timers
+    _readiness: Readiness
     _webhooks: Webhooks
     _storage_identity: AsyncTokenCredential | None = None
     """What signs in to the storage account, where that takes an identity."""
@@ -135,93 +196,37 @@ class Services:
         foundry: FoundryService,
         clock: Clock,
     ) -> Services:
-        """Wire the parts together; nothing is sent yet."""
-        table = TracedTable(tables.state, settings.storage.state_table)
-        audit_table = TracedTable(tables.audit, settings.storage.audit_table)
-        audit, meter = AuditTrail(audit_table, _foundry_identity(settings)), Meter(tables.metrics)
-        prices = read_prices(settings.spending.prices)
-        budgets = Budgets(read_budgets(settings.spending.budgets), tables.metrics, clock)
-        hold = settings.storage.lease_seconds
-        lanes = Lanes(table, clock, hold)
-        threads = Threads(table, lanes, clock)
-        jobs = Jobs(table, lanes)
-        admission = Admission(
-            budgets,
-            prices,
-            foundry.config,
-            settings.access.known_departments,
-            foundry.tool_definitions,
+        """Build the parts and connect them to each other; nothing is sent yet."""
+        storage = settings.storage
+        traced = Tables(
+            TracedTable(tables.state, storage.state_table),
+            TracedTable(tables.audit, storage.audit_table),
+            tables.metrics,
         )
-        recording = Recording(
-            audit,
-            meter,
-            admission,
-            content=settings.storage.record_content,
+        core = _core(settings, traced, queues, foundry, clock)
+        readiness = Readiness(_dependencies(core))
+        webhooks = Webhooks(settings.outlets)
+        deliveries = Deliveries(
+            traced.state,
+            core.jobs,
+            queues,
+            clock,
+            outlets=CallbackPolicy(settings.outlets),
+            webhooks=webhooks,
         )
-        turns = Turns(
-            foundry, table, lanes, clock=clock, wake_lane=queues.wake, recording=recording
-        )
-        owner_limits = OwnerLimits(settings.limits, lambda owner: meter.in_flight(scope_key(owner)))
-        storage = Storage(table, lanes, clock, queues.wake, recording, owner_limits.new_thread)
-        servers = ChatServers(settings.models, settings.foundry, settings.identity)
-        orchestration = Orchestration(router(foundry, servers), TableConversations(storage))
-        outlets, webhooks = CallbackPolicy(settings.outlets), Webhooks(settings.outlets)
-        limits = OptionLimits.of(settings)
-        rules = Rules(limits, outlets)
-        submission = Submission(jobs, threads, queues, clock, rules, recording)
-        deliveries = Deliveries(table, jobs, queues, clock, outlets=outlets, webhooks=webhooks)
-        runner = Runner(turns, jobs, lanes, queues, clock=clock, settings=settings.jobs)
-        inlet = Intake(submission, table, queues, audit, clock=clock, settings=settings)
-        removal = Removal(table, threads, foundry, clock, hold)
+        timers = _timers(core, deliveries)
         return cls(
-            settings=settings,
-            foundry=foundry,
-            threads=threads,
-            turns=turns,
-            orchestration=orchestration,
-            background=Background(),
-            jobs=jobs,
-            idempotency=IdempotencyKeys(
-                table, clock, record_content=recording.content, hold_seconds=hold
-            ),
-            submission=submission,
-            cancellation=Cancellation(jobs, table, queues, clock),
-            inlet=inlet,
-            runner=runner,
-            deliveries=deliveries,
-            removal=removal,
-            erasures=Erasures(
-                Stores(table, tables.metrics, meter),
-                removal,
-                lanes,
-                foundry=foundry,
-                audit=audit,
-                clock=clock,
-            ),
-            retention=Retention(table, clock, settings.retention),
-            sweeper=Sweeper(table, jobs, lanes, queues, clock),
-            audit=audit,
-            audit_reader=AuditReader(audit_table),
-            meter=meter,
-            limits=owner_limits,
-            budgets=budgets,
-            metrics_reader=MetricsReader(tables.metrics, meter, clock),
-            gauges=Gauges(table, clock),
-            roll_up=RollUp(tables.metrics, clock),
-            rebuilder=Rebuilder(table, tables.metrics, clock),
-            readiness=Readiness(_dependencies(settings, foundry, orchestration, table, queues)),
-            prices=prices,
-            option_limits=limits,
-            clock=clock,
-            _table=table,
-            _metrics=tables.metrics,
-            _queues=queues,
+            core=core,
+            web=Web(_edge(core), _api(core, timers, readiness)),
+            workers=_workers(core, deliveries),
+            timers=timers,
+            _readiness=readiness,
             _webhooks=webhooks,
         )
 
     @classmethod
     def connect(cls, settings: AppSettings) -> Services:
-        """Build the parts on Azure Storage and Foundry as the settings say.
+        """Build the parts on Azure Storage and Foundry, as settings say.
 
         Raises:
             SettingsError: if no storage account is configured.
@@ -247,50 +252,121 @@ class Services:
 
     async def save(self) -> None:
         """Write what is only in memory: metrics, and what was spent of budgets."""
-        await asyncio.gather(self.meter.flush(), self.budgets.renew())
+        await asyncio.gather(self.core.meter.flush(), self.core.budgets.renew())
 
     async def aclose(self) -> None:
-        """Let running turns end, then close all connections."""
-        await asyncio.gather(self.removal.aclose(), self.erasures.aclose())
-        await asyncio.gather(self.turns.aclose(), self.background.aclose())
-        await self.orchestration.aclose()
-        await self.readiness.aclose()
-        await self.budgets.aclose()
-        await asyncio.gather(
-            self.foundry.aclose(),
-            self._webhooks.aclose(),
-            self._table.aclose(),
-            self._queues.aclose(),
-            self.audit.aclose(),
-            self.meter.aclose(),
-        )
+        """Let running turns and deletions end, then close all connections."""
+        await asyncio.gather(self.timers.removal.aclose(), self.timers.erasures.aclose())
+        await self._readiness.aclose()
+        await asyncio.gather(self.core.aclose(), self._webhooks.aclose())
         if self._storage_identity is not None:
             await self._storage_identity.close()
 
-    async def delete_old_records(self) -> None:
-        """Delete what has been kept for long enough."""
-        await self.retention.run()
-        await remove_past_counters(self._metrics, self.clock())
-        days, today = self.settings.retention, self.clock().date()
-        if days.audit_days:
-            await self.audit_reader.days.remove_before(today - timedelta(days=days.audit_days))
-        if days.metrics_days:
-            await self.roll_up.remove_before(today - timedelta(days=days.metrics_days))
 
-
-def _dependencies(
-    settings: AppSettings,
-    foundry: FoundryService,
-    orchestration: Orchestration,
-    table: Table,
-    queues: Queues,
-) -> dict[str, Dependency]:
-    """What the app depends on, by the names that readiness reports."""
-    names = (
-        settings.jobs.intake_queue,
-        settings.jobs.lanes_queue,
-        settings.outlets.deliveries_queue,
+def _core(
+    settings: AppSettings, tables: Tables, queues: Queues, foundry: FoundryService, clock: Clock
+) -> Core:
+    table, lanes = tables.state, Lanes(tables.state, clock, settings.storage.lease_seconds)
+    threads, jobs = Threads(table, lanes, clock), Jobs(table, lanes)
+    audit, meter = AuditTrail(tables.audit, _foundry_identity(settings)), Meter(tables.metrics)
+    prices = read_prices(settings.spending.prices)
+    budgets = Budgets(read_budgets(settings.spending.budgets), tables.metrics, clock)
+    departments = settings.access.known_departments
+    admission = Admission(budgets, prices, foundry.config, departments, foundry.tool_definitions)
+    recording = Recording(audit, meter, admission, content=settings.storage.record_content)
+    limits = OwnerLimits(settings.limits, lambda owner: meter.in_flight(scope_key(owner)))
+    option_limits = OptionLimits.of(settings)
+    storage = Storage(table, lanes, clock, queues.wake, recording, limits.new_thread)
+    servers = ChatServers(settings.models, settings.foundry, settings.identity)
+    rules = Rules(option_limits, CallbackPolicy(settings.outlets))
+    return Core(
+        settings=settings,
+        clock=clock,
+        tables=tables,
+        queues=queues,
+        foundry=foundry,
+        lanes=lanes,
+        threads=threads,
+        jobs=jobs,
+        turns=Turns(foundry, table, lanes, clock=clock, wake_lane=queues.wake, recording=recording),
+        orchestration=Orchestration(router(foundry, servers), TableConversations(storage)),
+        background=Background(),
+        submission=Submission(jobs, threads, queues, clock, rules, recording),
+        audit=audit,
+        meter=meter,
+        budgets=budgets,
+        prices=prices,
+        limits=limits,
+        option_limits=option_limits,
     )
+
+
+def _edge(core: Core) -> Edge:
+    access = Access(core.settings.access)
+    return Edge(access, core.limits, core.meter, core.audit, core.clock)
+
+
+def _api(core: Core, timers: Timers, readiness: Readiness) -> Api:
+    settings, clock, table, limits = core.settings, core.clock, core.tables.state, core.limits
+    keys = IdempotencyKeys(
+        table,
+        clock,
+        record_content=settings.storage.record_content,
+        hold_seconds=settings.storage.lease_seconds,
+    )
+    reader = MetricsReader(core.tables.metrics, core.meter, clock)
+    messages = MessagesApi(core.turns, keys, core.option_limits, settings)
+    removal, cancellation = timers.removal, Cancellation(core.jobs, table, core.queues, clock)
+    return Api(
+        audit=AuditApi(AuditReader(core.tables.audit), clock),
+        jobs=JobsApi(core.jobs, core.submission, cancellation, limits, keys),
+        messages=messages,
+        metrics=MetricsApi(reader, core.meter, Gauges(table, clock), core.orchestration),
+        operations=OperationsApi(readiness, reader, core.prices),
+        orchestrate=OrchestrateApi(
+            core.orchestration, core.background, keys, core.option_limits, settings
+        ),
+        own_data=OwnDataApi(timers.erasures),
+        threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, clock),
+        usage=UsageApi(reader, core.prices, clock),
+    )
+
+
+def _workers(core: Core, deliveries: Deliveries) -> Workers:
+    settings, clock, queues = core.settings, core.clock, core.queues
+    return Workers(
+        intake=Intake(
+            core.submission, core.tables.state, queues, core.audit, clock=clock, settings=settings
+        ),
+        runner=Runner(
+            core.turns, core.jobs, core.lanes, queues, clock=clock, settings=settings.jobs
+        ),
+        deliveries=deliveries,
+    )
+
+
+def _timers(core: Core, deliveries: Deliveries) -> Timers:
+    table, metrics, clock = core.tables.state, core.tables.metrics, core.clock
+    lanes, foundry = core.lanes, core.foundry
+    hold_seconds = core.settings.storage.lease_seconds
+    removal = Removal(table, core.threads, foundry, clock, hold_seconds)
+    stores = Stores(table, metrics, core.meter)
+    return Timers(
+        sweeper=Sweeper(table, core.jobs, lanes, core.queues, clock),
+        deliveries=deliveries,
+        removal=removal,
+        erasures=Erasures(stores, removal, lanes, foundry=foundry, audit=core.audit, clock=clock),
+        retention=Retention(table, clock, core.settings.retention),
+        audit_days=DayIndex(core.tables.audit),
+        roll_up=RollUp(metrics, clock),
+        core=core,
+    )
+
+
+def _dependencies(core: Core) -> dict[str, Dependency]:
+    """What the app depends on, by the names that readiness reports."""
+    jobs, foundry, queues = core.settings.jobs, core.foundry, core.queues
+    names = (jobs.intake_queue, jobs.lanes_queue, core.settings.outlets.deliveries_queue)
     poison = [name + POISON_SUFFIX for name in names]
     label = AGENT_IS_LABEL if foundry.config.agent_is_label else ""
     return {
@@ -298,10 +374,12 @@ def _dependencies(
             foundry.check, "FOUNDRY_AGENT_SERVICE_ENDPOINT", FoundryError, warning=label
         ),
         "credential": probes.answers(foundry.authenticate, "AZURE_CLIENT_ID", FoundryError),
-        "table": probes.answers(partial(table.get, *NO_ROW), probes.STORAGE, StateError),
+        "table": probes.answers(
+            partial(core.tables.state.get, *NO_ROW), probes.STORAGE, StateError
+        ),
         "queues": probes.lag(queues.oldest_seconds, names, StateError),
         "poison": probes.poison(queues.count, poison, StateError),
-        "models": probes.breakers(orchestration.breaker_states),
+        "models": probes.breakers(core.orchestration.breaker_states),
     }
 
 

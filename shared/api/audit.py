@@ -1,20 +1,21 @@
-"""`GET /audit`: what was done in the caller's name, and for admins in anybody's."""
+"""`GET /audit`: the audit records of the caller, and for admins those of every owner."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import date, timedelta
 from enum import StrEnum
 from typing import TypeVar
 from urllib.parse import urlencode
 
-from ..app import Services
-from ..audit.reading import AuditPage, AuditQuery, CursorError
+from ..audit.reading import AuditPage, AuditQuery, AuditReader, CursorError
 from ..audit.trail import Action, AuditOutcome
+from ..http.answers import Answer
 from ..http.principal import NOT_ADMIN
 from ..http.queries import query
 from ..http.request import Incoming, invalid_field
-from ..http.serve import Answer
 from ..problems import ProblemError
+from ..state.lanes import Clock
 
 PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1_000
@@ -27,19 +28,28 @@ JSON_LINES = "application/x-ndjson"
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
 
-@query("from", "to", "action", "outcome", "thread_id", "job_id", "limit", "cursor", "all_owners")
-async def list_(services: Services, incoming: Incoming) -> Answer:
-    """A page of records, newest first: as JSON, or as JSON lines for who accepts those."""
-    asked = _query(incoming, services.clock().date())
-    limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
-    try:
-        page = await services.audit_reader.page(asked, limit, incoming.query.get("cursor"))
-    except CursorError:
-        raise invalid_field("cursor", "must be the next_cursor of the page before") from None
-    records = [record.to_json() for record in page.records]
-    if JSON_LINES not in incoming.request.headers.get("accept", ""):
-        return Answer({"data": records, "next_cursor": page.next_cursor})
-    return Answer(None, headers=_link(incoming, page), lines=records)
+@dataclass(frozen=True, slots=True)
+class AuditApi:
+    """Handlers of `/audit`."""
+
+    reader: AuditReader
+    clock: Clock
+
+    @query(
+        "from", "to", "action", "outcome", "thread_id", "job_id", "limit", "cursor", "all_owners"
+    )
+    async def list_(self, incoming: Incoming) -> Answer:
+        """A page of records, newest first: as JSON, or as JSON lines where accepted."""
+        asked = _query(incoming, self.clock().date())
+        limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+        try:
+            page = await self.reader.page(asked, limit, incoming.query.get("cursor"))
+        except CursorError:
+            raise invalid_field("cursor", "must be the next_cursor of the page before") from None
+        records = [record.to_json() for record in page.records]
+        if JSON_LINES not in incoming.request.headers.get("accept", ""):
+            return Answer({"data": records, "next_cursor": page.next_cursor})
+        return Answer(None, headers=_link(incoming, page), lines=records)
 
 
 def _query(incoming: Incoming, today: date) -> AuditQuery:
@@ -47,8 +57,8 @@ def _query(incoming: Incoming, today: date) -> AuditQuery:
     first = incoming.day("from", last - timedelta(days=DEFAULT_DAYS - 1))
     if not timedelta() <= last - first < timedelta(days=MAX_DAYS):
         raise invalid_field("from", f"must be at most {MAX_DAYS - 1} days before to, and not after")
-    everybody = incoming.query.get("all_owners") == "true"
-    if everybody and not incoming.principal.is_admin:
+    all_owners = incoming.query.get("all_owners") == "true"
+    if all_owners and not incoming.principal.is_admin:
         raise ProblemError(NOT_ADMIN)
     where = {
         "action": _choice(incoming, "action", Action),
@@ -57,7 +67,7 @@ def _query(incoming: Incoming, today: date) -> AuditQuery:
         "job_id": incoming.query.get("job_id"),
     }
     given = tuple((name, text) for name, text in where.items() if text is not None)
-    return AuditQuery(None if everybody else incoming.owner, first, last, given)
+    return AuditQuery(None if all_owners else incoming.owner, first, last, given)
 
 
 def _choice(incoming: Incoming, name: str, kind: type[_Choice]) -> _Choice | None:

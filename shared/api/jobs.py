@@ -1,21 +1,24 @@
-"""`/jobs`: submitting work to the queue and seeing what came of it."""
+"""`/jobs`: submitting jobs, reading their status and results, and cancelling them."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
 
-from ..app import Services
+from ..http.answers import Answer, Streamed
 from ..http.idempotency import kept, once
 from ..http.queries import query
 from ..http.request import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
-from ..http.serve import Answer, Streamed
+from ..jobs.cancellation import Cancellation
 from ..jobs.job_document import job_document
-from ..state.idempotency import Claim
-from ..state.jobs import Job, JobStatus
+from ..jobs.requests import SubmitJob
+from ..jobs.submission import Submission
+from ..metering.owner_limits import OwnerLimits
+from ..state.idempotency import Claim, IdempotencyKeys
+from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, is_id
-from ..turns.contract import SubmitJob
 
 MAX_WAIT_SECONDS = 200
 """Below the 230 s after which Azure cuts an answer."""
@@ -24,71 +27,78 @@ FIRST_LOOK_SECONDS = 0.1
 MAX_LOOK_SECONDS = 2.0
 
 
-async def submit(services: Services, incoming: Incoming) -> Answer | Streamed:
-    """Accept a job; the answer says where to look for its end."""
-    body = await incoming.body(SubmitJob)
+@dataclass(frozen=True, slots=True)
+class JobsApi:
+    """Handlers of `/jobs`."""
 
-    def accepted(job: Job) -> Answer:
-        headers = {"Location": f"{incoming.request.url.path}/{job.job_id}"}
-        return Answer(job_document(job), HTTPStatus.ACCEPTED, headers)
+    jobs: Jobs
+    submission: Submission
+    cancellation: Cancellation
+    limits: OwnerLimits
+    keys: IdempotencyKeys
 
-    async def act(claim: Claim | None) -> Answer:
-        job_id = claim.id(Kind.JOB) if claim else None
-        if body.starts_thread:
-            services.limits.new_thread(incoming.owner)
-        job = await services.submission.submit(
-            incoming.owner,
-            body,
-            job_id,
-            caller=incoming.caller,
-            also=lambda job: kept(claim, accepted(job)),
-        )
-        return accepted(job)
+    async def submit(self, incoming: Incoming) -> Answer | Streamed:
+        """Accept a job; `Location` in the answer is where its status can be read."""
+        body = await incoming.body(SubmitJob)
 
-    return await once(services, incoming, body, act)
+        def accepted(job: Job) -> Answer:
+            headers = {"Location": f"{incoming.request.url.path}/{job.job_id}"}
+            return Answer(job_document(job), HTTPStatus.ACCEPTED, headers)
 
+        async def act(claim: Claim | None) -> Answer:
+            job_id = claim.id(Kind.JOB) if claim else None
+            if body.starts_thread:
+                self.limits.new_thread(incoming.owner)
+            job = await self.submission.submit(
+                incoming.owner,
+                body,
+                job_id,
+                caller=incoming.caller,
+                also=lambda job: kept(claim, accepted(job)),
+            )
+            return accepted(job)
 
-@query("limit", "cursor", "status")
-async def list_(services: Services, incoming: Incoming) -> Answer:
-    """A page of the caller's jobs, newest first."""
-    limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
-    cursor = incoming.query.get("cursor")
-    if cursor is not None and not is_id(Kind.JOB, cursor):
-        raise invalid_field("cursor", "must be the next_cursor of an earlier page")
-    status = incoming.query.get("status")
-    if status is not None and status not in set(JobStatus):
-        raise invalid_field("status", f"must be one of {', '.join(JobStatus)}")
-    wanted = JobStatus(status) if status else None
-    jobs = await services.jobs.list(incoming.owner, limit=limit, after=cursor, status=wanted)
-    next_cursor = jobs[-1].job_id if len(jobs) == limit else None
-    return Answer({"data": [job_document(job) for job in jobs], "next_cursor": next_cursor})
+        return await once(self.keys, incoming, body, act)
 
+    @query("limit", "cursor", "status")
+    async def list_(self, incoming: Incoming) -> Answer:
+        """A page of the caller's jobs, newest first."""
+        limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+        cursor = incoming.query.get("cursor")
+        if cursor is not None and not is_id(Kind.JOB, cursor):
+            raise invalid_field("cursor", "must be the next_cursor of an earlier page")
+        status = incoming.query.get("status")
+        if status is not None and status not in set(JobStatus):
+            raise invalid_field("status", f"must be one of {', '.join(JobStatus)}")
+        wanted = JobStatus(status) if status else None
+        jobs = await self.jobs.list(incoming.owner, limit=limit, after=cursor, status=wanted)
+        next_cursor = jobs[-1].job_id if len(jobs) == limit else None
+        return Answer({"data": [job_document(job) for job in jobs], "next_cursor": next_cursor})
 
-@query("wait")
-async def get(services: Services, incoming: Incoming) -> Answer:
-    """One job; with `wait`, as soon as it has ended or that many seconds have passed."""
-    seconds = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
-    job_id = incoming.path["job_id"]
-    until, pause = monotonic() + seconds, FIRST_LOOK_SECONDS
-    with services.limits.waiting(incoming.owner, seconds):
-        job = await services.jobs.get(incoming.owner, job_id)
-        while not job.status.is_terminal and (left := until - monotonic()) > 0:
-            await asyncio.sleep(min(pause, left))
-            pause = min(pause * 1.5, MAX_LOOK_SECONDS)
-            job = await services.jobs.get(incoming.owner, job_id)
-    return Answer(job_document(job))
+    @query("wait")
+    async def get(self, incoming: Incoming) -> Answer:
+        """One job; with `wait`, as soon as it has ended or that many seconds have passed."""
+        seconds = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
+        job_id = incoming.path["job_id"]
+        until, pause = monotonic() + seconds, FIRST_LOOK_SECONDS
+        with self.limits.waiting(incoming.owner, seconds):
+            job = await self.jobs.get(incoming.owner, job_id)
+            while not job.status.is_terminal and (left := until - monotonic()) > 0:
+                await asyncio.sleep(min(pause, left))
+                pause = min(pause * 1.5, MAX_LOOK_SECONDS)
+                job = await self.jobs.get(incoming.owner, job_id)
+        return Answer(job_document(job))
 
+    async def cancel(self, incoming: Incoming) -> Answer | Streamed:
+        """Cancel a job: one that waits has ended, one that runs stops before its next message."""
 
-async def cancel(services: Services, incoming: Incoming) -> Answer | Streamed:
-    """Cancel a job: one that waits has ended, one that runs stops before its next message."""
+        def accepted(job: Job) -> Answer:
+            return Answer(job_document(job), HTTPStatus.ACCEPTED)
 
-    def accepted(job: Job) -> Answer:
-        return Answer(job_document(job), HTTPStatus.ACCEPTED)
+        async def act(claim: Claim | None) -> Answer:
+            job = await self.cancellation.cancel(
+                incoming.owner, incoming.path["job_id"], lambda job: kept(claim, accepted(job))
+            )
+            return accepted(job)
 
-    async def act(claim: Claim | None) -> Answer:
-        job = await services.cancellation.cancel(
-            incoming.owner, incoming.path["job_id"], lambda job: kept(claim, accepted(job))
-        )
-        return accepted(job)
-
-    return await once(services, incoming, None, act)
+        return await once(self.keys, incoming, None, act)

@@ -2,44 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from ..app import Services
+from ..http.answers import Answer
 from ..http.principal import NOT_ADMIN
 from ..http.queries import query
 from ..http.request import Incoming, invalid_field
-from ..http.serve import Answer
 from ..metering.counts import FLEET, MICROS, Counts, Histogram, Key, Sums, View, add_to
-from ..metering.reading import Window
+from ..metering.gauges import Gauges
+from ..metering.meter import Meter
+from ..metering.reading import MetricsReader, Window
 from ..metering.rows import scope_key
+from ..orchestration.engine import Orchestration
 from ..problems import ProblemError
 
 
-@query("window", "by", "all_owners")
-async def show(services: Services, incoming: Incoming) -> Answer:
-    """The metrics of a window: the total, and groups by the dimensions in ``by``."""
-    scope = scope_of(incoming)
-    text = incoming.query.get("window", Window.HOUR.value)
-    if text not in {window.value for window in Window}:
-        raise invalid_field("window", f"must be one of {', '.join(Window)}")
-    by = chosen(incoming, View.SERIES.dimensions)
-    start, sums = await services.metrics_reader.window(scope, View.SERIES, Window(text))
-    document: dict[str, Any] = {
-        "window": text,
-        "from": start.isoformat(),
-        **metrics_document(total(sums)),
-        "in_flight": services.meter.in_flight(scope_key(scope)),
-        "groups": [
-            {**dict(zip(by, key, strict=True)), **metrics_document(counts)}
-            for key, counts in sorted(grouped(sums, View.SERIES, by).items())
-        ],
-    }
-    if incoming.principal.is_operator:
-        document["models"] = services.orchestration.snapshot()
-    if scope != FLEET:
-        document["gauges"] = asdict(await services.gauges.of(scope))
-    return Answer(document)
+@dataclass(frozen=True, slots=True)
+class MetricsApi:
+    """Handlers of `/metrics`."""
+
+    reader: MetricsReader
+    meter: Meter
+    gauges: Gauges
+    orchestration: Orchestration
+
+    @query("window", "by", "all_owners")
+    async def show(self, incoming: Incoming) -> Answer:
+        """The metrics of a window: the total, and groups by the dimensions in ``by``."""
+        scope = scope_of(incoming)
+        text = incoming.query.get("window", Window.HOUR.value)
+        if text not in {window.value for window in Window}:
+            raise invalid_field("window", f"must be one of {', '.join(Window)}")
+        by = chosen(incoming, View.SERIES.dimensions)
+        start, sums = await self.reader.window(scope, View.SERIES, Window(text))
+        document: dict[str, Any] = {
+            "window": text,
+            "from": start.isoformat(),
+            **metrics_document(total(sums)),
+            "in_flight": self.meter.in_flight(scope_key(scope)),
+            "groups": [
+                {**dict(zip(by, key, strict=True)), **metrics_document(counts)}
+                for key, counts in sorted(grouped(sums, View.SERIES, by).items())
+            ],
+        }
+        if incoming.principal.is_operator:
+            document["models"] = self.orchestration.snapshot()
+        if scope != FLEET:
+            document["gauges"] = asdict(await self.gauges.of(scope))
+        return Answer(document)
 
 
 def scope_of(incoming: Incoming) -> str:

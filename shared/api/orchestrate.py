@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 
-from ..app import Services
+from ..config import AppSettings
+from ..http.answers import Answer, Streamed, accepts_events
 from ..http.idempotency import kept_outcome, once
 from ..http.request import Incoming
-from ..http.serve import Answer, Streamed, accepts_events
 from ..http.sse import event_stream
 from ..orchestration import ModelType
 from ..orchestration.conversations import ModelRequest
-from ..orchestration.engine import Progress
+from ..orchestration.engine import Orchestration, Progress
 from ..orchestration.results import Orchestrated
-from ..state.idempotency import Claim
-from ..turns.contract import MessageText, TurnOptions
-from ..turns.options import turn_request
+from ..state.idempotency import Claim, IdempotencyKeys
+from ..turns.background import Background
+from ..turns.body import MessageText
+from ..turns.options import OptionLimits, TurnOptions, turn_request
 
 MAX_CONVERSATION_ID = 256
 
@@ -36,35 +37,45 @@ class Orchestrate(TurnOptions):
     """The model to ask first; left out, the one preferred for the domain."""
 
 
-async def send(services: Services, incoming: Incoming) -> Answer | Streamed:
-    """Answer a message in a conversation, streamed if the caller accepts events."""
-    body = await incoming.body(Orchestrate)
-    services.option_limits.check(body)
-    turn = turn_request(body, body.user_input)
-    streamed = accepts_events(incoming.request)
-    settings = services.settings
-    request = ModelRequest(
-        turn=turn,
-        conversation_id=body.conversation_id,
-        seconds=settings.stream_seconds if streamed else settings.turn_seconds,
-        model_type=body.model_type,
-        streamed=streamed,
-        owner=incoming.owner,
-        caller=incoming.caller,
-    )
+@dataclass(frozen=True, slots=True)
+class OrchestrateApi:
+    """Handlers of `/orchestrate`."""
 
-    async def act(claim: Claim | None) -> Answer | Streamed:
-        keep = kept_outcome(claim, incoming.request_id, Orchestrated.to_json)
-        claimed = replace(request, claim=claim, keep=keep)
-        if not streamed:
-            answer = await services.background.run(services.orchestration.run(claimed))
-            return Answer(answer.to_json())
+    orchestration: Orchestration
+    background: Background
+    keys: IdempotencyKeys
+    option_limits: OptionLimits
+    settings: AppSettings
 
-        async def work(tell: Callable[[Progress], None]) -> Orchestrated:
-            return await services.orchestration.run(claimed, tell=tell)
+    async def send(self, incoming: Incoming) -> Answer | Streamed:
+        """Answer a message in a conversation, streamed if the caller accepts events."""
+        body = await incoming.body(Orchestrate)
+        self.option_limits.check(body)
+        turn = turn_request(body, body.user_input)
+        streamed = accepts_events(incoming.request)
+        settings = self.settings
+        request = ModelRequest(
+            turn=turn,
+            conversation_id=body.conversation_id,
+            seconds=settings.stream_seconds if streamed else settings.turn_seconds,
+            model_type=body.model_type,
+            streamed=streamed,
+            owner=incoming.owner,
+            caller=incoming.caller,
+        )
 
-        events = services.background.stream(work)
-        first = await anext(events)
-        return Streamed(event_stream(first, events, incoming.request_id))
+        async def act(claim: Claim | None) -> Answer | Streamed:
+            keep = kept_outcome(claim, incoming.request_id, Orchestrated.to_json)
+            claimed = replace(request, claim=claim, keep=keep)
+            if not streamed:
+                answer = await self.background.run(self.orchestration.run(claimed))
+                return Answer(answer.to_json())
 
-    return await once(services, incoming, body, act)
+            async def work(tell: Callable[[Progress], None]) -> Orchestrated:
+                return await self.orchestration.run(claimed, tell=tell)
+
+            events = self.background.stream(work)
+            first = await anext(events)
+            return Streamed(event_stream(first, events, incoming.request_id))
+
+        return await once(self.keys, incoming, body, act)

@@ -1,21 +1,23 @@
-"""`GET /usage`: who used what and what it cost, as JSON or CSV."""
+"""`GET /usage`: tokens and cost by day, model, agent or department, as JSON or CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
 import unicodedata
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ..app import Services
-from ..config.terms import NANOS
+from ..config.terms import NANOS, PriceTable
+from ..http.answers import Answer
 from ..http.queries import query
 from ..http.request import Incoming, invalid_field
-from ..http.serve import Answer
 from ..metering.counts import Counts, Sums, View, add_to
+from ..metering.reading import MetricsReader
 from ..state.counters import Counter, Unit
+from ..state.lanes import Clock
 from .metrics import chosen, grouped, scope_of, total
 
 CSV = "text/csv"
@@ -35,24 +37,32 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn"})
 """Categories of characters that show nothing where a cell begins."""
 
 
-@query("from", "to", "by", "all_owners")
-async def show(services: Services, incoming: Incoming) -> Answer:
-    """Tokens and money from one day to another, by what ``by`` names."""
-    scope = scope_of(incoming)
-    first, last = _days(incoming, services.clock().date())
-    by = chosen(incoming, DIMENSIONS, default=DAY)
-    days = await services.metrics_reader.by_day(scope, View.USAGE, first, last)
-    currency = services.prices.currency
-    groups = [
-        {**dict(zip(by, key, strict=True)), **usage_document(counts, currency)}
-        for key, counts in sorted(_by(days, by).items())
-    ]
-    if CSV in incoming.request.headers.get("accept", ""):
-        columns = [*by, *usage_document(Counts(), currency)]
-        return Answer(None, text=_csv(columns, groups), media_type=CSV)
-    everything = total({(str(day),): total(sums) for day, sums in days})
-    period = {"from": first.isoformat(), "to": last.isoformat()}
-    return Answer({**period, "total": usage_document(everything, currency), "groups": groups})
+@dataclass(frozen=True, slots=True)
+class UsageApi:
+    """Handlers of `/usage`."""
+
+    reader: MetricsReader
+    prices: PriceTable
+    clock: Clock
+
+    @query("from", "to", "by", "all_owners")
+    async def show(self, incoming: Incoming) -> Answer:
+        """Tokens and money from one day to another, by what ``by`` names."""
+        scope = scope_of(incoming)
+        first, last = _days(incoming, self.clock().date())
+        by = chosen(incoming, DIMENSIONS, default=DAY)
+        days = await self.reader.by_day(scope, View.USAGE, first, last)
+        currency = self.prices.currency
+        groups = [
+            {**dict(zip(by, key, strict=True)), **usage_document(counts, currency)}
+            for key, counts in sorted(_by(days, by).items())
+        ]
+        if CSV in incoming.request.headers.get("accept", ""):
+            columns = [*by, *usage_document(Counts(), currency)]
+            return Answer(None, text=_csv(columns, groups), media_type=CSV)
+        everything = total({(str(day),): total(sums) for day, sums in days})
+        period = {"from": first.isoformat(), "to": last.isoformat()}
+        return Answer({**period, "total": usage_document(everything, currency), "groups": groups})
 
 
 def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:

@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 from ..app import Services
 from ..config import AppSettings, SettingsError
-from ..metering.rebuilding import CannotRebuildError
+from ..metering.rebuilding import CannotRebuildError, Rebuilder
 from ..state.errors import StateError
 
 
@@ -36,10 +36,12 @@ def main(arguments: list[str] | None = None) -> int:
 async def _rebuild(day: date, *, quiet: bool) -> int:
     services = Services.connect(AppSettings.from_env())
     try:
-        kept = services.settings.retention.turn_days
-        if kept and day < services.clock().date() - timedelta(days=kept):
+        kept = services.core.settings.retention.turn_days
+        if kept and day < services.core.clock().date() - timedelta(days=kept):
             raise CannotRebuildError(f"Turns are kept for {kept} days; those of {day} may be gone.")
-        return await services.rebuilder.day(day, _nothing if quiet else _say)
+        tables, clock = services.core.tables, services.core.clock
+        rebuilder = Rebuilder(tables.state, tables.metrics, clock)
+        return await rebuilder.day(day, _nothing if quiet else _say)
     finally:
         await services.aclose()
 

@@ -1,44 +1,47 @@
-"""What the border puts on record: actions that end with their answer, and calls that are refused.
+"""Audit records of requests: actions that end with their answer, and requests that are refused.
 
-Turns and accepted jobs are recorded where they are written, together with that write. All else is
-recorded here, behind the answer, so that nobody waits for it.
+Turns and accepted jobs are recorded together with the rows they write. All other actions are
+recorded here, in the background, so that no request waits for it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
-from ..app import Services
-from ..audit.trail import Action, AuditOutcome, AuditRecord
+from ..audit.trail import Action, AuditOutcome, AuditRecord, AuditTrail
 from ..foundry.errors import FoundryError
 from ..state.owners import NOBODY
+from .answers import Answer
 from .request import Incoming
-
-if TYPE_CHECKING:
-    from .serve import Answer
 
 MAX_ID_CHARS = 128
 """Ids that do not exist come from outside and may be of any length."""
 
 
-def note(
-    services: Services,
-    incoming: Incoming,
-    action: Action,
-    answer: Answer,
-    error: Exception | None,
-    seconds: float,
-) -> None:
-    """Put on record how an action ended, where that is not on record yet."""
-    if _is_recorded(action, error):
+@dataclass(frozen=True, slots=True)
+class EndedAction:
+    """An action and how its request was answered."""
+
+    action: Action
+    answer: Answer
+    error: Exception | None
+    at: datetime
+    latency: float
+    """Seconds."""
+
+
+def note(audit: AuditTrail, incoming: Incoming, ended: EndedAction) -> None:
+    """Record how an action ended, unless it is on record already."""
+    if _is_recorded(ended.action, ended.error):
         return
-    principal, body = incoming.principal, answer.body or {}
+    principal, answer = incoming.principal, ended.answer
     record = AuditRecord(
-        action=action,
+        action=ended.action,
         outcome=_outcome(answer.status),
-        code=body.get("code") if error else None,
-        at=services.clock(),
+        code=(answer.body or {}).get("code") if ended.error else None,
+        at=ended.at,
         owner=principal.owner,
         subject=principal.subject,
         actor=principal.actor,
@@ -46,16 +49,16 @@ def note(
         thread_id=_id("thread_id", incoming, answer),
         job_id=_id("job_id", incoming, answer),
         request_id=incoming.request_id,
-        latency=seconds,
+        latency=ended.latency,
     )
     if principal.owner == NOBODY:
-        services.audit.note_anonymous(record)
+        audit.note_anonymous(record)
     else:
-        services.audit.note(record)
+        audit.note(record)
 
 
 def _is_recorded(action: Action, error: Exception | None) -> bool:
-    """A turn that was begun, and a job that was accepted, are on record with what they wrote."""
+    """Whether it was recorded with its rows: a turn that was started, a job that was accepted."""
     if action is Action.SEND:
         return error is None or isinstance(error, FoundryError)
     return action is Action.JOB_SUBMIT and error is None

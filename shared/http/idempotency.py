@@ -18,15 +18,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 from starlette.requests import Request
 
-from ..app import Services
 from ..foundry.errors import FoundryError
 from ..problems import Problem, problem_from
 from ..state.errors import DocumentTooLargeError, KeyInUseError, RowExistsError
-from ..state.idempotency import Claim, KeptAnswer
+from ..state.idempotency import Claim, IdempotencyKeys, KeptAnswer
 from ..state.keys import Kind, is_id
 from ..state.table import Change
+from .answers import Answer, Streamed, accepts_events
 from .request import Incoming, invalid_field
-from .serve import Answer, Streamed, accepts_events
 from .sse import replayed_stream
 
 HEADER = "Idempotency-Key"
@@ -56,7 +55,7 @@ Act = Callable[[Claim | None], Awaitable[Answer | Streamed]]
 
 
 async def once(
-    services: Services, incoming: Incoming, body: BaseModel | None, act: Act
+    keys: IdempotencyKeys, incoming: Incoming, body: BaseModel | None, act: Act
 ) -> Answer | Streamed:
     """Answer with ``act``, or, where the request was made before, as then.
 
@@ -70,13 +69,13 @@ async def once(
         return await act(None)
     fingerprint = _fingerprint(incoming, body)
     about = _thread_named(incoming, body)
-    claimed = await _claimed(services, incoming, key, fingerprint, about)
+    claimed = await _claimed(keys, incoming, key, fingerprint, about)
     if isinstance(claimed, KeptAnswer):
         return _replay(claimed, incoming)
     try:
         return await _act(act, claimed)
     except RowExistsError:  # it took us so long that somebody else has done it meanwhile
-        theirs = await services.idempotency.claim(incoming.owner, key, fingerprint)
+        theirs = await keys.claim(incoming.owner, key, fingerprint)
         if isinstance(theirs, KeptAnswer):
             return _replay(theirs, incoming)
         await theirs.give_up()
@@ -101,10 +100,9 @@ def _key_of(request: Request) -> str | None:
 
 
 async def _claimed(
-    services: Services, incoming: Incoming, key: str, fingerprint: str, about: str | None
+    keys: IdempotencyKeys, incoming: Incoming, key: str, fingerprint: str, about: str | None
 ) -> Claim | KeptAnswer:
     """Claim a key; a request that the host sent again waits for the end of its first send."""
-    keys = services.idempotency
     waits_until = perf_counter() + keys.hold_seconds + RESEND_PATIENCE_SECONDS
     while True:
         try:

@@ -36,7 +36,8 @@ def check_names(handler: Callable[..., Any], given: Iterable[str]) -> None:
     Raises:
         ProblemError: 422, naming what is unknown and the nearest that is known.
     """
-    known = (*_taken.get(handler, ()), *EVERYWHERE)
+    function = getattr(handler, "__func__", handler)  # handlers are methods of a resource
+    known = (*_taken.get(function, ()), *EVERYWHERE)
     for name in given:
         if not any(_is(name, each) for each in known):
             raise ProblemError(_unknown(name, known))

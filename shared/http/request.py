@@ -20,7 +20,7 @@ from ulid import ULID
 from ..audit.trail import Caller
 from ..metering.owner_limits import LimitError, OwnerLimit
 from ..problems import FieldError, Problem, ProblemError
-from ..turns.contract import Body
+from ..turns.body import Body
 from .principal import Principal
 
 MAX_BODY_BYTES = 4 * 1024 * 1024

@@ -25,25 +25,18 @@ from ..observability.tracing import (
 
 TRACEPARENT = "traceparent"
 
-_TEMPLATE = "aos.route_template"
-"""Where a request's scope has the template of its route: a path as it was called has ids, and may
-have anything."""
-
-
-def name_route(request: Request, template: str) -> None:
-    """Let the span of a request bear the template of the route that it came in by."""
-    request.scope[_TEMPLATE] = template
-
 
 async def traced(
-    request: Request, request_id: str, answer: Callable[[], Awaitable[Response]]
+    request: Request, request_id: str, template: str, answer: Callable[[], Awaitable[Response]]
 ) -> Response:
-    """What ``answer`` gives, within a span that ends with the answer's last byte.
+    """Run ``answer`` within a span that ends with the last byte of its response.
+
+    The span has the ``template`` of the route: a path has ids, and text that a caller chose.
 
     The Functions host, where it traces, has a span for the request already and made it current;
-    ours is a part of that. Elsewhere ours continues the trace that the caller's headers name.
+    ours is its child. Elsewhere ours continues the trace that the caller's headers name.
     """
-    span = _started(request, request_id)
+    span = _started(request, request_id, template)
     with log_ids(request_id=request_id), entered(span):
         response = await answer()
     span.set_attribute(STATUS_CODE, response.status_code)
@@ -56,8 +49,7 @@ async def traced(
     return response
 
 
-def _started(request: Request, request_id: str) -> Span:
-    template: str | None = request.scope.get(_TEMPLATE)
+def _started(request: Request, request_id: str, template: str) -> Span:
     attributes = {
         METHOD: request.method,
         URL_SCHEME: str(request.scope.get("scheme", "http")),

@@ -1,26 +1,22 @@
-"""Which routes there are, for requests that match none of them."""
+"""Which methods an address takes, for requests that match no route."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from http import HTTPStatus
 
-from ..app import Services
 from ..problems import NOT_FOUND, Problem
+from .answers import Answer
 from .request import Incoming
-from .serve import Answer
 
 
-class RouteTable:
-    """The routes of the app, each a method and a template such as ``threads/{thread_id}``."""
+class Unmatched:
+    """Answers requests that match none of the app's routes."""
 
-    def __init__(self) -> None:
-        self._routes: list[tuple[str, re.Pattern[str]]] = []
-
-    def add(self, method: str, template: str) -> None:
-        """Register a route."""
-        pattern = re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template))
-        self._routes.append((method, re.compile(pattern, re.IGNORECASE)))
+    def __init__(self, routes: Iterable[tuple[str, str]]) -> None:
+        """``routes`` are pairs of a method and a template such as ``threads/{thread_id}``."""
+        self._routes = [(method, _pattern(template)) for method, template in routes]
 
     def methods(self, path: str) -> list[str]:
         """The methods that a path takes; none for an unknown path.
@@ -30,7 +26,7 @@ class RouteTable:
         path = path.removesuffix("/")
         return sorted(method for method, pattern in self._routes if pattern.fullmatch(path))
 
-    async def unmatched(self, _: Services, incoming: Incoming) -> Answer:
+    async def answer(self, incoming: Incoming) -> Answer:
         """405 for a known path with another method, 404 for an unknown path."""
         problem, headers = NOT_FOUND, dict[str, str]()
         methods = self.methods(incoming.path.get("path", ""))
@@ -43,3 +39,7 @@ class RouteTable:
                 f"This address takes {allowed}.",
             )
         return Answer(problem.to_json(incoming.request_id), problem.status, headers)
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)), re.IGNORECASE)

@@ -1,32 +1,33 @@
 """Where HTTP begins and ends: every request comes in here and every answer leaves here.
 
-Errors become problem documents; an error nobody foresaw is logged with the request's id and told
-to the caller without its text.
+Errors become problem documents. An unexpected error is logged with the request's id, and its text
+is not returned to the caller.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from ..app import Services
-from ..audit.trail import Action
-from ..metering.owner_limits import LimitError
+from ..audit.trail import Action, AuditTrail
+from ..metering.meter import Meter
+from ..metering.owner_limits import LimitError, OwnerLimits
 from ..observability.upstream import new_upstream
 from ..problems import INTERNAL_ERROR, problem_from
+from ..state.lanes import Clock
 from ..text import to_json_bytes, to_utf8
-from .action_audit import note
+from .action_audit import EndedAction, note
+from .answers import EVENT_STREAM, Answer, Handler, OpenHandler, Streamed
 from .principal import ANYBODY, Access, authorized
 from .queries import check_names
 from .request import Incoming, request_id_of
@@ -34,68 +35,53 @@ from .request_span import traced
 
 log = logging.getLogger(__name__)
 
-EVENT_STREAM = "text/event-stream"
 _SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-"""Answers are one caller's own and never a page: nobody may keep them or guess their type."""
+"""Answers belong to one caller and are never a page: no cache may keep them, no browser guess their
+type."""
 
 _STREAMING = {"X-Accel-Buffering": "no"}
-"""Keeps proxies from holding events back."""
+"""Tells proxies not to buffer events."""
 
 PROBLEM_JSON = "application/problem+json"
 
 _HEADER_CHARS = "".join(map(chr, range(0x20, 0x7F)))
-"""What stands for itself in a header: printable ASCII. All else is percent-encoded."""
+"""Characters sent unchanged in a header: printable ASCII. All others are percent-encoded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a handler answers."""
+class Edge:
+    """What every request passes through, whichever handler answers it."""
 
-    body: dict[str, Any] | None
-    status: int = HTTPStatus.OK
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-    lines: Sequence[dict[str, Any]] | None = None
-    """In place of a body: JSON documents, one a line."""
-    text: str | None = None
-    """In place of a body: a text of the media type ``media_type``."""
-    media_type: str = "text/plain"
-
-
-@dataclass(frozen=True, slots=True)
-class Streamed:
-    """An answer that is sent as it comes into being."""
-
-    chunks: AsyncIterator[bytes]
-    headers: dict[str, str] = field(default_factory=dict[str, str])
-
-
-Handler = Callable[[Services, Incoming], Awaitable[Answer | Streamed]]
-OpenHandler = Callable[[Services, Incoming], Awaitable[Answer]]
-
-
-def accepts_events(request: Request) -> bool:
-    """Whether a caller wants to see an answer as it comes into being."""
-    return EVENT_STREAM in request.headers.get("accept", "").lower()
+    access: Access
+    limits: OwnerLimits
+    meter: Meter
+    """Counts the requests that limits refuse."""
+    audit: AuditTrail
+    clock: Clock
 
 
 async def serve(
-    services: Services, request: Request, handler: Handler, action: Action | None = None
+    edge: Edge,
+    request: Request,
+    handler: Handler,
+    action: Action | None = None,
+    template: str = "",
 ) -> Response:
-    """Answer a request with what ``handler`` makes of it, for callers who may.
+    """Answer a request of an authorized caller with ``handler``.
 
-    The ``action``, where one is named, goes on record; what is streamed is a turn, which puts
-    itself there.
+    The ``action``, where one is named, is written to the audit trail. A stream is a turn, which
+    writes its own record. The request's span has the ``template`` of its route.
     """
     request_id = request_id_of(request)
 
     async def answer() -> Response:
-        return await _serve(services, Incoming(request, ANYBODY, request_id), handler, action)
+        return await _serve(edge, Incoming(request, ANYBODY, request_id), handler, action)
 
-    return await traced(request, request_id, answer)
+    return await traced(request, request_id, template, answer)
 
 
 async def _serve(
-    services: Services, incoming: Incoming, handler: Handler, action: Action | None
+    edge: Edge, incoming: Incoming, handler: Handler, action: Action | None
 ) -> Response:
     started, upstream = perf_counter(), new_upstream()
     request = incoming.request
@@ -103,28 +89,29 @@ async def _serve(
     answer: Answer | Streamed
     with ExitStack() as place:
         try:
-            principal = Access(services.settings.access).identify(request)
+            principal = edge.access.identify(request)
             incoming = replace(incoming, principal=principal)
-            place.enter_context(services.limits.request(principal.owner))
+            place.enter_context(edge.limits.request(principal.owner))
             incoming = replace(incoming, principal=authorized(principal, request))
             incoming.check_query()
             check_names(handler, incoming.query)
-            answer = await handler(services, incoming)
-        except Exception as caught:  # noqa: BLE001 - the border: the caller hears of everything
+            answer = await handler(incoming)
+        except Exception as caught:  # noqa: BLE001 - the border: every error becomes an answer
             error = caught
             answer = _problem_answer(error, incoming.request_id)
         if isinstance(answer, Streamed):
             return _EventStream(answer, incoming.request_id, place.pop_all())
     if isinstance(error, LimitError):
-        services.meter.refuse(error.limit, services.clock())
+        edge.meter.refuse(error.limit, edge.clock())
     seconds = perf_counter() - started
     if action is not None:
-        note(services, incoming, action, answer, error, seconds)
+        ended = EndedAction(action, answer, error, edge.clock(), seconds)
+        note(edge.audit, incoming, ended)
     return _response(answer, incoming.request_id, seconds - upstream.seconds)
 
 
 class _EventStream(StreamingResponse):
-    """A stream, whose request has its place among its owner's until the stream is over."""
+    """A stream; its request counts against its owner's limit until the stream is over."""
 
     def __init__(self, answer: Streamed, request_id: str, place: ExitStack) -> None:
         ours = {**_SAFE_HEADERS, **_STREAMING, "x-request-id": request_id}
@@ -137,21 +124,21 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def serve_anybody(services: Services, request: Request, handler: OpenHandler) -> Response:
-    """Answer a request of whoever sends it; ``handler`` shows nothing that is anybody's."""
+async def serve_open(request: Request, handler: OpenHandler) -> Response:
+    """Answer a request of any caller; ``handler`` shows nothing that belongs to an owner."""
     started = perf_counter()
     incoming = Incoming(request, ANYBODY, request_id_of(request))
     try:
         if incoming.path.get("path") is None:  # an unknown address takes anything
             check_names(handler, incoming.query)
-        answer = await handler(services, incoming)
-    except Exception as error:  # noqa: BLE001 - the border, as above
+        answer = await handler(incoming)
+    except Exception as error:  # noqa: BLE001 - the border: every error becomes an answer
         answer = _problem_answer(error, incoming.request_id)
     return _response(answer, incoming.request_id, perf_counter() - started)
 
 
 def _response(answer: Answer, request_id: str, overhead: float) -> Response:
-    """The whole answer; ``overhead`` is what we took for it ourselves, in seconds."""
+    """The whole answer; ``overhead`` is the time that the app itself took, in seconds."""
     headers = {**_SAFE_HEADERS, **_sendable(answer.headers), "x-request-id": request_id}
     headers["x-overhead-ms"] = f"{overhead * 1000:.2f}"
     if answer.lines is not None:
@@ -167,7 +154,7 @@ def _response(answer: Answer, request_id: str, overhead: float) -> Response:
 
 
 def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers as HTTP can hold them, whatever a caller brought into their values."""
+    """Headers as HTTP can carry them: values may hold text that a caller sent."""
     return {name: quote(value, _HEADER_CHARS, errors="replace") for name, value in headers.items()}
 
 
@@ -179,7 +166,7 @@ def _problem_answer(error: Exception, request_id: str) -> Answer:
     if problem.retry_after is not None:
         headers["Retry-After"] = str(math.ceil(problem.retry_after))
     if problem.status == HTTPStatus.REQUEST_TIMEOUT:
-        headers["Connection"] = "close"  # what is still to come of the body is not waited for
+        headers["Connection"] = "close"  # do not wait for the rest of the body
     if problem.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
     return Answer(problem.to_json(request_id), problem.status, headers)

@@ -31,9 +31,9 @@ from ..state.owners import NOBODY, OwnerError, queue_owner
 from ..state.rejected import REASON_CHARS, Rejected, record_rejected
 from ..state.table import Table
 from ..text import clean_json
-from ..turns.contract import JOB_ID, OWNER, QueuedJob
 from . import job_spans as spans
 from .queue import Queues
+from .requests import JOB_ID, OWNER, QueuedJob
 from .submission import Submission
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from ..config import POISON_SUFFIX
 from ..state.errors import StorageUnavailableError
 from ..state.keys import Kind, is_id
 from ..state.refusals import refusal
-from ..turns.contract import OWNER
+from .requests import OWNER
 
 log = logging.getLogger(__name__)
 

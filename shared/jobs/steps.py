@@ -25,10 +25,10 @@ from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Operation, Row
 from ..state.threads import end_of_conversation
 from ..state.turns import FirstTry, TurnMode
-from ..turns.contract import DEFAULT_MAX_ATTEMPTS, TurnOptions
-from ..turns.options import turn_request
+from ..turns.options import TurnOptions, turn_request
 from ..turns.pipeline import TurnCommand
 from ..turns.recording import Outcome
+from .requests import DEFAULT_MAX_ATTEMPTS
 
 MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
 """For all answers of a job together; its row can hold 1 MiB."""

@@ -23,12 +23,12 @@ from ..state.mailbox import STOPS_LANE, Work
 from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Value
 from ..state.threads import Thread, Threads
-from ..turns.contract import DEFAULT_MAX_ATTEMPTS, SubmitJob, TurnOptions
-from ..turns.options import OptionLimits, turn_request
+from ..turns.options import OptionLimits, TurnOptions, turn_request
 from ..turns.recording import Recording
 from . import job_spans as spans
 from .callbacks.policy import CallbackPolicy
 from .queue import Notice, Queues
+from .requests import DEFAULT_MAX_ATTEMPTS, SubmitJob
 
 log = logging.getLogger(__name__)
 

@@ -1,16 +1,19 @@
-"""From what a caller asks for to a turn: the one place where options are taken or refused.
+"""The options of a turn: the one place where they are accepted or refused.
 
-A body whose fields have the right types may still hold an image that is none, a schema that is too
-large, or more than the settings allow. Whatever is wrong with it is a problem of 422 that names the
-field, on every way in: HTTP, the queue, and orchestration.
+A body whose fields have the right types may still hold a broken image, a schema that is too large,
+or more than the settings allow. Each is a problem of 422 that names the field, whether the body
+came over HTTP or on a queue.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TypeVar
+from typing import Annotated, Any, TypeVar
+
+from pydantic import AfterValidator, Field
 
 from ..config import AppSettings, names_in
 from ..foundry.content import image_part
@@ -18,12 +21,64 @@ from ..foundry.errors import InvalidRequestError
 from ..foundry.models import TurnRequest
 from ..foundry.structured import response_format
 from ..problems import FieldError, Problem, ProblemError
-from .contract import TurnOptions
+from .body import MAX_NAME_CHARS, Body, Metadata, Name
 
 ANY_MODEL = "*"
 
+MAX_IMAGES = 10
+
+MAX_TOOLS = 128
+"""As many as a Foundry agent may have."""
+
+MAX_INTEGER = 2**31 - 1
+"""The largest whole number that the services behind the app accept."""
+
 _Value = TypeVar("_Value")
 _Made = TypeVar("_Made")
+
+
+def _is_json(document: dict[str, Any]) -> dict[str, Any]:
+    try:
+        json.dumps(document, allow_nan=False)
+    except ValueError:
+        raise ValueError("must not contain NaN, Infinity or numbers without an end") from None
+    return document
+
+
+class TurnOptions(Body):
+    """How a message should be answered; what is left out is as configured."""
+
+    domain: Name = Field(default="general", max_length=64)
+    """Field the message is about; counted in metrics, and sent to a model called directly."""
+
+    system_prompt: str | None = Field(default=None, max_length=256 * 1024)
+    """Instructions for a model called directly; an agent has its own."""
+
+    tools: list[Annotated[Name, Field(max_length=MAX_NAME_CHARS)]] = Field(
+        default=[], max_length=MAX_TOOLS
+    )
+    """Names of tools the model may use."""
+
+    model: Name | None = Field(default=None, max_length=MAX_NAME_CHARS)
+    """Model deployment, in place of the configured one; one that the settings allow."""
+
+    temperature: float | None = Field(default=None, ge=0, le=2)
+    """Sampling temperature."""
+
+    max_tokens: int | None = Field(default=None, ge=1, le=MAX_INTEGER)
+    """The most tokens the answer may have; at most what the settings allow."""
+
+    top_p: float | None = Field(default=None, ge=0, le=1)
+    """Nucleus sampling."""
+
+    images: list[str] = Field(default=[], max_length=MAX_IMAGES)
+    """Images to look at: https or data URLs of PNG, JPEG or WEBP; the model must take them."""
+
+    response_format: Annotated[dict[str, Any], AfterValidator(_is_json)] | None = None
+    """A JSON schema that the answer must follow, as `{"type": "json_schema", ...}` or bare."""
+
+    metadata: Metadata = Field(default={})
+    """Up to 16 pairs kept with the turn; keys of at most 64, texts of at most 512 characters."""
 
 
 @dataclass(frozen=True, slots=True)

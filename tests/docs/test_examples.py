@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from local.services import ROOT, Azurite, FoundryEmulator, FunctionsHost
 from shared.config import AppSettings
-from shared.turns.contract import QueuedJob
+from shared.jobs.requests import QueuedJob
 from tests.support.asking import ended
 from tests.support.served import Deployment
 

@@ -50,9 +50,9 @@ async def test_age_deletes_every_kind_of_row_but_those_that_the_page_says_stay(a
     services = app.services()
     async with caller(services) as api:
         assert (await api.post("messages", json={"message": "Hi"})).status_code == 200
-    await services.meter.flush()
+    await services.core.meter.flush()
     app.clock.advance(3 * HOUR)
-    await services.roll_up.run()
+    await services.timers.roll_up.run()
     kinds = {
         "audit": (app.audit_table, census.audit_kind),
         "metrics": (app.metrics_table, census.metrics_kind),
@@ -68,8 +68,8 @@ async def test_age_deletes_every_kind_of_row_but_those_that_the_page_says_stay(a
     assert before["audit"] == set(census.AUDIT_KINDS)
     assert before["metrics"] == set(census.METRICS_KINDS)
     app.clock.advance(800 * 24 * HOUR)
-    await services.roll_up.run()
-    await services.delete_old_records()
+    await services.timers.roll_up.run()
+    await services.timers.delete_old_records()
     assert stored() == {"audit": set(), "metrics": set(census.LASTING_METRICS)}
 
 

@@ -25,11 +25,11 @@ from hypothesis.stateful import (
 
 from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.foundry.models import TurnRequest
+from shared.jobs.requests import SubmitJob
 from shared.state.errors import StateError
 from shared.state.keys import Kind, new_id, newest_first
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.threads import Thread, Threads
-from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
 from tests.support.fakes import FakeClock, FakeTable
 from tests.support.guarded_table import GuardedTable
@@ -140,7 +140,7 @@ class LaneMachine(RuleBasedStateMachine):
         services = self._processes[process].services
 
         async def put() -> None:
-            await services.submission.submit(OWNER, body, job_id)
+            await services.core.submission.submit(OWNER, body, job_id)
             self._accepted.append(job_id)
 
         self._begin(process, put(), pace)
@@ -154,7 +154,7 @@ class LaneMachine(RuleBasedStateMachine):
 
         async def send() -> None:
             try:
-                await services.turns.run(command)
+                await services.core.turns.run(command)
             except StateError:
                 return
 
@@ -168,7 +168,7 @@ class LaneMachine(RuleBasedStateMachine):
             return
         delivery = visible[choice % len(visible)]
         self._queues.waiting.remove(delivery)
-        runner = self._processes[process].services.runner
+        runner = self._processes[process].services.workers.runner
         self._begin(process, runner.receive(delivery.body), pace)
 
     def _visible(self) -> list[Delivery]:
@@ -180,7 +180,7 @@ class LaneMachine(RuleBasedStateMachine):
         if not self._accepted:
             return
         job_id = self._accepted[choice % len(self._accepted)]
-        jobs = self._processes[process].services.jobs
+        jobs = self._processes[process].services.core.jobs
 
         async def ask() -> None:
             try:
@@ -192,7 +192,7 @@ class LaneMachine(RuleBasedStateMachine):
 
     @rule(process=processes, pace=paces)
     def sweep(self, process: int, pace: Pace) -> None:
-        self._begin(process, self._processes[process].services.sweeper.sweep(), pace)
+        self._begin(process, self._processes[process].services.timers.sweeper.sweep(), pace)
 
     @rule(process=processes, choices=st.lists(st.integers(0, 7), min_size=1, max_size=8))
     def step(self, process: int, choices: list[int]) -> None:
@@ -225,7 +225,7 @@ class LaneMachine(RuleBasedStateMachine):
             for _ in range(SWEEPS):
                 self._work()
                 self._clock.advance(LEASE_SECONDS + 1)
-                self._begin(0, self._processes[0].services.sweeper.sweep(), Pace.TO_THE_END)
+                self._begin(0, self._processes[0].services.timers.sweeper.sweep(), Pace.TO_THE_END)
             self._work()
             self._check()
         finally:
@@ -236,7 +236,7 @@ class LaneMachine(RuleBasedStateMachine):
     def _work(self) -> None:
         while delivery := self._queues.take():
             self._queues.waiting.remove(delivery)
-            runner = self._processes[0].services.runner
+            runner = self._processes[0].services.workers.runner
             self._begin(0, runner.receive(delivery.body), Pace.TO_THE_END)
 
     def _check(self) -> None:

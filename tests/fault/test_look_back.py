@@ -19,16 +19,18 @@ AT_SENDING = "POST responses"
 
 
 async def say_once(world: World, thread_id: str, message: str) -> None:
-    await world.services.turns.run(TurnCommand(OWNER, TurnRequest(message), 60, thread_id))
+    await world.services.core.turns.run(TurnCommand(OWNER, TurnRequest(message), 60, thread_id))
 
 
 async def claim(world: World, message: str) -> Claim | KeptAnswer:
-    return await world.services.idempotency.claim(OWNER, "a key", message)
+    return await world.services.web.api.messages.keys.claim(OWNER, "a key", message)
 
 
 async def run_claimed(world: World, claimed: Claim, thread_id: str, message: str) -> None:
     command = TurnCommand(OWNER, TurnRequest(message), 60, thread_id, claim=claimed)
-    await world.services.turns.run(command, lambda _: [claimed.finish(KeptAnswer(200, {}, {}))])
+    await world.services.core.turns.run(
+        command, lambda _: [claimed.finish(KeptAnswer(200, {}, {}))]
+    )
 
 
 async def say_with_key(world: World, thread_id: str, message: str) -> None:
@@ -38,7 +40,7 @@ async def say_with_key(world: World, thread_id: str, message: str) -> None:
 
 
 async def work(world: World, thread_id: str) -> None:
-    await world.services.runner.drain(WakeUp(OWNER, thread_id))
+    await world.services.workers.runner.drain(WakeUp(OWNER, thread_id))
 
 
 Act = Callable[[World], Awaitable[None]]

@@ -136,7 +136,9 @@ async def test_each_message_on_the_inlet_is_a_job_or_is_rejected_with_a_note() -
     async with running_world() as world:
         for number, body in enumerate(bodies(MESSAGES)):
             jobs, notes, rejected = accounts(world) if number % 10 == 0 else (0, 0, 0)
-            await world.services.inlet.receive(IntakeMessage(str(number), world.clock(), body))
+            await world.services.workers.intake.receive(
+                IntakeMessage(str(number), world.clock(), body)
+            )
             if number % 10 == 0:
                 more = (jobs + 1, notes, rejected), (jobs, notes + 1, rejected + 1)
                 assert accounts(world) in more, body[:200]
@@ -151,7 +153,7 @@ async def test_each_message_on_the_lanes_queue_is_a_wake_up_or_is_rejected() -> 
     async with running_world() as world:
         for body in bodies(MESSAGES):
             rejected = len(world.queues.rejected)
-            await world.services.runner.receive(body)
+            await world.services.workers.runner.receive(body)
             is_wake_up = b'"lane": "thread_0' in body or b'"lane": "job_0' in body
             assert len(world.queues.rejected) == rejected + (not is_wake_up), body[:200]
 
@@ -159,10 +161,10 @@ async def test_each_message_on_the_lanes_queue_is_a_wake_up_or_is_rejected() -> 
 async def test_each_message_on_the_poison_queues_is_taken() -> None:
     async with running_world() as world:
         for number, body in enumerate(bodies(MESSAGES)):
-            await world.services.runner.receive_poison(body)
-            await world.services.deliveries.receive_poison(body)
+            await world.services.workers.runner.receive_poison(body)
+            await world.services.workers.deliveries.receive_poison(body)
             message = IntakeMessage(str(number), world.clock(), body)
-            await world.services.inlet.receive_poison(message)
+            await world.services.workers.intake.receive_poison(message)
 
 
 async def test_a_running_app_survives_them(

@@ -110,6 +110,6 @@ async def test_a_wake_up_that_failed_for_want_of_storage_costs_no_job() -> None:
         innocent = await world.submit("one", thread_id=thread_id)
         (waiting,) = world.queues.waiting
         world.queues.waiting.clear()
-        await world.services.runner.receive_poison(waiting.body)
+        await world.services.workers.runner.receive_poison(waiting.body)
         await world.settle()
         assert job(world, innocent)["status"] == "succeeded"

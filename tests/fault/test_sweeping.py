@@ -17,12 +17,12 @@ async def submit_for_tomorrow(world: World, **fields: int) -> str:
 
 
 async def status(world: World, job_id: str) -> str:
-    return (await world.services.jobs.get(OWNER, job_id)).status
+    return (await world.services.core.jobs.get(OWNER, job_id)).status
 
 
 async def sweep_in(world: World, seconds: float) -> None:
     world.clock.advance(seconds)
-    await world.services.sweeper.sweep()
+    await world.services.timers.sweeper.sweep()
     await world.work(within=60)
 
 

@@ -22,16 +22,17 @@ from shared.config import AppSettings, FoundryAgentServiceConfig, SpendingSettin
 from shared.foundry.errors import FoundryError
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import WakeUp
+from shared.jobs.requests import SubmitJob
 from shared.metering.counts import FLEET, Counts, Sums, View, add_to
 from shared.metering.meter import Meter
 from shared.metering.reading import MetricsReader
+from shared.metering.rebuilding import Rebuilder
 from shared.metering.rows import Shelf, scope_key, start_of_minute
 from shared.state.errors import JobEndedError, LaneBusyError
 from shared.state.keys import Kind, new_id, owner_of
 from shared.state.table import Row
 from shared.state.threads import Thread
 from shared.state.turns import TurnMode, TurnRecord
-from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
 from tests.support.fakes import FakeClock, FakeQueues, FakeTable
 from tests.support.mini_foundry import SignedInFoundry
@@ -97,29 +98,31 @@ class Fleet:
 
     async def _send(self, services: Services, command: TurnCommand, kind: str) -> None:
         if kind == "sync":
-            await services.turns.run(command)
+            await services.core.turns.run(command)
             return
         thread_id = new_id(Kind.THREAD)
         now = self.clock()
-        await services.threads.add(Thread(thread_id, command.owner, now, now))
+        await services.core.threads.add(Thread(thread_id, command.owner, now, now))
         fields: dict[str, Any] = {"thread_id": thread_id, "mode": TurnMode.STREAM}
         if kind == "thread":
             fields["mode"] = TurnMode.SYNC
-        events = services.turns.stream(TurnCommand(command.owner, command.request, 30, **fields))
+        events = services.core.turns.stream(
+            TurnCommand(command.owner, command.request, 30, **fields)
+        )
         async for _ in events:
             if kind == "leave":
                 break
         await events.aclose()
-        await services.turns.aclose()
+        await services.core.turns.aclose()
 
     async def _submit(
         self, services: Services, owner: str, text: str, pairs: dict[str, str], *, cancel: bool
     ) -> None:
-        job = await services.submission.submit(owner, SubmitJob(message=text, metadata=pairs))
+        job = await services.core.submission.submit(owner, SubmitJob(message=text, metadata=pairs))
         self.jobs.append((owner, job.job_id))
         if cancel:
             with suppress(JobEndedError):
-                await services.jobs.cancel(owner, job.job_id)
+                await services.core.jobs.cancel(owner, job.job_id)
 
     async def work(self) -> None:
         """Run what waits in lanes, on any instance."""
@@ -129,27 +132,27 @@ class Fleet:
         async def run(wake: WakeUp) -> None:
             async with slots:
                 services = self.random.choice(list(self.living.values()))
-                await services.runner.drain(wake)
+                await services.workers.runner.drain(wake)
 
         await asyncio.gather(*(run(WakeUp(each.owner, each.lane)) for each in wake_ups))
 
     async def kill(self, name: str) -> None:
         """Kill an instance: nothing of it is committed or written any more."""
         services = self.living.pop(name)
-        mine = services.meter.unwritten(Shelf(FLEET, View.SERIES)).sums
+        mine = services.core.meter.unwritten(Shelf(FLEET, View.SERIES)).sums
         self.uncounted = sum(figures.requests for _, _, figures in mine)
         self.died_with = set(self.at_work[name])
-        running = list(services.turns._background._running)
+        running = list(services.core.turns._background._running)
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        if services.meter._task:
-            services.meter._task.cancel()
-        await services.foundry.aclose()
+        if services.core.meter._task:
+            services.core.meter._task.cancel()
+        await services.core.foundry.aclose()
 
     async def flush(self) -> None:
         for services in self.living.values():
-            await services.meter.flush()
+            await services.core.meter.flush()
 
     def rows(self) -> list[tuple[str, Row]]:
         """All turn rows with their owners."""
@@ -221,7 +224,7 @@ async def mixed_turns(fleet: Fleet) -> None:
         fleet.clock.advance(60)
         await fleet.work()
     for services in fleet.living.values():
-        await services.turns.aclose()
+        await services.core.turns.aclose()
 
 
 @pytest.mark.timeout(600)
@@ -230,7 +233,7 @@ async def test_figures_are_true_whatever_happens() -> None:
     fleet = Fleet(Random(SEED))  # noqa: S311
     await mixed_turns(fleet)
     for owner, job_id in fleet.jobs:
-        job = await fleet.living["one"].jobs.get(owner, job_id)
+        job = await fleet.living["one"].core.jobs.get(owner, job_id)
         assert job.status.is_terminal
 
     rows = fleet.rows()
@@ -252,7 +255,7 @@ async def test_figures_are_true_whatever_happens() -> None:
     assert differing <= fleet.died_with
 
     await fleet.flush()
-    await fleet.living["one"].roll_up.run()
+    await fleet.living["one"].timers.roll_up.run()
     missing = Counter(start_of_minute(row.values["created_at"]) for _, row in rows)
     missing.subtract(fleet.counted_by_minute())
     gaps = {minute: count for minute, count in missing.items() if count}
@@ -264,14 +267,15 @@ async def test_figures_are_true_whatever_happens() -> None:
 
     fleet.clock.advance(2 * 86_400)
     days = {row.values["created_at"].date() for _, row in rows}
-    rebuilt = [await fleet.living["one"].rebuilder.day(day, lambda _: None) for day in days]
+    rebuilder = Rebuilder(fleet.state, fleet.metrics, fleet.clock)
+    rebuilt = [await rebuilder.day(day, lambda _: None) for day in days]
     assert sum(rebuilt) == len(rows)
     for scope in (FLEET, *OWNERS):
         for view in (View.SERIES, View.USAGE):
             expected = comparable(by_rows(rows, scope, view))
             assert comparable(await fleet.counted(scope, view)) == expected, (scope, view)
             for day in days:
-                await fleet.living["three"].roll_up.whole_day(scope_key(scope), day)
+                await fleet.living["three"].timers.roll_up.whole_day(scope_key(scope), day)
             assert comparable(await fleet.counted(scope, view)) == expected, (scope, view)
     all_figures = await fleet.counted(FLEET, View.USAGE)
     for name in COUNTS:

@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api import threads
+from shared.api.routes import ROUTES
 from shared.app import Services, Tables
-from shared.audit.trail import Action
 from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
-from shared.http.serve import serve
 from tests.support.callers import (
     ACCESS,
     CLIENT,
@@ -36,6 +34,7 @@ from tests.support.callers import (
 from tests.support.fakes import FakeClock, FakeQueues, FakeTable
 
 CASES = 5_000
+LIST_THREADS = next(route for route in ROUTES if route.name == "list_threads")
 ROLE = "Agents.Use"
 TRUE_CLAIMS = claims_of(TENANT, OWNER, ROLE)
 SUBJECT = 3
@@ -67,7 +66,8 @@ class Door:
             "scheme": "http",
             "server": ("app", 80),
         }
-        return await serve(self.services, Request(scope), threads.list_, Action.THREAD_READ)
+        web = self.services.web
+        return await LIST_THREADS.answer(web.edge, web.api, Request(scope))
 
 
 @pytest.fixture(scope="module")

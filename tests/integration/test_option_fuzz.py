@@ -92,4 +92,6 @@ async def test_jobs(api: httpx.AsyncClient, body: dict[str, Any]) -> None:
 @given(body=bodies)
 async def test_the_queue(services: Services, body: dict[str, Any]) -> None:
     content = json.dumps({**body, "owner": "tenant:principal"}).encode()
-    await services.inlet.receive(IntakeMessage(str(ULID()), services.clock(), content))
+    await services.workers.intake.receive(
+        IntakeMessage(str(ULID()), services.core.clock(), content)
+    )

@@ -9,57 +9,37 @@ import httpx
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route as Endpoint
 
-from shared.api import jobs, messages, metrics, operations, threads, usage
+from shared.api.routes import PREFIX, ROUTES, Route
 from shared.app import Services
-from shared.http.request_span import name_route
-from shared.http.routes import RouteTable
-from shared.http.serve import Handler, serve
+from shared.http.routes import Unmatched
+from shared.http.serve import serve_open
 
-ROUTES: list[tuple[str, str, Handler]] = [
-    ("POST", "messages", messages.send),
-    ("POST", "threads", threads.create),
-    ("GET", "threads", threads.list_),
-    ("GET", "threads/{thread_id}", threads.get),
-    ("PATCH", "threads/{thread_id}", threads.patch),
-    ("DELETE", "threads/{thread_id}", threads.delete),
-    ("GET", "threads/{thread_id}/messages", threads.list_messages),
-    ("POST", "threads/{thread_id}/messages", threads.send_message),
-    ("POST", "jobs", jobs.submit),
-    ("GET", "jobs", jobs.list_),
-    ("GET", "jobs/{job_id}", jobs.get),
-    ("POST", "jobs/{job_id}/cancel", jobs.cancel),
-    ("GET", "health", operations.health),
-    ("GET", "health/ready", operations.ready),
-    ("GET", "metrics", metrics.show),
-    ("GET", "usage", usage.show),
-    ("GET", "metrics/prometheus", operations.prometheus),
-]
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
-def caller(services: Services, *more: tuple[str, str, Handler]) -> httpx.AsyncClient:
-    """A client of the app's handlers below ``/api``."""
+def caller(services: Services, *more: Route) -> httpx.AsyncClient:
+    """A client of the app's routes, and of ``more``, below ``/api``."""
+    routes = [*ROUTES, *more]
 
-    def endpoint(
-        handler: Handler, template: str = "{*path}"
-    ) -> Callable[[Request], Awaitable[Response]]:
+    def endpoint(route: Route) -> Callable[[Request], Awaitable[Response]]:
         async def answer(request: Request) -> Response:
-            name_route(request, f"/api/{template}")
-            return await serve(services, request, handler)
+            return await route.answer(services.web.edge, services.web.api, request)
 
         return answer
 
-    table = RouteTable()
-    routes: list[Route] = []
-    for method, template, handler in [*ROUTES, *more]:
-        table.add(method, template)
-        routes.append(Route(f"/api/{template}", endpoint(handler, template), methods=[method]))
-    unmatched = endpoint(table.unmatched)
-    catch_all = Route("/api/{path:path}", unmatched, methods=ALL_METHODS)
-    transport = httpx.ASGITransport(Starlette(routes=[*routes, catch_all]))
-    return httpx.AsyncClient(transport=transport, base_url="http://app/api/")
+    async def answer_unmatched(request: Request) -> Response:
+        return await serve_open(request, unmatched.answer)
+
+    unmatched = Unmatched((route.method, route.template) for route in routes)
+    endpoints = [
+        Endpoint(f"{PREFIX}/{route.template}", endpoint(route), methods=[route.method])
+        for route in routes
+    ]
+    catch_all = Endpoint(f"{PREFIX}/{{path:path}}", answer_unmatched, methods=ALL_METHODS)
+    transport = httpx.ASGITransport(Starlette(routes=[*endpoints, catch_all]))
+    return httpx.AsyncClient(transport=transport, base_url=f"http://app{PREFIX}/")
 
 
 def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Process:
             self._waiting.pop().set_result(None)
             await self._settle()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self.services.foundry.aclose()
+        await self.services.core.foundry.aclose()
 
     async def _settle(self) -> None:
         for _ in range(SETTLING_STEPS):

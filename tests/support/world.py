@@ -28,6 +28,7 @@ from shared.config import AppSettings, CallbackSettings, FoundryAgentServiceConf
 from shared.foundry.errors import FoundryError
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import Notice, WakeUp
+from shared.jobs.requests import SubmitJob
 from shared.state.errors import (
     KeyInUseError,
     LaneBusyError,
@@ -42,7 +43,6 @@ from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.outbox import DeliveryStatus
 from shared.state.table import Change
 from shared.state.threads import Thread, Threads
-from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
 from shared.turns.recording import Outcome
 
@@ -195,7 +195,7 @@ class World:
         body = SubmitJob(messages=list(messages), **fields)
 
         async def put() -> Job:
-            return await self.services.submission.submit(OWNER, body, job_id)
+            return await self.services.core.submission.submit(OWNER, body, job_id)
 
         await self.surviving(lambda: _until_taken(put, self.clock))
         return job_id
@@ -206,7 +206,7 @@ class World:
 
         async def send() -> None:
             if message not in self.answered(thread_id):
-                await self.services.turns.run(command)
+                await self.services.core.turns.run(command)
 
         await self.surviving(lambda: _until_taken(send, self.clock))
 
@@ -214,7 +214,7 @@ class World:
         """Send a message as a caller does who repeats the request, key and all, until answered."""
 
         async def send() -> None:
-            claimed = await self.services.idempotency.claim(OWNER, message, message)
+            claimed = await self.services.web.api.messages.keys.claim(OWNER, message, message)
             if isinstance(claimed, Claim):
                 await self._run_claimed(claimed, thread_id, message)
 
@@ -227,7 +227,7 @@ class World:
 
         command = TurnCommand(OWNER, TurnRequest(message), 60, thread_id, claim=claim)
         try:
-            await self.services.turns.run(command, keep)
+            await self.services.core.turns.run(command, keep)
         except (StateError, FoundryError):
             await claim.give_up()
             raise
@@ -236,7 +236,7 @@ class World:
         """Cancel a job as a caller does who asks again unless it was answered."""
 
         async def ask() -> None:
-            await self.services.jobs.cancel(OWNER, job_id)
+            await self.services.core.jobs.cancel(OWNER, job_id)
 
         await self.surviving(lambda: _until_taken(ask, self.clock))
 
@@ -263,11 +263,13 @@ class World:
     async def _receive(self, delivery: Delivery) -> None:
         services = self.services
         is_notice = isinstance(delivery.message, Notice)
-        await (services.deliveries if is_notice else services.runner).receive(delivery.body)
+        await (services.workers.deliveries if is_notice else services.workers.runner).receive(
+            delivery.body
+        )
 
     async def _work_on_poison(self) -> None:
         while self.queues.poisoned:
-            await self.services.runner.receive_poison(self.queues.poisoned[0].body)
+            await self.services.workers.runner.receive_poison(self.queues.poisoned[0].body)
             del self.queues.poisoned[0]
 
     async def settle(self) -> None:
@@ -281,8 +283,8 @@ class World:
                 return
 
     async def _sweep(self) -> None:
-        await self.services.sweeper.sweep()
-        await self.services.deliveries.sweep()
+        await self.services.timers.sweeper.sweep()
+        await self.services.workers.deliveries.sweep()
 
     async def deliver_what_was_hidden(self) -> None:
         """Ten minutes later, the messages of dead workers come again."""

@@ -11,7 +11,7 @@ from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueClient
 
 from shared.app import Services
-from shared.turns.contract import SubmitJob
+from shared.jobs.requests import SubmitJob
 
 from .plan import Lane, PlannedJob
 
@@ -38,7 +38,7 @@ class Producer:
         """Put in all jobs."""
         for lane in lanes:
             if lane.thread is not None:
-                await self._services.threads.add(lane.thread)
+                await self._services.core.threads.add(lane.thread)
         waiting = deque((lane, deque(lane.jobs)) for lane in lanes if lane.jobs)
         await asyncio.gather(*(self._take_turns(waiting) for _ in range(PRODUCERS)))
 
@@ -56,7 +56,7 @@ class Producer:
             body = SubmitJob(messages=job.messages, thread_id=thread_id)
             if lane.thread is None:
                 body = SubmitJob(message=job.messages[0])
-            await self._services.submission.submit(lane.owner, body, job.job_id)
+            await self._services.core.submission.submit(lane.owner, body, job.job_id)
             return
         message = {
             "owner": lane.owner,

@@ -26,27 +26,27 @@ app = func.FunctionApp()
 
 @app.queue_trigger("msg", settings.jobs.intake_queue, STORAGE)
 async def receive_job(msg: func.QueueMessage) -> None:
-    await services.inlet.receive(IntakeMessage.of(msg))
+    await services.workers.intake.receive(IntakeMessage.of(msg))
 
 
 @app.queue_trigger("msg", settings.jobs.intake_queue + POISON_SUFFIX, STORAGE)
 async def fail_job(msg: func.QueueMessage) -> None:
-    await services.inlet.receive_poison(IntakeMessage.of(msg))
+    await services.workers.intake.receive_poison(IntakeMessage.of(msg))
 
 
 @app.queue_trigger("msg", settings.jobs.lanes_queue, STORAGE)
 async def run_lane(msg: func.QueueMessage) -> None:
-    await services.runner.receive(msg.get_body(), deliveries=msg.dequeue_count or 1)
+    await services.workers.runner.receive(msg.get_body(), deliveries=msg.dequeue_count or 1)
 
 
 @app.queue_trigger("msg", settings.jobs.lanes_queue + POISON_SUFFIX, STORAGE)
 async def fail_lane(msg: func.QueueMessage) -> None:
-    await services.runner.receive_poison(msg.get_body())
+    await services.workers.runner.receive_poison(msg.get_body())
 
 
 @app.timer_trigger("timer", EVERY_FIVE_SECONDS, run_on_startup=False, use_monitor=False)
 async def sweep_lanes(timer: func.TimerRequest) -> None:
-    await services.sweeper.sweep()
+    await services.timers.sweeper.sweep()
 
 
 async def aclose() -> None:

@@ -23,7 +23,7 @@ def with_storage(**storage: str) -> AppSettings:
 
 async def test_the_app_starts_without_storage_or_foundry_at_hand() -> None:
     services = Services.connect(with_storage(connection_string=DEVELOPMENT_STORAGE))
-    assert services.settings.foundry == FoundryAgentServiceConfig()
+    assert services.core.settings.foundry == FoundryAgentServiceConfig()
     await services.aclose()
 
 

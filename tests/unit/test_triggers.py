@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.triggers import TriggerFailedError, hide_error_text
+from shared.worker import TriggerFailedError, hide_error_text
 
 SAID = "pear tree"
 APP = (Path(__file__).parents[2] / "function_app.py").read_text()

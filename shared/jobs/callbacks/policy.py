@@ -9,7 +9,7 @@ from yarl import URL
 
 from ...config import CallbackHost, CallbackSettings, names_in
 from ...problems import FieldError, Problem, ProblemError
-from ...turns.contract import SubmitJob
+from ..requests import SubmitJob
 from .webhooks import LOOPBACK
 
 

@@ -49,7 +49,7 @@ class App:
         count = 0
         async with self.deployment.queue(self.deployment.lanes, base64=False) as queue:
             async for message in queue.receive_messages():
-                await self.services.runner.receive(base64.b64decode(str(message.content)))
+                await self.services.workers.runner.receive(base64.b64decode(str(message.content)))
                 await queue.delete_message(message)
                 count += 1
         return count

@@ -45,7 +45,7 @@ class Scraped:
 
 
 async def scraped(app: App) -> Scraped:
-    await app.services.meter.flush()
+    await app.services.core.meter.flush()
     return Scraped.of(await app.caller.get("metrics/prometheus"))
 
 
@@ -85,14 +85,14 @@ async def test_what_one_instance_wrote_another_tells(deployment: Deployment) -> 
     async with serving(deployment) as first, serving(deployment) as second:
         await first.caller.post("messages", json={"message": "Hello"})
         before = (await scraped(second)).total("aos_turns_total")
-        await first.services.meter.flush()
+        await first.services.core.meter.flush()
         after = await scraped(second)
         again = await scraped(first)
     assert (before, after.total("aos_turns_total"), again.total("aos_turns_total")) == (0, 1, 1)
 
 
 async def test_dependencies_and_queues_are_told(app: App) -> None:
-    await app.services._queues.reject(app.deployment.lanes, b"never mind")
+    await app.services.core.queues.reject(app.deployment.lanes, b"never mind")
     told = await scraped(app)
     assert told.total("aos_dependency_up", dependency="foundry") == 1
     assert told.total("aos_dependency_latency_seconds", dependency="table") > 0

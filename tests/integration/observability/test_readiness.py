@@ -136,7 +136,7 @@ async def test_storage_that_is_gone_is_told_with_the_setting(
 
 
 async def test_messages_that_were_given_up_are_a_warning(app: App) -> None:
-    await app.services._queues.reject(app.deployment.lanes, b"never mind")
+    await app.services.core.queues.reject(app.deployment.lanes, b"never mind")
     status, document = await asked(app)
     assert status == HTTPStatus.OK
     poison = document["checks"]["poison"]

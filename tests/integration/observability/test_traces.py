@@ -215,7 +215,7 @@ async def test_what_was_said_is_in_spans_where_it_is_asked_for(deployment: Deplo
 async def test_a_producer_of_the_inlet_queue_gives_its_trace(app: App) -> None:
     body = f'{{"message": "Hi", "owner": "t:o", "traceparent": "{TRACEPARENT}"}}'.encode()
     with recorded() as spans:
-        await app.services.inlet.receive(IntakeMessage("m", datetime.now(UTC), body))
+        await app.services.workers.intake.receive(IntakeMessage("m", datetime.now(UTC), body))
     received = named(spans, f"process {app.deployment.inlet}")
     assert f"{received.context.trace_id:032x}" == TRACE_ID
     assert parent(named(spans, "submit job"), spans) == received.name

@@ -6,31 +6,13 @@ from typing import Any
 import pytest
 
 from local.services import ROOT, Azurite, FoundryEmulator
+from shared.api.routes import ROUTES
 from tests.support.environments import DEPLOYED_VERSION, find_python, run, with_requirements
 from tests.support.served import Deployment
 
 INLET, LANES, DELIVERIES = "worker-jobs", "worker-lanes", "worker-deliveries"
 FUNCTIONS = {
-    "send_message": "POST messages",
-    "create_thread": "POST threads",
-    "list_threads": "GET,HEAD threads",
-    "get_thread": "GET,HEAD threads/{thread_id}",
-    "patch_thread": "PATCH threads/{thread_id}",
-    "delete_thread": "DELETE threads/{thread_id}",
-    "list_thread_messages": "GET,HEAD threads/{thread_id}/messages",
-    "send_thread_message": "POST threads/{thread_id}/messages",
-    "submit_job": "POST jobs",
-    "list_jobs": "GET,HEAD jobs",
-    "get_job": "GET,HEAD jobs/{job_id}",
-    "orchestrate_message": "POST orchestrate",
-    "erase_my_data": "DELETE me/data",
-    "cancel_job": "POST jobs/{job_id}/cancel",
-    "health": "GET,HEAD health",
-    "readiness": "GET,HEAD health/ready",
-    "read_metrics": "GET,HEAD metrics",
-    "read_usage": "GET,HEAD usage",
-    "prometheus": "GET,HEAD metrics/prometheus",
-    "list_audit_records": "GET,HEAD audit",
+    **{each.name: f"{','.join(each.methods)} {each.template}" for each in ROUTES},
     "z_unmatched_sorts_last": "GET,HEAD,POST,PUT,PATCH,DELETE,OPTIONS {*path}",
     "receive_job": f"queue {INLET}",
     "fail_job": f"queue {INLET}-poison",

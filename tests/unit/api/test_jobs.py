@@ -11,8 +11,8 @@ import pytest
 
 from shared.app import Services
 from shared.jobs.queue import WakeUp
+from shared.jobs.requests import SubmitJob
 from shared.state.keys import Kind, new_id
-from shared.turns.contract import SubmitJob
 from tests.support.app_on_fakes import App
 from tests.support.calling import assert_problem
 
@@ -25,7 +25,7 @@ async def submit(api: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
 
 
 async def run(services: Services, job: dict[str, Any]) -> None:
-    await services.runner.drain(WakeUp("key", job["thread_id"] or job["job_id"]))
+    await services.workers.runner.drain(WakeUp("key", job["thread_id"] or job["job_id"]))
 
 
 async def test_a_job_goes_from_queued_to_its_result(
@@ -137,14 +137,14 @@ async def test_jobs_are_listed_by_status(services: Services, api: httpx.AsyncCli
 async def test_somebody_elses_jobs_are_none_of_mine(
     services: Services, api: httpx.AsyncClient
 ) -> None:
-    theirs = await services.submission.submit("somebody", SubmitJob(message="Hi"))
+    theirs = await services.core.submission.submit("somebody", SubmitJob(message="Hi"))
     assert (await api.get("jobs")).json() == {"data": [], "next_cursor": None}
     for answer in (
         await api.get(f"jobs/{theirs.job_id}"),
         await api.post(f"jobs/{theirs.job_id}/cancel"),
     ):
         assert_problem(answer, 404, "not_found")
-    assert not (await services.jobs.get("somebody", theirs.job_id)).cancel_requested
+    assert not (await services.core.jobs.get("somebody", theirs.job_id)).cancel_requested
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ async def test_a_job_is_accepted_even_if_no_worker_can_be_woken(
     app.queues.available = False
     job = await submit(api, message="Hi")
     app.queues.available = True
-    assert await services.sweeper.sweep() == 1
+    assert await services.timers.sweeper.sweep() == 1
     await run(services, job)
     assert (await api.get(f"jobs/{job['job_id']}")).json()["status"] == "succeeded"
 

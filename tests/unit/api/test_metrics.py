@@ -47,8 +47,8 @@ async def api(services: Services) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def counted(services: Services, **changes: Any) -> None:
-    turn = replace(TURN, owner="key", created_at=services.clock())
-    services.meter.record(replace(turn, **changes))
+    turn = replace(TURN, owner="key", created_at=services.core.clock())
+    services.core.meter.record(replace(turn, **changes))
 
 
 async def test_the_clients_figures_keep_their_names(api: httpx.AsyncClient) -> None:
@@ -141,7 +141,7 @@ async def test_usage_says_who_used_what(
     counted(services, attribution=Attribution("finance", "u-2"), effort=effort)
     counted(services, attribution=Attribution("law"), usage={}, effort=TurnEffort(unreported=1))
     app.clock.advance(86_400)
-    counted(services, effort=effort, created_at=services.clock())
+    counted(services, effort=effort, created_at=services.core.clock())
     answer = (await api.get("usage", params={"by": "department,day"})).json()
     kept = [(g["day"], g["department"], g["requests"], g["cost"]) for g in answer["groups"]]
     assert kept == [
@@ -203,11 +203,11 @@ async def test_usage_is_the_same_when_days_are_summed_up(
 ) -> None:
     services, api = priced
     for _ in range(5):
-        counted(services, effort=TurnEffort(cost=3), created_at=services.clock())
+        counted(services, effort=TurnEffort(cost=3), created_at=services.core.clock())
         app.clock.advance(timedelta(hours=20).total_seconds())
     before = (await api.get("usage")).json()
-    await services.meter.flush()
+    await services.core.meter.flush()
     assert (await api.get("usage")).json() == before
-    await services.roll_up.run()
+    await services.timers.roll_up.run()
     assert (await api.get("usage")).json() == before
     assert before["total"]["requests"] == 5

@@ -107,7 +107,7 @@ async def test_somebody_elses_thread_is_404(
     app: App, services: Services, api: httpx.AsyncClient
 ) -> None:
     thread_id = new_id(Kind.THREAD)
-    await services.threads.add(Thread(thread_id, "somebody", app.clock(), app.clock()))
+    await services.core.threads.add(Thread(thread_id, "somebody", app.clock(), app.clock()))
     assert_problem(await api.get(f"threads/{thread_id}"), 404, "not_found")
     assert (await api.get("threads")).json()["data"] == []
 
@@ -218,7 +218,7 @@ async def test_a_thread_on_its_way_out_does_not_end_the_list(
     app: App, services: Services, api: httpx.AsyncClient
 ) -> None:
     made = await make_at_intervals(app, api, 3)
-    await services.threads.start_removal("key", made[2])
+    await services.core.threads.start_removal("key", made[2])
     page = (await api.get("threads", params={"limit": 2})).json()
     assert page["next_cursor"] is not None
 

@@ -59,12 +59,12 @@ def rows(table: FakeTable, owner: str = OWNER, day: str = "2026-03-01") -> list[
 
 async def ask(services: Services, thread_id: str | None = None) -> None:
     command = TurnCommand(OWNER, TurnRequest(SECRET), 60, thread_id, caller=CALLER)
-    await services.turns.run(command)
+    await services.core.turns.run(command)
 
 
 async def new_thread(app: App, services: Services) -> str:
     now, thread_id = app.clock(), new_id(Kind.THREAD)
-    await services.threads.add(Thread(thread_id, OWNER, now, now))
+    await services.core.threads.add(Thread(thread_id, OWNER, now, now))
     return thread_id
 
 
@@ -90,7 +90,7 @@ async def test_a_turn_says_who_what_how_and_how_much_but_not_its_text(
 
 async def test_a_streamed_turn_is_on_record_once(app: App, services: Services) -> None:
     command = TurnCommand(OWNER, TurnRequest(SECRET), 60, mode=TurnMode.STREAM, caller=CALLER)
-    *_, turn = [progress async for progress in services.turns.stream(command)]
+    *_, turn = [progress async for progress in services.core.turns.stream(command)]
     assert isinstance(turn, AnsweredTurn)
     (kept,) = rows(app.audit_table)
     assert (kept["turn_id"], kept["subject"]) == (turn.turn_id, "subject")
@@ -317,9 +317,9 @@ async def test_the_app_keeps_records_for_as_long_as_the_setting_says(
 ) -> None:
     now = app.clock()
     days = app.settings.retention.audit_days
-    await services.audit.append(record(now - timedelta(days=days)))
-    await services.audit.append(record(now - timedelta(days=days + 1)))
-    await services.delete_old_records()
+    await services.core.audit.append(record(now - timedelta(days=days)))
+    await services.core.audit.append(record(now - timedelta(days=days + 1)))
+    await services.timers.delete_old_records()
     kept = [partition for partition in app.audit_table.partitions if rows_in(app, partition)]
     assert [partition for partition in kept if partition != DAYS_PARTITION] == [
         f"{partition_key(OWNER)}!{(now - timedelta(days=days)).date()}"

@@ -28,7 +28,7 @@ async def chained(foundry: FoundryService, *messages: str) -> ThreadRef:
 
 async def test_a_thread_at_a_project_is_a_conversation(project: Project) -> None:
     app, services = project
-    backing = await services.foundry.create_thread({"k": "v"})
+    backing = await services.core.foundry.create_thread({"k": "v"})
     assert backing.conversation_id in app.foundry.conversations
     assert app.foundry.calls[-1].body == {"metadata": {"k": "v"}}
     assert app.foundry.calls[-1].headers["authorization"] == "Bearer a-token"
@@ -36,16 +36,16 @@ async def test_a_thread_at_a_project_is_a_conversation(project: Project) -> None
 
 
 async def test_a_thread_at_a_resource_costs_no_call(app: App, services: Services) -> None:
-    assert await services.foundry.create_thread({}) == ThreadRef()
+    assert await services.core.foundry.create_thread({}) == ThreadRef()
     assert app.foundry.calls == []
 
 
 async def test_a_page_is_newest_first_with_roles_and_texts(project: Project) -> None:
     _, services = project
-    backing = await services.foundry.create_thread({})
+    backing = await services.core.foundry.create_thread({})
     for text in ("one", "two"):
-        await services.foundry.respond(TurnRequest(text), backing)
-    page = await services.foundry.messages(backing)
+        await services.core.foundry.respond(TurnRequest(text), backing)
+    page = await services.core.foundry.messages(backing)
     assert [(message.role, message.content) for message in page.messages] == [
         ("assistant", "You said: two"),
         ("user", "two"),
@@ -62,7 +62,7 @@ async def test_a_page_says_where_the_next_begins(project: Project) -> None:
         {"type": "function_call", "id": "fc_8"},
     ]
     app.foundry.then(httpx.Response(200, json={"data": items, "has_more": True}), "/items")
-    page = await services.foundry.messages(ThreadRef("conv_1"), limit=2, cursor="msg_10")
+    page = await services.core.foundry.messages(ThreadRef("conv_1"), limit=2, cursor="msg_10")
     assert app.foundry.calls[-1].query == {"limit": "2", "order": "desc", "after": "msg_10"}
     assert [message.id for message in page.messages] == ["msg_9"]
     assert page.messages[0].created_at == datetime.fromtimestamp(1_700_000_000, UTC)
@@ -78,13 +78,13 @@ async def test_only_texts_of_messages_are_shown(project: Project) -> None:
     ]
     items = [{"type": "message", "id": "m", "role": "user", "content": parts}, {"type": "odd"}]
     app.foundry.then(httpx.Response(200, json={"data": items}), "/items")
-    page = await services.foundry.messages(ThreadRef("conv_1"))
+    page = await services.core.foundry.messages(ThreadRef("conv_1"))
     assert [message.content for message in page.messages] == ["Look: a cat"]
 
 
 async def test_a_chain_is_walked_back_to_its_start(services: Services) -> None:
-    backing = await chained(services.foundry, "one", "two", "three")
-    page = await services.foundry.messages(backing, limit=20)
+    backing = await chained(services.core.foundry, "one", "two", "three")
+    page = await services.core.foundry.messages(backing, limit=20)
     assert [message.content for message in page.messages] == [
         "You said: three",
         "three",
@@ -97,9 +97,9 @@ async def test_a_chain_is_walked_back_to_its_start(services: Services) -> None:
 
 
 async def test_a_chains_pages_join_without_gap_or_overlap(services: Services) -> None:
-    backing = await chained(services.foundry, "one", "two", "three")
-    first = await services.foundry.messages(backing, limit=4)
-    rest = await services.foundry.messages(backing, limit=4, cursor=first.next_cursor)
+    backing = await chained(services.core.foundry, "one", "two", "three")
+    first = await services.core.foundry.messages(backing, limit=4)
+    rest = await services.core.foundry.messages(backing, limit=4, cursor=first.next_cursor)
     assert [message.content for message in first.messages][-1] == "two"
     assert [message.content for message in rest.messages] == ["You said: one", "one"]
     assert rest.next_cursor is None
@@ -107,11 +107,11 @@ async def test_a_chains_pages_join_without_gap_or_overlap(services: Services) ->
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5])
 async def test_a_chains_page_is_never_longer_than_asked(services: Services, limit: int) -> None:
-    backing = await chained(services.foundry, "one", "two", "three")
-    page = await services.foundry.messages(backing, limit=limit)
+    backing = await chained(services.core.foundry, "one", "two", "three")
+    page = await services.core.foundry.messages(backing, limit=limit)
     pages = [page]
     while page.next_cursor:
-        page = await services.foundry.messages(backing, limit=limit, cursor=page.next_cursor)
+        page = await services.core.foundry.messages(backing, limit=limit, cursor=page.next_cursor)
         pages.append(page)
     assert {len(each.messages) for each in pages[:-1]} == {limit}
     assert [message.content for each in pages for message in each.messages] == [
@@ -125,14 +125,14 @@ async def test_a_chains_page_is_never_longer_than_asked(services: Services, limi
 
 
 async def test_a_chain_that_has_not_begun_is_empty(app: App, services: Services) -> None:
-    page = await services.foundry.messages(ThreadRef())
+    page = await services.core.foundry.messages(ThreadRef())
     assert (page.messages, page.next_cursor) == ((), None)
     assert app.foundry.calls == []
 
 
 async def test_deleting_what_is_already_gone_is_done(app: App, services: Services) -> None:
-    await services.foundry.delete_thread(ThreadRef(None, "resp_gone"))
-    await services.foundry.delete_thread(ThreadRef())
+    await services.core.foundry.delete_thread(ThreadRef(None, "resp_gone"))
+    await services.core.foundry.delete_thread(ThreadRef())
     assert [call.method for call in app.foundry.calls] == ["GET"]
 
 
@@ -156,32 +156,32 @@ async def test_a_thread_is_made_changed_and_deleted_in_spite_of_a_passing_fault(
 
 async def test_metadata_is_kept_where_foundry_keeps_any(project: Project) -> None:
     app, services = project
-    backing = await services.foundry.create_thread({})
-    await services.foundry.update_thread(backing, {"a": "b"})
+    backing = await services.core.foundry.create_thread({})
+    await services.core.foundry.update_thread(backing, {"a": "b"})
     assert app.foundry.calls[-1].body == {"metadata": {"a": "b"}}
     calls = len(app.foundry.calls)
-    await services.foundry.update_thread(ThreadRef(None, "resp_1"), {"a": "b"})
+    await services.core.foundry.update_thread(ThreadRef(None, "resp_1"), {"a": "b"})
     assert len(app.foundry.calls) == calls
 
 
 async def test_an_endpoint_without_conversations_knows_none(services: Services) -> None:
     with pytest.raises(NotFoundError):
-        await services.foundry.take_up("conv_1")
+        await services.core.foundry.take_up("conv_1")
 
 
 async def test_a_conversation_without_an_id_is_a_protocol_error(project: Project) -> None:
     app, services = project
     app.foundry.then(httpx.Response(200, json={}), "/conversations")
     with pytest.raises(ProtocolError):
-        await services.foundry.create_thread({})
+        await services.core.foundry.create_thread({})
 
 
 async def test_a_cursor_cannot_lead_out_of_the_chain(app: App, services: Services) -> None:
-    backing = await chained(services.foundry, "mine")
-    others = await chained(services.foundry, "somebody else's")
+    backing = await chained(services.core.foundry, "mine")
+    others = await chained(services.core.foundry, "somebody else's")
     calls = len(app.foundry.calls)
     for cursor in (others.last_response_id, "x/../../models?y=", "resp_9:x", ":1"):
-        page = await services.foundry.messages(backing, cursor=cursor)
+        page = await services.core.foundry.messages(backing, cursor=cursor)
         assert (page.messages, page.next_cursor) == ((), None)
     asked = {call.path.rpartition("/")[2] for call in app.foundry.calls[calls:]}
     assert asked == {backing.last_response_id}

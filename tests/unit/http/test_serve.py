@@ -12,11 +12,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.api.routes import Route
+from shared.api.threads import CreateThread
 from shared.app import Services
+from shared.http.answers import Answer
 from shared.http.request import MAX_BODY_BYTES, Incoming
-from shared.http.serve import Answer
+from shared.jobs.requests import SubmitJob
 from shared.problems import INTERNAL_ERROR
-from shared.turns.contract import MAX_MESSAGE_CHARS, CreateThread, SubmitJob
+from shared.turns.body import MAX_MESSAGE_CHARS
 from tests.support.app_on_fakes import App
 from tests.support.calling import assert_problem, caller
 from tests.support.scripted_foundry import message_item, response_body
@@ -67,10 +70,10 @@ async def test_what_foundry_took_to_fail_is_not_ours_either(
 async def test_a_bug_is_told_without_its_text(
     services: Services, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def broken(_: Services, __: Incoming) -> Answer:
+    async def broken(_: Incoming) -> Answer:
         raise RuntimeError("AccountKey=abc")
 
-    async with caller(services, ("GET", "broken", broken)) as api:
+    async with caller(services, Route("broken", "GET", "broken", lambda _: broken)) as api:
         answer = await api.get("broken")
     document = assert_problem(answer, 500, "internal_error")
     assert document["detail"] == INTERNAL_ERROR.detail
@@ -244,12 +247,12 @@ async def test_no_query_is_our_fault(api: httpx.AsyncClient, query: dict[str, st
 
 
 async def test_no_value_breaks_out_of_a_header(services: Services) -> None:
-    async def risky(_: Services, __: Incoming) -> Answer:
+    async def risky(_: Incoming) -> Answer:
         return Answer(
             {}, headers={"x-value": "80 % of a\r\nSet-Cookie: b\x00\u00e9\U0001f600\ud800"}
         )
 
-    async with caller(services, ("GET", "risky", risky)) as api:
+    async with caller(services, Route("risky", "GET", "risky", lambda _: risky)) as api:
         answer = await api.get("risky")
     assert "set-cookie" not in answer.headers
     quoted = "80 % of a%0D%0ASet-Cookie: b%00%C3%A9%F0%9F%98%80?"

@@ -37,8 +37,8 @@ def jobs(app: App) -> list[dict[str, Any]]:
 
 async def test_a_message_becomes_a_job(app: App, services: Services) -> None:
     given_message = message({"owner": OWNER, "message": "Hi"})
-    await services.inlet.receive(given_message)
-    job = await services.jobs.get(OWNER, given_message.job_id)
+    await services.workers.intake.receive(given_message)
+    job = await services.core.jobs.get(OWNER, given_message.job_id)
     assert job.status == "queued"
     assert app.queues.wake_ups == [SentWakeUp(OWNER, job.job_id)]
     assert app.queues.rejected == []
@@ -48,15 +48,15 @@ async def test_a_producer_may_name_the_job(app: App, services: Services) -> None
     job_id = new_id(Kind.JOB)
     for number in range(2):
         body = {"owner": OWNER, "message": "Hi", "job_id": job_id}
-        await services.inlet.receive(message(body, f"m-{number}"))
-    assert (await services.jobs.get(OWNER, job_id)).job_id == job_id
+        await services.workers.intake.receive(message(body, f"m-{number}"))
+    assert (await services.core.jobs.get(OWNER, job_id)).job_id == job_id
     assert len(jobs(app)) == 1
     assert len(app.table.rows(PARTITION, "box:")) == 1
 
 
 async def test_a_message_delivered_again_makes_no_second_job(app: App, services: Services) -> None:
     for instance in (services, app.services(), services):
-        await instance.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+        await instance.workers.intake.receive(message({"owner": OWNER, "message": "Hi"}))
     assert len(jobs(app)) == 1
     assert len(app.queues.wake_ups) == 3
 
@@ -66,14 +66,14 @@ async def test_a_delivery_after_a_lost_answer_makes_no_second_job(
 ) -> None:
     app.table.lose_next_answer()
     with pytest.raises(StorageUnavailableError):
-        await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
-    await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+        await services.workers.intake.receive(message({"owner": OWNER, "message": "Hi"}))
+    await services.workers.intake.receive(message({"owner": OWNER, "message": "Hi"}))
     assert len(jobs(app)) == 1
 
 
 async def test_a_batch_delivered_again_makes_no_second_thread(app: App, services: Services) -> None:
     for _ in range(2):
-        await services.inlet.receive(message({"owner": OWNER, "messages": ["a", "b"]}))
+        await services.workers.intake.receive(message({"owner": OWNER, "messages": ["a", "b"]}))
     assert len(jobs(app)) == 1
     assert len(app.table.rows(PARTITION, "thread:")) == 1
 
@@ -116,7 +116,7 @@ def test_it_takes_over_what_the_host_delivers() -> None:
 async def test_what_cannot_be_a_job_goes_to_poison_with_the_reason(
     app: App, services: Services, body: object, reason: str
 ) -> None:
-    await services.inlet.receive(message(body))
+    await services.workers.intake.receive(message(body))
     assert app.queues.rejected == [("agent-jobs", message(body).body)]
     (row,) = app.table.rows(REJECTED_PARTITION)
     assert reason in row.values["reason"]
@@ -128,8 +128,10 @@ async def test_what_cannot_be_a_job_goes_to_poison_with_the_reason(
 
 
 async def test_what_is_put_away_is_on_record(app: App, services: Services) -> None:
-    await services.inlet.receive(message({"owner": OWNER, "message": "Hi", "colour": "red"}))
-    await services.audit.aclose()
+    await services.workers.intake.receive(
+        message({"owner": OWNER, "message": "Hi", "colour": "red"})
+    )
+    await services.core.audit.aclose()
     (kept,) = app.audit_table.rows(f"{partition_key(NOBODY)}!{app.clock().date()}")
     record = AuditRecord.from_row(kept)
     assert (record.action, record.outcome) == (Action.JOB_SUBMIT, AuditOutcome.REFUSED)
@@ -140,7 +142,7 @@ async def test_nothing_is_put_away_while_storage_is_down(app: App, services: Ser
     app.table.available = False
     for body in ({"owner": OWNER, "message": "Hi"}, b"not json"):
         with pytest.raises(StorageUnavailableError):
-            await services.inlet.receive(message(body))
+            await services.workers.intake.receive(message(body))
     assert app.queues.rejected == []
 
 
@@ -148,9 +150,9 @@ async def test_a_job_nobody_was_woken_for_is_woken_by_the_next_delivery(
     app: App, services: Services
 ) -> None:
     app.queues.available = False
-    await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+    await services.workers.intake.receive(message({"owner": OWNER, "message": "Hi"}))
     app.queues.available = True
-    await services.inlet.receive(message({"owner": OWNER, "message": "Hi"}))
+    await services.workers.intake.receive(message({"owner": OWNER, "message": "Hi"}))
     assert len(jobs(app)) == len(app.queues.wake_ups) == 1
 
 
@@ -160,12 +162,12 @@ async def test_any_message_leaves_the_worker_alive(
     app: App, services: Services, body: bytes
 ) -> None:
     rejected = len(app.queues.rejected)
-    await services.inlet.receive(message(body))
+    await services.workers.intake.receive(message(body))
     assert len(app.queues.rejected) == rejected + 1
 
 
 async def test_an_owner_too_long_for_a_key_goes_to_poison(app: App, services: Services) -> None:
-    await services.inlet.receive(message({"owner": "漢" * 256, "message": "Hi"}))
+    await services.workers.intake.receive(message({"owner": "漢" * 256, "message": "Hi"}))
     assert len(app.queues.rejected) == 1
 
 
@@ -190,11 +192,11 @@ def notes(app: App) -> list[str]:
 async def test_a_rejected_job_that_is_named_has_failed(
     app: App, services: Services, body: dict[str, Any], reason: str
 ) -> None:
-    await services.inlet.receive(message({**NAMED, **body}))
+    await services.workers.intake.receive(message({**NAMED, **body}))
     ((_, poison),) = app.queues.rejected
     for _ in range(2):
-        await services.inlet.receive_poison(message(poison, "m-2"))
-    job = await services.jobs.get(OWNER, JOB)
+        await services.workers.intake.receive_poison(message(poison, "m-2"))
+    job = await services.core.jobs.get(OWNER, JOB)
     assert (job.status, job.finished_at, job.delivery) == ("failed", app.clock(), None)
     assert job.problem is not None
     assert (job.problem["code"], job.problem["status"]) == ("invalid_request", 422)
@@ -208,12 +210,12 @@ async def test_the_end_of_a_rejected_job_is_told(app: App) -> None:
     )
     services = app.services()
     body = {**NAMED, "message": 5, "reply_queue": "replies", "callback_url": "https://evil.example"}
-    await services.inlet.receive_poison(message(body))
+    await services.workers.intake.receive_poison(message(body))
     ((notice, _),) = app.queues.notices
-    await services.deliveries.deliver(notice)
+    await services.workers.deliveries.deliver(notice)
     ((queue, reply),) = app.queues.replies
     assert (queue, json.loads(reply)["type"]) == ("replies", "job.failed")
-    assert (await services.jobs.get(OWNER, JOB)).delivery == "delivered"
+    assert (await services.core.jobs.get(OWNER, JOB)).delivery == "delivered"
 
 
 @pytest.mark.parametrize(
@@ -227,8 +229,8 @@ async def test_the_end_of_a_rejected_job_is_told(app: App) -> None:
     ],
 )
 async def test_what_names_no_job_fails_none(app: App, services: Services, body: object) -> None:
-    await services.inlet.receive(message(body))
-    await services.inlet.receive_poison(message(body, "m-2"))
+    await services.workers.intake.receive(message(body))
+    await services.workers.intake.receive_poison(message(body, "m-2"))
     assert jobs(app) == []
     assert len(notes(app)) == len(app.queues.rejected) == 1
 
@@ -237,7 +239,7 @@ async def test_a_job_that_failed_for_want_of_storage_is_taken_in_from_poison(
     app: App, services: Services
 ) -> None:
     for _ in range(2):
-        await services.inlet.receive_poison(message({**NAMED, "message": "Hi"}))
+        await services.workers.intake.receive_poison(message({**NAMED, "message": "Hi"}))
     (job,) = jobs(app)
     assert job["status"] == "queued"
     assert notes(app) == []
@@ -246,7 +248,7 @@ async def test_a_job_that_failed_for_want_of_storage_is_taken_in_from_poison(
 async def test_one_without_a_name_is_put_on_record_instead_of_run_twice(
     app: App, services: Services
 ) -> None:
-    await services.inlet.receive_poison(message({"owner": OWNER, "message": "Hi"}))
+    await services.workers.intake.receive_poison(message({"owner": OWNER, "message": "Hi"}))
     assert jobs(app) == []
     (reason,) = notes(app)
     assert "names no job_id" in reason
@@ -257,14 +259,14 @@ async def test_a_job_that_cannot_be_taken_in_has_failed(app: App, services: Serv
         raise RuntimeError("a bug")
 
     app.table.before_next_write(break_down)
-    await services.inlet.receive_poison(message({**NAMED, "message": "Hi"}))
-    job = await services.jobs.get(OWNER, JOB)
+    await services.workers.intake.receive_poison(message({**NAMED, "message": "Hi"}))
+    job = await services.core.jobs.get(OWNER, JOB)
     assert job.problem is not None
     assert (job.status, job.problem["code"]) == ("failed", "internal_error")
     assert len(notes(app)) == 1
 
 
 async def test_a_job_that_was_accepted_stays_as_it_is(app: App, services: Services) -> None:
-    await services.inlet.receive(message({**NAMED, "message": "Hi"}))
-    await services.inlet.receive_poison(message({**NAMED, "message": 5}))
-    assert (await services.jobs.get(OWNER, JOB)).status == "queued"
+    await services.workers.intake.receive(message({**NAMED, "message": "Hi"}))
+    await services.workers.intake.receive_poison(message({**NAMED, "message": 5}))
+    assert (await services.core.jobs.get(OWNER, JOB)).status == "queued"

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.jobs.queue import FOREVER, AzureQueues, Notice, WakeUp
+from shared.jobs.requests import OWNER
 from shared.state.errors import StorageUnavailableError
 from shared.state.keys import Kind, new_id
-from shared.turns.contract import OWNER
 
 OWNERS = st.from_regex(OWNER, fullmatch=True)
 JOB, THREAD = new_id(Kind.JOB), new_id(Kind.THREAD)

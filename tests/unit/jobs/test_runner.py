@@ -12,13 +12,13 @@ import pytest
 from shared.app import Services
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import WakeUp
+from shared.jobs.requests import SubmitJob
 from shared.jobs.runner import MAX_DELAY_SECONDS, STORAGE_PAUSE_SECONDS
 from shared.state.errors import LaneBusyError, StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.lanes import LEASE_SECONDS
 from shared.state.threads import Thread
-from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
 from tests.support.app_on_fakes import OWNER, App
 from tests.support.fakes import SentWakeUp
@@ -31,20 +31,22 @@ MAX_TRANSACTIONS = 6
 
 async def add_thread(app: App, services: Services) -> str:
     now, thread_id = app.clock(), new_id(Kind.THREAD)
-    await services.threads.add(Thread(thread_id, OWNER, now, now))
+    await services.core.threads.add(Thread(thread_id, OWNER, now, now))
     return thread_id
 
 
 async def submit(services: Services, *messages: str, **fields: Any) -> Job:
-    return await services.submission.submit(OWNER, SubmitJob(messages=list(messages), **fields))
+    return await services.core.submission.submit(
+        OWNER, SubmitJob(messages=list(messages), **fields)
+    )
 
 
 async def drain(services: Services, job: Job) -> None:
-    await services.runner.drain(WakeUp(OWNER, job.lane))
+    await services.workers.runner.drain(WakeUp(OWNER, job.lane))
 
 
 async def state(services: Services, job: Job) -> Job:
-    return await services.jobs.get(OWNER, job.job_id)
+    return await services.core.jobs.get(OWNER, job.job_id)
 
 
 def turns(app: App) -> list[dict[str, Any]]:
@@ -84,7 +86,7 @@ async def test_a_batch_runs_in_order_on_one_thread(app: App, services: Services)
     assert [result["content"][10:] for result in done.results] == ["one", "two", "three"]
     assert app.foundry.messages == ["one", "two", "three"]
     assert app.foundry.sent[2]["previous_response_id"] == "resp_2"
-    thread = await services.threads.get(OWNER, job.thread_id)
+    thread = await services.core.threads.get(OWNER, job.thread_id)
     assert thread.message_count == 3
 
 
@@ -174,7 +176,7 @@ async def test_a_second_wake_up_does_nothing(app: App, services: Services) -> No
 
 async def test_a_wake_up_for_nothing_does_nothing(app: App, services: Services) -> None:
     for lane in (new_id(Kind.THREAD), new_id(Kind.JOB), "x", ""):
-        await services.runner.drain(WakeUp(OWNER, lane))
+        await services.workers.runner.drain(WakeUp(OWNER, lane))
     assert app.foundry.calls == []
     assert app.queues.wake_ups == []
 
@@ -186,7 +188,7 @@ async def test_a_lane_in_use_is_looked_at_again_when_its_lease_ends(
     release = asyncio.Event()
     arrived = app.foundry.then_hold(release)
     command = TurnCommand(OWNER, TurnRequest("sync"), 60, thread_id)
-    asking = asyncio.create_task(services.turns.run(command))
+    asking = asyncio.create_task(services.core.turns.run(command))
     await arrived.wait()
     job = await submit(services, "job", thread_id=thread_id)
     app.queues.wake_ups.clear()
@@ -337,7 +339,7 @@ async def test_a_job_cancelled_before_it_starts_never_runs(app: App, services: S
     thread_id = await add_thread(app, services)
     job = await submit(services, "one", thread_id=thread_id)
     behind = await submit(services, "two", thread_id=thread_id)
-    assert (await services.jobs.cancel(OWNER, job.job_id)).cancel_requested
+    assert (await services.core.jobs.cancel(OWNER, job.job_id)).cancel_requested
     await drain(services, job)
     cancelled = await state(services, job)
     assert (cancelled.status, cancelled.finished_at) == (JobStatus.CANCELLED, app.clock())
@@ -353,7 +355,7 @@ async def test_a_running_job_stops_before_its_next_message(app: App, services: S
     arrived = app.foundry.then_hold(release)
     draining = asyncio.create_task(drain(services, job))
     await arrived.wait()
-    await app.services().jobs.cancel(OWNER, job.job_id)
+    await app.services().core.jobs.cancel(OWNER, job.job_id)
     release.set()
     await draining
     cancelled = await state(services, job)
@@ -364,7 +366,7 @@ async def test_a_running_job_stops_before_its_next_message(app: App, services: S
 
 async def test_a_cancel_just_before_the_start_wins(app: App, services: Services) -> None:
     job = await submit(services, "Hi")
-    app.table.before_next_write(lambda: services.jobs.cancel(OWNER, job.job_id))
+    app.table.before_next_write(lambda: services.core.jobs.cancel(OWNER, job.job_id))
     await drain(services, job)
     assert (await state(services, job)).status is JobStatus.CANCELLED
     assert app.foundry.messages == []
@@ -376,7 +378,7 @@ async def test_a_job_that_waits_for_its_next_attempt_can_be_cancelled(
     job = await submit(services, "Hi")
     app.foundry.then_fail(503)
     await drain(services, job)
-    await services.jobs.cancel(OWNER, job.job_id)
+    await services.core.jobs.cancel(OWNER, job.job_id)
     await drain(services, job)
     assert (await state(services, job)).status is JobStatus.CANCELLED
     assert len(app.foundry.messages) == 1
@@ -485,7 +487,7 @@ async def test_a_success_or_a_cancel_does_not_stop_the_lane(app: App, services: 
     thread_id = await add_thread(app, services)
     fields: dict[str, Any] = {"thread_id": thread_id, "stop_lane_on_failure": True}
     jobs = [await submit(services, f"{n}", **fields) for n in range(3)]
-    await services.jobs.cancel(OWNER, jobs[1].job_id)
+    await services.core.jobs.cancel(OWNER, jobs[1].job_id)
     await drain(services, jobs[0])
     assert app.foundry.messages == ["0", "2"]
 
@@ -500,15 +502,15 @@ async def test_a_lane_without_storage_or_queue_is_the_queues_to_repeat(
 
 
 async def test_a_message_that_is_no_wake_up_goes_to_poison(app: App, services: Services) -> None:
-    await services.runner.receive(b"\xff")
+    await services.workers.runner.receive(b"\xff")
     assert app.queues.rejected == [(app.settings.jobs.lanes_queue, b"\xff")]
-    await services.runner.receive_poison(b"\xff")
+    await services.workers.runner.receive_poison(b"\xff")
     assert len(app.queues.rejected) == 1
 
 
 async def test_a_message_of_the_queue_runs_its_lane(app: App, services: Services) -> None:
     job = await submit(services, "Hi")
-    await services.runner.receive(WakeUp(OWNER, job.lane).to_body())
+    await services.workers.runner.receive(WakeUp(OWNER, job.lane).to_body())
     assert (await state(services, job)).status is JobStatus.SUCCEEDED
 
 
@@ -516,7 +518,7 @@ async def test_a_poisonous_head_ends_and_the_lane_moves_on(app: App, services: S
     thread_id = await add_thread(app, services)
     jobs = [await submit(services, f"{n}", thread_id=thread_id) for n in range(2)]
     await spoil(app, jobs[0])
-    await services.runner.receive_poison(WakeUp(OWNER, thread_id).to_body())
+    await services.workers.runner.receive_poison(WakeUp(OWNER, thread_id).to_body())
     poisonous = await state(services, jobs[0])
     assert poisonous.status is JobStatus.FAILED
     assert poisonous.problem is not None
@@ -530,7 +532,7 @@ async def test_a_head_that_moves_meanwhile_is_found_again(app: App, services: Se
     jobs = [await submit(services, f"{n}", thread_id=thread_id) for n in range(2)]
     await spoil(app, jobs[0])
     app.table.before_next_write(lambda: submit(app.services(), "2", thread_id=thread_id))
-    await services.runner.receive_poison(WakeUp(OWNER, thread_id).to_body())
+    await services.workers.runner.receive_poison(WakeUp(OWNER, thread_id).to_body())
     statuses = [(await state(services, job)).status for job in jobs]
     assert statuses == [JobStatus.FAILED, JobStatus.SUCCEEDED]
     assert app.foundry.messages == ["1", "2"]
@@ -539,7 +541,7 @@ async def test_a_head_that_moves_meanwhile_is_found_again(app: App, services: Se
 async def test_poison_for_an_empty_lane_is_harmless(app: App, services: Services) -> None:
     job = await submit(services, "Hi")
     await drain(services, job)
-    await services.runner.receive_poison(WakeUp(OWNER, job.lane).to_body())
+    await services.workers.runner.receive_poison(WakeUp(OWNER, job.lane).to_body())
     assert (await state(services, job)).status is JobStatus.SUCCEEDED
 
 
@@ -548,7 +550,7 @@ async def test_what_a_dead_worker_left_is_looked_at_before_the_next_message(
 ) -> None:
     app, services = project
     thread_id = await add_thread(app, services)
-    await services.turns.run(TurnCommand(OWNER, TurnRequest("zero"), 60, thread_id))
+    await services.core.turns.run(TurnCommand(OWNER, TurnRequest("zero"), 60, thread_id))
     job = await submit(services, "one", thread_id=thread_id)
     await die_after_sending(app, services, job)
     app.clock.advance(LEASE_SECONDS)
@@ -556,7 +558,7 @@ async def test_what_a_dead_worker_left_is_looked_at_before_the_next_message(
     done = await state(services, job)
     assert [result["content"] for result in done.results] == ["You said: one"]
     assert app.foundry.messages == ["zero", "one"]
-    thread = await services.threads.get(OWNER, thread_id)
+    thread = await services.core.threads.get(OWNER, thread_id)
     assert (thread.message_count, thread.unsettled) == (2, False)
 
 
@@ -585,13 +587,13 @@ async def test_a_job_that_ends_after_its_worker_died_leaves_the_thread_unsettled
     app.clock.advance(LEASE_SECONDS)
     other = app.services()
     if ending == "cancelled":
-        await other.jobs.cancel(OWNER, job.job_id)
+        await other.core.jobs.cancel(OWNER, job.job_id)
     if ending == "failed":
         await spoil(app, job)
-        await other.runner.receive_poison(WakeUp(OWNER, thread_id).to_body())
+        await other.workers.runner.receive_poison(WakeUp(OWNER, thread_id).to_body())
     await drain(other, job)
     if (await state(services, job)).status is not JobStatus.SUCCEEDED:
-        assert (await services.threads.get(OWNER, thread_id)).unsettled
+        assert (await services.core.threads.get(OWNER, thread_id)).unsettled
 
 
 async def test_a_thread_that_a_job_waits_on_says_which_and_until_when(
@@ -601,7 +603,7 @@ async def test_a_thread_that_a_job_waits_on_says_which_and_until_when(
     waits = SubmitJob(
         message="Hi", thread_id=thread_id, not_before=datetime(8000, 1, 1, tzinfo=UTC)
     )
-    job = await services.submission.submit(OWNER, waits)
+    job = await services.core.submission.submit(OWNER, waits)
     with pytest.raises(LaneBusyError, match=rf"{job.job_id} .* not before 8000-01-01T") as error:
-        await services.threads.start_removal(OWNER, thread_id)
+        await services.core.threads.start_removal(OWNER, thread_id)
     assert error.value.retry_after == 86_400

@@ -12,6 +12,7 @@ import pytest
 from shared.app import Services
 from shared.config import JobSettings
 from shared.jobs.queue import WakeUp
+from shared.jobs.requests import SubmitJob
 from shared.jobs.runner import INVOCATION_SECONDS
 from shared.jobs.shares import (
     MAX_LANES,
@@ -23,7 +24,6 @@ from shared.jobs.shares import (
 )
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
-from shared.turns.contract import SubmitJob
 from tests.support.app_on_fakes import OWNER, App
 
 SHARE = JobSettings().lanes_per_owner
@@ -182,7 +182,7 @@ def test_a_message_of_the_queue_ends_before_the_host_ends_the_worker() -> None:
 
 
 async def _submit(services: Services, *messages: str) -> Job:
-    return await services.submission.submit(OWNER, SubmitJob(messages=list(messages)))
+    return await services.core.submission.submit(OWNER, SubmitJob(messages=list(messages)))
 
 
 async def test_a_wake_up_beyond_the_share_goes_back_to_the_queue(
@@ -192,20 +192,20 @@ async def test_a_wake_up_beyond_the_share_goes_back_to_the_queue(
     body = WakeUp(OWNER, job.lane).to_body()
     app.queues.wake_ups.clear()
     with ExitStack() as others:
-        shares = services.runner.shares
+        shares = services.workers.runner.shares
         for number in range(MAX_LANES):
             others.enter_context(shares.running(WakeUp(OWNER, f"lane-{number}")))
         app.queues.available = False
         with pytest.raises(StorageUnavailableError):
-            await services.runner.receive(body)
+            await services.workers.runner.receive(body)
         app.queues.available = True
-        await services.runner.receive(body)
+        await services.workers.runner.receive(body)
         (put,) = app.queues.wake_ups
         assert (put.owner, put.lane) == (OWNER, job.lane)
         assert put.delay_seconds >= MIN_PARKED_SECONDS
-        assert (await services.jobs.get(OWNER, job.job_id)).status is JobStatus.QUEUED
-        await services.runner.receive(body, deliveries=2)
-    assert (await services.jobs.get(OWNER, job.job_id)).status is JobStatus.SUCCEEDED
+        assert (await services.core.jobs.get(OWNER, job.job_id)).status is JobStatus.QUEUED
+        await services.workers.runner.receive(body, deliveries=2)
+    assert (await services.core.jobs.get(OWNER, job.job_id)).status is JobStatus.SUCCEEDED
 
 
 async def test_a_lane_that_ends_makes_room_for_one_that_is_parked(
@@ -214,8 +214,10 @@ async def test_a_lane_that_ends_makes_room_for_one_that_is_parked(
     first, second = await _submit(services, "one"), await _submit(services, "two", "three")
     with ExitStack() as others:
         for number in range(MAX_LANES):
-            others.enter_context(services.runner.shares.running(WakeUp(OWNER, f"lane-{number}")))
-        await services.runner.receive(WakeUp(OWNER, second.lane).to_body())
-    await services.runner.receive(WakeUp(OWNER, first.lane).to_body())
+            others.enter_context(
+                services.workers.runner.shares.running(WakeUp(OWNER, f"lane-{number}"))
+            )
+        await services.workers.runner.receive(WakeUp(OWNER, second.lane).to_body())
+    await services.workers.runner.receive(WakeUp(OWNER, first.lane).to_body())
     assert app.foundry.messages == ["one", "two", "three"]
-    assert (await services.jobs.get(OWNER, second.job_id)).status is JobStatus.SUCCEEDED
+    assert (await services.core.jobs.get(OWNER, second.job_id)).status is JobStatus.SUCCEEDED

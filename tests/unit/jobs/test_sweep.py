@@ -11,6 +11,7 @@ import pytest
 from shared.app import Services
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import WakeUp
+from shared.jobs.requests import SubmitJob
 from shared.jobs.sweep import MARK_GRACE
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
@@ -18,7 +19,6 @@ from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.markers import MARKER_PARTITIONS, marked_lanes
 from shared.state.threads import Thread
-from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
 from tests.support.app_on_fakes import OWNER, App
 from tests.support.fakes import SentWakeUp
@@ -28,12 +28,12 @@ PARTITION = partition_key(OWNER)
 
 async def add_thread(app: App, services: Services) -> str:
     now, thread_id = app.clock(), new_id(Kind.THREAD)
-    await services.threads.add(Thread(thread_id, OWNER, now, now))
+    await services.core.threads.add(Thread(thread_id, OWNER, now, now))
     return thread_id
 
 
 async def submit(services: Services, **fields: Any) -> Job:
-    return await services.submission.submit(OWNER, SubmitJob(message="Hi", **fields))
+    return await services.core.submission.submit(OWNER, SubmitJob(message="Hi", **fields))
 
 
 async def forgotten(app: App, services: Services, **fields: Any) -> Job:
@@ -55,10 +55,10 @@ async def test_a_job_whose_wake_up_was_lost_is_woken(
 ) -> None:
     thread_id = await add_thread(app, services) if on_a_thread else None
     job = await forgotten(app, services, thread_id=thread_id)
-    assert await app.services().sweeper.sweep() == 1
+    assert await app.services().timers.sweeper.sweep() == 1
     assert app.queues.wake_ups == [SentWakeUp(OWNER, job.lane)]
-    await services.runner.drain(WakeUp(OWNER, job.lane))
-    assert (await services.jobs.get(OWNER, job.job_id)).status is JobStatus.SUCCEEDED
+    await services.workers.runner.drain(WakeUp(OWNER, job.lane))
+    assert (await services.core.jobs.get(OWNER, job.job_id)).status is JobStatus.SUCCEEDED
 
 
 async def test_a_lane_whose_worker_died_is_woken_once_its_lease_is_over(
@@ -67,18 +67,18 @@ async def test_a_lane_whose_worker_died_is_woken_once_its_lease_is_over(
     job = await submit(services)
     app.queues.wake_ups.clear()
     arrived = app.foundry.then_hold(asyncio.Event())
-    dying = asyncio.create_task(services.runner.drain(WakeUp(OWNER, job.lane)))
+    dying = asyncio.create_task(services.workers.runner.drain(WakeUp(OWNER, job.lane)))
     await arrived.wait()
     dying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await dying
     survivor = app.services()
     app.clock.advance(LEASE_SECONDS - 1)
-    assert await survivor.sweeper.sweep() == 0
+    assert await survivor.timers.sweeper.sweep() == 0
     app.clock.advance(1)
-    assert await survivor.sweeper.sweep() == 1
-    await survivor.runner.drain(WakeUp(OWNER, job.lane))
-    assert (await services.jobs.get(OWNER, job.job_id)).status is JobStatus.SUCCEEDED
+    assert await survivor.timers.sweeper.sweep() == 1
+    await survivor.workers.runner.drain(WakeUp(OWNER, job.lane))
+    assert (await services.core.jobs.get(OWNER, job.job_id)).status is JobStatus.SUCCEEDED
 
 
 async def test_a_lane_in_use_is_left_alone(app: App, services: Services) -> None:
@@ -86,10 +86,10 @@ async def test_a_lane_in_use_is_left_alone(app: App, services: Services) -> None
     release = asyncio.Event()
     arrived = app.foundry.then_hold(release)
     command = TurnCommand(OWNER, TurnRequest("sync"), 60, thread_id)
-    asking = asyncio.create_task(services.turns.run(command))
+    asking = asyncio.create_task(services.core.turns.run(command))
     await arrived.wait()
     await forgotten(app, app.services(), thread_id=thread_id)
-    assert await app.services().sweeper.sweep() == 0
+    assert await app.services().timers.sweeper.sweep() == 0
     release.set()
     await asking
     assert app.queues.wake_ups == [SentWakeUp(OWNER, thread_id)]
@@ -98,21 +98,21 @@ async def test_a_lane_in_use_is_left_alone(app: App, services: Services) -> None
 async def test_a_job_of_later_is_woken_later(app: App, services: Services) -> None:
     not_before = app.clock() + timedelta(seconds=100)
     await forgotten(app, services, not_before=not_before)
-    assert await services.sweeper.sweep() == 0
+    assert await services.timers.sweeper.sweep() == 0
     app.clock.advance(100)
-    assert await services.sweeper.sweep() == 1
+    assert await services.timers.sweeper.sweep() == 1
 
 
 async def test_a_lane_without_work_is_not_looked_at_again(app: App, services: Services) -> None:
     thread_id = await add_thread(app, services)
     for job in (await submit(services, thread_id=thread_id), await submit(services)):
-        await services.runner.drain(WakeUp(OWNER, job.lane))
+        await services.workers.runner.drain(WakeUp(OWNER, job.lane))
     app.queues.wake_ups.clear()
     assert len(await marked(app)) == 2
-    assert await services.sweeper.sweep() == 0
+    assert await services.timers.sweeper.sweep() == 0
     assert await marked(app) == []
     app.table.reset_counts()
-    await services.sweeper.sweep()
+    await services.timers.sweeper.sweep()
     assert app.table.transactions == MARKER_PARTITIONS
     assert app.queues.wake_ups == []
 
@@ -120,21 +120,21 @@ async def test_a_lane_without_work_is_not_looked_at_again(app: App, services: Se
 async def test_a_lane_gets_a_new_mark_with_new_work(app: App, services: Services) -> None:
     thread_id = await add_thread(app, services)
     job = await submit(services, thread_id=thread_id)
-    await services.runner.drain(WakeUp(OWNER, thread_id))
-    await app.services().sweeper.sweep()
+    await services.workers.runner.drain(WakeUp(OWNER, thread_id))
+    await app.services().timers.sweeper.sweep()
     again = await forgotten(app, services, thread_id=thread_id)
     assert again.job_id != job.job_id
-    assert await app.services().sweeper.sweep() == 1
+    assert await app.services().timers.sweeper.sweep() == 1
 
 
 async def test_a_thread_that_is_gone_is_forgotten(app: App, services: Services) -> None:
     thread_id = await add_thread(app, services)
     await submit(services, thread_id=thread_id)
-    await services.runner.drain(WakeUp(OWNER, thread_id))
-    thread = await services.threads.start_removal(OWNER, thread_id)
-    await services.threads.finish_removal(thread)
+    await services.workers.runner.drain(WakeUp(OWNER, thread_id))
+    thread = await services.core.threads.start_removal(OWNER, thread_id)
+    await services.core.threads.finish_removal(thread)
     app.clock.advance(MARK_GRACE.total_seconds())
-    assert await services.sweeper.sweep() == 0
+    assert await services.timers.sweeper.sweep() == 0
     assert await marked(app) == []
 
 
@@ -144,9 +144,9 @@ async def test_a_job_that_comes_while_its_lane_is_unmarked_is_not_lost(
 ) -> None:
     thread_id = await add_thread(app, services)
     await submit(services, thread_id=thread_id)
-    await services.runner.drain(WakeUp(OWNER, thread_id))
+    await services.workers.runner.drain(WakeUp(OWNER, thread_id))
     other = app.services()
-    await other.threads.get(OWNER, thread_id)
+    await other.core.threads.get(OWNER, thread_id)
 
     async def race() -> None:
         await forgotten(app, other, thread_id=thread_id)
@@ -157,9 +157,9 @@ async def test_a_job_that_comes_while_its_lane_is_unmarked_is_not_lost(
     for _ in range(step):
         app.table.before_next_write(nothing)
     app.table.before_next_write(race)
-    await services.sweeper.sweep()
+    await services.timers.sweeper.sweep()
     assert len(app.table.rows(PARTITION, "box:")) == 1
-    assert await services.sweeper.sweep() == 1
+    assert await services.timers.sweeper.sweep() == 1
 
 
 @pytest.mark.parametrize("new_thread", [True, False])
@@ -169,14 +169,14 @@ async def test_a_sweep_between_the_mark_and_the_job_does_not_lose_it(
     other = app.services()
 
     async def sweep_before_the_job() -> None:
-        app.table.before_next_write(other.sweeper.sweep)
+        app.table.before_next_write(other.timers.sweeper.sweep)
 
     app.table.before_next_write(sweep_before_the_job)
     job = await forgotten(app, services, new_thread=new_thread)
     assert len(app.table.rows(PARTITION, "box:")) == 1
     app.clock.advance(LEASE_SECONDS)
     for _ in range(3):
-        await other.sweeper.sweep()
+        await other.timers.sweeper.sweep()
     assert SentWakeUp(OWNER, job.lane) in app.queues.wake_ups
 
 
@@ -185,11 +185,11 @@ async def test_a_turn_that_died_on_a_marked_lane_leaves_it_unsettled(
 ) -> None:
     thread_id = await add_thread(app, services)
     await submit(services, thread_id=thread_id)
-    await services.runner.drain(WakeUp(OWNER, thread_id))
+    await services.workers.runner.drain(WakeUp(OWNER, thread_id))
     row_key = newest_first(thread_id)
     await Lanes(app.table, app.clock).take(OWNER, row_key, "turn_dead")
     app.clock.advance(LEASE_SECONDS)
-    await services.sweeper.sweep()
+    await services.timers.sweeper.sweep()
     row = await app.table.get(PARTITION, row_key)
     assert row is not None
     assert row.values.get("unsettled") or row.values.get("lease_holder")
@@ -197,7 +197,7 @@ async def test_a_turn_that_died_on_a_marked_lane_leaves_it_unsettled(
 
 async def test_all_lanes_are_found_however_many(app: App, services: Services) -> None:
     jobs = [await forgotten(app, services) for _ in range(60)]
-    assert await services.sweeper.sweep() == 60
+    assert await services.timers.sweeper.sweep() == 60
     assert {sent.lane for sent in app.queues.wake_ups} == {job.lane for job in jobs}
 
 
@@ -207,9 +207,9 @@ async def test_a_sweep_without_storage_fails_and_the_next_one_works(
     await forgotten(app, services)
     app.table.available = False
     with pytest.raises(StorageUnavailableError):
-        await services.sweeper.sweep()
+        await services.timers.sweeper.sweep()
     app.table.available = True
-    assert await services.sweeper.sweep() == 1
+    assert await services.timers.sweeper.sweep() == 1
 
 
 async def test_one_lane_that_cannot_be_read_does_not_hide_the_others(
@@ -218,4 +218,4 @@ async def test_one_lane_that_cannot_be_read_does_not_hide_the_others(
     jobs = [await forgotten(app, services) for _ in range(3)]
     row = app.table.partitions[PARTITION].pop(newest_first(jobs[0].job_id))
     assert row
-    assert await services.sweeper.sweep() == 2
+    assert await services.timers.sweeper.sweep() == 2

@@ -49,20 +49,20 @@ def _distinct(sums: Sums, view: View, name: str) -> int:
 async def test_labels_of_one_caller_are_bounded_everywhere(app: App) -> None:
     services = app.services()
     for number in range(TURNS):
-        services.meter.record(_turn(app, f"{number:04}"))
-    await services.meter.flush()
+        services.core.meter.record(_turn(app, f"{number:04}"))
+    await services.core.meter.flush()
     rows = sum(len(rows) for rows in app.metrics_table.partitions.values())
     assert rows < 2 * (sum(MAX_OWNER_KEYS.values()) + 10)
 
     other = app.services()  # another instance, which read nothing but the table
     for scope in (OWNER, FLEET):
         for view in TURN_VIEWS:
-            _, sums = await other.metrics_reader.window(scope, view, Window.HOUR)
+            _, sums = await other.web.api.metrics.reader.window(scope, view, Window.HOUR)
             assert sum(figures.requests for figures in sums.values()) == TURNS
             for name in set(view.dimensions) & set(MAX_OWNER_VALUES):
                 assert _distinct(sums, view, name) <= MAX_OWNER_VALUES[name]
-    since, series = await other.metrics_reader.written_today(FLEET, View.SERIES)
-    _, usage = await other.metrics_reader.written_today(FLEET, View.USAGE)
+    since, series = await other.web.api.metrics.reader.written_today(FLEET, View.SERIES)
+    _, usage = await other.web.api.metrics.reader.written_today(FLEET, View.USAGE)
     text, _ = exposition(Fleet(since, series, usage, {}, "EUR", Report({}, 0)))
     assert len(text) < MAX_TEXT_BYTES
     folded = TURNS - MAX_OWNER_VALUES["domain"] + TURNS - MAX_OWNER_VALUES["model"]
@@ -72,12 +72,12 @@ async def test_labels_of_one_caller_are_bounded_everywhere(app: App) -> None:
 async def test_labels_of_all_callers_together_are_bounded(app: App) -> None:
     services = app.services()
     for number in range(TURNS):
-        services.meter.record(_turn(app, str(number % 50), f"owner-{number // 50}"))
-        services.meter.record(_turn(app, str(number), f"owner-{number // 50}"))
-    _, series = await services.metrics_reader.window(FLEET, View.SERIES, Window.HOUR)
+        services.core.meter.record(_turn(app, str(number % 50), f"owner-{number // 50}"))
+        services.core.meter.record(_turn(app, str(number), f"owner-{number // 50}"))
+    _, series = await services.web.api.metrics.reader.window(FLEET, View.SERIES, Window.HOUR)
     assert _distinct(series, View.SERIES, "domain") <= MAX_FLEET_VALUES["domain"]
     assert len(series) <= MAX_FLEET_KEYS[View.SERIES] + len(TurnMode)
-    _, usage = await services.metrics_reader.window(FLEET, View.USAGE, Window.HOUR)
+    _, usage = await services.web.api.metrics.reader.window(FLEET, View.USAGE, Window.HOUR)
     assert _distinct(usage, View.USAGE, "owner") == TURNS // 50, "owners are never folded"
 
 

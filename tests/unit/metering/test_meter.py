@@ -143,10 +143,10 @@ async def test_the_app_counts_what_it_commits(app: App, services: Services) -> N
     request = TurnRequest("Hi", metadata={"department": "finance"})
     command = TurnCommand(OWNER, request, 60)
     with pytest.raises(StorageUnavailableError):
-        await services.turns.run(command)
-    await services.turns.run(command)
-    await services.meter.flush()
+        await services.core.turns.run(command)
+    await services.core.turns.run(command)
+    await services.core.meter.flush()
     ((key, figures),) = sums_of(written(app.metrics_table, OWNER, View.USAGE)).items()
     assert key[:2] == (OWNER, "finance")
     assert (figures.requests, figures.total_tokens, figures.unknown_usage) == (1, 5, 0)
-    assert services.meter.in_flight(OWNER) == 0
+    assert services.core.meter.in_flight(OWNER) == 0

@@ -88,8 +88,10 @@ async def test_too_many_threads_are_refused_on_every_route_and_counted() -> None
             assert refused.json()["limit"] == "new_threads"
             assert 0 < int(refused.headers["retry-after"]) <= 20
         assert (await client.post("jobs", json={"message": "Hi"})).status_code == 202
-    await services.meter.flush()
-    _, counted = await app.services().metrics_reader.window(FLEET, View.REFUSALS, Window.HOUR)
+    await services.core.meter.flush()
+    _, counted = await app.services().web.api.metrics.reader.window(
+        FLEET, View.REFUSALS, Window.HOUR
+    )
     assert counted["new_threads",].requests == 2
     await app.aclose()
 
@@ -121,7 +123,7 @@ async def test_a_stream_has_its_place_until_it_is_over() -> None:
             answer = await client.post("messages", json={"message": "Hi"}, headers=events)
             assert answer.status_code == 200
             assert "turn.completed" in answer.text
-    with services.limits.request("key"), services.limits.request("key"):
+    with services.core.limits.request("key"), services.core.limits.request("key"):
         pass  # nothing was left behind
     await app.aclose()
 

@@ -148,12 +148,12 @@ async def test_old_minutes_go_and_days_stay(fleet: Fleet) -> None:
 async def test_the_app_removes_minutes_when_they_were_kept_long_enough(
     app: App, services: Services
 ) -> None:
-    services.meter.record(replace(TURN, created_at=app.clock()))
-    await services.meter.flush()
+    services.core.meter.record(replace(TURN, created_at=app.clock()))
+    await services.core.meter.flush()
     app.clock.advance(16 * 86_400)
-    await services.roll_up.run()
-    await services.delete_old_records()
-    _, sums = await services.metrics_reader.window(OWNER, View.SERIES, Window.MONTH)
+    await services.timers.roll_up.run()
+    await services.timers.delete_old_records()
+    _, sums = await services.web.api.metrics.reader.window(OWNER, View.SERIES, Window.MONTH)
     assert total(sums).requests == 1
     assert not app.metrics_table.rows(f"{OWNER}!2026-03-01")
 

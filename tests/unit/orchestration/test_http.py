@@ -9,7 +9,6 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from shared.api import orchestrate
 from shared.audit.trail import AuditRecord
 from shared.orchestration.table_conversations import Storage, TableConversations
 from shared.state.lanes import Lanes
@@ -29,11 +28,16 @@ HI = {"user_input": "Hi", "conversation_id": "conv-001"}
 async def api(app: App, build: Build) -> AsyncIterator[httpx.AsyncClient]:
     lanes = Lanes(app.table, app.clock)
     services = app.services()
-    recording = Recording(services.audit, services.meter, unlimited(app.clock), content=True)
+    recording = Recording(
+        services.core.audit, services.core.meter, unlimited(app.clock), content=True
+    )
     storage = Storage(app.table, lanes, app.clock, app.queues.wake, recording)
     asking = build(conversations=TableConversations(storage))
-    services = replace(services, orchestration=asking.orchestration)
-    async with caller(services, ("POST", "orchestrate", orchestrate.send)) as client:
+    web = services.web
+    orchestrate = replace(web.api.orchestrate, orchestration=asking.orchestration)
+    metrics = replace(web.api.metrics, orchestration=asking.orchestration)
+    api = replace(web.api, orchestrate=orchestrate, metrics=metrics)
+    async with caller(replace(services, web=replace(web, api=api))) as client:
         yield client
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from shared.app import Services
 from shared.foundry.models import TurnRequest
+from shared.jobs.requests import SubmitJob
 from shared.orchestration.conversations import ModelRequest
 from shared.problems import problem_from
 from shared.state.contention import MAX_ROUNDS
@@ -22,7 +23,6 @@ from shared.state.keys import newest_first, partition_key
 from shared.state.lanes import Lanes
 from shared.state.table import Change, Row
 from shared.state.threads import Thread
-from shared.turns.contract import SubmitJob
 from shared.turns.pipeline import TurnCommand
 from tests.support.app_on_fakes import OWNER, App
 from tests.support.fakes import FakeTable
@@ -65,32 +65,32 @@ def _model_request() -> ModelRequest:
 
 
 async def _send(services: Services, thread_id: str, _: str) -> None:
-    await services.turns.run(TurnCommand(OWNER, TurnRequest("Hi"), 30, thread_id=thread_id))
+    await services.core.turns.run(TurnCommand(OWNER, TurnRequest("Hi"), 30, thread_id=thread_id))
 
 
 async def _submit(services: Services, thread_id: str, _: str) -> None:
-    await services.submission.submit(OWNER, SubmitJob(message="Hi", thread_id=thread_id))
+    await services.core.submission.submit(OWNER, SubmitJob(message="Hi", thread_id=thread_id))
 
 
 async def _cancel(services: Services, _: str, job_id: str) -> None:
-    await services.jobs.cancel(OWNER, job_id)
+    await services.core.jobs.cancel(OWNER, job_id)
 
 
 async def _merge(services: Services, thread_id: str, _: str) -> None:
-    await services.threads.merge_metadata(OWNER, thread_id, {"a": "b"})
+    await services.core.threads.merge_metadata(OWNER, thread_id, {"a": "b"})
 
 
 async def _claim(services: Services, _: str, __: str) -> None:
-    await services.idempotency.claim(OWNER, "key", "fingerprint")
+    await services.web.api.messages.keys.claim(OWNER, "key", "fingerprint")
 
 
 async def _open_conversation(services: Services, __: str, ___: str) -> None:
-    async for _ in services.orchestration.events(_model_request()):
+    async for _ in services.core.orchestration.events(_model_request()):
         raise AssertionError("unreachable: no lease can be taken")
 
 
 async def _remove(services: Services, _: str, __: str) -> None:
-    await services.threads.start_removal(OWNER, IDLE)
+    await services.core.threads.start_removal(OWNER, IDLE)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_a_writer_that_always_loses_gives_up(attempt: Attempt, kind: type[StateE
         app = App(table=table)
         services, now = app.services(), app.clock()
         for thread_id in (USED, IDLE):
-            await services.threads.add(Thread(thread_id, OWNER, now, now))
+            await services.core.threads.add(Thread(thread_id, OWNER, now, now))
         body = SubmitJob(message="Hi", thread_id=USED)
-        job = await services.submission.submit(OWNER, body)
+        job = await services.core.submission.submit(OWNER, body)
         before = dict(table.partitions[PARTITION])
         table.contended = True
         with pytest.raises(StorageContentionError) as caught:
@@ -138,7 +138,7 @@ def test_a_holder_that_always_loses_keeps_its_lease_for_who_comes_after() -> Non
         app = App(table=table)
         services, now = app.services(), app.clock()
         thread = Thread(USED, OWNER, now, now)
-        await services.threads.add(thread)
+        await services.core.threads.add(thread)
         lanes, row_key = Lanes(table, app.clock), newest_first(thread.thread_id)
         lease = await lanes.take(OWNER, row_key, "holder")
         table.contended = True

@@ -38,14 +38,14 @@ def receipts(app: App) -> int:
 async def test_what_ran_when_an_owner_was_erased_goes_with_the_second_look(
     app: App, services: Services
 ) -> None:
-    erasure = await services.erasures.erase(OWNER, THE_APP)
+    erasure = await services.timers.erasures.erase(OWNER, THE_APP)
     assert erasure.erased_at is not None
     app.clock.advance(60)
     await add_turn(app, begun=timedelta(minutes=2))
-    await services.erasures.sweep()
+    await services.timers.erasures.sweep()
     assert len(app.table.rows(OWNER)) == 1
     app.clock.advance(SETTLED.total_seconds())
-    await services.erasures.sweep()
+    await services.timers.erasures.sweep()
     assert app.table.rows(OWNER) == app.table.rows(ERASURES_PARTITION) == []
     assert app.foundry.responses == {}
     assert receipts(app) == 1
@@ -54,10 +54,10 @@ async def test_what_ran_when_an_owner_was_erased_goes_with_the_second_look(
 async def test_what_came_after_an_erasure_stays_at_the_second_look(
     app: App, services: Services
 ) -> None:
-    await services.erasures.erase(OWNER, THE_APP)
+    await services.timers.erasures.erase(OWNER, THE_APP)
     app.clock.advance(SETTLED.total_seconds())
     await add_turn(app, begun=timedelta(minutes=1))
-    await services.erasures.sweep()
+    await services.timers.erasures.sweep()
     assert len(app.table.rows(OWNER)) == 1
     assert app.table.rows(ERASURES_PARTITION) == []
 
@@ -65,14 +65,14 @@ async def test_what_came_after_an_erasure_stays_at_the_second_look(
 async def test_a_second_look_that_foundry_refuses_is_repeated_and_stops_no_other(
     app: App, services: Services
 ) -> None:
-    await services.erasures.erase(OWNER, THE_APP)
-    await services.erasures.erase("other", THE_APP)
+    await services.timers.erasures.erase(OWNER, THE_APP)
+    await services.timers.erasures.erase("other", THE_APP)
     await add_turn(app, begun=timedelta(minutes=1))
     app.clock.advance(SETTLED.total_seconds())
     app.foundry.then(httpx.Response(403, json={"error": {"message": "no"}}), "/resp_late")
-    await services.erasures.sweep()
+    await services.timers.erasures.sweep()
     assert [row.values["owner"] for row in app.table.rows(ERASURES_PARTITION)] == [OWNER]
-    await services.erasures.sweep()
+    await services.timers.erasures.sweep()
     assert app.table.rows(ERASURES_PARTITION) == app.table.rows(OWNER) == []
 
 
@@ -86,11 +86,11 @@ async def test_an_erasure_that_died_goes_on(app: App, services: Services, dies_a
     app.table.fail_next_write()
     if dies_at == 1:
         with pytest.raises(StorageUnavailableError):
-            await services.erasures.erase(OWNER, THE_APP)
+            await services.timers.erasures.erase(OWNER, THE_APP)
         assert app.table.rows(OWNER) != []
         return
-    await services.erasures.erase(OWNER, THE_APP)
-    await app.services().erasures.sweep()
+    await services.timers.erasures.erase(OWNER, THE_APP)
+    await app.services().timers.erasures.sweep()
     assert app.table.rows(OWNER) == []
     (row,) = app.table.rows(ERASURES_PARTITION)
     assert row.values["erased_at"] is not None

@@ -40,14 +40,14 @@ async def test_a_thread_goes_when_its_time_is_over_here_and_in_foundry(
     app, services = project
     expiring, lasting = await start(services), await start(services, None)
     app.clock.advance(HOUR - 1)
-    assert await services.removal.expire() == 0
+    assert await services.timers.removal.expire() == 0
     app.clock.advance(2)
-    assert await services.removal.expire() == 1
+    assert await services.timers.removal.expire() == 1
     assert len(app.table.rows(KEY_OWNER, "thread:")) == 1
     assert len(app.foundry.conversations) == 1
-    assert (await services.threads.get(KEY_OWNER, lasting)).thread_id == lasting
+    assert (await services.core.threads.get(KEY_OWNER, lasting)).thread_id == lasting
     with pytest.raises(RowMissingError):
-        await services.threads.get(KEY_OWNER, expiring)
+        await services.core.threads.get(KEY_OWNER, expiring)
     assert markers(app) == 0
 
 
@@ -56,7 +56,7 @@ async def test_looking_for_expired_threads_reads_none_that_live(app: App) -> Non
     for _ in range(50):
         await start(services)
     app.table.reset_counts()
-    assert await services.removal.expire() == 0
+    assert await services.timers.removal.expire() == 0
     assert app.table.transactions == 16
 
 
@@ -72,8 +72,8 @@ async def test_a_death_half_way_leaves_nothing_behind(
         app.table.before_next_write(_let_through)
     app.table.fail_next_write()
     with pytest.raises(StorageUnavailableError):
-        await services.removal.expire()
-    await app.services().removal.expire()
+        await services.timers.removal.expire()
+    await app.services().timers.removal.expire()
     assert app.table.rows(KEY_OWNER, "thread:") == []
     assert app.foundry.conversations == {}
     assert markers(app) == 0
@@ -88,12 +88,12 @@ async def test_jobs_that_wait_for_a_thread_are_run_first(app: App, services: Ser
     async with caller(services) as api:
         job = (await api.post("jobs", json={"message": "Hi", "thread_id": thread_id})).json()
     app.clock.advance(HOUR + 1)
-    assert await services.removal.expire() == 0
+    assert await services.timers.removal.expire() == 0
     assert markers(app) == 1
-    await services.runner.drain(WakeUp(KEY_OWNER, thread_id))
-    assert (await services.jobs.get(KEY_OWNER, job["job_id"])).status == "succeeded"
+    await services.workers.runner.drain(WakeUp(KEY_OWNER, thread_id))
+    assert (await services.core.jobs.get(KEY_OWNER, job["job_id"])).status == "succeeded"
     app.clock.advance(BUSY_SECONDS + 1)
-    assert await services.removal.expire() == 1
+    assert await services.timers.removal.expire() == 1
     assert markers(app) == 0
 
 
@@ -104,18 +104,18 @@ async def test_a_thread_that_foundry_keeps_is_tried_again_later(
     await start(services)
     app.clock.advance(HOUR + 1)
     app.foundry.then(httpx.Response(403, json={"error": {"message": "no"}}), "/conv_1")
-    assert await services.removal.expire() == 0
-    assert await services.removal.expire() == 0
+    assert await services.timers.removal.expire() == 0
+    assert await services.timers.removal.expire() == 0
     app.clock.advance(REFUSED_SECONDS + 1)
-    assert await services.removal.expire() == 1
+    assert await services.timers.removal.expire() == 1
     assert app.foundry.conversations == {}
 
 
 async def test_a_thread_that_its_owner_deleted_is_forgotten(app: App, services: Services) -> None:
     thread_id = await start(services)
-    await services.removal.remove(KEY_OWNER, thread_id)
+    await services.timers.removal.remove(KEY_OWNER, thread_id)
     app.clock.advance(HOUR + 1)
-    assert await services.removal.expire() == 0
+    assert await services.timers.removal.expire() == 0
     assert markers(app) == 0
 
 
@@ -144,14 +144,14 @@ async def test_ten_thousand_turns_go_in_spite_of_deaths(project: tuple[App, Serv
         app.table.fail_next_write()
         with pytest.raises(StorageUnavailableError):
             if len(left) == 1:
-                await services.removal.remove(KEY_OWNER, thread_id)
+                await services.timers.removal.remove(KEY_OWNER, thread_id)
             else:
-                await app.services().removal.expire()
+                await app.services().timers.removal.expire()
         left.append(len(app.table.rows(KEY_OWNER, "turn:")))
         app.clock.advance(LEASE_SECONDS + 2)
     assert left == sorted(left, reverse=True)
     assert left[-1] <= 10_000 - 3 * 1_500
-    assert await app.services().removal.expire() == 1
+    assert await app.services().timers.removal.expire() == 1
     assert app.table.rows(KEY_OWNER) == []
     assert app.foundry.responses == app.foundry.conversations == {}
     assert markers(app) == 0
@@ -166,9 +166,9 @@ async def test_what_foundry_refuses_is_hidden_and_goes_later(
     async with caller(services) as api:
         assert (await api.delete(f"threads/{thread_id}")).status_code == 503
         assert (await api.get(f"threads/{thread_id}")).status_code == 404
-    assert await services.removal.expire() == 0
+    assert await services.timers.removal.expire() == 0
     app.clock.advance(LEASE_SECONDS + 2)
-    assert await services.removal.expire() == 1
+    assert await services.timers.removal.expire() == 1
     assert app.table.rows(KEY_OWNER) == []
     assert markers(app) == 0
 
@@ -202,8 +202,8 @@ async def test_a_deletion_that_died_before_it_began_is_forgotten(
     app.table.before_next_write(_let_through)
     app.table.fail_next_write()
     with pytest.raises(StorageUnavailableError):
-        await services.removal.remove(KEY_OWNER, thread_id)
+        await services.timers.removal.remove(KEY_OWNER, thread_id)
     app.clock.advance(LEASE_SECONDS + 2)
-    assert await services.removal.expire() == 0
-    assert (await services.threads.get(KEY_OWNER, thread_id)).thread_id == thread_id
+    assert await services.timers.removal.expire() == 0
+    assert (await services.core.threads.get(KEY_OWNER, thread_id)).thread_id == thread_id
     assert markers(app) == 0

@@ -7,9 +7,9 @@ import pytest
 from shared.app import Services
 from shared.config import AppSettings, CallbackSettings, RetentionSettings
 from shared.jobs.queue import WakeUp
+from shared.jobs.requests import SubmitJob
 from shared.state.table import Change, Operation
 from shared.threads.retention import Retention
-from shared.turns.contract import SubmitJob
 from tests.support.app_on_fakes import OWNER, App
 from tests.support.calling import caller
 
@@ -38,12 +38,12 @@ def kinds(app: App) -> dict[str, int]:
 async def job(services: Services, **body: object) -> str:
     """Submit a job and return its lane."""
     submitted = SubmitJob.model_validate({"message": "Hi", **body})
-    return (await services.submission.submit(OWNER, submitted)).lane
+    return (await services.core.submission.submit(OWNER, submitted)).lane
 
 
 async def test_each_kind_has_its_own_time(app: App, services: Services) -> None:
-    await services.runner.drain(WakeUp(OWNER, await job(services, reply_queue="replies")))
-    await services.deliveries.deliver(app.queues.notices.pop()[0])
+    await services.workers.runner.drain(WakeUp(OWNER, await job(services, reply_queue="replies")))
+    await services.workers.deliveries.deliver(app.queues.notices.pop()[0])
     waiting = await job(services)
     async with caller(services) as api:
         await api.post("messages", json={"message": "Hi"}, headers={"Idempotency-Key": "k"})
@@ -54,37 +54,37 @@ async def test_each_kind_has_its_own_time(app: App, services: Services) -> None:
     for days, gone in ((0.99, None), (1, "idem"), (7, "out"), (30, "job"), (90, "turn")):
         app.clock.now = _DAY_ONE
         app.clock.advance(days * DAY)
-        await services.retention.run()
+        await services.timers.retention.run()
         if gone:
             expected[gone] = 1 if gone == "job" else 0
         assert kinds(app) == {kind: number for kind, number in expected.items() if number}
-    assert (await services.jobs.get(OWNER, waiting)).status == "queued"
+    assert (await services.core.jobs.get(OWNER, waiting)).status == "queued"
 
 
 _DAY_ONE = App().clock.now
 
 
 async def test_days_of_0_keep_records_for_good(app: App, services: Services) -> None:
-    await services.runner.drain(WakeUp(OWNER, await job(services)))
+    await services.workers.runner.drain(WakeUp(OWNER, await job(services)))
     app.clock.advance(10_000 * DAY)
     forever = RetentionSettings(turn_days=0, job_days=0, delivery_days=0)
     assert await Retention(app.table, app.clock, forever).run() == 0
 
 
 async def test_a_job_whose_end_is_not_told_yet_stays(app: App, services: Services) -> None:
-    await services.runner.drain(WakeUp(OWNER, await job(services, reply_queue="replies")))
+    await services.workers.runner.drain(WakeUp(OWNER, await job(services, reply_queue="replies")))
     app.clock.advance(10_000 * DAY)
-    await services.retention.run()
+    await services.timers.retention.run()
     assert kinds(app) == {"job": 1, "out": 1}
 
 
 async def test_a_key_in_use_stays(app: App, services: Services) -> None:
-    await services.idempotency.claim(OWNER, "old", "fingerprint")
+    await services.web.api.messages.keys.claim(OWNER, "old", "fingerprint")
     app.clock.advance(DAY)
-    await services.idempotency.claim(OWNER, "old", "fingerprint")  # taken over just now
-    assert await services.retention.run() == 0
+    await services.web.api.messages.keys.claim(OWNER, "old", "fingerprint")  # taken over just now
+    assert await services.timers.retention.run() == 0
     app.clock.advance(DAY)
-    assert await services.retention.run() == 1
+    assert await services.timers.retention.run() == 1
 
 
 async def test_a_run_is_bounded_and_the_next_goes_on(app: App) -> None:
@@ -108,5 +108,5 @@ async def test_many_rows_of_one_owner_go_in_few_transactions(app: App, services:
         await app.table.write(OWNER, rows)
     app.clock.advance(90 * DAY)
     app.table.reset_counts()
-    assert await services.retention.run() == 1_000
+    assert await services.timers.retention.run() == 1_000
     assert app.table.transactions <= 15

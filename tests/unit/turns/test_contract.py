@@ -9,20 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from shared.api.messages import SendMessage
+from shared.api.threads import CreateThread, PatchThread
 from shared.foundry.models import TurnRequest
-from shared.turns.contract import (
-    MAX_MESSAGE_CHARS,
-    MAX_MESSAGES,
-    MAX_TOOLS,
-    Body,
-    CreateThread,
-    PatchThread,
-    QueuedJob,
-    SendMessage,
-    SubmitJob,
-    TurnOptions,
-)
-from shared.turns.options import turn_request
+from shared.jobs.requests import MAX_MESSAGES, QueuedJob, SubmitJob
+from shared.turns.body import MAX_MESSAGE_CHARS, Body
+from shared.turns.options import MAX_TOOLS, TurnOptions, turn_request
 
 BODIES: list[type[Body]] = [SendMessage, CreateThread, PatchThread, SubmitJob, QueuedJob]
 HI = {"message": "Hi"}

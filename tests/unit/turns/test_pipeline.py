@@ -45,7 +45,7 @@ CALL = {
 
 async def add_thread(app: App, services: Services, **fields: Any) -> str:
     now, thread_id = app.clock(), new_id(Kind.THREAD)
-    await services.threads.add(Thread(thread_id, OWNER, now, now, **fields))
+    await services.core.threads.add(Thread(thread_id, OWNER, now, now, **fields))
     return thread_id
 
 
@@ -53,7 +53,7 @@ async def ask(
     services: Services, text: str = "Hi", thread_id: str | None = None, seconds: float = 60
 ) -> AnsweredTurn:
     command = TurnCommand(OWNER, TurnRequest(text), seconds, thread_id)
-    return await services.turns.run(command)
+    return await services.core.turns.run(command)
 
 
 def records(app: App) -> list[dict[str, Any]]:
@@ -100,7 +100,7 @@ async def test_the_thread_counts_and_remembers_where_it_is(app: App, services: S
     first = await ask(services, "one", thread_id)
     app.clock.advance(10)
     second = await ask(services, "two", thread_id)
-    thread = await services.threads.get(OWNER, thread_id)
+    thread = await services.core.threads.get(OWNER, thread_id)
     assert (thread.message_count, thread.total_tokens) == (2, 10)
     assert thread.last_accessed == app.clock()
     assert thread.last_response_id == second.result.response_id
@@ -117,7 +117,7 @@ async def test_a_thread_at_a_project_gets_its_conversation_with_its_first_turn(
         await ask(services, text, thread_id)
     (name,) = app.foundry.conversations
     assert [body["conversation"] for body in app.foundry.sent] == [name, name]
-    thread = await services.threads.get(OWNER, thread_id)
+    thread = await services.core.threads.get(OWNER, thread_id)
     assert thread.conversation_id == name
     assert thread.last_item_id == app.foundry.conversations[name][-1]["id"]
     assert records(app)[0]["agent_id"] == "helper:3"
@@ -142,7 +142,7 @@ async def test_a_failed_turn_on_a_thread_frees_it_and_counts_nothing(
     app.clock.advance(5)
     with pytest.raises(InvalidRequestError):
         await ask(services, thread_id=thread_id)
-    thread = await services.threads.get(OWNER, thread_id)
+    thread = await services.core.threads.get(OWNER, thread_id)
     assert (thread.message_count, thread.last_response_id) == (0, None)
     assert thread.last_accessed == app.clock()
     await ask(services, thread_id=thread_id)
@@ -155,7 +155,7 @@ async def test_a_turns_row_says_for_whom_it_was_and_what_it_took(
     pairs = {"department": "finance", "user_id": "u-1"}
     thread_id = await add_thread(app, services, metadata=pairs)
     own = TurnRequest("Hi", metadata={"user_id": "u-2"})
-    await services.turns.run(TurnCommand(OWNER, own, 60, thread_id))
+    await services.core.turns.run(TurnCommand(OWNER, own, 60, thread_id))
     await ask(services)
     alone, on_thread = records(app)
     assert (on_thread["department"], on_thread["user_id"]) == ("finance", "u-2")
@@ -214,7 +214,7 @@ async def test_a_thread_that_is_not_there_costs_no_answer(app: App, services: Se
             await ask(services, thread_id=missing)
     command = TurnCommand("somebody", TurnRequest("Hi"), 60, thread_id)
     with pytest.raises(RowMissingError):
-        await services.turns.run(command)
+        await services.core.turns.run(command)
     assert app.foundry.calls == []
 
 
@@ -238,7 +238,7 @@ async def test_a_turn_that_lost_its_lease_leaves_nothing(app: App, services: Ser
     with pytest.raises(LeaseLostError):
         await slow
     assert [record["question"] for record in records(app)] == ["taken over"]
-    assert (await services.threads.get(OWNER, thread_id)).message_count == 1
+    assert (await services.core.threads.get(OWNER, thread_id)).message_count == 1
 
 
 @pytest.mark.parametrize(
@@ -296,9 +296,9 @@ async def test_a_caller_who_goes_away_does_not_undo_the_turn(app: App, services:
         await calling
     assert records(app) == []
     release.set()
-    await services.turns.aclose()
+    await services.core.turns.aclose()
     assert records(app)[0]["status"] == "succeeded"
-    assert (await services.threads.get(OWNER, thread_id)).message_count == 1
+    assert (await services.core.threads.get(OWNER, thread_id)).message_count == 1
 
 
 async def test_a_turn_nobody_waits_for_may_fail_quietly(app: App, services: Services) -> None:
@@ -311,7 +311,7 @@ async def test_a_turn_nobody_waits_for_may_fail_quietly(app: App, services: Serv
         await calling
     app.table.available = False
     release.set()
-    await services.turns.aclose()
+    await services.core.turns.aclose()
     assert records(app) == []
 
 
@@ -397,7 +397,7 @@ async def test_a_turn_has_its_own_deadline(app: App) -> None:
 
 async def listen(services: Services, **fields: Any) -> list[Progress]:
     command = TurnCommand(OWNER, TurnRequest("Hi there"), 60, mode=TurnMode.STREAM, **fields)
-    return [event async for event in services.turns.stream(command)]
+    return [event async for event in services.core.turns.stream(command)]
 
 
 async def test_a_streamed_turn_tells_everything_in_order(app: App, services: Services) -> None:
@@ -434,7 +434,7 @@ async def test_the_turn_comes_after_its_commit(app: App, services: Services) -> 
 
     seen: list[Progress] = []
     app.foundry.then(then_wait)
-    async for event in services.turns.stream(TurnCommand(OWNER, TurnRequest("Hi"), 60)):
+    async for event in services.core.turns.stream(TurnCommand(OWNER, TurnRequest("Hi"), 60)):
         seen.append(event)
         assert not isinstance(event, AnsweredTurn) or len(records(app)) == 1
     assert isinstance(seen[-1], AnsweredTurn)
@@ -442,7 +442,7 @@ async def test_the_turn_comes_after_its_commit(app: App, services: Services) -> 
 
 async def test_a_streamed_turn_that_fails_raises_at_its_end(app: App, services: Services) -> None:
     app.foundry.then_fail(400)
-    events = services.turns.stream(TurnCommand(OWNER, TurnRequest("Hi"), 60))
+    events = services.core.turns.stream(TurnCommand(OWNER, TurnRequest("Hi"), 60))
     assert isinstance(await anext(events), TurnOpened)
     with pytest.raises(InvalidRequestError):
         await anext(events)
@@ -454,14 +454,14 @@ async def test_who_stops_listening_does_not_stop_the_turn(app: App, services: Se
     release = asyncio.Event()
     arrived = app.foundry.then_hold(release)
     command = TurnCommand(OWNER, TurnRequest("Hi"), 60, thread_id)
-    events = services.turns.stream(command)
+    events = services.core.turns.stream(command)
     assert isinstance(await anext(events), TurnOpened)
     await arrived.wait()
     await events.aclose()
     release.set()
-    await services.turns.aclose()
+    await services.core.turns.aclose()
     assert records(app)[0]["status"] == "succeeded"
-    assert (await services.threads.get(OWNER, thread_id)).message_count == 1
+    assert (await services.core.threads.get(OWNER, thread_id)).message_count == 1
 
 
 async def test_who_is_cancelled_while_listening_does_not_stop_the_turn(
@@ -476,7 +476,7 @@ async def test_who_is_cancelled_while_listening_does_not_stop_the_turn(
     release.set()
     assert done
     assert listening.cancelled()
-    await services.turns.aclose()
+    await services.core.turns.aclose()
     assert records(app)[0]["status"] == "succeeded"
 
 
@@ -515,7 +515,7 @@ async def test_a_turn_that_failed_makes_the_next_one_look_first(
     app.foundry.then(httpx.ReadError("the look fails as well"), "/items")
     with pytest.raises(ServiceUnavailableError):
         await ask(services, "two", thread_id, seconds=1)
-    assert (await services.threads.get(OWNER, thread_id)).unsettled
+    assert (await services.core.threads.get(OWNER, thread_id)).unsettled
     turn = await ask(services, "two", thread_id, seconds=1)
     assert turn.result.content == "You said: two"
     (name,) = app.foundry.conversations
@@ -551,7 +551,7 @@ async def test_a_failure_that_passes_is_not_seen_by_the_caller(app: App) -> None
         app.foundry.then_fail(503, retry_after="0")
     assert (await ask(services)).result.content == "You said: Hi"
     assert len(records(app)) == 1
-    assert services.foundry.metrics.snapshot()["retries"] == 2
+    assert services.core.foundry.metrics.snapshot()["retries"] == 2
 
 
 def test_a_second_turn_waits_for_the_first_as_long_as_it_may() -> None:
@@ -565,9 +565,9 @@ def test_a_second_turn_waits_for_the_first_as_long_as_it_may() -> None:
         await arrived.wait()
         impatient = TurnCommand(OWNER, TurnRequest("two"), 60, thread_id, wait=5)
         with pytest.raises(LaneBusyError):
-            await app.services().turns.run(impatient)
+            await app.services().core.turns.run(impatient)
         patient = replace(impatient, request=TurnRequest("three"), wait=30)
-        waiting = asyncio.create_task(app.services().turns.run(patient))
+        waiting = asyncio.create_task(app.services().core.turns.run(patient))
         await asyncio.sleep(10)
         release.set()
         assert (await waiting).result.content == "You said: three"

@@ -15,11 +15,11 @@ from shared.config import AppSettings, CallbackSettings
 from shared.jobs.callbacks.delivery import MAX_ATTEMPTS, PAUSES_SECONDS
 from shared.jobs.callbacks.webhooks import MAX_AT_ONCE
 from shared.jobs.queue import MAX_MESSAGE_BYTES, Notice, WakeUp
+from shared.jobs.requests import SubmitJob
 from shared.jobs.sweep import MARK_GRACE
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job
 from shared.state.outbox import ATTEMPT_SECONDS
-from shared.turns.contract import SubmitJob
 from tests.support.app_on_fakes import OWNER, App
 from tests.support.receiver import Receiver, receiver
 from tests.support.spoiling import spoil
@@ -46,16 +46,16 @@ def app(app: App) -> App:
 
 
 async def submit(services: Services, **body: Any) -> Job:
-    return await services.submission.submit(OWNER, SubmitJob(message="Hi", **body))
+    return await services.core.submission.submit(OWNER, SubmitJob(message="Hi", **body))
 
 
 async def run(app: App, services: Services, **body: Any) -> tuple[Job, Notice]:
     """A job that has run, and the notice that it has."""
     job = await submit(services, **body)
-    await services.runner.drain(WakeUp(OWNER, job.lane))
+    await services.workers.runner.drain(WakeUp(OWNER, job.lane))
     notice, delay = app.queues.notices.pop()
     assert (notice, delay) == (Notice(OWNER, job.job_id), 0)
-    return await services.jobs.get(OWNER, job.job_id), notice
+    return await services.core.jobs.get(OWNER, job.job_id), notice
 
 
 def markers(app: App) -> int:
@@ -70,7 +70,7 @@ async def test_the_end_is_told_where_the_job_asked_for_it(
         app, services, callback_url=there.url, reply_queue="replies", metadata={"ticket": "9"}
     )
     assert job.delivery == "pending"
-    await services.deliveries.receive(notice.to_body())
+    await services.workers.deliveries.receive(notice.to_body())
     (got,) = there.received
     told = json.loads(got.body)
     assert told["type"] == "job.succeeded"
@@ -78,7 +78,7 @@ async def test_the_end_is_told_where_the_job_asked_for_it(
     assert told["data"]["result"]["content"] == "You said: Hi"
     assert told["data"]["metadata"] == {"ticket": "9"}
     assert app.queues.replies == [("replies", got.body)]
-    assert (await services.jobs.get(OWNER, job.job_id)).delivery == "delivered"
+    assert (await services.core.jobs.get(OWNER, job.job_id)).delivery == "delivered"
     assert markers(app) == 0
 
 
@@ -87,14 +87,14 @@ async def test_a_notice_that_comes_twice_tells_once(
 ) -> None:
     _, notice = await run(app, services, callback_url=there.url)
     for _ in range(3):
-        await services.deliveries.deliver(notice)
+        await services.workers.deliveries.deliver(notice)
     assert len(there.received) == 1
 
 
 async def test_a_job_that_asks_for_nothing_tells_nobody(app: App, services: Services) -> None:
     app.table.reset_counts()
     job = await submit(services)
-    await services.runner.drain(WakeUp(OWNER, job.lane))
+    await services.workers.runner.drain(WakeUp(OWNER, job.lane))
     assert app.queues.notices == []
     assert markers(app) == 0
     assert app.table.rows(OWNER, "out:") == []
@@ -109,11 +109,11 @@ async def test_every_end_is_told(
     if ending == "failed":
         app.foundry.then_fail(400, {"code": "content_filter", "message": "no"})
     elif ending == "cancelled":
-        await services.jobs.cancel(OWNER, job.job_id)
+        await services.core.jobs.cancel(OWNER, job.job_id)
     else:
         app.clock.advance(61)
-    await services.runner.drain(WakeUp(OWNER, job.lane))
-    await services.deliveries.deliver(app.queues.notices.pop()[0])
+    await services.workers.runner.drain(WakeUp(OWNER, job.lane))
+    await services.workers.deliveries.deliver(app.queues.notices.pop()[0])
     told = json.loads(there.received[0].body)
     assert told["type"] == f"job.{ending}"
     assert told["data"]["problem"]["code"]
@@ -124,8 +124,8 @@ async def test_a_poisoned_job_is_told_as_well(
 ) -> None:
     job = await submit(services, callback_url=there.url)
     await spoil(app, job)
-    await services.runner.receive_poison(WakeUp(OWNER, job.lane).to_body())
-    await services.deliveries.deliver(app.queues.notices.pop()[0])
+    await services.workers.runner.receive_poison(WakeUp(OWNER, job.lane).to_body())
+    await services.workers.deliveries.deliver(app.queues.notices.pop()[0])
     assert json.loads(there.received[0].body)["type"] == "job.failed"
 
 
@@ -137,13 +137,13 @@ async def test_a_dead_receiver_is_tried_eight_times_within_about_a_day(
     waited = 0.0
     pauses: list[float] = []
     while True:
-        await services.deliveries.deliver(notice)
+        await services.workers.deliveries.deliver(notice)
         if not app.queues.notices:
             break
         _, pause = app.queues.notices.pop()
         pauses.append(pause)
         app.clock.advance(pause - 3)
-        await services.deliveries.deliver(notice)  # comes too early, and is dropped
+        await services.workers.deliveries.deliver(notice)  # comes too early, and is dropped
         assert len(there.received) == len(pauses)
         app.clock.advance(3)
         waited += pause
@@ -155,7 +155,7 @@ async def test_a_dead_receiver_is_tried_eight_times_within_about_a_day(
     assert {got.headers["webhook-id"] for got in there.received} == {job.job_id}
     assert len({got.body for got in there.received}) == 1
     assert len(app.queues.replies) == 1
-    assert (await services.jobs.get(OWNER, job.job_id)).delivery == "failed"
+    assert (await services.core.jobs.get(OWNER, job.job_id)).delivery == "failed"
     (row,) = app.table.rows(OWNER, "out:")
     assert row.values["last_error"] == "answered 500"
     assert markers(app) == 0
@@ -164,9 +164,9 @@ async def test_a_dead_receiver_is_tried_eight_times_within_about_a_day(
 async def test_410_ends_it(app: App, services: Services, there: Receiver) -> None:
     job, notice = await run(app, services, callback_url=there.url)
     there.answers = ["410 Gone"]
-    await services.deliveries.deliver(notice)
+    await services.workers.deliveries.deliver(notice)
     assert app.queues.notices == []
-    assert (await services.jobs.get(OWNER, job.job_id)).delivery == "failed"
+    assert (await services.core.jobs.get(OWNER, job.job_id)).delivery == "failed"
 
 
 async def test_the_receiver_may_ask_for_more_time(
@@ -174,7 +174,7 @@ async def test_the_receiver_may_ask_for_more_time(
 ) -> None:
     _, notice = await run(app, services, callback_url=there.url)
     there.answers = ["429 Slow\r\nRetry-After: 400"]
-    await services.deliveries.deliver(notice)
+    await services.workers.deliveries.deliver(notice)
     assert app.queues.notices == [(notice, 400)]
 
 
@@ -184,9 +184,9 @@ async def test_a_host_that_is_not_allowed_any_more_is_not_called(
     job, notice = await run(app, services, callback_url=there.url)
     outlets = CallbackSettings(callback_hosts="elsewhere.example", callback_secret=SECRET)
     app.settings = replace_outlets(app.settings, outlets)
-    await app.services().deliveries.deliver(notice)
+    await app.services().workers.deliveries.deliver(notice)
     assert there.connections == 0
-    assert (await services.jobs.get(OWNER, job.job_id)).delivery == "failed"
+    assert (await services.core.jobs.get(OWNER, job.job_id)).delivery == "failed"
 
 
 def replace_outlets(settings: AppSettings, outlets: CallbackSettings) -> AppSettings:
@@ -196,11 +196,11 @@ def replace_outlets(settings: AppSettings, outlets: CallbackSettings) -> AppSett
 async def test_a_reply_that_does_not_fit_comes_without_answers(
     app: App, services: Services
 ) -> None:
-    job = await services.submission.submit(
+    job = await services.core.submission.submit(
         OWNER, SubmitJob(message="x" * MAX_MESSAGE_BYTES, reply_queue="replies")
     )
-    await services.runner.drain(WakeUp(OWNER, job.lane))
-    await services.deliveries.deliver(app.queues.notices.pop()[0])
+    await services.workers.runner.drain(WakeUp(OWNER, job.lane))
+    await services.workers.deliveries.deliver(app.queues.notices.pop()[0])
     ((_, body),) = app.queues.replies
     assert len(body) <= MAX_MESSAGE_BYTES
     data = json.loads(body)["data"]
@@ -217,14 +217,14 @@ async def test_a_host_with_its_share_waits_without_losing_an_attempt(
 
     async with asyncio.TaskGroup() as group:
         for notice in notices[:-1]:
-            group.create_task(services.deliveries.deliver(notice))
+            group.create_task(services.workers.deliveries.deliver(notice))
         await there.has(MAX_AT_ONCE)
-        await services.deliveries.deliver(notices[-1])
+        await services.workers.deliveries.deliver(notices[-1])
         ((waiting, pause),) = app.queues.notices
         assert waiting == notices[-1]
         assert pause >= 5
         there.gate.set()
-    await services.deliveries.deliver(notices[-1])
+    await services.workers.deliveries.deliver(notices[-1])
     assert len(there.received) == MAX_AT_ONCE + 1
     rows = app.table.rows(OWNER, "out:")
     assert {row.values["attempts"] for row in rows} == {1}
@@ -235,14 +235,14 @@ async def test_a_notice_that_was_never_put_is_found_by_the_sweep(
 ) -> None:
     """The process dies between the commit and the notice."""
     job, notice = await run(app, services, callback_url=there.url)
-    assert await services.deliveries.sweep() == 0  # it may still come
+    assert await services.workers.deliveries.sweep() == 0  # it may still come
     app.clock.advance(61)
-    assert await services.deliveries.sweep() == 1
+    assert await services.workers.deliveries.sweep() == 1
     assert app.queues.notices == [(notice, 0)]
-    await services.deliveries.deliver(notice)
+    await services.workers.deliveries.deliver(notice)
     assert len(there.received) == 1
-    assert await services.deliveries.sweep() == 0
-    assert (await services.jobs.get(OWNER, job.job_id)).delivery == "delivered"
+    assert await services.workers.deliveries.sweep() == 0
+    assert (await services.core.jobs.get(OWNER, job.job_id)).delivery == "delivered"
 
 
 async def test_attempts_whose_process_died_count_too(
@@ -253,14 +253,14 @@ async def test_attempts_whose_process_died_count_too(
         app.table.before_next_write(_let_through)  # counts the attempt
         app.table.fail_next_write()  # and never writes what came of it
         there.answers = ["500 Oops"]
-        await services.deliveries.deliver(notice)
+        await services.workers.deliveries.deliver(notice)
         app.queues.notices.clear()
         app.clock.advance(ATTEMPT_SECONDS + 61)
-        assert await services.deliveries.sweep() == 1
+        assert await services.workers.deliveries.sweep() == 1
     app.queues.notices.clear()
-    await services.deliveries.deliver(notice)
+    await services.workers.deliveries.deliver(notice)
     assert len(there.received) == MAX_ATTEMPTS
-    assert (await services.jobs.get(OWNER, job.job_id)).delivery == "failed"
+    assert (await services.core.jobs.get(OWNER, job.job_id)).delivery == "failed"
     assert app.queues.notices == []
 
 
@@ -277,17 +277,17 @@ async def test_the_marker_of_a_job_that_never_came_to_be_is_forgotten(
     with pytest.raises(StorageUnavailableError):
         await submit(services, reply_queue="replies")
     assert markers(app) == 1
-    await services.deliveries.sweep()
+    await services.workers.deliveries.sweep()
     assert markers(app) == 1  # it may be about to be written
     app.clock.advance(MARK_GRACE.total_seconds())
-    await services.deliveries.sweep()
+    await services.workers.deliveries.sweep()
     assert markers(app) == 0
 
 
 async def test_the_marker_of_a_waiting_job_stays(app: App, services: Services) -> None:
     await submit(services, reply_queue="replies")
     app.clock.advance(7 * DAY)
-    await services.deliveries.sweep()
+    await services.workers.deliveries.sweep()
     assert markers(app) == 1
 
 
@@ -296,12 +296,12 @@ async def test_storage_that_is_down_does_not_lose_the_end(
 ) -> None:
     _, notice = await run(app, services, callback_url=there.url)
     app.table.available = False
-    await services.deliveries.deliver(notice)
+    await services.workers.deliveries.deliver(notice)
     ((again, pause),) = app.queues.notices
     assert again == notice
     app.table.available = True
     app.clock.advance(pause)
-    await services.deliveries.deliver(notice)
+    await services.workers.deliveries.deliver(notice)
     assert len(there.received) == 1
 
 
@@ -309,13 +309,13 @@ async def test_a_notice_that_nobody_can_work_on_ends_the_delivery(
     app: App, services: Services, there: Receiver
 ) -> None:
     job, notice = await run(app, services, callback_url=there.url)
-    await services.deliveries.receive_poison(notice.to_body())
-    assert (await services.jobs.get(OWNER, job.job_id)).delivery == "failed"
+    await services.workers.deliveries.receive_poison(notice.to_body())
+    assert (await services.core.jobs.get(OWNER, job.job_id)).delivery == "failed"
     assert there.connections == 0
 
 
 @pytest.mark.parametrize("body", [b"", b"\xff", b"[]", b'{"owner": "x"}', b"null"])
 async def test_nonsense_is_thrown_away(app: App, services: Services, body: bytes) -> None:
-    await services.deliveries.receive(body)
-    await services.deliveries.receive_poison(body)
+    await services.workers.deliveries.receive(body)
+    await services.workers.deliveries.receive_poison(body)
     assert app.queues.notices == []

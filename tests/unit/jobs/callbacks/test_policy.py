@@ -6,8 +6,8 @@ import pytest
 
 from shared.config import CallbackSettings
 from shared.jobs.callbacks.policy import CallbackPolicy
+from shared.jobs.requests import SubmitJob
 from shared.problems import ProblemError
-from shared.turns.contract import SubmitJob
 
 SECRET = "whsec_" + "c2VjcmV0" * 4
 

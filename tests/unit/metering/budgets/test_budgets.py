@@ -15,6 +15,7 @@ from shared.app import Services
 from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig, SpendingSettings
 from shared.config.terms import NANOS, Period, read_budgets, read_prices
 from shared.jobs.queue import WakeUp
+from shared.jobs.requests import SubmitJob
 from shared.metering.budgets.budgets import Budgets
 from shared.metering.budgets.estimates import CostEstimate
 from shared.metering.budgets.limits import (
@@ -26,7 +27,6 @@ from shared.metering.budgets.limits import (
     limits_of,
 )
 from shared.state.jobs import JobStatus
-from shared.turns.contract import SubmitJob
 from tests.support.app_on_fakes import OWNER, RESOURCE, App
 from tests.support.calling import assert_problem, caller
 from tests.support.fakes import FakeClock, FakeTable
@@ -235,7 +235,7 @@ async def run_jobs(app: App, services: Services) -> None:
         wake = app.queues.wake_ups.pop(0)
         if wake.delay_seconds:
             app.clock.advance(wake.delay_seconds)
-        await services.runner.drain(WakeUp(wake.owner, wake.lane))
+        await services.workers.runner.drain(WakeUp(wake.owner, wake.lane))
 
 
 @pytest.mark.parametrize(
@@ -246,16 +246,16 @@ async def test_a_job_waits_for_its_budget_while_it_is_wanted(
 ) -> None:
     services = limited(app, '[{"owner": "*", "tokens": 110, "per": "day"}]')
     fields: dict[str, Any] = {"expires_in": life} if life else {}
-    first = await services.submission.submit(OWNER, SubmitJob(message="Hi"))
-    second = await services.submission.submit(OWNER, SubmitJob(message="Hi"))
-    third = await services.submission.submit(OWNER, SubmitJob(message="Hi", **fields))
+    first = await services.core.submission.submit(OWNER, SubmitJob(message="Hi"))
+    second = await services.core.submission.submit(OWNER, SubmitJob(message="Hi"))
+    third = await services.core.submission.submit(OWNER, SubmitJob(message="Hi", **fields))
     wake_ups, app.queues.wake_ups = app.queues.wake_ups, []
     for wake in wake_ups:
-        await services.runner.drain(WakeUp(wake.owner, wake.lane))
-    jobs = [await services.jobs.get(OWNER, each.job_id) for each in (first, second, third)]
+        await services.workers.runner.drain(WakeUp(wake.owner, wake.lane))
+    jobs = [await services.core.jobs.get(OWNER, each.job_id) for each in (first, second, third)]
     waiting = JobStatus.FAILED if ends == "failed" else JobStatus.QUEUED
     assert [job.status for job in jobs] == [JobStatus.SUCCEEDED, JobStatus.SUCCEEDED, waiting]
     assert json.loads(json.dumps(jobs[2].problem))["code"] == "budget_exhausted"
     await run_jobs(app, services)
-    assert (await services.jobs.get(OWNER, third.job_id)).status == ends
+    assert (await services.core.jobs.get(OWNER, third.job_id)).status == ends
     assert app.clock().day == (1 if ends == "failed" else 2)

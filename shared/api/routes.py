@@ -1,0 +1,107 @@
+"""The table of all routes: what the app registers, names in spans, documents and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ..audit.trail import Action
+from ..http.answers import Handler, OpenHandler
+from ..http.serve import Edge, serve, serve_open
+from .audit import AuditApi
+from .jobs import JobsApi
+from .me import OwnDataApi
+from .messages import MessagesApi
+from .metrics import MetricsApi
+from .operations import OperationsApi
+from .orchestrate import OrchestrateApi
+from .threads import ThreadsApi
+from .usage import UsageApi
+
+PREFIX = "/api"
+"""As routePrefix in host.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """The handlers of all resources."""
+
+    audit: AuditApi
+    jobs: JobsApi
+    messages: MessagesApi
+    metrics: MetricsApi
+    operations: OperationsApi
+    orchestrate: OrchestrateApi
+    own_data: OwnDataApi
+    threads: ThreadsApi
+    usage: UsageApi
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one address."""
+
+    name: str
+    """The function's name, by which the Functions host orders routes."""
+    method: str
+    template: str
+    """The address below `/api`; a part in braces is a parameter."""
+    handler: Callable[[Api], Handler]
+    action: Action | None = None
+    """What the audit trail records; none for reads of operators."""
+    is_open: ClassVar[bool] = False
+    """Whether any caller may use it, without a key or a token."""
+
+    @property
+    def methods(self) -> list[str]:
+        """All methods that come in here: HEAD is answered beside every GET."""
+        return ["GET", "HEAD"] if self.method == "GET" else [self.method]
+
+    async def answer(self, edge: Edge, api: Api, request: Request) -> Response:
+        """Answer a request that came in by this route."""
+        template = f"{PREFIX}/{self.template}"
+        return await serve(edge, request, self.handler(api), self.action, template)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRoute(Route):
+    """A route that any caller may use; its handler shows nothing that belongs to an owner."""
+
+    handler: Callable[[Api], OpenHandler]
+    is_open: ClassVar[bool] = True
+
+    async def answer(self, edge: Edge, api: Api, request: Request) -> Response:
+        """Answer a request of any caller."""
+        return await serve_open(request, self.handler(api))
+
+
+# One route a line, however long.
+# fmt: off
+# ruff: noqa: E501
+ROUTES: tuple[Route, ...] = (
+    Route("erase_my_data", "DELETE", "me/data", lambda api: api.own_data.erase, Action.DATA_ERASE),
+    Route("send_message", "POST", "messages", lambda api: api.messages.send, Action.SEND),
+    Route("create_thread", "POST", "threads", lambda api: api.threads.create, Action.THREAD_CREATE),
+    Route("list_threads", "GET", "threads", lambda api: api.threads.list_, Action.THREAD_READ),
+    Route("get_thread", "GET", "threads/{thread_id}", lambda api: api.threads.get, Action.THREAD_READ),
+    Route("patch_thread", "PATCH", "threads/{thread_id}", lambda api: api.threads.patch, Action.THREAD_CHANGE),
+    Route("delete_thread", "DELETE", "threads/{thread_id}", lambda api: api.threads.delete, Action.THREAD_DELETE),
+    Route("list_thread_messages", "GET", "threads/{thread_id}/messages", lambda api: api.threads.list_messages, Action.THREAD_READ),
+    Route("send_thread_message", "POST", "threads/{thread_id}/messages", lambda api: api.threads.send_message, Action.SEND),
+    Route("submit_job", "POST", "jobs", lambda api: api.jobs.submit, Action.JOB_SUBMIT),
+    Route("list_jobs", "GET", "jobs", lambda api: api.jobs.list_, Action.JOB_READ),
+    Route("get_job", "GET", "jobs/{job_id}", lambda api: api.jobs.get, Action.JOB_READ),
+    Route("cancel_job", "POST", "jobs/{job_id}/cancel", lambda api: api.jobs.cancel, Action.JOB_CANCEL),
+    Route("orchestrate_message", "POST", "orchestrate", lambda api: api.orchestrate.send, Action.SEND),
+    Route("read_metrics", "GET", "metrics", lambda api: api.metrics.show, Action.FIGURES_READ),
+    Route("read_usage", "GET", "usage", lambda api: api.usage.show, Action.FIGURES_READ),
+    Route("list_audit_records", "GET", "audit", lambda api: api.audit.list_, Action.AUDIT_READ),
+    OpenRoute("health", "GET", "health", lambda api: api.operations.health),
+    Route("readiness", "GET", "health/ready", lambda api: api.operations.ready),
+    Route("prometheus", "GET", "metrics/prometheus", lambda api: api.operations.prometheus),
+)
+# fmt: on

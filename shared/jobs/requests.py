@@ -1,0 +1,88 @@
+"""The bodies that ask for jobs, over HTTP or on the intake queue."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from ..turns.body import MAX_NAME_CHARS, MessageText
+from ..turns.options import TurnOptions
+
+MAX_MESSAGES = 50
+"""In one job."""
+
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+LATEST = datetime(9000, 1, 1, tzinfo=UTC)
+"""Moments that Table Storage can hold, in any time zone."""
+
+DEFAULT_MAX_ATTEMPTS = 5
+JOB_ID = r"^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$"
+OWNER = r"^[!-~]{1,128}$"
+"""Escaped for a table key, an owner may grow threefold; a key holds 512 characters."""
+
+
+class SubmitJob(TurnOptions):
+    """Body of `POST /jobs`."""
+
+    message: MessageText | None = None
+    """What the user says; or give `messages`."""
+
+    messages: list[MessageText] | None = Field(default=None, min_length=1, max_length=MAX_MESSAGES)
+    """Several messages, sent one after the other on one thread."""
+
+    thread_id: Annotated[str, Field(max_length=MAX_NAME_CHARS)] | None = None
+    """Thread to send on."""
+
+    new_thread: bool = False
+    """Start a thread; its id is in the answer. Several messages without `thread_id` do so, too."""
+
+    not_before: AwareDatetime | None = Field(default=None, ge=EARLIEST, le=LATEST)
+    """Moment before which the job must not run."""
+
+    expires_in: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    """Seconds after which a job that has not started is cancelled."""
+
+    max_attempts: int = Field(default=DEFAULT_MAX_ATTEMPTS, ge=1, le=20)
+    """How often a message is tried when Foundry fails for a time."""
+
+    stop_lane_on_failure: bool = False
+    """If the job fails, cancel the jobs that wait behind it on the thread."""
+
+    callback_url: str | None = Field(default=None, max_length=2048)
+    """https address to call when the job has ended; its host must be among `CALLBACK_HOSTS`."""
+
+    reply_queue: str | None = Field(default=None, max_length=63)
+    """Queue to put the ended job on; it must be among `REPLY_QUEUES`."""
+
+    @model_validator(mode="after")
+    def _is_unambiguous(self) -> Self:
+        if (self.message is None) == (self.messages is None):
+            raise ValueError("give either message or messages")
+        if self.thread_id is not None and self.new_thread:
+            raise ValueError("give either thread_id or new_thread")
+        return self
+
+    @property
+    def starts_thread(self) -> bool:
+        """Whether the job starts a thread."""
+        return self.thread_id is None and (self.new_thread or len(self.texts) > 1)
+
+    @property
+    def texts(self) -> list[str]:
+        """The messages in order."""
+        return self.messages or [self.message or ""]
+
+
+class QueuedJob(SubmitJob):
+    """A message on the intake queue: a job and the owner for whom it runs."""
+
+    owner: str = Field(pattern=OWNER)
+    """The tenant and principal, `tid:oid`, that everything the job makes will belong to."""
+
+    job_id: str | None = Field(default=None, pattern=JOB_ID)
+    """Id to give the job, so that the producer can put the message twice and run it once."""
+
+    traceparent: str | None = Field(default=None, max_length=256)
+    """W3C trace context of the producer, whose trace the job continues; ignored if unreadable."""
