@@ -14,10 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import cache
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .turns import TurnRecord
+from typing import Any
 
 
 class Unit(StrEnum):
@@ -40,8 +37,8 @@ class Counter:
     """The property of a row, and the attribute."""
     meaning: str
     unit: Unit
-    read: Callable[[TurnRecord], int]
-    """How much one turn adds."""
+    read: Callable[[Any], int]
+    """How much one turn adds, given its record, a `TurnRecord` (which itself has counters)."""
     metrics: str = ""
     """Its name in `/api/metrics`; empty where it is not shown."""
     usage: str = ""
@@ -55,7 +52,7 @@ class Counter:
 def counter(
     meaning: str,
     unit: Unit,
-    read: Callable[[TurnRecord], int] | None = None,
+    read: Callable[[Any], int] | None = None,
     **names: str,
 ) -> Any:
     """Declare a counter as a field of a dataclass; ``names`` are those of `Counter`.
@@ -77,7 +74,7 @@ def counters_of(holder: type) -> tuple[Counter, ...]:
 
 
 def _with_reader(name: str, declared: dict[str, Any]) -> dict[str, Any]:
-    def of_effort(turn: TurnRecord) -> int:
+    def of_effort(turn: Any) -> int:
         return getattr(turn.effort, name)
 
     return {**declared, "read": declared["read"] or of_effort}
