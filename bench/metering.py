@@ -18,7 +18,7 @@ from time import perf_counter
 
 from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig
-from shared.config.terms import read_budgets
+from shared.config.spending import read_budgets
 from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
 from shared.metering.budgets.budgets import RENEW_SECONDS, Budgets

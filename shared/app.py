@@ -25,7 +25,7 @@ from .api.usage import UsageApi
 from .audit.reading import AuditReader
 from .audit.trail import AuditTrail
 from .config import AGENT_IS_LABEL, POISON_SUFFIX, AppSettings, SettingsError
-from .config.terms import PriceTable, read_budgets, read_prices
+from .config.spending import PriceTable, read_budgets, read_prices
 from .foundry.errors import FoundryError
 from .foundry.service import FoundryService
 from .http.principal import Access

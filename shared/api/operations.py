@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from ..config.terms import PriceTable
+from ..config.spending import PriceTable
 from ..http.answers import Answer
 from ..http.principal import NOT_ADMIN
 from ..http.request import Incoming

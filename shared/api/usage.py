@@ -10,7 +10,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from ..config.terms import NANOS, PriceTable
+from ..config.spending import NANOS, PriceTable
 from ..http.answers import Answer
 from ..http.queries import query
 from ..http.request import Incoming, invalid_field

@@ -7,7 +7,6 @@ are reported together: ``AppSettings.from_env()`` either returns a frozen object
 
 from .app import HTTP_DEADLINE_SECONDS, AppSettings
 from .base import Env, Settings, SettingsError, names_in
-from .callback_hosts import CallbackHost
 from .foundry import (
     AGENT_IS_LABEL,
     DEFAULT_MODEL,
@@ -16,12 +15,11 @@ from .foundry import (
     MLConfig,
 )
 from .identity import GUID, AccessSettings, AuthMode, IdentitySettings
-from .jobs import SECRET_PREFIX, CallbackSettings, JobSettings
-from .limits import LimitSettings
-from .models import ModelSettings
-from .operation import SpendingSettings, TelemetrySettings
-from .preferences import DEFAULT_ORDER, ModelType, Preferences
+from .jobs import SECRET_PREFIX, CallbackHost, CallbackSettings, JobSettings
+from .models import DEFAULT_ORDER, ModelSettings, ModelType, Preferences
+from .operation import LimitSettings, TelemetrySettings
 from .rules import POISON_SUFFIX
+from .spending import SpendingSettings
 from .storage import RetentionSettings, StorageSettings
 
 __all__ = [

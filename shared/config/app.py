@@ -9,14 +9,13 @@ from typing import Self
 from pydantic import model_validator
 
 from .base import Settings, names_in
-from .collisions import colliding_queues, colliding_tables
+from .consistency import colliding_queues, colliding_tables, slips, unknown
 from .foundry import FoundryAgentServiceConfig
 from .identity import AccessSettings, IdentitySettings
 from .jobs import CallbackSettings, JobSettings
-from .limits import LimitSettings
-from .misspelt import slips, unknown
 from .models import ModelSettings
-from .operation import SpendingSettings, TelemetrySettings
+from .operation import LimitSettings, TelemetrySettings
+from .spending import SpendingSettings
 from .storage import RetentionSettings, StorageSettings
 
 log = logging.getLogger(__name__)

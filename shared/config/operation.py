@@ -1,52 +1,33 @@
-"""Settings of what operators watch: money and traces."""
+"""Settings of operation: what one caller may take of an instance, and where telemetry goes."""
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import field_validator, model_validator
+from pydantic import Field
 
 from .base import Env, Settings
 from .identity import GUID
 from .rules import matching, rule
-from .terms import read_budgets, read_prices
 
 _insights = matching(rf"(.*;)?\s*InstrumentationKey={GUID}(;.*)?", "the one that Azure shows")
 
 
-class SpendingSettings(Settings):
-    """What models cost and what may be spent."""
+class LimitSettings(Settings):
+    """How much of one instance an owner may take at once; beyond, requests are refused with 429."""
 
-    prices: Annotated[
-        str,
-        Env("PRICES", '{"currency": "EUR", "models": {"gpt-4.1": {"input": 2, "output": 8}}}'),
-    ] = ""
-    """What a million tokens of each model cost, as JSON; `*` stands for models not listed. Empty:
-    cost is unknown."""
+    requests: Annotated[int, Env("MAX_REQUESTS_PER_OWNER", "2500")] = Field(default=2_500, ge=1)
+    """Requests of one owner that an instance answers at once. With function keys, all callers are
+    one owner."""
 
-    budgets: Annotated[str, Env("BUDGETS", '[{"owner": "*", "tokens": 1000000, "per": "day"}]')] = (
-        ""
+    waits: Annotated[int, Env("MAX_WAITS_PER_OWNER", "500")] = Field(default=500, ge=1)
+    """Requests of one owner with `wait` that an instance holds at once."""
+
+    threads_per_minute: Annotated[int, Env("MAX_THREADS_PER_MINUTE", "1000")] = Field(
+        default=1_000, ge=1
     )
-    """Limits of owners and departments, as JSON. Empty: everybody may spend without limit."""
-
-    @field_validator("prices")
-    @classmethod
-    def _has_prices(cls, text: str) -> str:
-        read_prices(text)
-        return text
-
-    @field_validator("budgets")
-    @classmethod
-    def _has_budgets(cls, text: str) -> str:
-        read_budgets(text)
-        return text
-
-    @model_validator(mode="after")
-    def _can_tell_cost(self) -> Self:
-        limits_money = any(budget.money for budget in read_budgets(self.budgets))
-        if limits_money and not read_prices(self.prices).models:
-            raise ValueError("BUDGETS limits money, so PRICES must say what models cost")
-        return self
+    """Threads that an instance starts for one owner within a minute, conversations and those of
+    jobs submitted over HTTP included."""
 
 
 class TelemetrySettings(Settings):

@@ -25,7 +25,7 @@ from prometheus_client.openmetrics.exposition import (
     generate_latest,  # pyright: ignore[reportUnknownVariableType] - the library has no types here
 )
 
-from ..config.terms import NANOS
+from ..config.spending import NANOS
 from ..observability.readiness import ProbeStatus, Report
 from ..state.counters import Counter, Unit
 from .counts import BOUNDS, MICROS, Counts, Histogram, Sums, View, add_to

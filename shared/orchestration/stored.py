@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..audit.trail import AuditTrail
 from ..config import FoundryAgentServiceConfig, IdentitySettings, SpendingSettings, StorageSettings
-from ..config.terms import read_budgets, read_prices
+from ..config.spending import read_budgets, read_prices
 from ..foundry.errors import ConfigurationError
 from ..foundry.loop_end import ClosedWithLoop
 from ..identity.resolution import token_credential

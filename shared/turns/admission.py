@@ -9,7 +9,7 @@ from typing import Any
 from ..audit.trail import Caller
 from ..config import FoundryAgentServiceConfig
 from ..config.departments import NO_DEPARTMENTS, Belonging, Departments
-from ..config.terms import PriceTable
+from ..config.spending import PriceTable
 from ..foundry.content import IMAGE
 from ..foundry.errors import InvalidRequestError
 from ..foundry.models import TurnRequest

@@ -16,7 +16,7 @@ from random import Random, randrange
 
 import pytest
 
-from shared.config.terms import read_budgets
+from shared.config.spending import read_budgets
 from shared.metering.budgets.account import CLAIM_LASTS
 from shared.metering.budgets.budgets import Budgets
 from shared.metering.budgets.limits import Amount, BudgetExhaustedError

@@ -14,7 +14,7 @@ import pytest
 from azure.data.tables.aio import TableClient
 
 from local.services import ROOT, Azurite
-from shared.config.terms import read_budgets
+from shared.config.spending import read_budgets
 from shared.metering.budgets.budgets import Budgets
 from shared.metering.budgets.limits import Amount, BudgetExhaustedError
 from shared.metering.counts import FLEET, Counts, View

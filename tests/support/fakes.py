@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any
 
 from shared.config import FoundryAgentServiceConfig
-from shared.config.terms import PriceTable
+from shared.config.spending import PriceTable
 from shared.jobs.queue import Notice
 from shared.metering.budgets.budgets import Budgets
 from shared.state.errors import (

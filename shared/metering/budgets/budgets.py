@@ -13,7 +13,7 @@ from typing import Self
 
 from ulid import ULID
 
-from ...config.terms import Budget
+from ...config.spending import Budget
 from ...state.errors import StateError
 from ...state.lanes import Clock
 from ...state.table import Table

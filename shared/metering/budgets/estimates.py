@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ...config.terms import PriceTable
+from ...config.spending import PriceTable
 from ...state.turns import TurnRecord
 from .limits import Amount
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from ...config.terms import ANY, NANOS, Budget, Period
+from ...config.spending import ANY, NANOS, Budget, Period
 from ...state.table import EARLIEST_MOMENT
 
 WARNING_SHARE = 0.8

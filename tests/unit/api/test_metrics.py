@@ -15,7 +15,7 @@ import pytest
 
 from shared.app import Services
 from shared.config import AppSettings, SpendingSettings
-from shared.config.terms import NANOS
+from shared.config.spending import NANOS
 from shared.state.turns import Attribution, TurnEffort, TurnStatus
 from tests.support.app_on_fakes import App
 from tests.support.calling import assert_problem, caller

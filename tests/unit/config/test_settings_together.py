@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from shared.config import AppSettings, FoundryAgentServiceConfig, JobSettings, SettingsError
-from shared.config.callback_hosts import CallbackHost
+from shared.config.jobs import CallbackHost
 
 PROJECT = "https://acme.services.ai.azure.com/api/projects/p"
 RESOURCE = "https://acme.openai.azure.com"

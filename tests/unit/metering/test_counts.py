@@ -15,7 +15,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from shared.api.metrics import metrics_document
 from shared.api.usage import usage_document
-from shared.config.terms import NANOS
+from shared.config.spending import NANOS
 from shared.metering.counts import BOUNDS, TURN_VIEWS, Counts, Histogram
 from shared.metering.prometheus import Fleet, exposition
 from shared.observability.readiness import Report

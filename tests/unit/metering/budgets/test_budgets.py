@@ -13,7 +13,7 @@ import pytest
 
 from shared.app import Services
 from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig, SpendingSettings
-from shared.config.terms import NANOS, Period, read_budgets, read_prices
+from shared.config.spending import NANOS, Period, read_budgets, read_prices
 from shared.jobs.queue import WakeUp
 from shared.jobs.requests import SubmitJob
 from shared.metering.budgets.budgets import Budgets

@@ -1,4 +1,4 @@
-"""What things cost and what may be spent, as settings state it in JSON.
+"""Prices and budgets: their settings, which are JSON, and what they mean.
 
 `PRICES`: what a million tokens of each model cost; `*` stands for every model not listed. A name
 stands for its versions too: `gpt-4.1` for `gpt-4.1-2026-04-14`, but not for `gpt-4.1-mini`.
@@ -31,6 +31,7 @@ from pydantic import (
     model_validator,
 )
 
+from .base import Env, Settings
 from .departments import same_name
 
 ANY = "*"
@@ -192,3 +193,38 @@ def _first(error: ValidationError) -> str:
     detail = error.errors(include_url=False)[0]
     place = ".".join(str(part) for part in detail["loc"])
     return f"{place}: {detail['msg']}" if place else detail["msg"]
+
+
+class SpendingSettings(Settings):
+    """What models cost and what may be spent."""
+
+    prices: Annotated[
+        str,
+        Env("PRICES", '{"currency": "EUR", "models": {"gpt-4.1": {"input": 2, "output": 8}}}'),
+    ] = ""
+    """What a million tokens of each model cost, as JSON; `*` stands for models not listed. Empty:
+    cost is unknown."""
+
+    budgets: Annotated[str, Env("BUDGETS", '[{"owner": "*", "tokens": 1000000, "per": "day"}]')] = (
+        ""
+    )
+    """Limits of owners and departments, as JSON. Empty: no limits."""
+
+    @field_validator("prices")
+    @classmethod
+    def _has_prices(cls, text: str) -> str:
+        read_prices(text)
+        return text
+
+    @field_validator("budgets")
+    @classmethod
+    def _has_budgets(cls, text: str) -> str:
+        read_budgets(text)
+        return text
+
+    @model_validator(mode="after")
+    def _can_tell_cost(self) -> Self:
+        limits_money = any(budget.money for budget in read_budgets(self.budgets))
+        if limits_money and not read_prices(self.prices).models:
+            raise ValueError("BUDGETS limits money, so PRICES must say what models cost")
+        return self

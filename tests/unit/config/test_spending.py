@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shared.config import SettingsError, SpendingSettings
-from shared.config.terms import NANOS, Period, read_budgets, read_prices
+from shared.config.spending import NANOS, Period, read_budgets, read_prices
 
 PRICES = '{"currency": "USD", "models": {"m": {"input": 2, "output": 8, "cached": 0.5}}}'
 

@@ -1,0 +1,95 @@
+"""Checks over all settings: misspelt variables, and names that must differ.
+
+A name that differs from a setting by a slip is refused, because the setting would silently keep its
+default. A name that is merely unknown may belong to another program, and is only logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+
+from .rules import POISON_SUFFIX
+
+OWN_PREFIXES = (
+    "AUDIT_TABLE",
+    "AUTH_",
+    "BUDGET",
+    "CALLBACK_",
+    "DELIVERIES_",
+    "FOUNDRY_",
+    "JOB_",
+    "JOBS_",
+    "LANES_",
+    "METRICS_TABLE",
+    "MODEL_PREF",
+    "PRICE",
+    "RECORD_",
+    "REPLY_",
+    "RETAIN_",
+    "STATE_TABLE",
+)
+"""Prefixes of names that no other program uses, unlike AZURE_, OPENAI_ or VLLM_."""
+
+_IN_ONE_CASE = (*OWN_PREFIXES, "AZUREWEBJOBSSTORAGE__")
+"""Prefixes of names that are read in one letter case only; the Functions host reads its own in
+any."""
+
+LOCAL_RUN = ("FOUNDRY_LOCAL_", "FOUNDRY_PORT")
+"""Prefixes of names that the local run reads."""
+
+ONE_SLIP = 0.9
+"""How alike two names are that differ by one or two wrong, missing or extra letters."""
+
+SOME_LIKENESS = 0.6
+
+
+def slips(given: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    """Problems: names that are nearly those of settings."""
+    folded = {name.lower(): name for name in known if name.upper().startswith(_IN_ONE_CASE)}
+    for name in sorted(name for name in given if name not in known):
+        meant = folded.get(name.lower())
+        if meant is None and name.upper().startswith(OWN_PREFIXES):
+            meant = None if name.startswith(LOCAL_RUN) else nearest(name, known, ONE_SLIP)
+        if meant is not None:
+            yield f"{name} is no setting: did you mean {meant}?"
+
+
+def unknown(given: Iterable[str], known: Collection[str]) -> Iterator[str]:
+    """Warnings: names that look like settings, with the nearest setting."""
+    for name in sorted(given):
+        if name in known or not name.startswith("FOUNDRY_") or name.startswith(LOCAL_RUN):
+            continue
+        meant = nearest(name, known, SOME_LIKENESS)
+        yield f"{name} is no setting" + (f"; did you mean {meant}?" if meant else "")
+
+
+def nearest(name: str, known: Iterable[str], likeness: float = SOME_LIKENESS) -> str | None:
+    """The most similar name, if one is similar enough."""
+    return next(iter(get_close_matches(name, known, 1, likeness)), None)
+
+
+def colliding_tables(tables: Mapping[str, str]) -> Iterator[str]:
+    """Problems of table names, by setting; Azure ignores letter case in them."""
+    taken: dict[str, str] = {}
+    for setting, name in tables.items():
+        if other := taken.get(name.lower()):
+            yield f"{setting} names the table of {other}: give each a table of its own"
+        taken.setdefault(name.lower(), setting)
+
+
+def colliding_queues(queues: Mapping[str, str], replies: Mapping[str, list[str]]) -> Iterator[str]:
+    """Problems of queue names, by setting: the app's own queues, and reply queues."""
+    taken: dict[str, str] = {}
+    for setting, name in queues.items():
+        if other := taken.get(name):
+            yield f"{setting} names the queue of {other}: give each a queue of its own"
+        taken.setdefault(name, setting)
+    used = taken | {name + POISON_SUFFIX: f"poison messages of {s}" for name, s in taken.items()}
+    for setting, names in replies.items():
+        for position, name in enumerate(names, 1):
+            if other := used.get(name):
+                yield (
+                    f"{setting} cannot be used: entry {position} is the queue of {other}, which "
+                    "would take replies for work"
+                )
