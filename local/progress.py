@@ -1,9 +1,9 @@
-"""Tells the user what goes on, on a terminal and in a log alike. Standard library only."""
+"""Shows the progress of the install, on a terminal and in a log. Standard library only."""
 
 import sys
 import time
 
-# With no terminal, a line at this interval says that work goes on.
+# Without a terminal, one line is printed at this interval.
 _PLAIN_INTERVAL_SECONDS = 10.0
 # Anything quicker needs no progress line.
 _QUIET_SECONDS = 2.0
@@ -24,7 +24,7 @@ class Progress:
         self._drawn = False
 
     def update(self, detail: str) -> None:
-        """Show `detail`, at most as often as is pleasant to read."""
+        """Show `detail`, but not too often to read."""
         elapsed = time.monotonic() - self._started
         since_shown = elapsed - self._shown_at
         interval = 0.2 if self._terminal else _PLAIN_INTERVAL_SECONDS
@@ -39,12 +39,12 @@ class Progress:
             print(line, flush=True)
 
     def done(self) -> None:
-        """Leave one line that says how long the step took."""
+        """Print one line with the duration of the step."""
         elapsed = time.monotonic() - self._started
         line = f"{self._step}: done in {elapsed:.0f} s"
         print(f"\r{line:<{_LINE_WIDTH}}" if self._drawn and self._terminal else line, flush=True)
 
     def failed(self) -> None:
-        """End the line in place, so that the error starts on its own."""
+        """End the progress line, so that the error starts on a new one."""
         if self._drawn and self._terminal:
             print(flush=True)

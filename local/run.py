@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from local.azurite.connection import StoragePorts, is_development_storage
+from local.azurite import StoragePorts, is_development_storage
 from local.host.settings import HostConfigurationError, read_local_settings
 from local.processes import ServiceError, is_free
 from local.screen import BETTER_MODELS, Running, render

@@ -3,7 +3,7 @@
     with azurite(data, logs) as storage, foundry_emulator(logs) as foundry:
         with functions_host(logs, environment={...}) as app: ...
 
-Each context manager starts its service on free ports, waits until it is ready, and ends it.
+Each context manager starts its service on free ports, waits until it is ready, and stops it.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from local.azurite.connection import StoragePorts, connection_string
+from local.azurite import StoragePorts, connection_string
 from local.node import find_node
 from local.processes import (
     Command,
@@ -52,7 +52,7 @@ class Azurite(Service):
 
     @property
     def connection_string(self) -> str:
-        """What the storage SDKs and AzureWebJobsStorage take."""
+        """The connection string for the storage SDKs and AzureWebJobsStorage."""
         return connection_string(self.ports)
 
     def _is_ready(self) -> bool:
@@ -60,7 +60,7 @@ class Azurite(Service):
 
 
 class FoundryEmulator(Service):
-    """The emulator of a Foundry project, which also plays the managed identity endpoint."""
+    """The emulator of a Foundry project and of the managed identity endpoint."""
 
     def __init__(
         self, log_dir: Path, port: int, state: Path | None, environment: Mapping[str, str]

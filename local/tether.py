@@ -1,7 +1,7 @@
-"""Runs a command that ends when its parent does: `tether.py PARENT_PID COMMAND...` (Linux).
+"""Runs a command that the kernel ends with its parent: `tether.py PARENT_PID COMMAND...` (Linux).
 
-A launcher that is killed outright cannot end its children, so the kernel does it. It is a program
-of its own because a hook between fork and exec is not safe in a process with threads.
+A launcher that is killed cannot stop its children itself. This is a separate program because a hook
+between fork and exec is not safe in a process with threads.
 """
 
 import ctypes
@@ -9,12 +9,12 @@ import os
 import signal
 import sys
 
-# <linux/prctl.h>: the signal that this process gets when its parent ends; kept across exec.
+# <linux/prctl.h>: sets the signal for the parent's end, which survives exec.
 PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Arrange for SIGTERM at the parent's end, then become the command."""
+    """Request SIGTERM for the parent's end, then replace this process with the command."""
     parent, command = int(sys.argv[1]), sys.argv[2:]
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:

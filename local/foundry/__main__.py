@@ -20,7 +20,7 @@ from .store import Store
 BACKLOG = 2048
 SHUTDOWN_SECONDS = 2
 KEEP_ALIVE_SECONDS = 75
-"""Longer than clients keep idle connections, so that none is closed as it is used again."""
+"""Longer than clients keep idle connections, so that none is closed while a client reuses it."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,7 +67,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """A server that says when it is ready."""
+    """A server that prints a line when it is ready."""
 
     def __init__(self, config: uvicorn.Config, ready: str) -> None:
         super().__init__(config)
@@ -79,7 +79,7 @@ class _Server(uvicorn.Server):
 
 
 async def _serve(listener: socket.socket, settings: EmulatorSettings, log_level: str) -> None:
-    """Serve with the model and the state opened first, so that what they lack is said in a line."""
+    """Open the state and the model first, so that their errors are one line, and serve."""
     Store(settings.state_path).close()
     model = await open_model(settings.backend)
     try:
@@ -105,14 +105,14 @@ def _server(
         backlog=BACKLOG,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
-        # uvicorn stops on these and then raises them again, which must not end us unclean
+        # uvicorn stops on these signals and raises them again, which would give a wrong exit code
         signal.signal(number, _ignore)
     url = f"http://{address}:{port}/api/projects/{settings.project}"
     return _Server(config, f"Foundry emulator ready: {url} (model: {model.name})")
 
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
-    """Let a signal pass."""
+    """Ignore a signal."""
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ DEFAULT_AGENT = "assistant"
 
 
 def seed(store: Store) -> None:
-    """Make the agent `assistant` on a fresh state; once deleted, it stays deleted."""
+    """Create the agent `assistant` on a new state; once deleted, it stays deleted."""
     if store.is_fresh():
         definition = {
             "kind": "prompt",
@@ -28,7 +28,7 @@ def seed(store: Store) -> None:
 
 
 def resolve(store: Store, name: str, version: str | None) -> JsonObject:
-    """Return the version that an `agent_reference` means; raises 404, or 403 when disabled."""
+    """Return the version of an `agent_reference`; raises 404, or 403 if the agent is disabled."""
     agent = store.find("agents", id=name)
     if agent is None:
         raise not_found("Agent", name, "agent_reference.name")
@@ -53,7 +53,7 @@ async def create(call: Call) -> Response:
 
 
 async def update(call: Call) -> Response:
-    """POST /agents/{name}, which makes a version only if something changed."""
+    """POST /agents/{name}, which creates a version only if something changed."""
     agent = _find(call)
     wanted = parse(AgentVersionCreate, call.body)
     store = call.service.store
@@ -93,7 +93,7 @@ async def disable(call: Call) -> Response:
 
 
 async def create_version(call: Call) -> Response:
-    """POST /agents/{name}/versions; the first version makes the agent."""
+    """POST /agents/{name}/versions; the first version creates the agent."""
     body = parse(AgentCreate, {**call.body, "name": call.path("name")})
     return JSONResponse(_add_version(call.service.store, body.name, body))
 
@@ -109,7 +109,7 @@ async def get_version(call: Call) -> Response:
 
 
 async def delete_version(call: Call) -> Response:
-    """DELETE /agents/{name}/versions/{version}; the last one takes the agent with it."""
+    """DELETE /agents/{name}/versions/{version}; deleting the last one deletes the agent."""
     version, store = _find_version(call)["body"], call.service.store
     name = version["name"]
     store.delete("agent_versions", id=version["id"])

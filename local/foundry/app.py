@@ -1,4 +1,4 @@
-"""The emulator as a Starlette application: which path leads to which operation."""
+"""The emulator as a Starlette application: its paths and their operations."""
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -11,7 +11,7 @@ from starlette.routing import Route
 
 from local.model import LanguageModel, open_model
 
-from . import agents, catalog, chat, control, conversations, recovery, responses
+from . import agents, catalog, chat, control, conversations, responses
 from .auth import Gate
 from .errors import ApiError
 from .operation import Call, Handler, Operation, Service, Surface
@@ -42,7 +42,7 @@ def create_app(
         answering = model or await open_model(chosen.backend)
         store = Store(chosen.state_path)
         turns = Turns(store, answering)
-        recovery.end_interrupted(store)
+        store.fail_interrupted()
         agents.seed(store)
         app.state.model = answering
         app.state.service = Service(chosen, store, Gate(chosen, store.signing_secret()), turns)

@@ -1,4 +1,4 @@
-"""Who may call: Entra tokens on project paths, keys or tokens on resource paths.
+"""Authentication: Entra tokens on project paths, keys or tokens on resource paths.
 
 Tokens the managed-identity endpoint issues are JWTs signed with a secret of the emulator's state,
 so they stay valid over a restart and carry the audience they were asked for.

@@ -11,7 +11,7 @@ from .operation import Call
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A model deployment and what requests it takes."""
+    """A model deployment and its capabilities."""
 
     name: str
     model: str
@@ -104,7 +104,7 @@ async def get_connection(call: Call) -> Response:
 
 
 def _connection(call: Call) -> JsonObject:
-    """Describe the one connection there is: to the resource endpoint of the same account."""
+    """Describe the only connection: to the resource endpoint of the same account."""
     return {
         "name": "local-openai",
         "id": f"/projects/{call.service.settings.project}/connections/local-openai",

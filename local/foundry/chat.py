@@ -1,4 +1,4 @@
-"""POST /openai/v1/chat/completions, for backends that speak the older OpenAI form."""
+"""POST /openai/v1/chat/completions, the older OpenAI API."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ DONE = "[DONE]"
 
 
 async def create(call: Call, model: LanguageModel) -> Response:
-    """Answer a chat completion, whole or in chunks."""
+    """Answer a chat completion as JSON or as a stream."""
     wanted = parse(ChatCompletionCreate, call.body)
     if wanted.tools and not find_deployment(wanted.model).takes_tools:
         text = f"Tools are not supported with the deployment '{wanted.model}'."
@@ -149,7 +149,7 @@ async def _lines(chunks: AsyncGenerator[JsonObject]) -> AsyncGenerator[str | Non
 
 
 class _FailedInsideError(Exception):
-    """A fault fails the answer inside HTTP 200."""
+    """A fault reports a failure inside HTTP 200."""
 
     def __init__(self, error: JsonObject) -> None:
         super().__init__(error)
@@ -157,7 +157,7 @@ class _FailedInsideError(Exception):
 
 
 async def _whole(chunks: AsyncGenerator[JsonObject]) -> JsonObject:
-    """The completion, or the failure in its place."""
+    """The completion, or the failure instead."""
     try:
         return await _gather(chunks)
     except _FailedInsideError as failed:
@@ -165,7 +165,7 @@ async def _whole(chunks: AsyncGenerator[JsonObject]) -> JsonObject:
 
 
 async def _gather(chunks: AsyncGenerator[JsonObject]) -> JsonObject:
-    """Put the chunks together into one completion."""
+    """Merge the chunks into one completion."""
     message: JsonObject = {"role": "assistant", "content": "", "refusal": None}
     calls: dict[int, JsonObject] = {}
     whole: JsonObject = {"usage": None}

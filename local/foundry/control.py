@@ -1,4 +1,4 @@
-"""The emulator's own endpoints below `/_emulator`, for tests and for people: no credentials."""
+"""The emulator's own endpoints below `/_emulator`, without credentials."""
 
 import json
 
@@ -12,7 +12,7 @@ from .operation import Service
 
 
 async def add_fault(request: Request) -> Response:
-    """POST /_emulator/faults: arm a fault; answers 201 with it."""
+    """POST /_emulator/faults: add a fault; answers 201 with it."""
     try:
         fault = Fault.model_validate_json(await request.body())
     except ValidationError as error:
@@ -22,7 +22,7 @@ async def add_fault(request: Request) -> Response:
 
 
 async def list_faults(request: Request) -> Response:
-    """GET /_emulator/faults: every fault, with how often it struck."""
+    """GET /_emulator/faults: every fault, with how often it was applied."""
     return JSONResponse({"faults": _service(request).faults.describe()})
 
 

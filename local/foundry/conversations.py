@@ -15,7 +15,7 @@ from .store import Row
 
 
 def find_conversation(call: Call, conversation_id: str, param: str | None = None) -> Row:
-    """Return the caller's conversation, or raise 400 for a made-up id and 404 for an unknown."""
+    """Return the caller's conversation; raises 400 for a malformed id, 404 for an unknown one."""
     if not is_well_formed(conversation_id, "conv"):
         raise invalid(f"Malformed identifier: '{conversation_id}'.", param, "invalid_parameters")
     row = call.service.store.find("conversations", id=conversation_id, owner=call.owner)

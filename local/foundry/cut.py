@@ -1,7 +1,7 @@
-"""Cut a connection for real, not by an orderly end of the answer.
+"""Cut the TCP connection itself, instead of ending the answer in order.
 
-`CuttableProtocol` offers every request an ASGI extension, `local.cut`: the transport of the
-connection the request came on.
+`CuttableProtocol` gives every request an ASGI extension, `local.cut`: the transport of its
+connection.
 """
 
 import asyncio
@@ -32,10 +32,10 @@ class NoAnswer(Response):
 
 
 class CuttableProtocol(H11Protocol):
-    """uvicorn's HTTP protocol, with the connection's reset within the application's reach."""
+    """uvicorn's HTTP protocol; the application can reset its connections."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Bind the reset to the requests of this connection."""
+        """Add the transport to the requests of this connection."""
         super().connection_made(transport)
         app: ASGIApp = self.app  # pyright: ignore[reportAssignmentType]
 
@@ -47,10 +47,10 @@ class CuttableProtocol(H11Protocol):
 
 
 async def cut(request: Request, *, reset: bool = True) -> NoAnswer:
-    """Cut the connection of `request` once what was already written to it has left.
+    """Cut the connection of `request` after its write buffer is sent.
 
-    With `reset` the peer gets RST, which may take from it what it had not read yet; without, the
-    connection just ends in the middle of the answer.
+    With `reset` the peer gets RST and may lose bytes that it has not read yet; without it, the
+    connection ends in the middle of the answer.
 
     Raises:
         ConnectionCutError: The server has no connection to cut, as in an in-process test.
@@ -58,12 +58,12 @@ async def cut(request: Request, *, reset: bool = True) -> NoAnswer:
     transport: Any = request.scope.get("extensions", {}).get(EXTENSION)
     if transport is None:
         raise ConnectionCutError
-    # asyncio tells nobody when a buffer is empty without pausing it first
+    # asyncio has no event for an empty write buffer
     while transport.get_write_buffer_size() > 0 and not transport.is_closing():  # noqa: ASYNC110
         await asyncio.sleep(_DRAIN_SECONDS)
     if reset:
         connection = transport.get_extra_info("socket")
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
     transport.abort()
-    await asyncio.sleep(0)  # the server hears of it in the next step of the loop
+    await asyncio.sleep(0)  # lets the server notice it
     return NoAnswer()

@@ -61,12 +61,12 @@ class GatewayError(Exception):
 
 
 def invalid(message: str, param: str | None, code: str = "invalid_payload") -> ApiError:
-    """A request whose body or query is wrong at `param`."""
+    """The body or query is invalid at `param`."""
     return ApiError(400, code, message, param)
 
 
 def not_found(what: str, identifier: str, param: str | None = None) -> ApiError:
-    """Nothing of this name exists, or it is another user's."""
+    """The object does not exist, or belongs to another user."""
     return ApiError(404, "not_found", f"{what} with id '{identifier}' not found.", param)
 
 
@@ -77,7 +77,7 @@ def deployment_not_found(name: str) -> ApiError:
 
 
 def conversation_locked(conversation_id: str) -> ApiError:
-    """Another response is being made on the conversation."""
+    """Another response on the conversation is in progress."""
     message = (
         f"Another process is currently operating on conversation '{conversation_id}'. "
         "Please retry in a few seconds."
@@ -86,7 +86,7 @@ def conversation_locked(conversation_id: str) -> ApiError:
 
 
 def content_filtered() -> ApiError:
-    """The input is blocked by a content filter, in the form Azure OpenAI documents."""
+    """A content filter blocks the input; in the format that Azure OpenAI documents."""
     safe = {"filtered": False, "severity": "safe"}
     result: Mapping[str, JsonObject] = {
         "hate": safe,

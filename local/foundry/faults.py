@@ -1,4 +1,4 @@
-"""Faults that a test asks for, and the choice of the one that strikes a request."""
+"""Faults that a test injects, and the choice of the one for a request."""
 
 import random
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ MODEL_FAILED = "The model failed to generate a response."
 
 
 class FaultKind(StrEnum):
-    """What goes wrong."""
+    """The kind of failure."""
 
     STATUS = "status"
     """Answer with `status`, `headers` and `body`; no work is done."""
@@ -30,7 +30,7 @@ class FaultKind(StrEnum):
     CUT_STREAM = "cut_stream"
     """Cut the connection after `after_events` events of the stream."""
     MALFORMED_EVENT = "malformed_event"
-    """Spoil the JSON of event number `at`, counted from 0."""
+    """Break the JSON of event number `at`, counted from 0."""
     HTML = "html"
     """Answer with `status` and an HTML page as a proxy would; no work is done."""
     SLOW = "slow"
@@ -44,11 +44,11 @@ class FaultKind(StrEnum):
     FAILED_THEN_ERROR = "failed_then_error"
     """`response.failed` without an error, and then an `error` event of `body`."""
     ERROR_THEN_FAILED = "error_then_failed"
-    """As `failed_then_error`, in the other order."""
+    """The events of `failed_then_error` in reverse order."""
     WHOLE = "whole"
     """Answer a request for a stream with the whole answer as JSON."""
     GZIP = "gzip"
-    """Compress a stream that nobody asked to compress."""
+    """Compress a stream although the client did not accept compression."""
     INCOMPLETE = "incomplete"
     """HTTP 200 with the response's status `incomplete` after the first piece of text."""
     NO_USAGE = "no_usage"
@@ -56,7 +56,7 @@ class FaultKind(StrEnum):
     WRONG_USAGE = "wrong_usage"
     """Report `body` as the usage."""
     NO_TERMINAL = "no_terminal"
-    """End the stream in good order but without its terminal event."""
+    """End the stream in order, but without its terminal event."""
 
 
 FAILING = {
@@ -65,7 +65,7 @@ FAILING = {
     FaultKind.FAILED_THEN_ERROR,
     FaultKind.ERROR_THEN_FAILED,
 }
-"""Kinds that fail the answer inside HTTP 200."""
+"""Kinds that report a failure inside HTTP 200."""
 
 
 class Fault(BaseModel):
@@ -78,14 +78,14 @@ class Fault(BaseModel):
     """The name of an operation, such as `responses.create`, or `*` for all."""
     kind: FaultKind
     times: int | None = 1
-    """How often it strikes before it is spent; null for always."""
+    """How many requests it applies to; null for all."""
     probability: float = Field(default=1.0, ge=0.0, le=1.0)
     match: dict[str, Any] = Field(default_factory=dict[str, Any])
-    """Fields of the request (`conversation`, `project`, path parameters, body fields) to equal."""
+    """Required values of fields (`conversation`, `project`, path parameters, body fields)."""
     status: int = Field(default=500, ge=200, le=599)
     headers: dict[str, str] = Field(default_factory=dict[str, str])
     body: Any = None
-    """The JSON or text to answer with; an error of the service's form when null."""
+    """The JSON or text to answer with; if null, an error in the service's format."""
     seconds: float = Field(default=0.0, ge=0.0)
     when: str = Field(default="before", pattern="^(before|after)$")
     after_events: int = Field(default=0, ge=0)
@@ -94,7 +94,7 @@ class Fault(BaseModel):
 
     @property
     def error(self) -> JsonObject:
-        """The error that fails an answer."""
+        """The error of a failed answer."""
         given: JsonObject | None = self.body
         return given or {"code": "server_error", "message": MODEL_FAILED}
 
@@ -106,26 +106,26 @@ class _Armed:
 
 
 class FaultPlan:
-    """The faults that are armed, in the order they came."""
+    """The active faults, in the order in which they were added."""
 
     def __init__(self, chance: random.Random | None = None) -> None:
         self._armed: list[_Armed] = []
         self._chance = chance or random.Random()  # noqa: S311 - picks faults, not secrets
 
     def add(self, fault: Fault) -> None:
-        """Arm a fault."""
+        """Add a fault."""
         self._armed.append(_Armed(fault))
 
     def clear(self) -> None:
-        """Disarm all faults."""
+        """Remove all faults."""
         self._armed.clear()
 
     def describe(self) -> list[JsonObject]:
-        """List the faults with how often each has struck, spent ones too."""
+        """List all faults, used-up ones too, with how often each was applied."""
         return [{**armed.fault.model_dump(), "struck": armed.struck} for armed in self._armed]
 
     def take(self, operation: str, fields: JsonObject) -> Fault | None:
-        """Choose the fault that strikes this request and count it; None when none does."""
+        """Choose and count the fault for this request; None if none applies."""
         for armed in self._armed:
             if self._strikes(armed, operation, fields):
                 armed.struck += 1

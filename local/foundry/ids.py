@@ -1,4 +1,4 @@
-"""Identifiers as the service makes them: a prefix, then 48 opaque letters and digits."""
+"""Identifiers in the service's format: a prefix, then 48 opaque letters and digits."""
 
 import secrets
 
@@ -14,17 +14,17 @@ _ITEM_PREFIXES = {
 
 
 def new_id(prefix: str) -> str:
-    """Make an identifier such as `conv_...`."""
+    """Create an identifier such as `conv_...`."""
     return f"{prefix}_{secrets.token_hex(_OPAQUE_LENGTH // 2)}"
 
 
 def new_item_id(item_type: str) -> str:
-    """Make the identifier of an item of this type."""
+    """Create the identifier of an item of this type."""
     return new_id(_ITEM_PREFIXES.get(item_type, "item"))
 
 
 def is_well_formed(identifier: str, prefix: str) -> bool:
-    """Tell whether the service could have made this identifier."""
+    """Whether an identifier has the service's format."""
     opaque = identifier.removeprefix(f"{prefix}_")
     is_long_enough = len(identifier) == len(prefix) + 1 + _OPAQUE_LENGTH
     return (

@@ -24,7 +24,7 @@ _PART_FIELD = {
 
 
 def normalize(items: str | Sequence[JsonObject], *, strict: bool, param: str) -> list[JsonObject]:
-    """Check input items and give each what the service adds: an id, a status, content parts.
+    """Check input items and add what the service adds: ids, status, content parts.
 
     With `strict`, as on project paths, `type` must be written out and replayed `output_text` parts
     must carry `annotations`.
@@ -104,7 +104,7 @@ def check_tool_outputs(history: Iterable[JsonObject]) -> None:
 
 
 def has_image(items: Iterable[JsonObject]) -> bool:
-    """Tell whether any message carries an image."""
+    """Whether any message has an image."""
     return any(
         part.get("type") == "input_image"
         for item in items
@@ -155,7 +155,7 @@ def _add_call(messages: list[JsonObject], item: JsonObject) -> None:
 
 
 def chat_tools(tools: Iterable[JsonObject]) -> list[JsonObject]:
-    """Nest function tools as chat completions want them; other tools run in the service only."""
+    """Nest function tools as chat completions want them; other tools run in the service."""
     return [
         {
             "type": "function",

@@ -1,7 +1,7 @@
-"""What every operation does before and after its own work.
+"""The steps of every operation around its handler.
 
-In order: the request is logged, its headers and credentials are checked, its JSON is read, a fault
-may strike, the handler works, and the answer gets its headers.
+In order: log the request, check its headers and credentials, read its JSON, apply a fault, run the
+handler, and add headers to the answer.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Surface(StrEnum):
 
 @dataclass(slots=True)
 class Service:
-    """What the handlers work with; one per emulator."""
+    """The parts of the emulator that handlers use."""
 
     settings: EmulatorSettings
     store: Store
@@ -76,7 +76,7 @@ class Service:
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way through its operation."""
+    """One request of an operation."""
 
     request: Request
     service: Service
@@ -86,7 +86,7 @@ class Call:
 
     @property
     def owner(self) -> str:
-        """The user on whose behalf a trusted caller asks; every user sees only their own data."""
+        """The user that a trusted caller acts for; each user sees only their own data."""
         return self.request.headers.get("x-ms-user-identity", "")
 
     def path(self, name: str) -> str:
@@ -159,13 +159,13 @@ def conversation_of(body: JsonObject, request: Request) -> object:
 
 
 async def _strike(call: Call, fault: Fault, handler: Handler) -> Response:
-    """Do what the fault says; faults inside the answer are the handler's."""
+    """Apply a fault around the handler; the handler applies faults inside the answer."""
     if fault.when == "before" and fault.kind is FaultKind.HANG:
         await asyncio.sleep(fault.seconds)
     if fault.kind in _WITHOUT_WORK:
         return await _without_work(call, fault)
     if fault.kind in {FaultKind.WORK_THEN_DROP, FaultKind.WORK_THEN_STATUS}:
-        # A streamed answer is worked out whole, as a plain one would be.
+        # Run a streamed request to its end, like one that is not streamed.
         call.body = {k: v for k, v in call.body.items() if k not in {"stream", "stream_options"}}
     response = await handler(call)
     match fault.kind:

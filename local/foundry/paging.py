@@ -1,4 +1,4 @@
-"""Pages of lists, as the query asks for them and as the answer gives them."""
+"""Pages of lists: the query parameters and the answer."""
 
 from collections.abc import Callable, Iterable
 
@@ -14,7 +14,7 @@ DEFAULT_ORDER = "desc"
 
 
 def page_request(call: Call) -> PageRequest:
-    """Read `limit`, `order`, `after` and `before`; a wrong one is a 400."""
+    """Read `limit`, `order`, `after` and `before`; an invalid one raises a 400."""
     limit, order = call.query("limit") or str(DEFAULT_LIMIT), call.query("order") or DEFAULT_ORDER
     if not limit.isdecimal() or not 1 <= int(limit) <= MAX_LIMIT:
         raise invalid(f"'limit' must be between 1 and {MAX_LIMIT}.", "limit", "invalid_parameters")
@@ -24,7 +24,7 @@ def page_request(call: Call) -> PageRequest:
 
 
 def stored_page(call: Call, table: str, where: JsonObject) -> Page:
-    """Read one page of a table; an unknown cursor is a 400."""
+    """Read one page of a table; an unknown cursor raises a 400."""
     try:
         return call.service.store.page(table, page_request(call), where)
     except UnknownCursorError as error:
@@ -40,7 +40,7 @@ def page_answer(
 
 
 def list_answer(bodies: Iterable[JsonObject], *, has_more: bool = False) -> JSONResponse:
-    """Answer with a list; the ids are empty strings where nothing is listed."""
+    """Answer with a list; the ids are empty strings if the list is empty."""
     data = list(bodies)
     return JSONResponse(
         {

@@ -1,4 +1,4 @@
-"""From the body of POST /responses to a plan: everything checked before any work is done."""
+"""Checks the body of POST /responses and builds the plan of a response."""
 
 import time
 from dataclasses import dataclass
@@ -31,12 +31,12 @@ _SETTINGS = {
     "text",
     "reasoning",
 }
-"""What an agent's definition and a request without an agent may both set."""
+"""Fields that an agent's definition and a request without an agent can both have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answerer:
-    """Who answers: an agent's version, or a deployment with the request's own settings."""
+    """An agent's version, or a deployment with the request's own settings."""
 
     deployment: Deployment
     reference: JsonObject | None
@@ -67,7 +67,7 @@ async def make_plan(
 
 
 def find_response(call: Call, response_id: str, param: str | None = None) -> Row:
-    """Return the caller's stored response, or raise 400 for a made-up id and 404 for an unknown."""
+    """Return the caller's response; raises 400 for a malformed id, 404 for an unknown one."""
     if not is_well_formed(response_id, "resp"):
         raise invalid(f"Malformed identifier: '{response_id}'.", param, "invalid_parameters")
     row = call.service.store.find("responses", id=response_id, owner=call.owner)

@@ -1,4 +1,4 @@
-"""The `x-ratelimit-*` headers of model answers: what is left of the minute's quota."""
+"""The `x-ratelimit-*` headers of model answers: the remaining quota of the minute."""
 
 import time
 from collections import defaultdict
@@ -7,9 +7,9 @@ from collections.abc import Callable
 WINDOW_SECONDS = 60
 REQUESTS_PER_MINUTE = 1_000
 TOKENS_PER_MINUTE = 400_000
-"""The default quota of Llama-3.3-70B-Instruct. It is reported, not enforced: faults do that."""
+"""The default quota of Llama-3.3-70B-Instruct, which is reported but not enforced."""
 TOKENS_PER_REQUEST = 100
-"""What one request is taken to use; the real service estimates up front as well."""
+"""Estimate per request; the real service estimates in advance too."""
 
 
 class RateWindow:

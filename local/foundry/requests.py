@@ -1,4 +1,4 @@
-"""Bodies of requests, checked as the service checks them.
+"""Bodies of requests, with the checks of the service.
 
 Every refusal is a 400 that names the field in `param`, written as `input[0].type`.
 """
@@ -55,7 +55,7 @@ class ConversationRef(_Body):
 
 
 class AgentReference(_Body):
-    """The agent that shall answer."""
+    """The agent to use."""
 
     type: Literal["agent_reference"]
     name: Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -77,7 +77,7 @@ class TextConfig(_Body):
 
 
 class StreamOptions(_Body):
-    """Settings of a stream; nothing is obfuscated here."""
+    """Settings of a stream; the emulator does not obfuscate."""
 
     include_obfuscation: bool | None = None
 
@@ -116,7 +116,7 @@ class ResponseCreate(_Body):
 
     @property
     def conversation_id(self) -> str | None:
-        """The conversation's id, whichever form named it."""
+        """The conversation's id, from either form."""
         if isinstance(self.conversation, ConversationRef):
             return self.conversation.id
         return self.conversation
@@ -141,7 +141,7 @@ class ResponseCreate(_Body):
 
 
 class AgentDefinition(BaseModel):
-    """What a version of an agent is made of; only the kind `prompt` can answer."""
+    """The definition in an agent's version; only the kind `prompt` can answer."""
 
     model_config = ConfigDict(extra="allow")
     kind: Literal["prompt", "hosted", "workflow", "external", "voice"]
@@ -172,7 +172,7 @@ class ChatMessage(BaseModel):
 
 
 class ChatCompletionCreate(BaseModel):
-    """POST /chat/completions; fields that change nothing here are let through."""
+    """POST /chat/completions; fields without effect here are accepted."""
 
     model_config = ConfigDict(extra="allow")
     model: str
@@ -189,7 +189,7 @@ class ChatCompletionCreate(BaseModel):
 
 
 def parse(model: type[BodyT], body: object) -> BodyT:
-    """Check a JSON body against a model, raising `ApiError` for the first thing wrong."""
+    """Check a JSON body against a model; raises `ApiError` for the first error."""
     try:
         return model.model_validate(body)
     except ValidationError as error:

@@ -126,20 +126,20 @@ async def _deliver(call: Call, wanted: ResponseCreate, turn: Turn) -> Response:
 
 
 async def _followed(call: Call, turn: Turn) -> AsyncGenerator[str | None]:
-    """Follow a turn; stop it when its reader is gone and nothing would keep the answer."""
+    """Stream a turn; stop it if the client disconnects and the answer is not stored."""
     try:
         async with aclosing(turn.follow()) as events:
             async for event in events:
                 yield event
-                if _unkept(turn.plan) and await call.request.is_disconnected():
+                if _is_discarded(turn.plan) and await call.request.is_disconnected():
                     break
     finally:
-        await _stop_if_unkept(call, turn)
+        await _stop_if_discarded(call, turn)
 
 
 async def _finished(call: Call, turn: Turn) -> None:
-    """Wait for the answer; stop making it when the caller is gone and nothing would keep it."""
-    if not _unkept(turn.plan):
+    """Wait for the answer; stop it if the client disconnects and the answer is not stored."""
+    if not _is_discarded(turn.plan):
         await turn.wait_finished()
         return
     finished = asyncio.ensure_future(turn.wait_finished())
@@ -150,15 +150,15 @@ async def _finished(call: Call, turn: Turn) -> None:
                 break
     finally:
         finished.cancel()
-        await _stop_if_unkept(call, turn)
+        await _stop_if_discarded(call, turn)
 
 
-async def _stop_if_unkept(call: Call, turn: Turn) -> None:
-    if _unkept(turn.plan) and not turn.finished:
+async def _stop_if_discarded(call: Call, turn: Turn) -> None:
+    if _is_discarded(turn.plan) and not turn.finished:
         await call.service.turns.cancel(turn)
 
 
-def _unkept(plan: Plan) -> bool:
+def _is_discarded(plan: Plan) -> bool:
     return not plan.store and plan.conversation_id is None
 
 
@@ -175,7 +175,7 @@ async def _replay(events: list[object], after: int) -> AsyncGenerator[str | None
 
 
 def _remember_agent(call: Call, plan: Plan) -> None:
-    """Write on the conversation which agent last answered in it, for the filters of its list."""
+    """Record the last agent of a conversation, for the filters of the list."""
     agent = plan.body["agent_reference"]
     if agent is not None and plan.conversation_id is not None:
         agent_id = f"{agent['name']}:{agent['version']}"

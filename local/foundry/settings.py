@@ -1,4 +1,4 @@
-"""Settings of the emulator and the one place that reads the environment for them."""
+"""The settings of the emulator, and their environment variables."""
 
 import os
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ RESOURCE_AUDIENCE = "https://cognitiveservices.azure.com"
 
 @dataclass(frozen=True, slots=True)
 class EmulatorSettings:
-    """What one emulator serves and whom it lets in."""
+    """The settings of one emulator."""
 
     project: str = "local"
     """The project's name in `/api/projects/{project}`."""
@@ -36,7 +36,7 @@ def from_environment(
     """Read the settings from `FOUNDRY_LOCAL_*` variables.
 
     Raises:
-        ValueError: A number is not a number; the text names the variable.
+        ValueError: A variable is not a number; the text names it.
     """
     variables = os.environ if environ is None else environ
     defaults = EmulatorSettings()

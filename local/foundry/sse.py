@@ -1,4 +1,4 @@
-"""Server-sent events on the wire, whole or spoiled by a fault."""
+"""Server-sent events, intact or changed by a fault."""
 
 import json
 import zlib
@@ -44,7 +44,7 @@ _FAILED_MARK = '{"type": "response.failed"'
 
 def _failed_ends(data: str, fault: Fault) -> list[str]:
     """The last events of a stream whose response failed."""
-    nested = "type" in fault.error  # whose own type would hide that of the event
+    nested = "type" in fault.error  # its own type would replace that of the event
     fields = {"error": fault.error} if nested else fault.error
     event = json.dumps({"type": "error", **fields, "param": None})
     match fault.kind:
@@ -59,7 +59,7 @@ def _failed_ends(data: str, fault: Fault) -> list[str]:
 
 
 async def _compressed(body: AsyncIterator[str]) -> AsyncIterator[bytes]:
-    """A body as one gzip member, each piece of it readable at once."""
+    """Compress a body as one gzip member, flushed after each piece."""
     packer = zlib.compressobj(wbits=zlib.MAX_WBITS | 16)
     async for piece in body:
         yield packer.compress(piece.encode()) + packer.flush(zlib.Z_SYNC_FLUSH)

@@ -1,8 +1,8 @@
 """The emulator's state in SQLite.
 
-Calls are synchronous on purpose: each takes some tens of microseconds, because nothing waits for
-the disk (`synchronous=OFF` with a write-ahead log survives the death of the process, if not of the
-machine), and no other request can come between two of them.
+Calls are synchronous on purpose: each takes tens of microseconds, because none waits for the disk,
+and no other request runs between two of them. `synchronous=OFF` with a write-ahead log survives a
+crash of the process, but not of the machine.
 """
 
 import json
@@ -40,12 +40,12 @@ CREATE INDEX IF NOT EXISTS responses_of_conversation ON responses (conversation_
 
 
 class UnknownCursorError(LookupError):
-    """The item a page should begin after or end before does not exist."""
+    """The item in `after` or `before` of a page does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class PageRequest:
-    """Which part of a list is wanted."""
+    """The requested part of a list."""
 
     limit: int = 20
     order: str = "desc"
@@ -55,7 +55,7 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Part of a list, and whether more lies beyond it."""
+    """Part of a list, and whether there is more."""
 
     rows: list[Row]
     has_more: bool
@@ -86,7 +86,7 @@ class Store:
         return str(self._db.execute(query).fetchone()["value"])
 
     def is_fresh(self) -> bool:
-        """Tell whether this is the first use of the state; only the first call says so."""
+        """Whether this is the first call on a new state."""
         cursor = self._db.execute("INSERT OR IGNORE INTO meta VALUES ('used', 'yes')")
         return cursor.rowcount == 1
 
@@ -154,6 +154,14 @@ class Store:
             self._db.execute("ROLLBACK")
             raise
         self._db.execute("COMMIT")
+
+    def fail_interrupted(self) -> None:
+        """Set responses that the emulator's end interrupted to `failed`; their answers are lost."""
+        for status in ("queued", "in_progress"):
+            for row in self.all("responses", status=status):
+                error = {"code": "server_error", "message": "The service was restarted."}
+                body = {**row["body"], "status": "failed", "error": error}
+                self.update("responses", {"id": row["id"]}, status="failed", body=body)
 
 
 def _open(path: Path | None) -> sqlite3.Connection:

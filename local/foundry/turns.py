@@ -1,4 +1,4 @@
-"""Responses while they are being made: one task each, one writer per conversation."""
+"""Responses in progress: one task each, one writer per conversation."""
 
 import asyncio
 import copy
@@ -31,20 +31,20 @@ KEEP_ALIVE_SECONDS = 15.0
 
 @dataclass(slots=True)
 class Plan:
-    """A response to make, checked and ready."""
+    """A checked response that can be started."""
 
     body: JsonObject
-    """The response object as it is answered first."""
+    """The initial response object."""
     owner: str
     prompt: Prompt
     input_items: list[JsonObject]
     store: bool
     streamed: bool = False
-    """Whether the events can be asked for again later."""
+    """Whether the events can be read again later."""
     events_wanted: bool = False
     """Whether the caller reads events."""
     fault: Fault | None = None
-    """A fault that strikes the making of the answer, not its delivery."""
+    """A fault in the generation of the answer, not in its delivery."""
 
     @property
     def conversation_id(self) -> str | None:
@@ -71,18 +71,18 @@ class Ledger:
 
 @dataclass(slots=True)
 class Turn:
-    """One response in the making, and its events so far."""
+    """One response in progress, and its events so far."""
 
     plan: Plan
     events: list[str] = field(default_factory=list[str])
-    """Every event as JSON text, since later changes of an item must not show in earlier ones."""
+    """Every event as JSON text, so that later changes of an item do not alter earlier events."""
     task: asyncio.Task[None] | None = None
     cancelled: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def body(self) -> JsonObject:
-        """The response object as it stands."""
+        """The current response object."""
         return self.plan.body
 
     @property
@@ -91,13 +91,13 @@ class Turn:
         return self.body["status"] in TERMINAL
 
     def emit(self, kind: str, **fields: object) -> None:
-        """Add an event and wake those who wait for it."""
+        """Add an event and wake its readers."""
         event = {"type": kind, "sequence_number": len(self.events), **fields}
         self.events.append(json.dumps(event))
         self.wake()
 
     def wake(self) -> None:
-        """Wake those who wait for a change."""
+        """Wake the readers of events."""
         self._changed.set()
         self._changed = asyncio.Event()
 
@@ -107,7 +107,7 @@ class Turn:
             await self._changed.wait()
 
     async def follow(self, starting_after: int = -1) -> AsyncGenerator[str | None]:
-        """Yield events after a sequence number until the last; None marks a silence."""
+        """Yield events after a sequence number until the last; None is a keep-alive."""
         position = starting_after + 1
         while True:
             changed = self._changed
@@ -123,7 +123,7 @@ class Turn:
 
 
 class Turns:
-    """Makes responses with the model and records them."""
+    """Generates responses with the model and records them."""
 
     def __init__(self, store: Store, model: LanguageModel) -> None:
         self._store = store
@@ -133,11 +133,11 @@ class Turns:
         self.ledger = Ledger()
 
     def live(self, response_id: str) -> Turn | None:
-        """Return the turn of a response that is still being made."""
+        """Return the turn of a response in progress."""
         return self._live.get(response_id)
 
     def lock(self, conversation_id: str | None) -> None:
-        """Make the caller the only writer of the conversation, or refuse with 409."""
+        """Lock the conversation for one writer, or refuse with 409."""
         if conversation_id is None:
             return
         if conversation_id in self._locked:
@@ -145,12 +145,12 @@ class Turns:
         self._locked.add(conversation_id)
 
     def unlock(self, conversation_id: str | None) -> None:
-        """Let the next writer in."""
+        """Release the lock of the conversation."""
         if conversation_id is not None:
             self._locked.discard(conversation_id)
 
     def start(self, plan: Plan) -> Turn:
-        """Record the request and its input, and begin to answer; the lock passes to the task."""
+        """Record the request and its input, and start the answer, whose task now owns the lock."""
         turn = Turn(plan)
         self._record_start(plan)
         self._live[plan.body["id"]] = turn
@@ -170,7 +170,7 @@ class Turns:
             self._fail(turn, "The response was cancelled.")
 
     async def aclose(self) -> None:
-        """Stop every response that is still being made."""
+        """Stop every response in progress."""
         tasks = [turn.task for turn in self._live.values() if turn.task is not None]
         for task in tasks:
             task.cancel()
@@ -233,7 +233,7 @@ class Turns:
         self._conclude(turn, "cancelled" if turn.cancelled else "failed")
 
     def _conclude(self, turn: Turn, status: str) -> None:
-        """Record the end, then announce it: who hears of an answer can read it and go on."""
+        """Set the final status, add the last event, record it and unlock the conversation."""
         body = turn.body
         body["status"] = status
         body["completed_at"] = int(time.time()) if status == "completed" else None
@@ -279,7 +279,7 @@ class Turns:
 
 
 def _error_of(plan: Plan, message: str) -> JsonObject | None:
-    """What a response that failed says of it; nothing where an event says it."""
+    """The error of a failed response; None if an event has it instead."""
     if plan.fault is None or plan.fault.kind not in FAILING:
         return {"code": "server_error", "message": message}
     in_event = plan.fault.kind is not FaultKind.FAILED and plan.events_wanted
@@ -287,7 +287,7 @@ def _error_of(plan: Plan, message: str) -> JsonObject | None:
 
 
 def _item_origin(body: JsonObject) -> JsonObject:
-    """What Foundry writes on every output item beside the fields of the OpenAI type."""
+    """The fields that Foundry adds to every output item of the OpenAI type."""
     origin: JsonObject = {"response_id": body["id"]}
     if body["agent_reference"] is not None:
         origin["agent_reference"] = body["agent_reference"]

@@ -31,7 +31,7 @@ _LEVELS = {
 
 
 def main() -> int:
-    """Serve until a signal; return 0, or 2 with one line where the app cannot be served."""
+    """Serve until a signal; return 0, or 2 after one line if the app cannot be served."""
     arguments = _parse_arguments()
     _raise_file_limit()
     app_dir: Path = arguments.app_dir.resolve()
@@ -89,13 +89,13 @@ def _configure_logging(level: str) -> None:
         level=_LEVELS.get(level.lower(), logging.INFO),
         format="%(asctime)s %(levelname)-7s %(message)s",
     )
-    # The SDK logs every request with its headers at INFO, and uvicorn what the host says itself.
+    # The SDK logs every request with its headers at INFO, and uvicorn repeats the host's messages.
     for noisy in ("azure", "uvicorn"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
 def _raise_file_limit() -> None:
-    """Allow as many open sockets as the system lets this process have."""
+    """Raise the limit of open files to the system's maximum."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,8 +1,8 @@
-"""What happens to a request on its way from the Functions host to the worker.
+"""Forwards requests to the worker as the Functions host does.
 
-The host is a reverse proxy (YARP) before the worker's own web server. So a function sees the
-worker's `Host`, the caller's address in `X-Forwarded-*` headers that the host sets, no hop-by-hop
-headers, and the path encoded anew. Silence ends a request, and so does a worker that goes away.
+The host is a reverse proxy (YARP) in front of the worker's web server. So a function gets the
+worker's `Host`, `X-Forwarded-*` headers from the host, no hop-by-hop headers, and a re-encoded
+path. A request ends when no byte is sent for too long, or when the worker disconnects.
 https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/Server/DefaultHttpProxyService.cs
 """
 
@@ -20,11 +20,11 @@ from local.host.routing import decoded
 SILENCE_SECONDS = 240.0
 """Without a byte in either direction, the host answers 504."""
 SENDS = 10
-"""How often the host sends a request without a body to a worker that does not answer."""
+"""Maximum attempts of a request without a body at a worker that does not answer."""
 INVOCATION_ID = b"x-ms-invocation-id"
 FAULT_HEADER = b"x-local-host-fault"
-"""A test's wish, with the value `drop-answer`: the connection to the worker breaks, once, after
-the function has run and before its answer is seen."""
+"""With the value `drop-answer`, for tests: the connection to the worker breaks once, after the
+function has run and before it answers."""
 
 _WORKER = b"127.0.0.1:7070"
 _HOP_BY_HOP = frozenset(
@@ -38,7 +38,7 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 
 class _ConnectionBrokenError(Exception):
-    """The worker went away before it answered."""
+    """The worker disconnected before it answered."""
 
 
 class Forwarder:
@@ -48,10 +48,10 @@ class Forwarder:
         self._worker = worker
         self._silence_seconds = silence_seconds
         self._left_behind: set[asyncio.Task[None]] = set()
-        """Functions whose request was given up; they run to their end."""
+        """Functions whose request timed out; they run to their end."""
 
     async def forward(self, scope: Scope, invocation_id: str, receive: Receive, send: Send) -> None:
-        """Answer with what the worker answers: 502 where it goes away, 504 where it is silent."""
+        """Send the worker's answer, 502 if it disconnects, 504 if it sends nothing for too long."""
         exchange = _Exchange(receive, send, drops_answer=_has(scope, FAULT_HEADER, b"drop-answer"))
         inner = _as_the_worker_sees_it(scope, invocation_id)
         has_body = _has_body(scope)
@@ -92,13 +92,13 @@ class Forwarder:
 
 @dataclass
 class _Exchange:
-    """A request and its answer, and when the last byte of either passed."""
+    """A request and its answer, and the time of the last byte of either."""
 
     caller_receive: Receive
     caller_send: Send
     drops_answer: bool
     owes_empty_body: bool = False
-    """The worker reads the end of an empty body at each send; the caller's server gives it once."""
+    """Repeat the end of an empty body for each send, because the caller's server sends it once."""
     begun: bool = False
     over: bool = False
     last_byte_at: float = field(default_factory=monotonic)
@@ -122,10 +122,10 @@ class _Exchange:
         await self.caller_send(message)
 
     async def fail(self, status: int) -> None:
-        """Answer without a body; an answer that has begun is cut instead."""
+        """Answer without a body, or cut an answer that has begun."""
         self.over = True
         if self.begun:
-            raise ConnectionAbortedError("The worker fell silent in the middle of its answer.")
+            raise ConnectionAbortedError("The worker stopped sending in the middle of its answer.")
         nothing: Scope = {"type": "http", "headers": []}
         await Response(status_code=status)(nothing, self.caller_receive, self.caller_send)
 

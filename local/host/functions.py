@@ -1,4 +1,4 @@
-"""Loads a function app and tells which triggers its functions have."""
+"""Loads a function app and reads its functions and their triggers."""
 
 import importlib
 import inspect
@@ -26,16 +26,16 @@ class Function:
 
     name: str
     handler: Callable[..., object]
-    """What the app's author wrote; coroutine functions run on the loop, others in a thread."""
+    """The app's own function; coroutine functions run on the loop, others in a thread."""
     trigger_type: str
     trigger: Mapping[str, object]
-    """The trigger binding as function.json would hold it."""
+    """The trigger binding in the form of function.json."""
     directory: str
     takes_context: bool
 
     @property
     def trigger_argument(self) -> str:
-        """The name of the parameter that receives what triggered the function."""
+        """The name of the parameter for the trigger's value."""
         return str(self.trigger["name"])
 
     @property
@@ -45,7 +45,7 @@ class Function:
 
 
 def load_app_module(app_dir: Path) -> ModuleType:
-    """Import the app's script (`function_app.py` unless PYTHON_SCRIPT_FILE_NAME says other)."""
+    """Import the app's script (PYTHON_SCRIPT_FILE_NAME, default `function_app.py`)."""
     script = os.environ.get("PYTHON_SCRIPT_FILE_NAME", "function_app.py")
     if not (app_dir / script).is_file():
         raise HostConfigurationError(f"{app_dir / script} does not exist.")
@@ -54,19 +54,19 @@ def load_app_module(app_dir: Path) -> ModuleType:
 
 
 def index_functions(module: ModuleType) -> list[Function]:
-    """Read the functions of the module's FunctionApp; it can be asked only once."""
+    """Read the functions of the module's FunctionApp, which allows this only once."""
     apps = [value for value in vars(module).values() if isinstance(value, FunctionApp)]
     if len(apps) != 1:
         raise HostConfigurationError(
             f"{module.__name__} must hold exactly one azure.functions.FunctionApp, not {len(apps)}."
         )
-    # The library does not annotate what a function and its bindings answer.
+    # The library has no types for functions and bindings.
     built = cast("list[Any]", apps[0].get_functions())
     return [_describe(function) for function in built]
 
 
 def is_disabled(function: Function, environment: Mapping[str, str]) -> bool:
-    """Tell whether the setting `AzureWebJobs.<name>.Disabled` turns a function off.
+    """Whether the setting `AzureWebJobs.<name>.Disabled` turns a function off.
 
     https://learn.microsoft.com/azure/azure-functions/disable-function
     """

@@ -25,7 +25,7 @@ _thread_local_storage = threading.local()
 
 @dataclass(frozen=True)
 class Cause:
-    """What started an invocation; its trace fields are what `Context.trace_context` shows."""
+    """What started an invocation; `Context.trace_context` returns its trace fields."""
 
     reason: str
     """For the log."""
@@ -35,7 +35,7 @@ class Cause:
 
 
 class InvocationContext(Context):
-    """What a function that has a `context` parameter receives."""
+    """The value of a function's `context` parameter."""
 
     def __init__(self, function: Function, cause: Cause) -> None:
         self._function = function
@@ -43,12 +43,12 @@ class InvocationContext(Context):
 
     @property
     def invocation_id(self) -> str:
-        """The id that this run has in every log line of the host."""
+        """The id of this run in the host's log."""
         return self._cause.invocation_id
 
     @property
     def thread_local_storage(self) -> Any:
-        """Where a handler in a thread of its own finds the invocation id."""
+        """Has the invocation id, for handlers that run in a thread."""
         return _thread_local_storage
 
     @property
@@ -68,12 +68,12 @@ class InvocationContext(Context):
 
     @property
     def retry_context(self) -> Any:
-        """None: retry policies do not apply to the triggers that this host serves."""
+        """None, because retry policies do not apply to the triggers of this host."""
         return None
 
 
 class InvocationFailedError(Exception):
-    """The function raised or ran out of time. The host has logged it; the cause is chained."""
+    """The function raised or timed out. The host has logged it; the cause is chained."""
 
 
 class Invoker:

@@ -4,7 +4,7 @@ The rules are those of the Storage Queues extension (Microsoft.Azure.WebJobs.Ext
 at most batchSize + newBatchThreshold messages at once, hidden for ten minutes and renewed at
 half-life while the function runs, deleted on success, shown again after visibilityTimeout on
 failure, and moved to `<queue>-poison` after maxDequeueCount failures. A message that cannot be
-decoded goes to the poison queue at once. One that is cut off by a stop counts as failed.
+decoded goes to the poison queue at once. One that a stop interrupts counts as failed.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ MESSAGE_LEASE = timedelta(minutes=10)
 MIN_POLLING_SECONDS = 0.1
 POISON_SUFFIX = "-poison"
 _WHITE_SPACE = dict.fromkeys(map(ord, " \t\r\n"))
-"""Allowed inside base64, as .NET reads it: the command `base64` wraps its lines."""
+"""Allowed inside base64, as in .NET, because the command `base64` wraps its lines."""
 
 MessageHandler = Callable[[FunctionMessage], Awaitable[object]]
 
 
 class QueueListener:
-    """Feeds one queue to one handler, which raises InvocationFailedError to refuse a message."""
+    """Passes the messages of a queue to a handler; it raises InvocationFailedError on failure."""
 
     def __init__(
         self,
@@ -65,9 +65,9 @@ class QueueListener:
             self._note_unreachable(error)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Process messages until `stopping` is set, then finish those that run.
+        """Process messages until `stopping` is set, then finish the running ones.
 
-        Cancelled, it cancels those as well: their messages have failed once more.
+        Cancellation cancels these too, and their messages count as failed.
         """
         pauses = Pauses(self._settings.max_polling_interval)
         async with asyncio.TaskGroup() as group:
@@ -98,7 +98,7 @@ class QueueListener:
             if page := await anext(pages, None):  # no message, no page
                 messages = [message async for message in page]
         except ResourceNotFoundError:
-            self._missing = True  # a producer creates the queue sooner or later
+            self._missing = True  # a producer may create the queue later
         except AzureError as error:
             self._note_unreachable(error)
             return []
@@ -160,7 +160,7 @@ class QueueListener:
             await lease.show_after(self._settings.visibility_timeout)
 
     async def _handled(self, message: StoredMessage, body: bytes, lease: "_Lease") -> bool:
-        """Run the handler under the lease; answer whether it accepted the message."""
+        """Run the handler under the lease; return whether it succeeded."""
         try:
             async with lease.renewed():
                 await self._handler(_function_message(message, body))
@@ -169,7 +169,7 @@ class QueueListener:
         return True
 
     def _decode(self, message: StoredMessage) -> bytes | None:
-        """Return the message's body, or None where it is not base64 though it should be."""
+        """Return the message's body, or None if it should be base64 and is not."""
         text = str(message.content or "")
         if not self._settings.base64_messages:
             return text.encode()
@@ -177,7 +177,7 @@ class QueueListener:
             return base64.b64decode(text.translate(_WHITE_SPACE), validate=True)
         except ValueError:
             logger.error(  # noqa: TRY400 (the text of the message must not be logged)
-                "Message %s of queue %s is not base64, as host.json's messageEncoding asks",
+                "Message %s of queue %s is not base64, as host.json's messageEncoding requires",
                 message.id,
                 self._queue.queue_name,
             )
@@ -185,10 +185,10 @@ class QueueListener:
 
     async def _move_to_poison(self, message: StoredMessage, lease: "_Lease") -> None:
         if self._poison_queue is None:
-            # A poison queue has none of its own: the message stays hidden until its lease ends,
-            # which keeps it from failing in a tight loop.
+            # A poison queue has no poison queue. The message stays hidden until its lease ends,
+            # so it does not fail in a tight loop.
             return
-        try:  # the copy lives as long as the storage service lets messages live: seven days
+        try:  # the copy has the default time to live of the storage service: seven days
             await self._poison_queue.send_message(message.content)
         except ResourceNotFoundError:
             await self._poison_queue.create_queue()
@@ -232,7 +232,7 @@ class _Lease:
     async def renewed(self) -> AsyncGenerator[None]:
         """Renew at half-life while the body runs.
 
-        A renewal under way is never cut off: its answer holds the only valid pop receipt.
+        A running renewal is never cancelled, because its answer has the only valid pop receipt.
         """
         done = asyncio.Event()
         renewal = asyncio.create_task(self._renew_until(done))
@@ -278,7 +278,7 @@ def _function_message(message: StoredMessage, body: bytes) -> FunctionMessage:
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> bool:
-    """Wait for `event` at most `seconds`; answer whether it is set."""
+    """Wait for `event` at most `seconds`; return whether it is set."""
     try:
         await asyncio.wait_for(event.wait(), seconds)
     except TimeoutError:

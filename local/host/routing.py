@@ -1,8 +1,8 @@
 """Finds the HTTP function for a path and method as the Functions host does.
 
-The host tries the routes in the order of their functions' names and takes the first that fits
-path and method. A literal segment does not come before a parameter, nor a parameter before a
-catch-all: a function whose name sorts earlier hides all later ones that its template covers.
+The host tries the routes in the order of their functions' names and uses the first that matches
+path and method. Literal segments have no precedence over parameters, nor parameters over
+catch-alls: a function whose name sorts earlier hides all later ones that its template covers.
 https://github.com/Azure/azure-functions-host/issues/9876
 """
 
@@ -18,13 +18,13 @@ from local.host.settings import HostConfigurationError
 
 ALL_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 RESERVED_BEGINNINGS = ("admin", "runtime")
-"""The host's own controllers answer there; it refuses functions whose template begins so."""
+"""Reserved for the host's controllers; it refuses functions whose template begins with one."""
 
 _PARAMETER = re.compile(r"\{(\*{0,2})([A-Za-z_]\w*)(\??)\}")
 
 
 class Kind(Enum):
-    """What a segment of a template fits."""
+    """What a segment of a template matches."""
 
     LITERAL = "one segment, letter case ignored"
     PARAMETER = "any one segment"
@@ -50,7 +50,7 @@ class Route:
     segments: tuple[Segment, ...]
 
     def fit(self, path: str) -> dict[str, str] | None:
-        """The parameters of a decoded path that begins with a slash; None if it does not fit."""
+        """The parameters of a decoded path that begins with a slash; None if it does not match."""
         parts = path[1:].split("/")
         if not parts[-1]:  # one slash at the end, or an empty path
             parts.pop()
@@ -71,7 +71,7 @@ class Route:
         return None if needed else parameters
 
     def covers(self, other: "Route") -> bool:
-        """Whether every path that fits the other's template fits this one's."""
+        """Whether this template matches every path that the other one matches."""
         for index, theirs in enumerate(other.segments):
             ours = self.segments[index] if index < len(self.segments) else None
             if ours is None or (ours.kind is not Kind.CATCH_ALL and not _takes(ours, theirs)):
@@ -97,8 +97,8 @@ class RouteTable:
         """Parse all templates.
 
         Raises:
-            HostConfigurationError: for a template that the Functions host refuses as well, or one
-                that this host does not serve.
+            HostConfigurationError: The Functions host refuses a template, or this host does not
+                support it.
         """
         prefix = route_prefix.strip("/")
         self.routes = sorted((_parse(each, prefix) for each in functions), key=_turn)
@@ -124,7 +124,7 @@ class RouteTable:
 
 
 def decoded(raw_path: str) -> str:
-    """A path with its escapes resolved; an encoded slash stays encoded, so it splits nothing."""
+    """Decode a path, except encoded slashes, which do not separate segments."""
     return unquote(re.sub("%2f", "%252F", raw_path, flags=re.IGNORECASE))
 
 
@@ -160,8 +160,8 @@ def _parse(function: Function, prefix: str) -> Route:
     if template.lower().startswith(RESERVED_BEGINNINGS):
         raise HostConfigurationError(
             f"function {function.name}: the route '{template}' begins with "
-            f"{' or '.join(RESERVED_BEGINNINGS)}, which the Functions host keeps for itself and "
-            "refuses. Choose another beginning."
+            f"{' or '.join(RESERVED_BEGINNINGS)}, which the Functions host reserves. "
+            "Choose another beginning."
         )
     whole = f"{prefix}/{template}".strip("/")
     texts = whole.split("/") if whole else []
@@ -194,7 +194,7 @@ def _parse_segment(text: str, function_name: str) -> Segment:
 
 
 def _complaint(segments: Sequence[Segment]) -> str | None:
-    """Why the Functions host could not parse a template; None if it can."""
+    """Why the Functions host cannot parse a template; None if it can."""
     names = [each.text.upper() for each in segments if each.kind is not Kind.LITERAL]
     if len(set(names)) < len(names):
         return "a parameter's name appears twice."

@@ -1,4 +1,4 @@
-"""Starts the triggers of a function app, and stops them in order."""
+"""Starts the triggers of a function app, and stops them in an orderly way."""
 
 import asyncio
 import inspect
@@ -42,23 +42,23 @@ from local.host.web import HttpHost, KeyCheck, with_cors
 
 logger = logging.getLogger("local.host")
 
-# How many connections may wait to be accepted; uvicorn's own default.
+# Connections that may wait to be accepted; uvicorn's default.
 LISTEN_BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
-"""Longer than clients keep idle connections, so that none is closed as it is used again."""
+"""Longer than clients keep idle connections, so that none is closed while a client reuses it."""
 
 
 @dataclass(frozen=True)
 class HostOptions:
-    """What the command line says."""
+    """The options of the command line."""
 
     host: str
     port: int
     app_dir: Path
     grace_seconds: int
-    """How long running invocations may go on after the host was told to stop."""
+    """Time that running invocations have after a stop signal."""
     silence_seconds: float = SILENCE_SECONDS
-    """Without a byte of a request or its answer; then the caller gets 504."""
+    """Time without a byte of a request or its answer, after which the caller gets 504."""
     creates_queues: bool = False
     """Create the queues that triggers listen to, as a deployment does in Azure."""
 
@@ -67,7 +67,7 @@ class Listener(Protocol):
     """A trigger that is not HTTP."""
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Serve until `stopping` is set, then finish what runs; cancelled, cut it short."""
+        """Serve until `stopping` is set, then finish running work; on cancellation, abort it."""
         ...
 
 
@@ -126,7 +126,7 @@ class _WebServer(uvicorn.Server):
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """Leave the signals to the host."""
+        """Let the host handle the signals."""
         yield
 
 
@@ -145,12 +145,12 @@ async def _run_until_stopped(
     stop_asked = asyncio.create_task(stopping.wait())
     host, port = listening.getsockname()[:2]
     logger.info("Listening on http://%s:%s", host, port)
-    # A task that ends before the stop has failed: end the others and let its error out.
+    # A task that ends early has failed: stop the others and raise its error.
     await asyncio.wait([stop_asked, *tasks], return_when=asyncio.FIRST_COMPLETED)
     logger.info("Stopping; running invocations have %s s to finish", grace_seconds)
     stopping.set()
     server.should_exit = True
-    # uvicorn cuts its own requests off when the grace is over, so it needs a moment more.
+    # uvicorn cancels its own requests after the grace period and then ends by itself.
     _, late = await asyncio.wait(tasks, timeout=grace_seconds)
     for task in late:
         if task is not tasks[-1]:

@@ -1,4 +1,4 @@
-"""What `local.settings.json`, `host.json` and the environment tell the host."""
+"""The settings of the host, from `local.settings.json`, `host.json` and the environment."""
 
 import json
 import os
@@ -43,7 +43,7 @@ class QueueSettings:
 
 @dataclass(frozen=True)
 class HostSettings:
-    """The part of host.json that this host acts on."""
+    """The part of host.json that this host supports."""
 
     route_prefix: str = "api"
     function_timeout: timedelta | None = timedelta(minutes=30)
@@ -60,13 +60,13 @@ class LocalSettings:
     cors_origins: tuple[str, ...] = ()
     cors_credentials: bool = False
     function_key: str | None = None
-    """`Host.FunctionKey`: when set, functions of level FUNCTION ask for it."""
+    """`Host.FunctionKey`: if set, functions of level FUNCTION require it."""
     master_key: str | None = None
-    """`Host.MasterKey`: opens every function, and alone those of level ADMIN."""
+    """`Host.MasterKey`: sufficient for every function; functions of level ADMIN require it."""
 
 
 def read_local_settings(path: Path) -> LocalSettings:
-    """Read local.settings.json; a file that is not there means no settings."""
+    """Read local.settings.json; without the file there are no settings."""
     if not path.exists():
         return LocalSettings()
     document = _with_known_sections(_read_json(path), path.name)
@@ -178,7 +178,7 @@ def _read_json(path: Path) -> JsonObject:
 
 
 def plain_json(text: str) -> str:
-    """JSON without what Core Tools and the host allow in it: comments, and commas at an end."""
+    """Remove comments and trailing commas from JSON, which Core Tools and the host allow."""
     kept: list[str] = []
     for token in _TOKEN.finditer(text):
         piece = token[0]
@@ -192,7 +192,7 @@ def plain_json(text: str) -> str:
 
 
 def _last_comma(pieces: list[str]) -> int | None:
-    """Where the last piece that is not white space stands, if it is a comma after a value."""
+    """Index of the last piece that is not white space, if it is a comma after a value."""
     there = (n for n in range(len(pieces) - 1, -1, -1) if not pieces[n].isspace())
     last, before = next(there, None), next(there, None)
     if last is None or before is None or pieces[last] != "," or pieces[before] in "{[,":
@@ -201,9 +201,9 @@ def _last_comma(pieces: list[str]) -> int | None:
 
 
 def _with_known_sections(document: JsonObject, file: str) -> JsonObject:
-    """The document with its sections' names as documented; letter case does not count.
+    """Spell the names of sections as documented; upper and lower case do not matter.
 
-    Raises HostConfigurationError for a name that is nearly that of a section.
+    Raises HostConfigurationError for a name that is nearly a section.
     """
     known = {name.lower(): name for name in _SECTIONS}
     for name in document:

@@ -5,15 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from azure.storage.queue.aio import QueueServiceClient
 
-from local.azurite.connection import StoragePorts, connection_string, is_development_storage
+from local.azurite import StoragePorts, connection_string, is_development_storage
 from local.host.settings import HostConfigurationError
 
 if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
 
-# Three tries within about three seconds. The SDK's own default is a minute, in which a listener
-# neither says that the storage cannot be reached nor stops.
+# Three attempts within about three seconds. The SDK's default is a minute, in which a listener
+# could neither report that storage is unreachable nor stop.
 _RETRY: dict[str, Any] = {
     "initial_backoff": 1,
     "increment_base": 1,
@@ -33,7 +33,7 @@ class QueueAccounts:
     def service(self, connection: str) -> QueueServiceClient:
         """Return the client for a connection name, such as `AzureWebJobsStorage`.
 
-        The name stands for a connection string, or for identity-based settings `NAME__...`.
+        The setting is a connection string, or identity-based settings `NAME__...`.
         """
         if connection not in self._clients:
             self._clients[connection] = self._open(connection)
@@ -60,7 +60,7 @@ class QueueAccounts:
         )
 
     def _credential(self, name: str) -> "AsyncTokenCredential":
-        # Imported late: only identity-based connections need it, and it takes its time.
+        # Imported here because it is slow and only identity-based connections need it.
         from azure.identity.aio import DefaultAzureCredential, ManagedIdentityCredential
 
         client_id = self._environment.get(f"{name}__clientId")

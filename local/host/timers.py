@@ -42,7 +42,7 @@ class CronSchedule:
 
 
 class IntervalSchedule:
-    """Every so often, as a time span."""
+    """A fixed interval, as a time span."""
 
     def __init__(self, interval: timedelta) -> None:
         if interval <= timedelta():
@@ -63,7 +63,7 @@ def parse_schedule(text: str, environment: Mapping[str, str]) -> Schedule:
 
 
 class TimerListener:
-    """Runs one timer function when it is due, never twice at once."""
+    """Runs one timer function when it is due, one run at a time."""
 
     def __init__(
         self, function: Function, invoker: Invoker, environment: Mapping[str, str]
@@ -74,7 +74,7 @@ class TimerListener:
         self._last: datetime | None = None
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Fire until `stopping` is set; a run that has started then ends undisturbed."""
+        """Run until `stopping` is set; a run that has started is finished."""
         if self.function.trigger.get("runOnStartup"):
             await self.fire()
         due = self._schedule.next_after(datetime.now(UTC))
@@ -82,7 +82,7 @@ class TimerListener:
             await self.fire()
             due = self._schedule.next_after(due)
             if due <= datetime.now(UTC) and not stopping.is_set():
-                # The run outlasted its own next due time: catch up once, as the host does.
+                # The run lasted beyond the next due time: run once more at once, as the host does.
                 await self.fire(past_due=True)
                 due = self._schedule.next_after(datetime.now(UTC))
 
@@ -106,7 +106,7 @@ class TimerListener:
 
 
 async def _is_set_before(stopping: asyncio.Event, due: datetime) -> bool:
-    """Wait until `due`; answer whether `stopping` came first."""
+    """Wait until `due`; return whether `stopping` was set before."""
     while (seconds := (due - datetime.now(UTC)).total_seconds()) > 0:
         try:
             await asyncio.wait_for(stopping.wait(), seconds)

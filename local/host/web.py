@@ -1,7 +1,7 @@
 """The HTTP side of the host: keys, routes, and the request that a function sees.
 
-As in the Python worker, one FastAPI catch-all hands the function its request and sends what the
-function returns, so a response class, a stream, a dict or a pydantic model means the same here.
+As in the Python worker, one FastAPI catch-all calls the function and sends its result, so a
+response class, a stream, a dict or a pydantic model gives the same answer here.
 """
 
 import hmac
@@ -30,18 +30,18 @@ _ADMIN_FUNCTIONS = "/admin/functions/"
 
 
 class KeyCheck:
-    """Access keys of functions, asked for only where local.settings.json configures one."""
+    """Access keys of functions, required only if local.settings.json has one."""
 
     def __init__(self, settings: LocalSettings) -> None:
         self._function_key = settings.function_key
         self._master_key = settings.master_key
 
     def allows(self, function: Function, given: str | None) -> bool:
-        """Tell whether a request with the key `given` may call `function`."""
+        """Whether a request with the key `given` may call `function`."""
         return self.admits(str(function.trigger.get("authLevel") or "function").lower(), given)
 
     def admits(self, level: str, given: str | None) -> bool:
-        """Tell whether a request with the key `given` may do what takes this level."""
+        """Whether the key `given` is sufficient for an authorization level."""
         if level == "anonymous" or (self._function_key is None and self._master_key is None):
             return True
         accepted = [self._master_key]
@@ -77,7 +77,7 @@ class HttpHost:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
-            return  # neither lifespan nor websockets exist behind the host
+            return  # the real host passes on neither lifespan events nor websockets
         if "%00" in scope["raw_path"].decode("ascii"):
             await Response(status_code=400)(scope, receive, send)
         elif scope["method"] == "POST" and scope["path"].startswith(_ADMIN_FUNCTIONS):
@@ -93,7 +93,7 @@ class HttpHost:
 
     async def _call(self, request: Request) -> object:
         match: Match = request.scope[_MATCH]
-        # The extension's synchronizer does the same: it empties and refills the dict in place.
+        # The extension's synchronizer also refills the dict in place.
         request.path_params.clear()
         request.path_params.update(match.path_params)
         cause = Cause(
@@ -110,7 +110,7 @@ class HttpHost:
             return PlainTextResponse("Internal Server Error", status_code=500)
 
     async def _run_timer(self, request: Request) -> Response:
-        """`POST /admin/functions/{name}`: run a timer's function now; answers when it has run.
+        """`POST /admin/functions/{name}`: run a timer's function and answer when it has finished.
 
         https://learn.microsoft.com/azure/azure-functions/functions-manually-run-non-http
         """
@@ -138,7 +138,7 @@ class HttpHost:
 
 
 def with_cors(app: ASGIApp, settings: LocalSettings) -> ASGIApp:
-    """Answer cross-origin requests as `Host.CORS` says; without it the browser decides."""
+    """Answer cross-origin requests as `Host.CORS` says; without it send no CORS headers."""
     if not settings.cors_origins:
         return app
     return CORSMiddleware(

@@ -1,4 +1,4 @@
-"""Language models that answer locally: a small embedded one, a scripted one, any OpenAI server."""
+"""Local language models: a small embedded one, a scripted one, any OpenAI-compatible server."""
 
 from .base import (
     Delta,
@@ -14,9 +14,9 @@ from .base import (
     TextDelta,
     TokenUsage,
     ToolCallDelta,
+    fit_to_context,
 )
 from .choose import BackendSettings, open_model
-from .history import fit_to_context
 from .scripted import ScriptedModel
 
 __all__ = [

@@ -1,12 +1,15 @@
-"""What a language model is to this package: a prompt goes in, a stream of deltas comes out."""
+"""The interface of a language model, which takes a prompt and streams deltas."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
 JsonObject = dict[str, Any]
 """A raw JSON object of the wire."""
+
+ANSWER_SHARE = 4
+"""At least one part in this many of the context is kept free for the answer."""
 
 
 class ModelError(Exception):
@@ -40,7 +43,7 @@ class TokenUsage:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One generation to make, in the terms of OpenAI chat completions."""
+    """One generation to run, in the format of OpenAI chat completions."""
 
     messages: Sequence[JsonObject]
     """Chat messages, oldest first, each with `role` and `content`."""
@@ -93,7 +96,7 @@ class LanguageModel(Protocol):
 
     @property
     def name(self) -> str:
-        """The backend's name, for people to read."""
+        """The backend's name, for messages."""
         ...
 
     @property
@@ -114,12 +117,12 @@ class LanguageModel(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Release what the model holds."""
+        """Release the resources of the model."""
         ...
 
 
 def message_text(message: JsonObject) -> str:
-    """Return the text of a chat message, whatever form its content has; images read `[image]`."""
+    """Return the text of a chat message of any form, with `[image]` for each image."""
     content = message.get("content")
     if isinstance(content, str):
         return content
@@ -127,3 +130,40 @@ def message_text(message: JsonObject) -> str:
     return " ".join(
         str(part["text"]) if part.get("type") == "text" else "[image]" for part in parts
     )
+
+
+async def fit_to_context(model: LanguageModel, prompt: Prompt) -> Prompt:
+    """Drop the oldest turns until the prompt leaves room for an answer.
+
+    System messages stay. A turn is dropped whole, from its user message up to the next one, so a
+    tool call never loses its output.
+
+    Raises:
+        PromptTooLongError: The last turn alone does not fit.
+    """
+    reserved = model.context_tokens // ANSWER_SHARE
+    if prompt.max_output_tokens is not None:
+        reserved = min(reserved, prompt.max_output_tokens)
+    budget = model.context_tokens - reserved
+    if await model.count_tokens(prompt) <= budget:
+        return prompt
+    fixed = [message for message in prompt.messages if _is_system(message)]
+    turns = [message for message in prompt.messages if not _is_system(message)]
+    starts = [i for i, message in enumerate(turns) if i > 0 and message["role"] == "user"]
+    best: Prompt | None = None
+    low, high = 0, len(starts)
+    while low < high:
+        middle = (low + high) // 2
+        candidate = replace(prompt, messages=[*fixed, *turns[starts[middle] :]])
+        if await model.count_tokens(candidate) <= budget:
+            best, high = candidate, middle
+        else:
+            low = middle + 1
+    if best is None:
+        message = f"the input does not fit the context of {model.context_tokens} tokens"
+        raise PromptTooLongError(message)
+    return best
+
+
+def _is_system(message: JsonObject) -> bool:
+    return message["role"] in {"system", "developer"}

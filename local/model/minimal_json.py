@@ -6,15 +6,15 @@ from typing import Any, cast
 from .base import JsonObject
 
 MAX_SIZE = 100_000
-"""Of a text, in characters, and of a list."""
+"""Maximum length of a text, in characters, and of a list."""
 
 
 def minimal_instance(schema: JsonObject) -> Any:
     """Build a minimal valid instance of a schema as structured outputs allow them.
 
     Knows `$ref` into the same document, `const`, `enum`, `anyOf`/`oneOf`/`allOf`, objects with
-    required properties, arrays with `minItems`, and the lower bounds of strings and numbers. Of a
-    schema beyond that, such as one that refers to itself without end, it builds an empty object.
+    required properties, arrays with `minItems`, and the lower bounds of strings and numbers. For
+    any other schema, such as an infinitely recursive one, it returns an empty object.
     """
     try:
         return _instance(schema, schema)

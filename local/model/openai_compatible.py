@@ -33,12 +33,12 @@ _REASONS = {"length": FinishReason.LENGTH, "content_filter": FinishReason.CONTEN
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the server is and what to ask of it."""
+    """The server, and the model to use on it."""
 
     base_url: str
     """The URL above `/chat/completions`, such as `http://localhost:11434/v1`."""
     model: str | None = None
-    """The model's name there; the server's first model when not given."""
+    """The model's name on the server; default: the first that it lists."""
     api_key: str | None = None
     context_tokens: int = DEFAULT_CONTEXT_TOKENS
 
@@ -66,7 +66,7 @@ class OpenAICompatibleModel:
         return self._settings.context_tokens
 
     def screen(self, prompt: Prompt) -> None:
-        """Let every prompt pass: filtering is the server's affair."""
+        """Accept every prompt: the server may filter it."""
 
     async def count_tokens(self, prompt: Prompt) -> int:
         """Estimate the tokens of the prompt from its characters."""

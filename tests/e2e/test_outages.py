@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from local.azurite.connection import connection_string
+from local.azurite import connection_string
 from local.processes import ServiceError, free_port
 from local.services import Azurite, FoundryEmulator
 from tests.support.served import Deployment, EmulatorControl

@@ -13,7 +13,7 @@ import pytest
 from azure.core.exceptions import ResourceExistsError
 from azure.data.tables.aio import TableServiceClient
 
-from local.azurite.connection import ACCOUNT, ACCOUNT_KEY
+from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.services import Azurite, FoundryEmulator, foundry_emulator
 from tests.support.asking import ended, submit
 from tests.support.authority import make_certificate

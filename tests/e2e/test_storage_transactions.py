@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import httpx
 import pytest
 
-from local.azurite.connection import connection_string
+from local.azurite import connection_string
 from local.services import Azurite, FoundryEmulator
 from tests.support.asking import ended, say, submit
 from tests.support.served import Deployment

@@ -17,7 +17,7 @@ import pytest
 from azure.functions import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
-from local.azurite.connection import StoragePorts, connection_string
+from local.azurite import StoragePorts, connection_string
 from local.host.invocation import InvocationFailedError
 from local.host.queues import MESSAGE_LEASE, Pauses
 from local.host.settings import QueueSettings

@@ -15,7 +15,7 @@ from azure.core.exceptions import ResourceNotFoundError
 from azure.functions import QueueMessage
 from azure.storage.queue.aio import QueueClient
 
-from local.azurite.connection import StoragePorts, connection_string
+from local.azurite import StoragePorts, connection_string
 from local.host.invocation import InvocationFailedError
 from local.host.queues import QueueListener
 from local.host.settings import QueueSettings

@@ -15,7 +15,7 @@ import httpx
 import pytest
 from azure.storage.queue.aio import QueueServiceClient
 
-from local.azurite.connection import StoragePorts, connection_string
+from local.azurite import StoragePorts, connection_string
 from local.processes import free_port
 from local.services import ROOT
 from tests.support.waiting import eventually

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import httpx
 
-from local.azurite.connection import ACCOUNT_KEY
+from local.azurite import ACCOUNT_KEY
 from local.services import ROOT
 
 MARK = "mArKeD"

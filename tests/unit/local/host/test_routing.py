@@ -107,8 +107,8 @@ def test_without_a_prefix_a_template_stands_alone() -> None:
 
 
 @pytest.mark.parametrize("route", ["admin/x", "Administrators", "runtime", "/runtime/x"])
-def test_what_the_host_keeps_for_itself_is_refused(route: str) -> None:
-    with pytest.raises(HostConfigurationError, match="keeps for itself"):
+def test_what_the_host_reserves_is_refused(route: str) -> None:
+    with pytest.raises(HostConfigurationError, match="Functions host reserves"):
         table(("f", route))
 
 
