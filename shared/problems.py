@@ -1,13 +1,15 @@
-"""Problems: what a caller is told when something goes wrong (RFC 9457).
+"""Problems: what a caller receives when something goes wrong (RFC 9457).
 
-This is the one place that decides which HTTP status and code an error becomes. A job that failed
-carries the same document. What is not known here is a bug and is reported without its text.
+This is the one place that decides which HTTP status and code an error becomes, and `ProblemKind` is the
+table of all of them. A job that failed has the same document. An error that is not known here is a
+bug, and its text is not shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from http import HTTPStatus
 from typing import Any
 
@@ -17,7 +19,76 @@ from .metering.owner_limits import LimitError, OwnerLimit
 from .state import errors as state
 
 PROBLEM_TYPE = "about:blank"
-"""The status and `code` say it all; there is no page behind a type."""
+"""Status and `code` identify a problem; no page is published for a type."""
+
+
+# One kind a line, however long.
+# fmt: off
+# ruff: noqa: E501
+class ProblemKind(Enum):
+    """Every kind of problem: its status, its code, and what it means for the caller."""
+
+    INVALID_JSON = 400, "invalid_json", "the body is not JSON"
+    FOUNDRY_REFUSED = 400, "invalid_request", "Foundry, or the configured agent, cannot take the request"
+    TOOLS_NOT_SUPPORTED = 400, "tools_not_supported", "the configured agent takes no tools with a request"
+    SET_BY_AGENT = 400, "set_by_agent", "the configured agent sets this option itself"
+    UNKNOWN_TOOL = 400, "unknown_tool", "there is no such tool; `detail` lists those there are"
+    TOOL_NOT_IN_AGENT = 400, "tool_not_in_agent", "the configured agent lacks the tool; `detail` lists those it has"
+    MODEL_REFUSED = 400, "refused", "the model refused to give a structured answer"
+    UNAUTHORIZED = 401, "unauthorized", "the caller is not authenticated; the app's log has the reason"
+    BUDGET_SPENT = 402, "budget_exhausted", "a budget is used up; `budget` says which, what is left and when it resets"
+    FORBIDDEN = 403, "forbidden", "the caller lacks the role `Agents.Use`, or, for admin functions, `Agents.Admin`"
+    NOT_FOUND = 404, "not_found", "no such address, or no such object of yours"
+    METHOD_NOT_ALLOWED = 405, "method_not_allowed", "`Allow` lists the methods of the address"
+    BODY_TIMEOUT = 408, "body_timeout", "the body did not arrive within 15 s"
+    THREAD_BUSY = 409, "thread_busy", "another turn runs on the thread; `Retry-After` says when to try again"
+    IDEMPOTENCY_IN_PROGRESS = 409, "idempotency_in_progress", "the request with this `Idempotency-Key` still runs; see `Retry-After`"
+    ANSWER_NOT_KEPT = 409, "answer_not_kept", "the request succeeded before, but its answer was too long to store"
+    JOB_ENDED = 409, "job_ended", "a job that has ended cannot be cancelled"
+    LEASE_LOST = 409, "lease_lost", "the turn was suspended for so long that another worker took over its thread"
+    CANCELLED = 409, "cancelled", "of a job only: it was cancelled"
+    LANE_STOPPED = 409, "lane_stopped", "of a job only: an earlier job of its thread failed and asked to stop those behind it"
+    EXPIRED = 410, "expired", "of a job only: it had not started when `expires_in` was over"
+    TOO_LARGE = 413, "too_large", "the body is larger than 4 MiB, or the message or the job is too large"
+    UNSUPPORTED_MEDIA_TYPE = 415, "unsupported_media_type", "send `Content-Type: application/json`, in UTF-8 and not compressed"
+    INVALID_REQUEST = 422, "invalid_request", "a field or a query parameter is wrong or unknown; `errors` lists each"
+    INVALID_CONTENT = 422, "invalid_content", "an image or file cannot be used; `errors` says which"
+    INVALID_RESPONSE_FORMAT = 422, "invalid_response_format", "the response format cannot be used; `errors` says why"
+    CONTENT_FILTER = 422, "content_filter", "a content filter stopped the question or the answer"
+    IDEMPOTENCY_MISMATCH = 422, "idempotency_mismatch", "the `Idempotency-Key` was used for another request"
+    BUDGET_TOO_SMALL = 422, "budget_too_small", "the request may need more than a whole budget and can never run; `budget` says which, and how much it may need"
+    CALLBACK_REFUSED = 422, "outlet_refused", "a callback or reply queue that the settings do not allow; `errors` says which"
+    METADATA_FULL = 422, "metadata_full", "a thread has at most 16 metadata pairs"
+    BUDGET_RESERVED = 429, "budget_exhausted", "running turns have reserved the rest of a budget; `budget` says which, see `Retry-After`"
+    OWNER_LIMIT = 429, "owner_limit", "you have too many concurrent or waiting requests, or created too many threads within a minute; `limit` says which, see `Retry-After`"
+    RATE_LIMITED = 429, "rate_limited", "the model deployment's quota is used up; see `Retry-After`"
+    INTERNAL_ERROR = 500, "internal_error", "a fault in the app; give the request id to the operator of the service"
+    WORKER_LOST = 500, "worker_lost", "of a job only: 10 workers in a row crashed while they ran it"
+    FOUNDRY_MISSING = 502, "not_found", "Foundry has no such agent, model or conversation"
+    PROTOCOL_ERROR = 502, "protocol_error", "Foundry sent something that is not an answer, such as a proxy's page"
+    RESPONSE_FORMAT_MISMATCH = 502, "response_format_mismatch", "the answer does not follow the response format; `detail` says where"
+    CONFIGURATION_ERROR = 503, "configuration_error", "the app is not configured correctly; `detail` names the setting"
+    AUTHENTICATION_FAILED = 503, "authentication_failed", "Foundry does not accept the app's credential; `detail` names the setting"
+    PERMISSION_DENIED = 503, "permission_denied", "the app lacks a role in Foundry; `detail` names it"
+    CIRCUIT_OPEN = 503, "circuit_open", "the model failed 5 times in a row and is not called; `Retry-After` says how long"
+    QUOTA_EXHAUSTED = 503, "quota_exhausted", "the account at the model's provider has no credit left; waiting does not help"
+    NOT_READY = 503, "not_ready", "of `GET /health/ready` only: a dependency does not work; `checks` says which and how to fix it"
+    SERVICE_UNAVAILABLE = 503, "service_unavailable", "Foundry cannot be reached, or failed"
+    STREAM_INTERRUPTED = 503, "stream_interrupted", "the connection to Foundry broke in the middle of an answer"
+    STORAGE_UNAVAILABLE = 503, "storage_unavailable", "the storage account cannot be reached"
+    STORAGE_CONTENTION = 503, "storage_contention", "too many requests changed the same thread, job or key at once; see `Retry-After`"
+    FOUNDRY_ERROR = 503, "foundry_error", "Foundry failed in another way"
+    TIMEOUT = 504, "timeout", "no answer within `FOUNDRY_TIMEOUT`; submit long work as a job"
+    # fmt: on
+
+    def __init__(self, status: int, code: str, meaning: str) -> None:
+        self.status = status
+        self.code = code
+        self.meaning = meaning
+        """As the page of the HTTP API says it."""
+
+
+_KINDS = {(kind.status, kind.code): kind for kind in ProblemKind}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +103,23 @@ class FieldError:
 class Problem:
     """A problem document, the request id aside."""
 
-    status: int
-    code: str
+    kind: ProblemKind
     detail: str
     retry_after: float | None = None
     """Seconds to wait before trying again."""
     errors: tuple[FieldError, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Members of its own that a kind of problem has."""
+    """Further members of this kind of problem."""
+
+    @property
+    def status(self) -> int:
+        """Its HTTP status."""
+        return self.kind.status
+
+    @property
+    def code(self) -> str:
+        """Its code, which programs look at."""
+        return self.kind.code
 
     def to_json(self, request_id: str | None = None) -> dict[str, Any]:
         """The members of RFC 9457, and ours."""
@@ -97,38 +177,35 @@ _STATE: dict[type[state.StateError], HTTPStatus] = {
     state.StorageUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-BUDGET_EXHAUSTED = "budget_exhausted"
-OWNER_LIMIT = "owner_limit"
-BODY_TIMEOUT = "body_timeout"
-BUDGET_TOO_SMALL = "budget_too_small"
-
-NOT_FOUND = Problem(
-    HTTPStatus.NOT_FOUND, "not_found", "There is nothing of yours under this address."
-)
+NOT_FOUND = Problem(ProblemKind.NOT_FOUND, "There is nothing of yours under this address.")
 
 INTERNAL_ERROR = Problem(
-    HTTPStatus.INTERNAL_SERVER_ERROR,
-    "internal_error",
-    "Something broke on our side. Give the request id to whoever runs this service.",
+    ProblemKind.INTERNAL_ERROR,
+    "Something broke on our side. Give the request id to the operator of this service.",
 )
+
+
+def kind_of(status: int, code: str) -> ProblemKind:
+    """The kind of an error that Foundry or the store named itself."""
+    return _KINDS.get((status, code), ProblemKind.FOUNDRY_ERROR)
 
 
 def problem_from(error: Exception) -> Problem:
-    """The problem that an error is for the caller."""
+    """The problem that a caller receives for an error."""
     if isinstance(error, ProblemError):
         return error.problem
     if isinstance(error, foundry.InvalidRequestError) and error.code in _UNUSABLE:
         errors = (FieldError(_UNUSABLE[error.code], error.message),)
-        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.code, error.message, errors=errors)
+        return Problem(kind_of(422, error.code), error.message, errors=errors)
     if isinstance(error, foundry.FoundryError) and error.code != INTERNAL_ERROR.code:
         status = next(status for kind, status in _FOUNDRY.items() if isinstance(error, kind))
-        return Problem(status, error.code, error.message, error.retry_after)
+        return Problem(kind_of(status, error.code), error.message, error.retry_after)
     if isinstance(error, state.RowMissingError):
         return NOT_FOUND
     if isinstance(error, (BudgetExhaustedError, BudgetTooSmallError, LimitError)):
         return _beyond_limit(error)
     if isinstance(error, state.StateError) and (status := _STATE.get(type(error))):
-        return Problem(status, error.code, str(error), getattr(error, "retry_after", None))
+        return Problem(kind_of(status, error.code), str(error), getattr(error, "retry_after", None))
     return INTERNAL_ERROR
 
 
@@ -144,10 +221,9 @@ def _beyond_limit(error: BudgetExhaustedError | BudgetTooSmallError | LimitError
 
 def _limit_reached(error: LimitError) -> Problem:
     """408 for a body that comes too slowly, 429 for too much at once."""
-    status, code = HTTPStatus.TOO_MANY_REQUESTS, OWNER_LIMIT
-    if error.limit is OwnerLimit.BODY_SECONDS:
-        status, code = HTTPStatus.REQUEST_TIMEOUT, BODY_TIMEOUT
-    return Problem(status, code, str(error), error.retry_after, more={"limit": error.limit.value})
+    is_slow = error.limit is OwnerLimit.BODY_SECONDS
+    kind = ProblemKind.BODY_TIMEOUT if is_slow else ProblemKind.OWNER_LIMIT
+    return Problem(kind, str(error), error.retry_after, more={"limit": error.limit.value})
 
 
 def _budget_exhausted(error: BudgetExhaustedError) -> Problem:
@@ -158,15 +234,14 @@ def _budget_exhausted(error: BudgetExhaustedError) -> Problem:
         "left": limit.shown(error.left),
         "resets_at": error.resets_at.isoformat(timespec="seconds"),
     }
-    status = HTTPStatus.PAYMENT_REQUIRED if error.is_spent else HTTPStatus.TOO_MANY_REQUESTS
-    return Problem(status, BUDGET_EXHAUSTED, str(error), error.retry_after, more={"budget": budget})
+    kind = ProblemKind.BUDGET_SPENT if error.is_spent else ProblemKind.BUDGET_RESERVED
+    return Problem(kind, str(error), error.retry_after, more={"budget": budget})
 
 
 def _budget_too_small(error: BudgetTooSmallError) -> Problem:
     """422: the request is refused for good, so there is no `retry_after`."""
     budget = {**_budget(error.limit), "needed": error.limit.shown(error.need)}
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-    return Problem(status, BUDGET_TOO_SMALL, str(error), more={"budget": budget})
+    return Problem(ProblemKind.BUDGET_TOO_SMALL, str(error), more={"budget": budget})
 
 
 def _budget(limit: Limit) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from http import HTTPStatus
 
 from ..config.spending import PriceTable
 from ..http.answers import Answer
@@ -13,9 +12,7 @@ from ..http.request import Incoming
 from ..metering.counts import FLEET, View
 from ..metering.reading import MetricsReader
 from ..observability.readiness import Readiness
-from ..problems import Problem, ProblemError
-
-NOT_READY = "not_ready"
+from ..problems import Problem, ProblemError, ProblemKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class OperationsApi:
             detail = f"These do not work: {', '.join(report.failures)}."
         if not report.failures:
             return Answer({"ready": True, "checks": checks})
-        problem = Problem(HTTPStatus.SERVICE_UNAVAILABLE, NOT_READY, detail)
+        problem = Problem(ProblemKind.NOT_READY, detail)
         document = problem.to_json(incoming.request_id) | {"ready": False, "checks": checks}
         return Answer(document, problem.status)
 

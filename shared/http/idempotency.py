@@ -19,7 +19,7 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from ..foundry.errors import FoundryError
-from ..problems import Problem, problem_from
+from ..problems import Problem, ProblemKind, problem_from
 from ..state.errors import DocumentTooLargeError, KeyInUseError, RowExistsError
 from ..state.idempotency import Claim, IdempotencyKeys, KeptAnswer
 from ..state.keys import Kind, is_id
@@ -42,8 +42,7 @@ _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY
 """Refusals that may be over when the request is made again."""
 
 _NOT_KEPT = Problem(
-    HTTPStatus.CONFLICT,
-    "answer_not_kept",
+    ProblemKind.ANSWER_NOT_KEPT,
     "The request was done before, but its answer was too long to keep. Read it where it is: in the "
     "messages of its thread.",
 )

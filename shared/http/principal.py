@@ -19,13 +19,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
-from http import HTTPStatus
 
 from starlette.requests import Request
 
 from ..audit.trail import Caller
 from ..config import GUID, AccessSettings, AuthMode
-from ..problems import Problem, ProblemError
+from ..problems import Problem, ProblemError, ProblemKind
 from ..state.owners import ANONYMOUS_OWNER, KEY_OWNER, NOBODY, canonical_owner, entra_owner
 from .easy_auth import PRINCIPAL_HEADER, Claims, PrincipalHeaderError, read_principal
 
@@ -88,19 +87,15 @@ ANYBODY = Principal(NOBODY, "anybody", "anybody", None, frozenset(), AuthMode.AN
 """The caller of a route that is open to everybody."""
 
 UNAUTHORIZED = Problem(
-    HTTPStatus.UNAUTHORIZED,
-    "unauthorized",
+    ProblemKind.UNAUTHORIZED,
     "The caller is not known here. Send a Microsoft Entra token for this app as "
     "'Authorization: Bearer ...'; the app's log says what was wrong with this request.",
 )
 NO_ROLE = Problem(
-    HTTPStatus.FORBIDDEN,
-    "forbidden",
+    ProblemKind.FORBIDDEN,
     f"The caller needs the app role or permission {Role.USE} of this app.",
 )
-NOT_ADMIN = Problem(
-    HTTPStatus.FORBIDDEN, "forbidden", f"This takes the app role {Role.ADMIN} of this app."
-)
+NOT_ADMIN = Problem(ProblemKind.FORBIDDEN, f"This takes the app role {Role.ADMIN} of this app.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +194,7 @@ def authorized(principal: Principal, request: Request) -> Principal:
     if owner is None:
         raise ProblemError(
             Problem(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                "invalid_request",
+                ProblemKind.INVALID_REQUEST,
                 "owner must be <tenant id>:<object id>, key or anonymous.",
             )
         )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from http import HTTPStatus
 from typing import Any, TypeVar
 
-from ..problems import FieldError, Problem, ProblemError
+from ..problems import FieldError, Problem, ProblemError, ProblemKind
 from .principal import OWNER_PARAMETER
 
 EVERYWHERE = (OWNER_PARAMETER, "code", "clientId")
@@ -53,8 +52,7 @@ def _unknown(name: str, known: Iterable[str]) -> Problem:
     nearest = get_close_matches(shown.lower(), offered, 1, cutoff=0.0)
     reason = f"is no parameter of this address; did you mean {nearest[0]}?"
     return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
-        "invalid_request",
+        ProblemKind.INVALID_REQUEST,
         f"{shown} {reason}",
         errors=(FieldError(shown, reason),),
     )

@@ -8,7 +8,6 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
-from http import HTTPStatus
 from typing import TypeVar
 
 from pydantic import ValidationError
@@ -19,7 +18,7 @@ from ulid import ULID
 
 from ..audit.trail import Caller
 from ..metering.owner_limits import LimitError, OwnerLimit
-from ..problems import FieldError, Problem, ProblemError
+from ..problems import FieldError, Problem, ProblemError, ProblemKind
 from ..turns.body import Body
 from .principal import Principal
 
@@ -104,7 +103,7 @@ class Incoming:
         """
         content = await self._content()
         if content and (reason := _unsupported(self.request.headers, content)):
-            problem = Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", reason)
+            problem = Problem(ProblemKind.UNSUPPORTED_MEDIA_TYPE, reason)
             raise ProblemError(problem)
         try:
             return model.read(content or b"{}")
@@ -127,8 +126,7 @@ class Incoming:
             if len(content) > MAX_BODY_BYTES:
                 raise ProblemError(
                     Problem(
-                        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                        "too_large",
+                        ProblemKind.TOO_LARGE,
                         f"The body is larger than {MAX_BODY_BYTES} bytes, in which images count "
                         "a third more than their files do; give large ones as https URLs.",
                     )
@@ -190,8 +188,7 @@ def invalid_field(field: str, reason: str) -> ProblemError:
     """The problem of one wrong field."""
     return ProblemError(
         Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            "invalid_request",
+            ProblemKind.INVALID_REQUEST,
             f"{field} {reason}.",
             errors=(FieldError(field, reason),),
         )
@@ -206,20 +203,17 @@ def _printable(name: str) -> str:
 def _invalid_body(details: list[ErrorDetails]) -> Problem:
     first = details[0]
     if first["type"] == "json_invalid":
-        return Problem(
-            HTTPStatus.BAD_REQUEST, "invalid_json", f"The body is not JSON: {first['msg']}."
-        )
+        return Problem(ProblemKind.INVALID_JSON, f"The body is not JSON: {first['msg']}.")
     errors = tuple(FieldError(_field(d), d["msg"]) for d in details[:MAX_FIELD_ERRORS])
     if any(_is_oversized_message(detail) for detail in details):
         return Problem(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            "too_large",
+            ProblemKind.TOO_LARGE,
             "The message is too long.",
             None,
             errors,
         )
     listed = "; ".join(f"{error.field}: {error.reason}" for error in errors)
-    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", f"{listed}.", None, errors)
+    return Problem(ProblemKind.INVALID_REQUEST, f"{listed}.", None, errors)
 
 
 def _field(detail: ErrorDetails) -> str:

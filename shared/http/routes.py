@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from http import HTTPStatus
 
-from ..problems import NOT_FOUND, Problem
+from ..problems import NOT_FOUND, Problem, ProblemKind
 from .answers import Answer
 from .request import Incoming
 
@@ -34,8 +33,7 @@ class Unmatched:
             allowed = ", ".join(methods)
             headers["Allow"] = allowed
             problem = Problem(
-                HTTPStatus.METHOD_NOT_ALLOWED,
-                "method_not_allowed",
+                ProblemKind.METHOD_NOT_ALLOWED,
                 f"This address takes {allowed}.",
             )
         return Answer(problem.to_json(incoming.request_id), problem.status, headers)

@@ -12,7 +12,6 @@ import hashlib
 import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from http import HTTPStatus
 
 from azure.functions import QueueMessage
 from pydantic import BaseModel, Field, ValidationError
@@ -23,7 +22,7 @@ from ..audit.trail import Action, AuditOutcome, AuditRecord, AuditTrail, Caller
 from ..config import AppSettings
 from ..foundry.errors import InvalidRequestError
 from ..metering.budgets.limits import BudgetTooSmallError
-from ..problems import INTERNAL_ERROR, Problem, ProblemError, problem_from
+from ..problems import INTERNAL_ERROR, Problem, ProblemError, ProblemKind, problem_from
 from ..state.errors import StateError, StorageUnavailableError
 from ..state.keys import Kind
 from ..state.lanes import Clock
@@ -213,7 +212,7 @@ class Intake:
         """Why the job of a message failed."""
         if isinstance(error, BudgetTooSmallError):
             return problem_from(error)
-        return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_request", self._reason(error))
+        return Problem(ProblemKind.INVALID_REQUEST, self._reason(error))
 
 
 _NAMELESS = "It failed too often, and names no job_id under which it could be tried once more."

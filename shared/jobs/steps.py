@@ -13,7 +13,7 @@ from ..audit.trail import THE_APP, Caller
 from ..foundry.errors import FoundryError
 from ..foundry.models import TurnResult
 from ..metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError
-from ..problems import Problem, problem_from
+from ..problems import Problem, ProblemKind, problem_from
 from ..state.answers import hold_answer
 from ..state.content import without_answer, without_detail
 from ..state.jobs import JobStatus, job_change
@@ -263,13 +263,16 @@ class Step:
         return any(change.row_key == outbox_key(self.head.job_id) for change in changes)
 
 
-CANCELLED = Problem(409, "cancelled", "The job was cancelled before it was done.")
-_LANE_STOPPED = Problem(409, "lane_stopped", "An earlier job of the thread failed and stopped it.")
-_EXPIRED = Problem(410, "expired", "The job did not begin before it expired.")
+CANCELLED = Problem(ProblemKind.CANCELLED, "The job was cancelled before it was done.")
+_LANE_STOPPED = Problem(
+    ProblemKind.LANE_STOPPED, "An earlier job of the thread failed and stopped it."
+)
+_EXPIRED = Problem(ProblemKind.EXPIRED, "The job did not begin before it expired.")
 
 
 _WORKERS_LOST = Problem(
-    500, "worker_lost", f"{MAX_UNFINISHED} workers died one after the other at the job's message."
+    ProblemKind.WORKER_LOST,
+    f"{MAX_UNFINISHED} workers died one after the other at the job's message.",
 )
 
 

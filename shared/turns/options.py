@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field
@@ -20,7 +19,7 @@ from ..foundry.content import image_part
 from ..foundry.errors import InvalidRequestError
 from ..foundry.models import TurnRequest
 from ..foundry.structured import response_format
-from ..problems import FieldError, Problem, ProblemError
+from ..problems import FieldError, Problem, ProblemError, kind_of
 from .body import MAX_NAME_CHARS, Body, Metadata, Name
 
 ANY_MODEL = "*"
@@ -148,4 +147,4 @@ def refused(field: str, reason: str, code: str = "invalid_request") -> ProblemEr
     """The problem of one field."""
     detail = reason if code != "invalid_request" else f"{field} {reason}."
     errors = (FieldError(field, reason),)
-    return ProblemError(Problem(HTTPStatus.UNPROCESSABLE_ENTITY, code, detail, errors=errors))
+    return ProblemError(Problem(kind_of(422, code), detail, errors=errors))

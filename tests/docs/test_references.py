@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from shared import problems
 from shared.api.routes import ROUTES
 from shared.config import AppSettings, Settings
-from shared.foundry import errors as foundry_errors
+from shared.problems import ProblemKind
 
+ROOT = Path(__file__).parents[2]
 DOCS = Path(__file__).parents[2] / "docs"
 
 
@@ -43,12 +43,13 @@ def test_every_route_is_documented() -> None:
     assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", page, re.MULTILINE)) == routes
 
 
-def test_every_error_code_is_documented() -> None:
+def test_every_problem_is_documented_and_no_other() -> None:
     page = (DOCS / "http-api.md").read_text().partition("## Problems")[2]
-    kinds = [getattr(foundry_errors, name) for name in foundry_errors.__all__]
-    codes = {kind.code for kind in kinds} - {foundry_errors.FoundryError.code}
-    codes |= {kind.code for kind in problems._STATE}
-    codes |= {problems.NOT_FOUND.code, problems.INTERNAL_ERROR.code}
-    codes |= {problems.OWNER_LIMIT, problems.BODY_TIMEOUT, problems.BUDGET_EXHAUSTED}
-    codes.add(problems.BUDGET_TOO_SMALL)
-    assert {code for code in codes if f"`{code}`" not in page} == set()
+    rows = [f"| {kind.status} | `{kind.code}` | {kind.meaning} |" for kind in ProblemKind]
+    assert re.findall(r"^\| [0-9].*$", page.partition("\n## ")[0], re.MULTILINE) == rows
+
+
+def test_every_code_of_an_error_is_a_problem() -> None:
+    sources = [path.read_text() for path in (ROOT / "shared").rglob("*.py")]
+    named = {code for text in sources for code in re.findall(r'\bcode ?= ?"(\w+)"', text)}
+    assert named <= {kind.code for kind in ProblemKind}

@@ -14,6 +14,7 @@ from shared.problems import (
     FieldError,
     Problem,
     ProblemError,
+    ProblemKind,
     problem_from,
 )
 from shared.state import errors as state
@@ -110,7 +111,7 @@ def test_a_known_problem_passes_through() -> None:
 
 
 def test_the_document_has_the_members_of_rfc_9457() -> None:
-    problem = Problem(422, "invalid_request", "No.", 1.23456, (FieldError("a.b", "is wrong"),))
+    problem = Problem(ProblemKind.INVALID_REQUEST, "No.", 1.23456, (FieldError("a.b", "is wrong"),))
     assert problem.to_json("req-1") == {
         "type": "about:blank",
         "title": problem.to_json()["title"],

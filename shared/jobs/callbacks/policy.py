@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from http import HTTPStatus
 
 from yarl import URL
 
 from ...config import CallbackHost, CallbackSettings, names_in
-from ...problems import FieldError, Problem, ProblemError
+from ...problems import FieldError, Problem, ProblemError, ProblemKind
 from ..requests import SubmitJob
 from .webhooks import LOOPBACK
 
@@ -70,5 +69,4 @@ class CallbackPolicy:
 
 def _refusal(errors: list[FieldError]) -> Problem:
     listed = "; ".join(f"{error.field} {error.reason}" for error in errors)
-    status = HTTPStatus.UNPROCESSABLE_ENTITY
-    return Problem(status, "outlet_refused", f"{listed}.", errors=tuple(errors))
+    return Problem(ProblemKind.CALLBACK_REFUSED, f"{listed}.", errors=tuple(errors))
