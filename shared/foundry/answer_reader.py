@@ -1,7 +1,7 @@
 """Reads the answer to a request as it arrives, and remembers how far it got.
 
-What is remembered outlives a broken connection: it says which response to ask for, behind which
-event to go on, and what the caller has been given already.
+What is remembered outlives a broken connection: the response to ask for, the event after which to
+resume, and the text that the caller already has.
 https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses
 """
 
@@ -42,7 +42,7 @@ class AnswerReader:
         """What an `error` event said; empty where the response failed without a reason."""
         self._failed: JsonObject = {}
         """The response that failed."""
-        self._heard = set[str]()
+        self._counted = set[str]()
         """Responses whose tokens are counted."""
 
     def open(self, answer: Reply | Stream) -> None:
@@ -82,7 +82,7 @@ class AnswerReader:
         return event
 
     def _fail(self, reason: JsonObject, response: JsonObject) -> None:
-        """Take in what one event says of a failure.
+        """Note what one event reports of a failure.
 
         The reason and the response come in one event or in two, in either order.
 
@@ -103,12 +103,12 @@ class AnswerReader:
         """
         if self._failure is None:
             return
-        self.hear(self._failed)
+        self.count_usage(self._failed)
         error = _reason(self._failed, self._failure)
         raise error_from_failure(error, self.request_id, headers=self._headers)
 
     def end(self, response: JsonObject) -> JsonObject:
-        """Take in a response that should have ended, and return it.
+        """Check that a response has ended and succeeded, and return it.
 
         Raises:
             FoundryError: if it has failed, or has not ended at all.
@@ -125,16 +125,16 @@ class AnswerReader:
                 request_id=self.request_id,
                 may_have_run=True,
             )
-        self.hear(response)
+        self.count_usage(response)
         return response
 
-    def hear(self, response: JsonObject) -> None:
-        """Count the tokens that a response says it took, whatever came of it, but only once."""
+    def count_usage(self, response: JsonObject) -> None:
+        """Count the tokens that a response reports, also a failed one, but only once."""
         response_id = _note_stored(response)
-        if response_id in self._heard:
+        if response_id in self._counted:
             return
         if response_id:
-            self._heard.add(response_id)
+            self._counted.add(response_id)
         upstream().add_usage(parse_usage(object_at(response, "usage")))
 
     def _parse(self, data: str) -> tuple[str, JsonObject]:
@@ -165,7 +165,7 @@ def _has_failed(response: JsonObject) -> bool:
 
 
 def _reason(response: JsonObject, event: JsonObject) -> JsonObject:
-    """One error object of all that a failed response and an `error` event say."""
+    """One error object from all that a failed response and an `error` event contain."""
     errors: list[JsonObject] = []
     for said in (response.get("error"), event.get("error") or event):
         if isinstance(said, str):
@@ -181,7 +181,7 @@ def _reason(response: JsonObject, event: JsonObject) -> JsonObject:
 
 
 def _note_stored(response: JsonObject) -> str | None:
-    """A response's id, noted for the day on which all that Foundry stores is deleted."""
+    """A response's id, which is recorded so that the response can be deleted later."""
     response_id = text_at(response, "id")
     if response_id and response.get("store") is not False:
         upstream().add_response(response_id)

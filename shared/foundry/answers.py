@@ -1,7 +1,7 @@
-"""What an HTTP answer holds: JSON, a stream of events, a refusal, or something else altogether.
+"""Reads an HTTP answer: JSON, a stream of events, a refusal, or something unexpected.
 
-A proxy's page, a redirect to a sign-in or a compressed body is named for what it is before
-anything tries to read it; nothing of its content is repeated.
+A proxy's page, a redirect to a sign-in or an undeclared compression gets an error that names it;
+none of its content is repeated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_WHOLE_BYTES = 16 * 1024 * 1024
 """Of an answer that was to be streamed and comes whole."""
 
 _REQUEST_ID = re.compile(r"[!-~]{1,200}")
-"""What a record and a header can hold; a header may come with anything in it."""
+"""What may be stored and sent on; the header may contain anything."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _READABLE_ENCODINGS = {"gzip", "x-gzip", "deflate"}
@@ -68,7 +68,7 @@ class HttpAnswer:
 
     @property
     def media_type(self) -> str:
-        """The content type without parameters; empty where there is none."""
+        """The content type without parameters; empty if the header is missing."""
         return self.response.headers.get("content-type", "").partition(";")[0].strip().lower()
 
     @property
@@ -78,7 +78,7 @@ class HttpAnswer:
         return "" if encoding == "identity" else encoding
 
     def refusal(self) -> FoundryError:
-        """The error that a status of 400 or above stands for; the body has been read."""
+        """The error for a status of 400 or above; the body has been read."""
         if self.response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return ServiceUnavailableError(
                 f"{self.peer.name} cannot be reached: {PROXY_SIGN_IN}.", request_id=self.attempt_id
@@ -119,7 +119,7 @@ class HttpAnswer:
         """The body as it arrives, decompressed.
 
         Raises:
-            ProtocolError: if it is compressed in a way that nobody asked for.
+            ProtocolError: if it is compressed in a way that was not requested.
         """
         if not self.encoding:
             return self.response.aiter_raw()
@@ -166,7 +166,7 @@ class HttpAnswer:
         return cast("JsonObject", body)
 
     def _wrong(self, what: str) -> ProtocolError:
-        """The error of an answer that is none; ``what`` says what the peer did instead."""
+        """The error of an unexpected answer; ``what`` says what the peer did instead."""
         return ProtocolError(
             f"{self.peer.name} {what} (status {self.response.status_code}) where an answer was "
             f"expected. Check that {self.peer.endpoint_setting} leads to {self.peer.name} itself "

@@ -1,7 +1,7 @@
 """The spans of calls to Foundry, under the names of the GenAI conventions.
 
-Within the `invoke_agent` span of a turn stands a `chat` span for each attempt at a response; each
-call of a custom tool has its `execute_tool` beside them.
+The `invoke_agent` span of a turn contains a `chat` span for each attempt at a response, and an
+`execute_tool` span for each call of a custom tool.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ _ASKED = {
     "top_p": TOP_P,
     "stream": STREAM,
 }
-"""Fields of a request's body that a span tells."""
+"""Fields of a request's body that a span records."""
 
 
 def attempt(url: str, body: JsonObject, resends: int) -> span:
-    """The span of one request for a response, whose events another generator passes on."""
+    """The span of one request for a response."""
     attributes: dict[str, str | bool | int | float | list[str]] = {
         OPERATION_NAME: "chat",
         PROVIDER_NAME: PROVIDER,
@@ -71,8 +71,8 @@ def call(method: str, url: str) -> span:
     return span(method, attributes, SpanKind.CLIENT)
 
 
-def tell_response(attempted: Span, response: JsonObject, request_id: str | None) -> None:
-    """What came of an attempt."""
+def record_response(attempted: Span, response: JsonObject, request_id: str | None) -> None:
+    """Record the response of an attempt."""
     if not attempted.is_recording():
         return
     attributes: dict[str, str | int | list[str]] = dict(
@@ -89,8 +89,8 @@ def tell_response(attempted: Span, response: JsonObject, request_id: str | None)
     attempted.set_attributes(attributes)
 
 
-def tell_failure(attempted: Span, error: FoundryError) -> None:
-    """Why an attempt failed, beside what every failed span says."""
+def record_failure(attempted: Span, error: FoundryError) -> None:
+    """Record why an attempt failed, in addition to what every failed span records."""
     if error.status_code:
         attempted.set_attribute(STATUS_CODE, error.status_code)
     if error.request_id:

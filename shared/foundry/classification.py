@@ -136,7 +136,7 @@ _FAMILIES = (
 )
 
 _RANKS = [*_EXACT_NAMES, UnknownFailureError]
-"""Where a failure has several names, the kind that stands first here is the most telling."""
+"""If a failure has several names, the kind that comes first here is the most specific."""
 
 _LOCKED_IN_PROSE = re.compile(r"conversation_locked|already has an active|is active", re.IGNORECASE)
 _LIMIT_IN_PROSE = re.compile(
@@ -245,5 +245,5 @@ def _likely(names: Iterable[str]) -> Iterable[Kind]:
 
 
 def _first(kinds: Iterable[Kind]) -> Kind | None:
-    """The most telling of several kinds."""
+    """The most specific of several kinds."""
     return min(kinds, key=_RANKS.index, default=None)

@@ -55,7 +55,7 @@ class FoundryAgentServiceClient:
         """Check the configuration; no request is sent.
 
         Raises:
-            ConfigurationError: (a ValueError) naming the setting to mend.
+            ConfigurationError: (a ValueError) naming the setting to correct.
         """
         self._service.connect()
         if self.config.agent_is_label:
@@ -80,14 +80,15 @@ class FoundryAgentServiceClient:
             message: What the user says.
             thread_id: From `create_thread`; without it the message stands alone. Messages on one
                 thread are sent one at a time, in the order of the calls.
-            domain: Field the answer is about; counted in metrics, told to the model.
+            domain: Field the answer is about; counted in metrics, and part of the model's
+                default instructions.
             system_prompt: Instructions for the model, in place of the domain's.
             tools: Tools the model may use: names, objects, and functions of yours, which it may
                 call in this turn.
             overrides: `model`, `temperature`, `max_tokens`, `top_p`, `metadata`; `images` (URLs or
                 bytes); `files` (from `file_part`); `response_format` (a pydantic model or a JSON
                 schema; the answer read as it says is in ``metadata["parsed"]``); `background`
-                (a stream that breaks is taken up where it broke, for long answers).
+                (for long answers: a stream that breaks is resumed where it broke).
 
         Raises:
             ConfigurationError: if the client cannot work as configured.
@@ -153,13 +154,13 @@ class FoundryAgentServiceClient:
             FoundryError: if Foundry cannot make it.
         """
         kept = checked_metadata(metadata or {})
-        backing = await self._service.create_thread(kept)
-        thread_id = backing.conversation_id or f"thread_{ULID()}"
-        self._remember(thread_id, backing, datetime.now(UTC), kept)
+        ref = await self._service.create_thread(kept)
+        thread_id = ref.conversation_id or f"thread_{ULID()}"
+        self._remember(thread_id, ref, datetime.now(UTC), kept)
         return thread_id
 
     async def get_thread_info(self, thread_id: str) -> ThreadInfo | None:
-        """What is known of a thread; None if there is no such thread."""
+        """The information about a thread; None if there is no such thread."""
         try:
             return (await self._thread(thread_id)).info
         except NotFoundError:
@@ -178,7 +179,7 @@ class FoundryAgentServiceClient:
         added = checked_metadata(metadata)
         thread = await self._thread(thread_id)
         merged = thread.info.metadata | added
-        await self._service.update_thread(thread.backing, merged)
+        await self._service.update_thread(thread.ref, merged)
         thread.info.metadata = merged
         return thread.info
 
@@ -194,7 +195,7 @@ class FoundryAgentServiceClient:
         if cursor is not None:
             checked_text("cursor", cursor)
         thread = await self._thread(thread_id)
-        return await self._service.messages(thread.backing, limit=limit, cursor=cursor)
+        return await self._service.messages(thread.ref, limit=limit, cursor=cursor)
 
     async def delete_thread(self, thread_id: str) -> bool:
         """Delete a thread here and in Foundry; False if there was no such thread.
@@ -205,7 +206,7 @@ class FoundryAgentServiceClient:
         try:
             thread = await self._thread(thread_id)
             async with thread.alone(self.config.timeout):
-                await self._service.delete_thread(thread.backing)
+                await self._service.delete_thread(thread.ref)
                 self._threads.forget(thread)
         except NotFoundError:
             return False
@@ -216,7 +217,7 @@ class FoundryAgentServiceClient:
         return await self._service.healthy()
 
     def get_metrics(self) -> dict[str, int | float]:
-        """Figures since the client was made; latency in seconds."""
+        """Metrics since the client was created; latency in seconds."""
         return self._service.metrics.snapshot()
 
     async def aclose(self) -> None:
@@ -236,20 +237,18 @@ class FoundryAgentServiceClient:
         thread = await self._thread(thread_id)
         async with thread.turn(turn, self.config.timeout) as sending:
             sending.result = await self._service.respond(
-                sending.request, sending.backing, seconds=sending.deadline.remaining()
+                sending.request, sending.thread, seconds=sending.deadline.remaining()
             )
             return sending.result
 
-    def _stream(
-        self, turn: TurnRequest, backing: ThreadRef | None = None
-    ) -> AsyncGenerator[TurnEvent]:
-        return events_of(lambda emit: self._service.respond(turn, backing, emit=emit))
+    def _stream(self, turn: TurnRequest, ref: ThreadRef | None = None) -> AsyncGenerator[TurnEvent]:
+        return events_of(lambda emit: self._service.respond(turn, ref, emit=emit))
 
     async def _stream_on(self, turn: TurnRequest, thread_id: str) -> AsyncGenerator[TurnEvent]:
         thread = await self._thread(thread_id)
         async with (
             thread.turn(turn, self.config.timeout) as sending,
-            aclosing(self._stream(sending.request, sending.backing)) as events,
+            aclosing(self._stream(sending.request, sending.thread)) as events,
         ):
             async for event in events:
                 if isinstance(event, TurnCompleted):
@@ -257,20 +256,20 @@ class FoundryAgentServiceClient:
                 yield event
 
     async def _thread(self, thread_id: str) -> RememberedThread:
-        """A thread, whether this client made it or another one did."""
+        """A thread, created by this client or by another one."""
         if thread := self._threads.get(checked_text("thread_id", thread_id)):
             return thread
-        found, backing = await self._service.take_up(thread_id)
+        found, ref = await self._service.open_thread(thread_id)
         created_at = datetime.fromtimestamp(found.get("created_at") or 0, UTC)
-        metadata = object_at(found, "metadata") if backing.conversation_id else {}
-        return self._remember(thread_id, backing, created_at, metadata)
+        metadata = object_at(found, "metadata") if ref.conversation_id else {}
+        return self._remember(thread_id, ref, created_at, metadata)
 
     def _remember(
-        self, thread_id: str, backing: ThreadRef, created_at: datetime, metadata: dict[str, str]
+        self, thread_id: str, ref: ThreadRef, created_at: datetime, metadata: dict[str, str]
     ) -> RememberedThread:
         agent_id = self.config.agent_id or None
         info = ThreadInfo(thread_id, agent_id, created_at, created_at, metadata=metadata)
-        return self._threads.add(RememberedThread(info, backing))
+        return self._threads.add(RememberedThread(info, ref))
 
     def _failure(
         self, error: FoundryError, turn: TurnRequest, thread_id: str | None

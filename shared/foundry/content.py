@@ -1,7 +1,7 @@
 """Images and files in a message, checked before they are sent.
 
-What the service would refuse minutes into a turn is refused here at once. Types are told by the
-bytes, never by a name or a declared media type.
+What the service would refuse minutes into a turn is refused here at once. Types are recognised by
+the bytes, never by a name or a declared media type.
 https://learn.microsoft.com/azure/ai-foundry/openai/how-to/responses
 """
 
@@ -76,7 +76,7 @@ def file_part(
 
 
 def user_message(text: str, parts: Sequence[JsonObject] = ()) -> JsonObject:
-    """The item that stands for what a user says, with images and files where there are any.
+    """The input item of a user message, with its images and files.
 
     Raises:
         InvalidRequestError: `invalid_content`, if the text is too long.

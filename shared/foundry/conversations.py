@@ -1,4 +1,4 @@
-"""The Conversations API, and the history of threads that are response chains instead.
+"""Threads in Foundry: conversations, or chains of responses.
 
 https://learn.microsoft.com/azure/ai-foundry/agents/concepts/runtime-components
 """
@@ -92,8 +92,8 @@ class Conversations:
     async def _chain_page(self, newest: str | None, limit: int, cursor: str | None) -> MessagePage:
         """Walk back from the newest response, each of which has a question and its answer.
 
-        The walk begins at the thread's own newest response even for a later page: a cursor is
-        the caller's word, and must not lead into somebody else's responses.
+        The walk begins at the thread's own newest response even for a later page: a cursor
+        comes from the caller and must not lead into responses of another thread.
         """
         start, shown = _read_cursor(cursor) if cursor else (newest, 0)
         messages: list[Message] = []

@@ -1,4 +1,4 @@
-"""Turns what a service says of a failure into our errors.
+"""Turns a service's answer that reports a failure into our errors.
 
 Services answer in several shapes (Foundry's, OpenAI's, vLLM's, API Management's, a gateway's HTML
 page); all of them are read here. What they mean is decided in `classification`.
@@ -39,7 +39,7 @@ MAX_DEPTH = 5
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A service, as errors speak of it."""
+    """The service that a transport talks to, as the texts of errors name it."""
 
     name: str
     endpoint_setting: str
@@ -66,13 +66,13 @@ FOUNDRY = Peer(
 
 @dataclass(frozen=True, slots=True)
 class ErrorBody:
-    """What a failure is called and why it happened, whatever shape it came in."""
+    """The codes and the reason of a failure, read from any of the shapes."""
 
     code: str = ""
     """The outermost code, for people."""
     message: str = ""
     codes: tuple[str, ...] = ()
-    """All that it is called, from the outside in."""
+    """All codes, from the outside in."""
     types: tuple[str, ...] = ()
     """What kind of error the service says it is."""
     parts: tuple[JsonObject, ...] = field(default=(), repr=False)
@@ -126,7 +126,7 @@ def _parts(error: JsonObject, depth: int = MAX_DEPTH) -> Iterator[JsonObject]:
 
 
 def _codes(part: JsonObject) -> Iterator[str]:
-    """What an error object is called; a status in it counts as a code."""
+    """The codes of an error object; a status in it counts as a code."""
     for name in ("code", *_STATUSES):
         value = part.get(name)
         if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
@@ -140,7 +140,7 @@ def error_from_response(
     request_id: str | None,
     peer: Peer = FOUNDRY,
 ) -> FoundryError:
-    """The error that an HTTP answer of 400 or above stands for."""
+    """The error for an HTTP answer of 400 or above."""
     body = ErrorBody.parse(content)
     kind = kind_of(status, body.codes, body.types, body.message)
     text = f"{peer.name} answered {status}"

@@ -2,7 +2,7 @@
 
 FoundryError
 ├── ConfigurationError          a setting is missing or cannot work (also a ValueError)
-├── AuthenticationError         the credential was refused or could not be had
+├── AuthenticationError         the credential was refused, or none could be obtained
 ├── PermissionDeniedError       the identity lacks a role, or the network is closed
 ├── NotFoundError               agent, deployment, conversation or response is not there
 ├── InvalidRequestError         the request cannot succeed as it is
@@ -86,7 +86,7 @@ class Treatment:
 
 
 MISTAKE = Treatment("mistake")
-"""The request cannot succeed as it is: its sender is told why, and no other feels it."""
+"""The request cannot succeed as it is; no other request is affected."""
 
 SETUP = Treatment("setup")
 """A setting, role, key or name is wrong: only an operator can help."""
@@ -121,7 +121,7 @@ class FoundryError(Exception):
     """Stable, machine-readable name of the problem."""
 
     treatment = SETUP
-    """What it means for those who could try again."""
+    """What the failure means for everything that could try again."""
 
     def __init__(
         self,
@@ -155,7 +155,7 @@ class ConfigurationError(FoundryError, ValueError):
 
 
 class AuthenticationError(FoundryError):
-    """The key or token was refused, or no token could be had."""
+    """The key or token was refused, or no token could be obtained."""
 
     code = "authentication_failed"
 

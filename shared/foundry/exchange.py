@@ -65,7 +65,7 @@ _NOT_READ = "Foundry did not return the items of the conversation in time; try a
 
 
 async def may_send() -> None:
-    """Nothing forbids it, as where no other process can be at work on the same thread."""
+    """Allow it: no other process can be working on the same thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +112,12 @@ class Exchange:
         self._known = Known(
             has_conversation=thread.conversation_id is not None,
             look_first=thread.look_first,
-            calls_open=thread.left_open and thread.conversation_id is not None,
+            calls_open=thread.calls_open and thread.conversation_id is not None,
             is_background=body.get("background") is True,
             is_stored=body.get("store", True) is not False,
         )
         self.is_passed = False
-        """The answer was found with newer messages of other clients behind it."""
+        """The answer was found, followed by newer messages of other clients."""
 
     @property
     def request_id(self) -> str | None:
@@ -160,9 +160,9 @@ class Exchange:
             try:
                 response = await self._attempt(step, emit)
             except FoundryError as error:
-                spans.tell_failure(self._span, error)
+                spans.record_failure(self._span, error)
                 raise
-            spans.tell_response(self._span, response, self.request_id)
+            spans.record_response(self._span, response, self.request_id)
             return response
 
     async def _attempt(self, step: Step, emit: EmitWire) -> JsonObject:
@@ -310,7 +310,7 @@ class Exchange:
         if recovered.passed and not was_sent:  # an equal message of another client
             recovered = RecoveredItems(recovered.items)
         log.debug(
-            "Looked behind item %s of %s: %d items, sent=%s answered=%s",
+            "Looked after item %s of %s: %d items, sent=%s answered=%s",
             self._thread.last_item_id,
             self._thread.conversation_id,
             len(recovered.items),
@@ -377,7 +377,7 @@ class Exchange:
         if self._unreported:
             self._unreported -= 1
             upstream().unreported -= 1
-        self._answer.hear(response)
+        self._answer.count_usage(response)
         text, delivered = response_text(response), self._answer.delivered
         if not text.startswith(delivered):
             raise self._failure(ServiceUnavailableError(_INTERRUPTED))

@@ -1,4 +1,4 @@
-"""Judging answers by a caller's schema, without one that takes long holding anybody up.
+"""Checks answers against a caller's schema; a slow schema delays no other request.
 
 The library is quick, but it holds the interpreter's lock, so neither a thread nor a time limit
 can interrupt it. What cannot take more than a few milliseconds by `schemas.cost` is judged at once;
@@ -28,7 +28,7 @@ MAX_ANSWER_CHARS = 1024 * 1024
 """Of an answer that shall follow a schema: more than any model writes."""
 
 CACHED_SCHEMAS = 32
-"""A compiled one takes up to about 2 MB, where it has all the patterns that it may have."""
+"""A compiled schema with the most patterns allowed takes about 2 MB."""
 
 REGEX_BYTES = {"size_limit": 256 * 1024, "dfa_size_limit": 256 * 1024}
 """Of one compiled pattern: `^.{1,200}$` takes as much. 20 of that size compile in 35 ms."""
@@ -75,7 +75,7 @@ class Schema:
 
     @classmethod
     def of(cls, schema: JsonObject) -> Schema:
-        """Take a schema in, which is not compiled yet.
+        """Check a schema against the bounds, without compiling it.
 
         Raises:
             SchemaError: naming the bound that it is beyond.
@@ -83,7 +83,7 @@ class Schema:
         return cls(canonical(schema), cost(schema))
 
     def ready(self) -> None:
-        """Compile it, which takes up to some 40 ms; do it when its caller may have that.
+        """Compile it, which takes up to about 40 ms.
 
         Raises:
             SchemaError: saying why it is no schema.
@@ -91,7 +91,7 @@ class Schema:
         _compiled(self.text)
 
     def is_light_for(self, answer: str) -> bool:
-        """Whether it takes no time worth speaking of to judge an answer."""
+        """Whether an answer can be checked at once, without another process."""
         visits = self.cost.visits * _values(answer)
         return visits <= LIGHT_VISITS and self.cost.patterns * len(answer) <= LIGHT_PATTERN_CHARS
 
@@ -151,7 +151,7 @@ def judges() -> ThreadPoolExecutor:
 
 @lru_cache(CACHED_SCHEMAS)
 def _compiled(text: str) -> Draft202012Validator:
-    """A validator that is safe with anybody's schema: no retrieval, regexes in linear time."""
+    """A validator that is safe with untrusted schemas: no retrieval, regexes in linear time."""
     from jsonschema_rs import Draft202012Validator, RegexOptions
     from jsonschema_rs import ValidationError as InvalidSchemaError
 

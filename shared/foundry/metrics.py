@@ -1,4 +1,4 @@
-"""The figures of one client: how often, how fast, how many tokens."""
+"""The metrics of one client: turns, latency, tokens."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ class ClientMetrics(TurnEvents):
         upstream().retries += 1
 
     def looked_back(self) -> None:
-        """Count a question to Foundry what a lost request had done."""
+        """Count a look at what a lost request has left in Foundry."""
         self.reconciliations += 1
         upstream().reconciliations += 1
 
     def waited_for_quota(self) -> None:
-        """Count a request that is kept back."""
+        """Count a request that is delayed."""
         self.rate_limit_waits += 1
         upstream().rate_limit_waits += 1
 
@@ -70,7 +70,7 @@ class ClientMetrics(TurnEvents):
         self._total_tokens += result.usage.get("total_tokens", 0)
 
     def snapshot(self) -> dict[str, int | float]:
-        """The figures since the client was made; latencies in seconds."""
+        """The metrics since the client was created; latencies in seconds."""
         total = self._succeeded + self._failed
         ordered = sorted(self._latencies)
         return {

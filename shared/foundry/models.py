@@ -20,13 +20,13 @@ Usage = dict[str, int]
 `reasoning_tokens` where given. What the service did not say is absent, never 0."""
 
 MAX_REPORTED_TOKENS = 100_000_000
-"""Ten times the largest context there is: a count beyond it is a fault of who reports it."""
+"""Ten times the largest context there is; a larger count is an error of the service."""
 
 
 def token_counts(reported: JsonObject) -> Usage:
-    """The counts that can be true: whole numbers, not negative, not beyond all measure.
+    """The plausible counts: whole numbers from 0 to `MAX_REPORTED_TOKENS`.
 
-    Others are left out and logged, and so count as tokens that nobody reported.
+    Others are left out and logged, and count as unreported tokens.
     """
     counts = {name: count for name, count in reported.items() if count is not None}
     usage = {name: count for name, count in counts.items() if _is_count(count)}
@@ -48,7 +48,7 @@ class FinishReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TurnRequest:
-    """What the caller wants said and how; None means "as configured"."""
+    """A message and its options; None means "as configured"."""
 
     message: str
     domain: str = "general"
@@ -63,9 +63,9 @@ class TurnRequest:
     """Images and files, as `image_part` and `file_part` make them."""
     response_format: ResponseFormat[Any] | None = None
     background: bool = False
-    """Let Foundry go on when the connection breaks, and take the stream up again."""
+    """Let Foundry go on when the connection breaks, and resume the stream."""
     preceding: tuple[JsonObject, ...] = ()
-    """Messages that were exchanged elsewhere and stand before this one, oldest first."""
+    """Messages exchanged with other models before this one, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +77,15 @@ class ThreadRef:
     last_item_id: str | None = None
     """The newest item of the conversation that we know of."""
     look_first: bool = False
-    """Something may stand behind that item: an earlier turn did not end as it should."""
+    """Unknown items may follow that one: an earlier turn did not end regularly."""
     sent_before: bool = False
-    """The message itself may stand there, and what others said since behind it."""
+    """The message itself may be among them, followed by newer ones of others."""
     others: frozenset[str] = frozenset()
-    """Responses there that answered others, even where they said the same."""
+    """Responses that answered other clients, even to an equal message."""
     by_others: bool = False
-    """What may stand there unseen was sent by others: nothing of it answers the message."""
-    left_open: bool = False
-    """A call there waits for its answer, which must come before anything else."""
+    """The unknown items are of others: none of them answers the message."""
+    calls_open: bool = False
+    """A call waits for its answer, which must be sent before anything else."""
 
 
 class ToolCall(NamedTuple):
@@ -93,7 +93,7 @@ class ToolCall(NamedTuple):
 
     tool: str
     arguments_hash: str | None
-    """Of what it was asked; None where the answer does not say."""
+    """Of its arguments; None if the answer does not contain them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class TurnResult:
     """The newest item of the conversation: where the next look-back starts."""
     request_id: str | None = None
     refusal: str | None = None
-    """What the model said where it refused to answer; then also the content."""
+    """The model's text if it refused to answer; then also the content."""
     parsed: Any = None
     """The answer read as its response format says, where one was asked for."""
     latency: float = 0.0
@@ -121,7 +121,7 @@ class TurnResult:
 
 @dataclass(slots=True)
 class FoundryResponse:
-    """The answer to a message, or with ``success=False`` the reason why there is none."""
+    """The answer to a message, or with ``success=False`` the reason for its failure."""
 
     content: str
     thread_id: str | None = None
@@ -137,7 +137,7 @@ class FoundryResponse:
 
 @dataclass(slots=True)
 class ThreadInfo:
-    """What is known of a thread without reading its history."""
+    """A thread without its history."""
 
     thread_id: str
     agent_id: str | None
@@ -164,4 +164,4 @@ class MessagePage:
 
     messages: tuple[Message, ...]
     next_cursor: str | None = None
-    """Give it back to get the next, older page; None on the last."""
+    """Pass it to get the next, older page; None on the last."""

@@ -80,14 +80,14 @@ def next_step(known: Known) -> Step:
 
 
 def _can_answer_calls(known: Known) -> bool:
-    """Whether the request was refused for calls that nobody has answered yet."""
+    """Whether the request was refused for open calls that we have not answered yet."""
     if known.failure is None or known.calls_answered or known.input_found:
         return False
     return known.has_conversation and blocks_the_thread(known.failure)
 
 
 def _is_in_doubt(known: Known) -> bool:
-    """Whether Foundry may hold what we do not know of."""
+    """Whether Foundry may hold items or a response that we do not know."""
     if known.failure is None:
         return known.has_conversation and known.look_first
     if known.has_begun and known.is_stored:

@@ -1,8 +1,8 @@
-"""Finding out what a call did whose answer never came.
+"""Finds out what a request did whose answer was lost.
 
-A turn's lease makes us the only writer of a conversation, so whatever stands behind the last item
-we know of is what lost calls left there: nothing, our message, or our message and its answer; and
-before and behind those, what other turns left that were lost as well.
+A turn's lease makes us the only writer of a conversation, so the items after the last one we know
+were left by lost requests: nothing, our message, or our message and its answer, and before and
+after them the items of other lost turns.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ RUNNING = {"queued", "in_progress"}
 
 @dataclass(frozen=True, slots=True)
 class RecoveredItems:
-    """What stands in the conversation behind the last item we knew."""
+    """The items of a conversation after the last one we knew."""
 
     items: list[JsonObject] = field(default_factory=list[JsonObject])
     """All of it, oldest first."""
     ours: bool = False
-    """The input we sent is there."""
+    """Our input is among them."""
     answer: list[JsonObject] = field(default_factory=list[JsonObject])
-    """What the model made of our input, as far as it got."""
+    """The model's output for our input, as far as it got."""
     passed: bool = False
-    """Other input stands behind ours: an answer that is not there will not come any more."""
+    """Newer input follows ours, so an answer that is not there will not come any more."""
 
     @property
     def last_item_id(self) -> str | None:
@@ -75,14 +75,14 @@ class Tail:
 
 
 class Reconciler:
-    """Looks up what calls have left in Foundry."""
+    """Looks up what requests have left in Foundry."""
 
     def __init__(self, openai_url: str, send: Send) -> None:
         self._url = openai_url
         self._send = send
 
     async def look(self, thread: ThreadRef, sent: list[JsonObject]) -> RecoveredItems:
-        """What stands behind ``thread``, and whether what we ``sent`` is among it."""
+        """The items of ``thread`` after the last known one, and whether ``sent`` is among them."""
         newer: dict[str, str | int] = {"order": "asc", "limit": PAGE_ITEMS}
         if thread.last_item_id:
             newer["after"] = thread.last_item_id
@@ -94,7 +94,7 @@ class Reconciler:
     async def settle(
         self, thread: ThreadRef, sent: list[JsonObject], deadline: Deadline
     ) -> RecoveredItems:
-        """As `look`, but wait for an answer that is still being made, until the deadline."""
+        """Look until an answer to our input is complete, at most until the deadline."""
         pause = FIRST_LOOK_SECONDS
         while True:
             recovered = await self.look(thread, sent)
@@ -116,9 +116,9 @@ class Reconciler:
         return Tail(text_at(items[0], "id") if items else None, unanswered(reversed(items)))
 
     async def deliver(self, thread: ThreadRef, answers: list[JsonObject]) -> None:
-        """Put answers to calls into the conversation, those that are not there yet.
+        """Add the answers to calls to the conversation that it does not have yet.
 
-        No model is asked: the next message continues behind them. May be repeated.
+        No model is called: the next message follows them. May be repeated.
         """
         owed = missing(answers, (await self.look(thread, [])).items)
         url = f"{self._url}/conversations/{thread.conversation_id}/items"
@@ -154,10 +154,10 @@ class Reconciler:
             pause = min(pause * 2, MAX_LOOK_SECONDS)
 
     async def answer(self, recovered: RecoveredItems, deadline: Deadline) -> JsonObject:
-        """The response object behind an answer found in a conversation.
+        """The response object of an answer found in a conversation.
 
-        Items name the response they belong to; where that is not kept any more, the items
-        themselves are all there is, and token counts are unknown.
+        Items name the response they belong to. If that is no longer stored, it is rebuilt from
+        the items, and token counts are unknown.
         """
         response_id = text_at(recovered.answer[-1], "response_id")
         if response_id and (body := await self.response(response_id, deadline)):
@@ -172,9 +172,9 @@ class Reconciler:
 def _compare(
     items: list[JsonObject], sent: list[JsonObject], others: frozenset[str]
 ) -> RecoveredItems:
-    """Find the newest place where ``sent`` stands; its answer ends where the next message begins.
+    """Find the newest occurrence of ``sent``; its answer ends where the next message begins.
 
-    A place whose answer is among ``others`` is somebody else's, who said the same.
+    An occurrence whose answer is among ``others`` is an equal message of another client.
     """
     found, wanted = [_gist(i) for i in items], [_gist(i) for i in sent]
     for start in range(len(items) - len(sent), -1, -1):

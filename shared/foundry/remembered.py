@@ -1,4 +1,4 @@
-"""The threads that a client remembers, and whose turn it is on each."""
+"""The threads that a client remembers, and a lock for each, so that its turns run one at a time."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class _Sent(NamedTuple):
     mark: str
     """In the metadata of the request, and so of the response that answers it."""
 
-    def is_said_by(self, request: TurnRequest) -> bool:
-        """Whether a request says the same."""
+    def has_content_of(self, request: TurnRequest) -> bool:
+        """Whether a request has the same content."""
         return (request.message, request.parts) == (self.request.message, self.request.parts)
 
 
@@ -43,10 +43,10 @@ class Sending:
     """A turn that has its thread to itself."""
 
     request: TurnRequest
-    backing: ThreadRef
+    thread: ThreadRef
     deadline: Deadline
     result: TurnResult | None = None
-    """To be set once there is an answer."""
+    """Set it once there is an answer."""
 
 
 @dataclass(slots=True)
@@ -54,30 +54,30 @@ class RememberedThread:
     """A thread as its client knows it; turns run one at a time, in the order they were asked."""
 
     info: ThreadInfo
-    backing: ThreadRef
+    ref: ThreadRef
     users: int = 0
-    """Callers that have the thread or wait for it."""
+    """Callers that hold the thread or wait for it."""
     is_deleted: bool = False
     _free: asyncio.Lock = field(default_factory=asyncio.Lock)
     _lost: deque[_Sent] = field(default_factory=lambda: deque[_Sent](maxlen=MAX_LOST_MESSAGES))
 
     @asynccontextmanager
     async def turn(self, request: TurnRequest, seconds: float) -> AsyncGenerator[Sending]:
-        """Have the thread for a turn, which with the wait for it takes at most so long.
+        """Hold the thread for a turn; the wait and the turn take at most ``seconds``.
 
-        A message that says the same as one whose answer was lost before it was asked for is a new
-        try of it; any other is new, and nothing that stands in Foundry answers it.
+        A message equal to one whose answer was already lost is a retry of it. Any other is new, so
+        no answer that Foundry already holds is taken for its own.
 
         Raises:
             ThreadBusyError: if earlier turns take longer.
             NotFoundError: if the thread was deleted meanwhile.
         """
-        lost = next((sent for sent in self._lost if sent.is_said_by(request)), None)
+        lost = next((sent for sent in self._lost if sent.has_content_of(request)), None)
         async with self.alone(seconds) as deadline:
             mark = lost.mark if lost else str(ULID())
-            backing = replace(self.backing, sent_before=lost is not None, by_others=lost is None)
-            self.backing = replace(self.backing, look_first=True)
-            sending = Sending(self._marked(request, mark), backing, deadline)
+            ref = replace(self.ref, sent_before=lost is not None, by_others=lost is None)
+            self.ref = replace(self.ref, look_first=True)
+            sending = Sending(self._marked(request, mark), ref, deadline)
             try:
                 yield sending
             finally:
@@ -88,7 +88,7 @@ class RememberedThread:
 
     @asynccontextmanager
     async def alone(self, seconds: float) -> AsyncGenerator[Deadline]:
-        """Have the thread for the block, as soon as it is free within some seconds.
+        """Hold the thread for the block; wait at most ``seconds`` until it is free.
 
         Raises:
             ThreadBusyError: if earlier turns take longer.
@@ -119,22 +119,22 @@ class RememberedThread:
             ) from None
 
     def _marked(self, request: TurnRequest, mark: str) -> TurnRequest:
-        """The request with its mark, where there is a conversation to look in and room for it."""
-        if not self.backing.conversation_id or len(request.metadata) >= MAX_METADATA_PAIRS:
+        """The request with its mark, if a conversation can be searched for it and there is room."""
+        if not self.ref.conversation_id or len(request.metadata) >= MAX_METADATA_PAIRS:
             return request
         return replace(request, metadata={**request.metadata, TURN_MARK: mark})
 
     def _move_on(self, result: TurnResult) -> None:
-        """Take in what the next turn continues from."""
+        """Update the position from which the next turn continues."""
         self._lost.clear()
         self.info.message_count += 1
         self.info.last_accessed = datetime.now(UTC)
-        self.backing = replace(
-            self.backing,
+        self.ref = replace(
+            self.ref,
             last_response_id=result.response_id,
-            last_item_id=result.last_item_id or self.backing.last_item_id,
-            look_first=result.last_item_id is None and self.backing.conversation_id is not None,
-            left_open=False,
+            last_item_id=result.last_item_id or self.ref.last_item_id,
+            look_first=result.last_item_id is None and self.ref.conversation_id is not None,
+            calls_open=False,
         )
 
 
@@ -151,7 +151,7 @@ class RememberedThreads:
         return self._threads.get(thread_id)
 
     def add(self, thread: RememberedThread) -> RememberedThread:
-        """Remember a thread, unless it is known already; the one that is known."""
+        """Remember a thread and return it, or the one already remembered by that id."""
         known = self._threads.setdefault(thread.info.thread_id, thread)
         self._threads.move_to_end(thread.info.thread_id)
         idle = (name for name, each in self._threads.items() if not each.users)
@@ -165,5 +165,5 @@ class RememberedThreads:
         self._threads.pop(thread.info.thread_id, None)
 
     def infos(self) -> Iterable[ThreadInfo]:
-        """What is known of each."""
+        """The information about each thread."""
         return [thread.info for thread in self._threads.values()]

@@ -55,7 +55,7 @@ class RequestBuilder:
     agent: AgentReference | None
     toolbox: Toolbox
 
-    def build(self, turn: TurnRequest, backing: ThreadRef | None) -> JsonObject:
+    def build(self, turn: TurnRequest, thread: ThreadRef | None) -> JsonObject:
         """The body of `POST /responses` for one user message.
 
         Raises:
@@ -66,8 +66,8 @@ class RequestBuilder:
             raise ConfigurationError(
                 "Tools are switched off. Set FOUNDRY_ENABLE_FOUNDRY_TOOLS=true to allow them."
             )
-        # what a tool returns continues a stored response, and an agent may have tools of its own
-        may_continue = backing is not None or bool(turn.tools) or self.agent is not None
+        # a tool's result continues a stored response, and an agent may have tools of its own
+        may_continue = thread is not None or bool(turn.tools) or self.agent is not None
         body: JsonObject = {
             "input": [*turn.preceding, user_message(turn.message, turn.parts)],
             "store": may_continue or turn.background,
@@ -76,27 +76,27 @@ class RequestBuilder:
             body["background"] = True
         if metadata := self._metadata(turn):
             body["metadata"] = metadata
-        if backing is not None:
-            body |= self._thread(backing)
+        if thread is not None:
+            body |= self._thread_fields(thread)
         return body | (self._for_agent(turn) if self.agent else self._for_model(turn))
 
     def _metadata(self, turn: TurnRequest) -> dict[str, str]:
-        """What the caller says of the turn, and which agent asks where the service has none."""
+        """The caller's metadata, and the agent's id where the service knows no agents."""
         metadata = dict(turn.metadata)
         agent_id = self.config.agent_id
         if self.agent is None and agent_id and len(metadata.keys() | {AGENT_ID}) <= MAX_METADATA:
             metadata[AGENT_ID] = agent_id
         return metadata
 
-    def _thread(self, backing: ThreadRef) -> JsonObject:
+    def _thread_fields(self, thread: ThreadRef) -> JsonObject:
         if not self.config.enable_stateful_threads:
             raise ConfigurationError(
                 "Threads are switched off. Set FOUNDRY_ENABLE_STATEFUL_THREADS=true to allow them."
             )
-        if backing.conversation_id:
-            return {"conversation": backing.conversation_id}
-        if backing.last_response_id:
-            return {"previous_response_id": backing.last_response_id}
+        if thread.conversation_id:
+            return {"conversation": thread.conversation_id}
+        if thread.last_response_id:
+            return {"previous_response_id": thread.last_response_id}
         return {}
 
     def _for_model(self, turn: TurnRequest) -> JsonObject:
@@ -143,7 +143,7 @@ def _given(value: _T | None, default: _T) -> _T:
 
 
 def instructions_for(domain: str) -> str | None:
-    """What a model that is called directly is told of the domain."""
+    """The default instructions of a model that is called directly."""
     if domain == "general":
         return None
     return f"You are a specialized agent for the {domain} domain."
@@ -178,7 +178,7 @@ def response_text(body: JsonObject) -> str:
 
 
 def hosted_tool(item: JsonObject) -> str | None:
-    """The name of the tool that Foundry ran, if the item tells of one."""
+    """The name of the tool that Foundry ran, if the item reports one."""
     kind = str(item.get("type"))
     if kind == "function_call" or not kind.endswith(_CALL_SUFFIX):
         return None
@@ -198,7 +198,7 @@ def tool_calls(items: Sequence[JsonObject]) -> tuple[ToolCall, ...]:
 
 
 def arguments_hash(arguments: Any) -> str:
-    """A digest that tells two calls of a tool apart and does not tell what was said.
+    """A digest that distinguishes two calls of a tool without revealing the arguments.
 
     32 hexadecimal digits of the SHA-256 of the arguments as JSON with sorted keys.
     """

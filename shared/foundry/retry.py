@@ -1,7 +1,7 @@
 """When to try again, and after how long. Nothing below this retries.
 
-A refusal by quota (429) makes every request of the process for that deployment wait, not only the
-one that heard it, because the others would be refused as well.
+A refusal by quota (429) delays every request of the process for that deployment, not only the one
+that was refused, because the others would be refused as well.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _T = TypeVar("_T")
 
 
 class HeldBackError(RateLimitedError):
-    """The gate did not let the request pass in time; it was not sent, and waiting is no help."""
+    """The gate did not let the request pass in time; it was not sent, and is not repeated."""
 
     treatment = replace(RATE_LIMIT, repeats=0)
 
@@ -52,8 +52,8 @@ class RetryPolicy:
     def pause(self, error: FoundryError, failures: int) -> float:
         """Seconds that nothing should be sent after the ``failures``-th failure.
 
-        What the service asks for is kept; else the wait is drawn evenly between nothing and a
-        bound that doubles (full jitter), so that many clients do not come back together.
+        A wait that the service asks for is used as it is. Else it is drawn evenly between nothing
+        and a bound that doubles (full jitter), so that many clients do not come back together.
         """
         if error.retry_after is not None:
             return error.retry_after
@@ -61,7 +61,7 @@ class RetryPolicy:
         return self.random() * bound
 
     async def repeat(self, call: Callable[[float], Awaitable[_T]], deadline: Deadline) -> _T:
-        """Make a call that changes nothing, again where that can help; it is told its seconds."""
+        """Make a call, and repeat it where that can help; it is called with the seconds left."""
         failures = 0
         while True:
             try:
@@ -101,11 +101,11 @@ class Gate:
             self._slots = asyncio.Semaphore(self.limit)
 
     def pause(self, seconds: float) -> None:
-        """Keep requests back for so long, or longer if a longer pause runs already."""
+        """Hold requests back for so long, or longer if a longer pause runs already."""
         self._open_at = max(self._open_at, monotonic() + seconds)
 
     def heed(self, error: FoundryError, seconds: float) -> bool:
-        """Pause where a refusal by quota asks for it; whether it did, so that all wait here."""
+        """Pause after a refusal by quota; returns whether it did, so that the caller waits here."""
         if not isinstance(error, RateLimitedError) or isinstance(error, HeldBackError):
             return False
         self.pause(seconds)

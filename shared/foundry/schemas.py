@@ -25,14 +25,14 @@ MAX_PATTERN_CHARS = 256
 MAX_REFERENCES = 200
 
 MAX_CHAINED = 12
-"""References one behind the other."""
+"""Of references that lead to references."""
 
 MAX_VISITS = 2_000
 """How often one value of an answer may be looked at, all branches and references followed."""
 
 _REFERENCE = "$ref"
 _REFUSED = {"$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$anchor"}
-"""They lead where only a whole run can tell; no tool that writes schemas for answers uses them."""
+"""Their target is known only during validation; schemas for answers do not need them."""
 
 _HERE = ("not", "if", "then", "else", "allOf", "anyOf", "oneOf")
 _HERE_NAMED = ("dependentSchemas",)

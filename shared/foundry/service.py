@@ -1,7 +1,7 @@
-"""The Foundry surface as this product uses it: threads, turns, health.
+"""Foundry as this product uses it: threads, turns, health.
 
-One `FoundryService` serves a process. It connects when first used, so an app whose Foundry is
-not configured or not reachable still starts and says so per request.
+One `FoundryService` serves a process. It connects when first used, so an app starts without a
+configured or reachable Foundry, and each request that needs it gets the error.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ MAX_STREAM_SECONDS = 1740.0
 """A stream may go on as long as a Functions turn_span, less a minute to end in order."""
 
 AGENT_SECONDS = 300.0
-"""How long an agent's definition is taken as known; versions are rarely changed."""
+"""How long an agent's definition is cached; versions rarely change."""
 
 MAX_DEPLOYMENTS = 256
-"""Quota is kept apart for so many models; callers may name any."""
+"""Models whose quota is tracked separately; callers may name any model."""
 
 SHORT_CALL_SECONDS = 30.0
 """For calls that do not wait for a model."""
 
 LOOK_SECONDS = 10.0
-"""For one look at what a lost request has left; a longer one is better made anew."""
+"""For one request that looks up what a lost request has left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ class FoundryService:
         approve: ApprovalCallback = deny,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Take the configuration in; `connect` checks it.
+        """Store the configuration; `connect` checks it.
 
         Args:
             config: Where Foundry is and how its model should answer.
@@ -129,12 +129,12 @@ class FoundryService:
         retry = RetryPolicy(self.config.max_retries)
 
         async def send(call: Call) -> Reply:
-            """Send what does no harm when it is done twice; only turns are not of that kind."""
+            """Make a call that may safely be repeated, as all calls but those for a turn."""
             deadline = Deadline(SHORT_CALL_SECONDS)
             with waiting(), spans.call(call.method, call.url):
                 return await retry.repeat(lambda s: transport.send(call, seconds=s), deadline)
 
-        async def look(call: Call) -> Reply:  # whoever looks, repeats it and counts the time
+        async def look(call: Call) -> Reply:  # `Exchange` repeats it and counts the time
             return await transport.send(call, seconds=LOOK_SECONDS)
 
         reconciler = Reconciler(endpoint.openai, look)
@@ -155,7 +155,7 @@ class FoundryService:
         return _Connection(endpoint, builder, transport, conversations, link_of, send, reader)
 
     def _agent_reference(self, endpoint: Endpoint) -> AgentReference | None:
-        """The agent to ask; a resource endpoint has none, and its models answer."""
+        """The agent to ask; None at a resource endpoint, whose models are called directly."""
         if endpoint.surface is Surface.PROJECT:
             return AgentReference.parse(self.config.agent_id)
         try:
@@ -250,7 +250,7 @@ class FoundryService:
         return replace(result, parsed=value)
 
     async def _agent_version(self) -> JsonObject:
-        """The version of the agent in use, asked for once in a while."""
+        """The version of the agent in use, read again after `AGENT_SECONDS`."""
         connection, now = self._connection, monotonic()
         if self._agent is None or now - self._agent_read_at > AGENT_SECONDS:
             assert connection.builder.agent is not None  # noqa: S101 - asked for only with one
@@ -260,7 +260,7 @@ class FoundryService:
         return self._agent
 
     def tool_definitions(self, tools: Sequence[ToolLike]) -> list[JsonObject]:
-        """What tools are sent as; nothing where they will be refused, or are an agent's own."""
+        """The definitions of tools; none if they will be refused, or belong to the agent."""
         if self.config.agent_id:
             return []
         try:
@@ -269,31 +269,31 @@ class FoundryService:
             return []
 
     async def create_thread(self, metadata: dict[str, str]) -> ThreadRef:
-        """Make what will back a new thread."""
+        """Create a thread in Foundry."""
         if not self.config.enable_stateful_threads:
             raise ConfigurationError(
                 "Threads are switched off. Set FOUNDRY_ENABLE_STATEFUL_THREADS=true to allow them."
             )
         return await self._connection.conversations.create(metadata)
 
-    async def take_up(self, thread_id: str) -> tuple[JsonObject, ThreadRef]:
-        """A conversation that is known by its id only, or the chain that ends with a response.
+    async def open_thread(self, thread_id: str) -> tuple[JsonObject, ThreadRef]:
+        """The thread with this id: a conversation, or the chain that ends with a response.
 
-        Calls that an earlier turn left open there are found, to be answered with the next message.
+        If an earlier turn left calls open there, the next message answers them.
 
         Raises:
             NotFoundError: if there is none, or the endpoint has no conversations.
         """
         if not self._connection.endpoint.has_conversations:
-            return await self._take_up_chain(thread_id)
+            return await self._open_chain(thread_id)
         found = await self._connection.conversations.get(thread_id)
         tail = await self._connection.reconciler.tail(thread_id)
         return found, ThreadRef(
-            thread_id, last_item_id=tail.last_item_id, left_open=bool(tail.unanswered)
+            thread_id, last_item_id=tail.last_item_id, calls_open=bool(tail.unanswered)
         )
 
-    async def _take_up_chain(self, response_id: str) -> tuple[JsonObject, ThreadRef]:
-        """The chain that ends with a response; a turn that was never finished is left out."""
+    async def _open_chain(self, response_id: str) -> tuple[JsonObject, ThreadRef]:
+        """The chain that ends with a response, without an unfinished turn at its end."""
         if not response_id.startswith("resp_"):
             raise NotFoundError(
                 f"This client knows no thread {response_id}. At a resource endpoint a thread is "
@@ -321,12 +321,11 @@ class FoundryService:
             await self._connection.conversations.update(thread.conversation_id, metadata)
 
     async def delete_thread(self, thread: ThreadRef) -> None:
-        """Delete what backs a thread and every response made on it; what is already gone counts
-        as deleted."""
+        """Delete a thread and its responses; what does not exist counts as deleted."""
         await self._connection.conversations.delete(thread)
 
     async def delete_responses(self, ids: Iterable[str]) -> None:
-        """Delete stored responses; what is already gone, or was never stored, counts as deleted."""
+        """Delete stored responses; one that does not exist counts as deleted."""
         await self._connection.conversations.delete_responses(ids)
 
     async def messages(
@@ -352,7 +351,7 @@ class FoundryService:
         await connection.transport.send(call, seconds=SHORT_CALL_SECONDS)
 
     async def authenticate(self) -> None:
-        """Make sure that there is a key or token to show; Foundry is not asked.
+        """Check that there is a key or a token; no request goes to Foundry.
 
         Raises:
             FoundryError: saying what is missing.

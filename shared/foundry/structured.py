@@ -71,7 +71,7 @@ class ResponseFormat(Generic[_T]):
             raise _invalid(str(error)) from None
 
     def is_light_for(self, text: str) -> bool:
-        """Whether reading an answer takes no time worth speaking of."""
+        """Whether an answer can be read at once, without another process."""
         return self.judge.is_light_for(text) if self.judge else len(text) <= LIGHT_MODEL_CHARS
 
     def to_json(self) -> JsonObject:

@@ -1,6 +1,6 @@
-"""A turn from its first request to its last: send, run the tools asked for, send their results.
+"""A turn: request a response, run the tools it asks for, send their results, until it is an answer.
 
-JSON and streamed turns take the same way; a turn that is not streamed simply emits no deltas.
+JSON and streamed turns run the same code; a turn that is not streamed emits no deltas.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .wire_json import JsonObject, object_at, objects_at, text_at
 log = logging.getLogger(__name__)
 
 MAX_TOOL_ROUNDS = 16
-"""A model that still asks for tools after so many rounds is told to answer without."""
+"""After so many rounds, the model must answer without tools."""
 
 CLOSING_SECONDS = 10.0
 """Beyond the deadline, for answering function calls that would otherwise block the thread."""
@@ -56,7 +56,7 @@ class ToolLoop:
 
     link: Link
     body: JsonObject
-    """Of the first request; later ones differ in their input."""
+    """The first request's; later ones differ in their input."""
     thread: ThreadRef
     deadline: Deadline
     silence: float
@@ -67,7 +67,7 @@ class ToolLoop:
     asked: list[JsonObject] = field(default_factory=list[JsonObject])
     """Calls and requests for approval that Foundry waits for."""
     answers: list[JsonObject] = field(default_factory=list[JsonObject])
-    """What they are answered, as far as that is known."""
+    """The answers to them that are known so far."""
 
     async def run(self) -> TurnResult:
         """Run the turn. A turn that is cancelled leaves no call without an answer.
@@ -108,7 +108,7 @@ class ToolLoop:
         totals.add(response, exchange)
 
     async def _answer(self, items: list[JsonObject]) -> None:
-        """Decide on approvals and run the calls in parallel; each gets an answer in any case."""
+        """Decide on approvals and run the calls in parallel; every one of them gets an answer."""
         remaining = self.deadline.remaining()
         self.answers += await answer_approvals(items, self.approve, seconds=remaining)
         calls, outputs = function_calls(items), list[FunctionOutput]()
@@ -151,14 +151,14 @@ class ToolLoop:
 
 
 class _Totals:
-    """What the rounds of a turn add up to."""
+    """The sums over the rounds of a turn."""
 
     def __init__(self) -> None:
         self.response: JsonObject = {}
         self._rounds: list[TurnResult] = []
 
     def add(self, response: JsonObject, exchange: Exchange) -> None:
-        """Take in the response of a round."""
+        """Add the response of a round."""
         self.response = response
         result = parse_response(response, request_id=exchange.request_id)
         newest = None if exchange.is_passed else result.last_item_id
@@ -179,7 +179,7 @@ class _Totals:
 
 
 def _typed(event: JsonObject) -> TurnEvent:
-    """A wire event as callers see it."""
+    """An event of the service as an event of the turn."""
     kind = event["type"]
     if kind == "response.output_text.delta":
         return MessageDelta(str(event.get("delta", "")))

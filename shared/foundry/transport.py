@@ -44,7 +44,7 @@ CONNECT_TIMEOUT_SECONDS = 15.0
 """5 s, the usual default, is reported too short for Foundry under load."""
 
 KEEPALIVE_SECONDS = 30.0
-"""Idle connections are looked for so often, so one is closed after twice as long at the latest."""
+"""How often idle connections are closed; one stays open for at most twice as long."""
 
 _HEADERS = {
     "Accept-Encoding": "gzip, deflate",
@@ -63,7 +63,7 @@ class Call:
     body: JsonObject | None = None
     query: Mapping[str, str | int] = field(default_factory=dict[str, str | int])
     span: Span | None = None
-    """What the call is part of, where that is not what is current."""
+    """The parent span, if that is not the current one."""
 
 
 Send = Callable[[Call], Awaitable[Reply]]
@@ -86,7 +86,7 @@ class Transport:
         http: httpx.AsyncBaseTransport | None = None,
         peer: Peer = FOUNDRY,
     ) -> None:
-        """Take the parts in.
+        """Open the connection pool.
 
         Args:
             credential: What authenticates each call.
@@ -94,7 +94,7 @@ class Transport:
             log_content: Write what is sent and received to the log, too.
             url: Where calls go, which decides whether a proxy carries them.
             http: What carries requests, in place of the real thing.
-            peer: Whom it talks to, for the texts of errors.
+            peer: The service it talks to, for the texts of errors.
 
         Raises:
             ConfigurationError: if the proxy or the trusted certificates cannot be used.
@@ -225,10 +225,10 @@ class Transport:
             await response.aclose()
 
     async def authenticate(self, claims: str | None = None) -> dict[str, str]:
-        """The headers that show who we are, with the claims that Foundry asked for.
+        """The headers that authenticate a call, with the claims that Foundry asked for.
 
         Raises:
-            FoundryError: if there is no credential to be had.
+            FoundryError: if no credential can be obtained.
         """
         await self._closing.begin()
         try:
@@ -244,7 +244,7 @@ class Transport:
         headers["x-ms-client-request-id"] = attempt_id
         inject(headers, call.span)
         if silence is not None:
-            headers["Accept-Encoding"] = "identity"  # an event shall not wait for a block
+            headers["Accept-Encoding"] = "identity"  # compressed events arrive late
         content = b""
         if call.body is not None:
             headers["Content-Type"] = "application/json"
@@ -283,7 +283,7 @@ def _too_late(seconds: float, attempt_id: str, peer: Peer) -> TimeoutError:
 
 
 def _unreachable(error: Exception, attempt_id: str, peer: Peer) -> ServiceUnavailableError:
-    """A broken exchange; the cause tells whether the request had left before it broke.
+    """The error of a broken connection; the cause shows whether the request was sent before.
 
     The aiohttp transport reports a cut connection as `httpx.ConnectTimeout`, so the class of the
     error itself proves nothing.

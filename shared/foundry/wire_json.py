@@ -37,7 +37,7 @@ def required_text(body: JsonObject, name: str) -> str:
     """The text under ``name``.
 
     Raises:
-        ProtocolError: if there is none.
+        ProtocolError: if the field is missing or empty.
     """
     if (text := text_at(body, name)) is None:
         raise ProtocolError(f"Foundry's answer lacks the field '{name}'.", may_have_run=True)

@@ -51,7 +51,7 @@ class AgentIdentity:
         if wrong := [name for name, text in named.items() if not _GUID.fullmatch(text)]:
             raise CredentialSettingsError(
                 f"An agent identity needs {', '.join(wrong)}: each must be a GUID "
-                "(docs/identity.md tells where to find it)"
+                "(docs/identity.md says where to find it)"
             )
 
 
@@ -86,7 +86,7 @@ class AgentIdentityCredential:
         With ``claims`` among the options, as a resource challenged for them, a new token.
 
         Raises:
-            IdentityError: if no token could be had, or another tenant's was asked for.
+            IdentityError: if no token could be obtained, or another tenant was requested.
             ValueError: for anything but one ``/.default`` scope.
         """
         given = options or {}

@@ -31,7 +31,7 @@ class BlueprintProof(Protocol):
         """The form fields that carry the proof.
 
         Raises:
-            ExchangeError: of leg 0, if there is no proof to be had.
+            ExchangeError: of leg 0, if no proof can be obtained.
         """
         ...
 

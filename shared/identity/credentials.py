@@ -33,7 +33,7 @@ class Credential(Protocol):
         ``claims`` are what Foundry found missing, as `claims_challenge` read them.
 
         Raises:
-            IdentityError: if there is no credential to be had.
+            IdentityError: if no credential can be obtained.
         """
         ...
 
@@ -83,8 +83,8 @@ class EntraCredential:
             raise
         except AzureError as error:
             raise IdentityError(
-                f"No Entra token could be had: {first_line(error).rstrip('.')}. Check that the "
-                "app's managed identity exists (AZURE_CLIENT_ID), or sign in with 'az login'."
+                f"No Entra token could be obtained: {first_line(error).rstrip('.')}. Check that "
+                "the app's managed identity exists (AZURE_CLIENT_ID), or sign in with 'az login'."
             ) from error
 
     async def aclose(self) -> None:

@@ -1,7 +1,7 @@
-"""What can go wrong on the way to a token, and what to do about it.
+"""The errors of obtaining a token, and what to do about them.
 
 CredentialSettingsError   (a ValueError) settings that name no usable credential
-IdentityError             (azure-core's ClientAuthenticationError) no token could be had
+IdentityError             (azure-core's ClientAuthenticationError) no token could be obtained
 └── ExchangeError         Microsoft Entra refused a leg of the agent identity exchange
 
 Neither carries a form, an assertion or a token.
@@ -17,7 +17,7 @@ from .aadsts import fix_for
 
 
 class CredentialSettingsError(ValueError):
-    """The settings name no usable credential; the text says which to mend and how."""
+    """The settings name no usable credential; the text says which to correct and how."""
 
 
 class Leg(IntEnum):
@@ -35,12 +35,12 @@ _ACTORS = {Leg.ASSERTION: "managed identity", Leg.BLUEPRINT: "blueprint", Leg.AG
 
 
 class IdentityError(ClientAuthenticationError):
-    """No token could be had; the text says why and what to do."""
+    """No token could be obtained; the text says why and what to do."""
 
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
-        """The same request may succeed later without anybody mending anything."""
+        """The same request may succeed later without any change."""
 
 
 class ExchangeError(IdentityError):
@@ -65,7 +65,7 @@ class ExchangeError(IdentityError):
         self.aadsts = aadsts
         """Entra's number for the error, without the letters."""
         self.correlation_id = correlation_id
-        """What Entra's sign-in logs and Microsoft's support find the request by."""
+        """Identifies the request in Entra's sign-in logs and for Microsoft's support."""
 
 
 def first_line(error: AzureError) -> str:

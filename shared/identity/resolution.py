@@ -129,7 +129,7 @@ def resolve_credential(
 def token_credential(
     settings: IdentitySettings,
 ) -> ManagedIdentityCredential | AzureCliCredential | None:
-    """The app's own identity as the environment offers it, or None where there is none."""
+    """The app's own identity in this environment; None if it has none."""
     if settings.managed_identity_endpoint:
         from azure.identity.aio import ManagedIdentityCredential
 

@@ -1,7 +1,7 @@
 """One token, kept: fetched once however many wait, renewed before it ends.
 
-A token past half its life, or past the moment its issuer named, is renewed behind the back of
-whoever uses it. If that fails, the old token serves on while it is valid.
+A token past half its life, or past the moment its issuer named, is renewed in the background. If
+that fails, the old token is used for as long as it is valid.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class TokenSlot:
         """The token; a new one where ``claims`` say what the present one lacks.
 
         Raises:
-            IdentityError: if there is no valid token and none could be had.
+            IdentityError: if there is no valid token and none could be obtained.
         """
         token = self._token
         if claims is None and token and self._is_usable(token):
@@ -87,7 +87,7 @@ class TokenSlot:
         return token
 
     def _ended(self, task: asyncio.Task[AccessTokenInfo]) -> None:
-        """Say that a renewal failed, for nobody waits for it; a first fetch fails its callers."""
+        """Log a failed renewal, for which no caller waits; a failed first fetch raises."""
         if task.cancelled() or (error := task.exception()) is None:
             return
         if self._token is not None and self._is_usable(self._token):

@@ -176,7 +176,7 @@ async def test_an_error_is_one_line_on_stderr(agents: Terminal, file: Path) -> N
         "Agents belong to a project": await agents(
             "list", FOUNDRY_AGENT_SERVICE_ENDPOINT=f"{agents.emulator.origin}/openai/v1"
         ),
-        "No Entra token could be had": await agents.process("list", IDENTITY_HEADER="wrong"),
+        "No Entra token could be obtained": await agents.process("list", IDENTITY_HEADER="wrong"),
         "temperature must be a number": await agents("list", FOUNDRY_TEMPERATURE="hot"),
     }
     for wanted, result in results.items():

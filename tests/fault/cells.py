@@ -22,7 +22,7 @@ class Report:
 
     cell: str
     mark: JsonObject
-    backing: ThreadRef | None
+    thread: ThreadRef | None
     got: Got
     then: Got
     """The next turn: the same message after a failure, another one after an answer."""
@@ -53,16 +53,16 @@ class Cell:
     async def run(self) -> Report:
         name = new_name("say")
         text, mark = self.trouble.message.format(name=name), {"cell": name}
-        backing = await self._begin(name)
-        if self.trouble.fault and not (self.trouble.gone and backing):
+        thread = await self._begin(name)
+        if self.trouble.fault and not (self.trouble.gone and thread):
             await self.lab.arm(mark=mark, **self.trouble.fault)
-        got = await self._turn(TurnRequest(text, metadata=mark), backing)
+        got = await self._turn(TurnRequest(text, metadata=mark), thread)
         if self.trouble.fault.get("kind") == "hang":
             await self.lab.until_worked(mark)
         repeat = got.error is not None
         next_text = text if repeat else new_name("then")
-        then = await self._next(next_text, backing, got)
-        report = Report(str(self), mark, backing, got, then, ())
+        then = await self._next(next_text, thread, got)
+        report = Report(str(self), mark, thread, got, then, ())
         return await self._judge(report, text, next_text)
 
     async def _begin(self, name: str) -> ThreadRef | None:
@@ -70,15 +70,15 @@ class Cell:
         if self.where is Where.ALONE:
             return None
         service = await self.lab.shared(self.where, NEXT_TIMEOUT_SECONDS)
-        backing = await service.create_thread({})
+        thread = await service.create_thread({})
         if self.where is Where.CHAIN:
-            earlier = await service.respond(TurnRequest(f"before-{name}"), backing)
-            backing = replace(backing, last_response_id=earlier.response_id)
+            earlier = await service.respond(TurnRequest(f"before-{name}"), thread)
+            thread = replace(thread, last_response_id=earlier.response_id)
         if self.trouble.gone:
-            await self.lab.delete(backing)
-        return backing
+            await self.lab.delete(thread)
+        return thread
 
-    async def _turn(self, turn: TurnRequest, backing: ThreadRef | None) -> Got:
+    async def _turn(self, turn: TurnRequest, thread: ThreadRef | None) -> Got:
         timeout = self.trouble.timeout
         if self.trouble.alone_in_process:
             settings: dict[str, Any] = {"timeout": timeout}
@@ -87,29 +87,29 @@ class Cell:
                 nobody = f"http://127.0.0.1:{free_port()}"
                 settings["endpoint_url"] = endpoint.replace(self.lab.emulator.url, nobody)
             async with self.lab.service(self.where, **settings) as service:
-                return await take_turn(service, self.way, turn, backing)
-        return await take_turn(await self.lab.shared(self.where, timeout), self.way, turn, backing)
+                return await take_turn(service, self.way, turn, thread)
+        return await take_turn(await self.lab.shared(self.where, timeout), self.way, turn, thread)
 
-    async def _next(self, text: str, backing: ThreadRef | None, got: Got) -> Got:
+    async def _next(self, text: str, thread: ThreadRef | None, got: Got) -> Got:
         """The next turn, by a service that knows only where the thread stood."""
-        if backing is not None and got.result is not None:
-            backing = replace(
-                backing,
+        if thread is not None and got.result is not None:
+            thread = replace(
+                thread,
                 last_response_id=got.result.response_id,
                 last_item_id=got.result.last_item_id,
             )
-        elif backing is not None:
-            backing = replace(backing, look_first=True)
+        elif thread is not None:
+            thread = replace(thread, look_first=True)
         service = await self.lab.shared(self.where, NEXT_TIMEOUT_SECONDS)
-        return await take_turn(service, self.way, TurnRequest(text), backing)
+        return await take_turn(service, self.way, TurnRequest(text), thread)
 
     async def _judge(self, report: Report, text: str, next_text: str) -> Report:
         items: list[JsonObject] = []
-        backing = report.backing
+        thread = report.thread
         last = report.then.result or report.got.result
-        if backing and backing.conversation_id:
-            items = await self.lab.items(backing.conversation_id)
-        elif backing and last:
+        if thread and thread.conversation_id:
+            items = await self.lab.items(thread.conversation_id)
+        elif thread and last:
             items = await self.lab.chain(last.response_id)
         answers = {report.got.text, report.then.text}
         delivered = f"You said: {text}" in answers

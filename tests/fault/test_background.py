@@ -24,11 +24,11 @@ async def ask(
     """Take a background turn while faults strike its creation and its resumptions."""
     text = new_name("background")
     service = await lab.shared(where, 5.0)
-    backing = None if where is Where.ALONE else await service.create_thread({})
+    thread = None if where is Where.ALONE else await service.create_thread({})
     for fault in faults:
         (await lab.http.post("/_emulator/faults", json=fault)).raise_for_status()
     turn = TurnRequest(text, background=True, metadata={"cell": text})
-    return await take_turn(service, way, turn, backing), backing, text
+    return await take_turn(service, way, turn, thread), thread, text
 
 
 def cut(after: int, operation: str = "responses.create", **more: Any) -> JsonObject:
@@ -60,14 +60,14 @@ async def test_nothing_is_asked_twice_while_nothing_breaks(
 async def test_a_broken_stream_is_taken_up_behind_the_last_event(
     lab: Laboratory, way: Way, where: Where, after: int
 ) -> None:
-    got, backing, text = await ask(lab, way, where, cut(after))
+    got, thread, text = await ask(lab, way, where, cut(after))
     assert got.text == f"You said: {text}"
     if way is Way.STREAM:
         assert got.streamed == got.text
     assert await resumptions(lab) == [str(after - 1)]
     assert len(await lab.requests("responses.create", {"cell": text})) == 1
-    if backing and backing.conversation_id:
-        assert said(await lab.items(backing.conversation_id), text) == 1
+    if thread and thread.conversation_id:
+        assert said(await lab.items(thread.conversation_id), text) == 1
 
 
 @WAYS

@@ -70,8 +70,8 @@ async def test_each_attempt_wait_and_decision_is_shown(
     await lab.arm("status", mark, status=429, headers={"retry-after-ms": "30"})
     await lab.arm("work_then_drop", mark)
     service = await lab.shared(Where.THREAD, 10.0)
-    backing = await service.create_thread({})
-    got = await take_turn(service, Way.JSON, TurnRequest("hi", metadata=mark), backing)
+    thread = await service.create_thread({})
+    got = await take_turn(service, Way.JSON, TurnRequest("hi", metadata=mark), thread)
     assert got.text == "You said: hi"
     logged = everything(caplog)
     (sent, *_) = await lab.requests("responses.create", mark)
@@ -81,7 +81,7 @@ async def test_each_attempt_wait_and_decision_is_shown(
         "Attempt 1: rate_limited",
         "Waiting 0.0",
         "Attempt 2: service_unavailable",
-        f"Looked behind item None of {backing.conversation_id}: 2 items, sent=True answered=True",
+        f"Looked after item None of {thread.conversation_id}: 2 items, sent=True answered=True",
         "status 200",
     ):
         assert line in logged, logged

@@ -21,21 +21,21 @@ async def lose(lab: Laboratory, way: Way, loss: str, **look: Any) -> tuple[Got, 
     """Lose a turn's first request, and let a fault strike the looks after it."""
     text = new_name("look")
     service = await lab.shared(Where.THREAD, LIMIT_SECONDS)
-    backing = await service.create_thread({})
+    thread = await service.create_thread({})
     await lab.arm(loss, {"cell": text})
-    at = {"conversation_id": backing.conversation_id}
+    at = {"conversation_id": thread.conversation_id}
     fault: JsonObject = {"operation": "items.list", "match": at, **look}
     (await lab.http.post("/_emulator/faults", json=fault)).raise_for_status()
-    got = await take_turn(service, way, TurnRequest(text, metadata={"cell": text}), backing)
+    got = await take_turn(service, way, TurnRequest(text, metadata={"cell": text}), thread)
     struck = (await lab.http.get("/_emulator/faults")).json()["faults"]
     assert [each["struck"] > 0 for each in struck] == [True, True]
     await lab.http.delete("/_emulator/faults")
-    return got, backing, text
+    return got, thread, text
 
 
-async def times_said(lab: Laboratory, backing: ThreadRef, text: str) -> int:
-    assert backing.conversation_id
-    return said(await lab.items(backing.conversation_id), text)
+async def times_said(lab: Laboratory, thread: ThreadRef, text: str) -> int:
+    assert thread.conversation_id
+    return said(await lab.items(thread.conversation_id), text)
 
 
 @WAYS
@@ -53,10 +53,10 @@ async def times_said(lab: Laboratory, backing: ThreadRef, text: str) -> int:
 async def test_a_look_that_fails_in_passing_is_made_again(
     lab: Laboratory, way: Way, loss: str, look: JsonObject
 ) -> None:
-    got, backing, text = await lose(lab, way, loss, **look)
+    got, thread, text = await lose(lab, way, loss, **look)
     assert got.outcome == ANSWER, got.error
     assert got.text == f"You said: {text}"
-    assert await times_said(lab, backing, text) == 1
+    assert await times_said(lab, thread, text) == 1
 
 
 @WAYS
@@ -64,7 +64,7 @@ async def test_a_look_that_fails_in_passing_is_made_again(
 async def test_where_no_look_succeeds_nothing_is_sent_again(
     lab: Laboratory, way: Way, loss: str
 ) -> None:
-    got, backing, text = await lose(lab, way, loss, kind="status", status=503, times=None)
+    got, thread, text = await lose(lab, way, loss, kind="status", status=503, times=None)
     assert got.outcome == "service_unavailable"
     assert len(await lab.requests("responses.create", {"cell": text})) == 1
-    assert await times_said(lab, backing, text) == (loss == "work_then_drop")
+    assert await times_said(lab, thread, text) == (loss == "work_then_drop")

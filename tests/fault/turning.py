@@ -44,11 +44,11 @@ class Got:
 
 
 async def take_turn(
-    service: FoundryService, way: Way, turn: TurnRequest, backing: ThreadRef | None
+    service: FoundryService, way: Way, turn: TurnRequest, thread: ThreadRef | None
 ) -> Got:
     if way is Way.JSON:
         try:
-            return Got(await service.respond(turn, backing))
+            return Got(await service.respond(turn, thread))
         except FoundryError as error:
             return Got(error=error)
     pieces: list[str] = []
@@ -58,7 +58,7 @@ async def take_turn(
             pieces.append(event.text)
 
     try:
-        result = await service.respond(turn, backing, emit=emit)
+        result = await service.respond(turn, thread, emit=emit)
     except FoundryError as error:
         return Got(error=error, streamed="".join(pieces))
     return Got(result, streamed="".join(pieces))

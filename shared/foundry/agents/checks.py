@@ -55,5 +55,5 @@ def _name_of(tool: ToolLike) -> str:
 
 
 def _label(tool: JsonObject) -> str:
-    """What tells this tool from others of its type, or its type."""
+    """What distinguishes this tool from others of its type, or its type."""
     return text_at(tool, "name") or text_at(tool, "server_label") or str(tool.get("type"))

@@ -43,7 +43,7 @@ _Key = Annotated[str, StringConstraints(max_length=64)]
 _Value = Annotated[str, StringConstraints(max_length=512)]
 
 _OF_THE_VERSION = {"name", "description", "metadata"}
-"""Fields of the file that stand beside the definition, not in it."""
+"""Fields of the file that belong to the version, not to its definition."""
 
 _DEFAULTS: JsonObject = {
     "temperature": 1,
@@ -51,13 +51,13 @@ _DEFAULTS: JsonObject = {
     "tool_choice": "auto",
     "text": {"format": {"type": "text"}},
 }
-"""What the service may write where a definition says nothing."""
+"""What the service may write where a definition has no such field."""
 
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
 class AgentFile(BaseModel):
-    """What the file may say; everything but `name` and `model` is optional."""
+    """The contents of the file; everything but `name` and `model` is optional."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
@@ -102,7 +102,7 @@ class AgentFile(BaseModel):
             raise InvalidRequestError(f"{path}: {explain(error)}") from None
 
     def version(self, config: FoundryAgentServiceConfig) -> JsonObject:
-        """The body that makes a version of this agent; ``config`` says what tool names stand for.
+        """The body that creates a version of this agent; ``config`` resolves the names of tools.
 
         Raises:
             InvalidRequestError: for a tool or a tool choice that is unknown, or a custom tool that
@@ -149,16 +149,16 @@ def _custom_tool(reference: str) -> CustomTool[..., Any]:
         if inspect.isroutine(found):
             return tool(found)
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidRequestError(f"The tool '{reference}' cannot be had: {error}.") from error
+        raise InvalidRequestError(f"The tool '{reference}' cannot be imported: {error}.") from error
     if not isinstance(found, CustomTool):
         raise InvalidRequestError(f"The tool '{reference}' is not a function.")
     return cast("CustomTool[..., Any]", found)
 
 
 def difference(current: JsonObject | None, wanted: JsonObject) -> str:
-    """A unified diff from a version to the one wanted; empty where they say the same.
+    """A unified diff from a version to the one wanted; empty if they are equivalent.
 
-    Nulls, empty lists and objects, and the service's defaults count as not said.
+    Nulls, empty lists and objects, and the service's defaults count as absent.
     """
     before = [] if current is None else _lines(current)
     after = _lines(wanted)
@@ -176,7 +176,7 @@ def _lines(version: JsonObject) -> list[str]:
 
 
 def _said(value: Any) -> Any:
-    """The value with sorted keys and without what says nothing."""
+    """The value with sorted keys and without empty members."""
     if isinstance(value, dict):
         members = {key: _said(member) for key, member in cast("JsonObject", value).items()}
         return {key: members[key] for key in sorted(members) if members[key] not in (None, {}, [])}

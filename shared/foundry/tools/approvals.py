@@ -1,7 +1,7 @@
 """Approvals: whether an MCP server's tool may be called on the user's behalf.
 
-Every request is answered, with a no where nobody said yes, because one without an answer shows
-as an empty message and breaks the next turn.
+Every request gets an answer, a denial by default, because one without an answer appears as an
+empty message and breaks the next turn.
 https://learn.microsoft.com/azure/ai-foundry/agents/how-to/tools/model-context-protocol
 """
 

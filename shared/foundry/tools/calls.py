@@ -1,7 +1,7 @@
-"""What a model asks of our functions, and what it is answered.
+"""Calls of our functions by a model, and their answers.
 
-A call that is never answered breaks its conversation for good ("No tool output found for
-function call"), so there is an answer for every ending.
+A call without an answer makes its conversation unusable ("No tool output found for function
+call"), so every call gets one, however it ends.
 https://learn.microsoft.com/azure/ai-foundry/agents/how-to/tools/function-calling
 """
 
@@ -105,7 +105,7 @@ async def settle(tasks: Iterable[asyncio.Task[Any]], seconds: float | None = Non
     """Wait until all tasks have ended, and stop those that have not after ``seconds``.
 
     Where the caller is cancelled, the tasks are stopped as well before the cancellation goes on.
-    A task that does not end within `STOP_SECONDS` of being stopped is left behind.
+    A task that does not end within `STOP_SECONDS` of being stopped is abandoned.
     """
     pending = set(tasks)
     try:

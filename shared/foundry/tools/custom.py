@@ -8,7 +8,7 @@
             order_id: Number on the invoice.
         '''
 
-What the model is told comes from the function itself: its name, its docstring, its type hints.
+The model gets what the function itself says: its name, its docstring, its type hints.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _Bound = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class ToolError(Exception):
-    """Raise it in a custom tool to tell the model what went wrong; its text is sent.
+    """Raise it in a custom tool to report a failure to the model; its text is sent.
 
     The text of any other exception stays here: the model learns only that the tool failed.
     """

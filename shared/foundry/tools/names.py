@@ -1,7 +1,7 @@
 """Tools by the names that callers use, such as `data_analysis` or `knowledge_retrieval`.
 
-A name stands for a tool of the service, set up from settings. What a name cannot carry, such as
-an MCP server's address, is given as a tool object or in an agent's definition.
+A name means a tool of the service, configured by settings. A tool that needs more than its name,
+such as an MCP server's address, is given as an object or in an agent's definition.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class NamedTool:
 def named_tool(
     name: str, config: FoundryAgentServiceConfig, *, also_known: Iterable[str] = ()
 ) -> JsonObject:
-    """The tool that ``name`` stands for; ``also_known`` are further names to suggest.
+    """The tool of a name; ``also_known`` are further names to suggest.
 
     Raises:
         InvalidRequestError: `unknown_tool`, listing the known names.
@@ -114,4 +114,4 @@ NAMED_TOOLS: dict[str, NamedTool] = {
     "azure_ai_search": NamedTool("Search in an Azure AI Search index.", _INDEX, _azure_ai_search),
     "web_search": NamedTool("Search the web.", _WEB, _web_search),
 }
-"""Every name and what it stands for."""
+"""Every name and its tool."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any
 
 SYNC_TOOL_THREADS = 32
-"""Sync tools that run at once; one that never returns takes a place for good."""
+"""Sync tools that run at once; one that never returns keeps its place."""
 
 
 class RaisedInThreadError(Exception):
@@ -42,7 +42,7 @@ class ToolThreads:
 
         def settle(result: Any, error: Exception | None) -> None:
             self._places.release()
-            if outcome.done():  # nobody waits any more
+            if outcome.done():  # the caller was cancelled
                 return
             if error is None:
                 outcome.set_result(result)

@@ -17,7 +17,7 @@ from ...observability.tracing import (
 from .calls import FunctionCall, FunctionOutput
 
 TOOL_FAILED = "tool_failed"
-"""Type of the error of a tool that did not do what it was asked."""
+"""Type of the error of a tool that failed."""
 
 UNKNOWN = "unknown"
 
@@ -34,12 +34,12 @@ def execution(call: FunctionCall, *, known: bool) -> span:
     return span(f"execute_tool {name}", attributes)
 
 
-def tell_output(ran: Span, output: FunctionOutput) -> None:
-    """Whether the tool did what it was asked; the model is told why not."""
+def record_output(ran: Span, output: FunctionOutput) -> None:
+    """Record whether the tool succeeded."""
     if not output.succeeded:
         fail(ran, TOOL_FAILED)
 
 
-def tell_content(ran: Span, call: FunctionCall, output: FunctionOutput) -> None:
-    """What the tool was asked and said, for where content is asked for."""
+def record_content(ran: Span, call: FunctionCall, output: FunctionOutput) -> None:
+    """Record the arguments and the output, if content is to be recorded."""
     ran.set_attributes({TOOL_ARGUMENTS: call.arguments, TOOL_RESULT: output.output})

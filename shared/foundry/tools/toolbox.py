@@ -38,7 +38,7 @@ class Toolbox:
         *,
         config: FoundryAgentServiceConfig | None = None,
     ) -> None:
-        """Take ``tools`` in; the settings of ``config`` say what names stand for.
+        """Register ``tools``; the settings of ``config`` resolve the names of hosted tools.
 
         Raises:
             TypeError: for a function that cannot be a tool.
@@ -106,8 +106,8 @@ class Toolbox:
     ) -> list[FunctionOutput]:
         """Run calls in parallel and answer each, in the same order, whatever becomes of it.
 
-        A call fails with a text that tells the model why: an unknown tool, wrong arguments, a
-        tool that raised (its exception is logged, not told) or took too long. A sync tool that is
+        A call fails with a text for the model: an unknown tool, wrong arguments, a tool that
+        raised (its exception is only logged) or took too long. A sync tool that is
         stopped goes on in its thread, its result ignored.
 
         Args:
@@ -136,9 +136,9 @@ class Toolbox:
         """As `_answer`, with a span of its own."""
         with spans.execution(call, known=call.name in self._custom) as ran:
             output = await self._answer(call)
-            spans.tell_output(ran, output)
+            spans.record_output(ran, output)
             if self._config.log_content:
-                spans.tell_content(ran, call, output)
+                spans.record_content(ran, call, output)
         return output
 
     async def _answer(self, call: FunctionCall) -> FunctionOutput:
@@ -203,7 +203,7 @@ def _output(call: FunctionCall, task: asyncio.Task[FunctionOutput]) -> FunctionO
 
 
 def _raised(call: FunctionCall, error: BaseException) -> FunctionOutput:
-    """The answer where a tool raised: the kind of error is told, its text is logged only."""
+    """The answer if a tool raised: the model gets the kind of error, its text is only logged."""
     log.warning("tool %s (call %s) failed", call.name, call.call_id, exc_info=error)
     raised = error.__cause__ if isinstance(error, RaisedInThreadError) else error
     return _failed(call, f"The tool failed ({type(raised).__name__}).")

@@ -1,7 +1,7 @@
-"""What in a conversation waits for an answer of ours: function calls and requests for approval.
+"""The items of a conversation that wait for our answer: function calls and requests for approval.
 
-One that is never answered makes the service refuse every later message ("No tool output found for
-function call"), so a turn that ends early, or a client that finds one, answers it all the same.
+Without an answer, the service refuses every later message ("No tool output found for function
+call"). So a turn that ends early, or a client that finds such an item, still answers it.
 https://learn.microsoft.com/azure/ai-foundry/agents/how-to/tools/function-calling
 """
 
@@ -46,7 +46,7 @@ def missing(answers: Iterable[JsonObject], items: Iterable[JsonObject]) -> list[
 
 
 def refusal(item: JsonObject) -> JsonObject:
-    """The answer to a call or request that comes to nothing."""
+    """The answer to a call that will not run, or a request that is not granted."""
     if item.get("type") == _APPROVAL_REQUEST:
         return approval(str(item["id"]), approved=False)
     kind = _OUTPUTS[str(item["type"])]
@@ -72,7 +72,7 @@ def blocks_the_thread(error: FoundryError) -> bool:
 
 
 def _asked_by(item: JsonObject) -> str | None:
-    """What a call or request is answered by."""
+    """The id that an answer to a call or request must carry."""
     if item.get("type") in _OUTPUTS:
         return text_at(item, "call_id")
     return text_at(item, "id") if item.get("type") == _APPROVAL_REQUEST else None

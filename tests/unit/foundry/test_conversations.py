@@ -19,17 +19,17 @@ Project = tuple[App, Services]
 
 
 async def chained(foundry: FoundryService, *messages: str) -> ThreadRef:
-    backing = ThreadRef()
+    thread = ThreadRef()
     for message in messages:
-        result = await foundry.respond(TurnRequest(message), backing)
-        backing = ThreadRef(None, result.response_id)
-    return backing
+        result = await foundry.respond(TurnRequest(message), thread)
+        thread = ThreadRef(None, result.response_id)
+    return thread
 
 
 async def test_a_thread_at_a_project_is_a_conversation(project: Project) -> None:
     app, services = project
-    backing = await services.core.foundry.create_thread({"k": "v"})
-    assert backing.conversation_id in app.foundry.conversations
+    thread = await services.core.foundry.create_thread({"k": "v"})
+    assert thread.conversation_id in app.foundry.conversations
     assert app.foundry.calls[-1].body == {"metadata": {"k": "v"}}
     assert app.foundry.calls[-1].headers["authorization"] == "Bearer a-token"
     assert "api-version" not in app.foundry.calls[-1].query
@@ -42,10 +42,10 @@ async def test_a_thread_at_a_resource_costs_no_call(app: App, services: Services
 
 async def test_a_page_is_newest_first_with_roles_and_texts(project: Project) -> None:
     _, services = project
-    backing = await services.core.foundry.create_thread({})
+    thread = await services.core.foundry.create_thread({})
     for text in ("one", "two"):
-        await services.core.foundry.respond(TurnRequest(text), backing)
-    page = await services.core.foundry.messages(backing)
+        await services.core.foundry.respond(TurnRequest(text), thread)
+    page = await services.core.foundry.messages(thread)
     assert [(message.role, message.content) for message in page.messages] == [
         ("assistant", "You said: two"),
         ("user", "two"),
@@ -83,8 +83,8 @@ async def test_only_texts_of_messages_are_shown(project: Project) -> None:
 
 
 async def test_a_chain_is_walked_back_to_its_start(services: Services) -> None:
-    backing = await chained(services.core.foundry, "one", "two", "three")
-    page = await services.core.foundry.messages(backing, limit=20)
+    thread = await chained(services.core.foundry, "one", "two", "three")
+    page = await services.core.foundry.messages(thread, limit=20)
     assert [message.content for message in page.messages] == [
         "You said: three",
         "three",
@@ -97,9 +97,9 @@ async def test_a_chain_is_walked_back_to_its_start(services: Services) -> None:
 
 
 async def test_a_chains_pages_join_without_gap_or_overlap(services: Services) -> None:
-    backing = await chained(services.core.foundry, "one", "two", "three")
-    first = await services.core.foundry.messages(backing, limit=4)
-    rest = await services.core.foundry.messages(backing, limit=4, cursor=first.next_cursor)
+    thread = await chained(services.core.foundry, "one", "two", "three")
+    first = await services.core.foundry.messages(thread, limit=4)
+    rest = await services.core.foundry.messages(thread, limit=4, cursor=first.next_cursor)
     assert [message.content for message in first.messages][-1] == "two"
     assert [message.content for message in rest.messages] == ["You said: one", "one"]
     assert rest.next_cursor is None
@@ -107,11 +107,11 @@ async def test_a_chains_pages_join_without_gap_or_overlap(services: Services) ->
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 5])
 async def test_a_chains_page_is_never_longer_than_asked(services: Services, limit: int) -> None:
-    backing = await chained(services.core.foundry, "one", "two", "three")
-    page = await services.core.foundry.messages(backing, limit=limit)
+    thread = await chained(services.core.foundry, "one", "two", "three")
+    page = await services.core.foundry.messages(thread, limit=limit)
     pages = [page]
     while page.next_cursor:
-        page = await services.core.foundry.messages(backing, limit=limit, cursor=page.next_cursor)
+        page = await services.core.foundry.messages(thread, limit=limit, cursor=page.next_cursor)
         pages.append(page)
     assert {len(each.messages) for each in pages[:-1]} == {limit}
     assert [message.content for each in pages for message in each.messages] == [
@@ -143,11 +143,11 @@ async def test_a_thread_is_made_changed_and_deleted_in_spite_of_a_passing_fault(
     foundry = ScriptedFoundry()
     service = FoundryService(at_project(), identity, http=foundry.transport)
     foundry.then(failure, "/conversations")
-    backing = await service.create_thread({"a": "b"})
-    foundry.then(failure, f"/{backing.conversation_id}")
-    await service.update_thread(backing, {"a": "c"})
-    foundry.then(failure, f"/{backing.conversation_id}")
-    await service.delete_thread(backing)
+    thread = await service.create_thread({"a": "b"})
+    foundry.then(failure, f"/{thread.conversation_id}")
+    await service.update_thread(thread, {"a": "c"})
+    foundry.then(failure, f"/{thread.conversation_id}")
+    await service.delete_thread(thread)
     await service.aclose()
     assert foundry.conversations == {}
     written = [call.method for call in foundry.calls if call.method != "GET"]
@@ -156,8 +156,8 @@ async def test_a_thread_is_made_changed_and_deleted_in_spite_of_a_passing_fault(
 
 async def test_metadata_is_kept_where_foundry_keeps_any(project: Project) -> None:
     app, services = project
-    backing = await services.core.foundry.create_thread({})
-    await services.core.foundry.update_thread(backing, {"a": "b"})
+    thread = await services.core.foundry.create_thread({})
+    await services.core.foundry.update_thread(thread, {"a": "b"})
     assert app.foundry.calls[-1].body == {"metadata": {"a": "b"}}
     calls = len(app.foundry.calls)
     await services.core.foundry.update_thread(ThreadRef(None, "resp_1"), {"a": "b"})
@@ -166,7 +166,7 @@ async def test_metadata_is_kept_where_foundry_keeps_any(project: Project) -> Non
 
 async def test_an_endpoint_without_conversations_knows_none(services: Services) -> None:
     with pytest.raises(NotFoundError):
-        await services.core.foundry.take_up("conv_1")
+        await services.core.foundry.open_thread("conv_1")
 
 
 async def test_a_conversation_without_an_id_is_a_protocol_error(project: Project) -> None:
@@ -177,11 +177,11 @@ async def test_a_conversation_without_an_id_is_a_protocol_error(project: Project
 
 
 async def test_a_cursor_cannot_lead_out_of_the_chain(app: App, services: Services) -> None:
-    backing = await chained(services.core.foundry, "mine")
+    thread = await chained(services.core.foundry, "mine")
     others = await chained(services.core.foundry, "somebody else's")
     calls = len(app.foundry.calls)
     for cursor in (others.last_response_id, "x/../../models?y=", "resp_9:x", ":1"):
-        page = await services.core.foundry.messages(backing, cursor=cursor)
+        page = await services.core.foundry.messages(thread, cursor=cursor)
         assert (page.messages, page.next_cursor) == ((), None)
     asked = {call.path.rpartition("/")[2] for call in app.foundry.calls[calls:]}
-    assert asked == {backing.last_response_id}
+    assert asked == {thread.last_response_id}

@@ -55,21 +55,21 @@ class Wire:
 
     def exchange(
         self,
-        backing: ThreadRef = CONVERSATION,
+        thread: ThreadRef = CONVERSATION,
         *,
         seconds: float = 10,
         items: list[dict[str, Any]] | None = None,
         **more: Any,
     ) -> Exchange:
         body: dict[str, Any] = {"input": items or [user("Hi")], "store": True, **more}
-        if backing.conversation_id:
-            body["conversation"] = backing.conversation_id
-        return Exchange(self.link, body, backing, Deadline(seconds), silence=1)
+        if thread.conversation_id:
+            body["conversation"] = thread.conversation_id
+        return Exchange(self.link, body, thread, Deadline(seconds), silence=1)
 
-    async def ask(self, backing: ThreadRef = CONVERSATION, **more: Any) -> str:
+    async def ask(self, thread: ThreadRef = CONVERSATION, **more: Any) -> str:
         """The answer's text; a streamed one must be what its deltas add up to."""
         events: list[dict[str, Any]] = []
-        response = await self.exchange(backing, **more).run(events.append)
+        response = await self.exchange(thread, **more).run(events.append)
         text = response_text(response)
         if more.get("stream"):
             assert text == deltas(events)
@@ -286,8 +286,8 @@ async def test_a_look_may_need_more_than_one_page(wire: Wire) -> None:
     items = wire.foundry.conversations["conv_1"]
     items += [{"id": f"r_{n}", "type": "reasoning"} for n in range(PAGE_ITEMS + 5)]
     items += [user("Ho") | {"id": "q"}, message_item("never ours", id="a")]
-    backing = replace(CONVERSATION, look_first=True)
-    assert await wire.ask(backing) == "You said: Hi"
+    thread = replace(CONVERSATION, look_first=True)
+    assert await wire.ask(thread) == "You said: Hi"
     assert wire.looks() == 2
 
 
@@ -306,8 +306,8 @@ async def test_somebody_elses_items_are_not_our_answer(wire: Wire) -> None:
 @both
 async def test_a_chain_needs_no_look(wire: Wire, stream: bool) -> None:
     wire.foundry.then(httpx.ReadError("cut"))
-    backing = ThreadRef(last_response_id="resp_0")
-    assert await wire.ask(backing, stream=stream) == "You said: Hi"
+    thread = ThreadRef(last_response_id="resp_0")
+    assert await wire.ask(thread, stream=stream) == "You said: Hi"
     assert (wire.looks(), len(wire.foundry.sent)) == (0, 2)
     assert (wire.metrics.retries, wire.metrics.reconciliations) == (1, 0)
 
@@ -321,16 +321,16 @@ async def test_tool_results_that_arrived_are_not_sent_twice(wire: Wire) -> None:
 
 @both
 async def test_what_an_earlier_turn_left_is_looked_at_first(wire: Wire, stream: bool) -> None:
-    backing = replace(CONVERSATION, look_first=True)
-    assert await wire.ask(backing, stream=stream) == "You said: Hi"
+    thread = replace(CONVERSATION, look_first=True)
+    assert await wire.ask(thread, stream=stream) == "You said: Hi"
     assert [call.method for call in wire.foundry.calls] == ["GET", "POST"]
 
 
 @both
 async def test_the_answer_of_an_earlier_try_is_taken_at_once(wire: Wire, stream: bool) -> None:
     assert await wire.ask(stream=stream) == "You said: Hi"
-    backing = replace(CONVERSATION, look_first=True)
-    assert await wire.ask(backing, stream=stream) == "You said: Hi"
+    thread = replace(CONVERSATION, look_first=True)
+    assert await wire.ask(thread, stream=stream) == "You said: Hi"
     assert len(wire.foundry.sent) == 1
 
 
@@ -341,8 +341,8 @@ async def test_calls_that_an_earlier_turn_left_open_are_answered(wire: Wire) -> 
         {"type": "function_call", "id": "fc_2", "call_id": "c2", "name": "f"},
         {"type": "function_call_output", "id": "fo_2", "call_id": "c2", "output": "2"},
     ]
-    backing = replace(CONVERSATION, look_first=True)
-    assert await wire.ask(backing) == "You said: Hi"
+    thread = replace(CONVERSATION, look_first=True)
+    assert await wire.ask(thread) == "You said: Hi"
     assert wire.foundry.sent[0]["input"] == [
         {"type": "function_call_output", "call_id": "c1", "output": ABANDONED_CALL},
         user("Hi"),
@@ -355,16 +355,16 @@ async def test_what_stands_in_between_is_skipped_at_the_next_look(wire: Wire) ->
         message_item("to that", id="a"),
     ]
     wire.foundry.then_lose()
-    backing = replace(CONVERSATION, look_first=True)
-    assert await wire.ask(backing) == "You said: Hi"
+    thread = replace(CONVERSATION, look_first=True)
+    assert await wire.ask(thread) == "You said: Hi"
     assert wire.users() == ["Earlier", "Hi"]
     assert len(wire.foundry.sent) == 1
 
 
 async def test_a_first_look_that_fails_in_passing_is_repeated(wire: Wire) -> None:
     wire.foundry.then(httpx.Response(503, json={}), "/items")
-    backing = replace(CONVERSATION, look_first=True)
-    assert await wire.ask(backing) == "You said: Hi"
+    thread = replace(CONVERSATION, look_first=True)
+    assert await wire.ask(thread) == "You said: Hi"
 
 
 @both

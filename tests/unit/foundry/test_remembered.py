@@ -77,13 +77,13 @@ async def test_a_lost_message_is_known_by_its_mark_when_it_comes_again() -> None
     mark = await fail(on, "Hi")
     async with on.turn(TurnRequest("Hi"), SECONDS) as again:
         assert again.request.metadata[TURN_MARK] == mark
-        assert (again.backing.sent_before, again.backing.by_others) == (True, False)
-        assert again.backing.look_first
+        assert (again.thread.sent_before, again.thread.by_others) == (True, False)
+        assert again.thread.look_first
         again.result = result()
     async with on.turn(TurnRequest("Hi"), SECONDS) as new:
         assert new.request.metadata[TURN_MARK] != mark
-        assert (new.backing.sent_before, new.backing.by_others) == (False, True)
-        assert (new.backing.look_first, new.backing.last_item_id) == (False, "i_1")
+        assert (new.thread.sent_before, new.thread.by_others) == (False, True)
+        assert (new.thread.look_first, new.thread.last_item_id) == (False, "i_1")
 
 
 async def test_an_equal_message_that_waited_is_not_a_new_try() -> None:
@@ -92,7 +92,7 @@ async def test_an_equal_message_that_waited_is_not_a_new_try() -> None:
     async def wait() -> None:
         async with on.turn(TurnRequest("Hi"), SECONDS) as sending:
             marks.append(sending.request.metadata[TURN_MARK])
-            assert not sending.backing.sent_before
+            assert not sending.thread.sent_before
 
     async with on.turn(TurnRequest("Hi"), SECONDS) as first:
         waiting = asyncio.create_task(wait())
@@ -112,7 +112,7 @@ async def test_an_answer_found_further_back_leaves_the_rest_to_be_looked_at() ->
     on = thread()
     async with on.turn(TurnRequest("Hi"), SECONDS) as sending:
         sending.result = result(None)
-    assert (on.backing.look_first, on.backing.last_item_id) == (True, "i_0")
+    assert (on.ref.look_first, on.ref.last_item_id) == (True, "i_0")
 
 
 async def test_a_chain_is_not_marked_nor_a_message_without_room() -> None:

@@ -73,15 +73,15 @@ def test_what_the_agent_decides_is_refused_with_where_to_set_it(option: dict[str
 
 
 @pytest.mark.parametrize(
-    ("backing", "field"),
+    ("thread", "field"),
     [
         (ThreadRef("conv_1", "resp_1"), {"conversation": "conv_1"}),
         (ThreadRef(None, "resp_1"), {"previous_response_id": "resp_1"}),
         (ThreadRef(), {}),
     ],
 )
-def test_a_thread_is_named_by_exactly_one_field(backing: ThreadRef, field: dict[str, str]) -> None:
-    body = MODEL.build(TurnRequest("Hi"), backing)
+def test_a_thread_is_named_by_exactly_one_field(thread: ThreadRef, field: dict[str, str]) -> None:
+    body = MODEL.build(TurnRequest("Hi"), thread)
     named = {
         name: value
         for name, value in body.items()

@@ -72,7 +72,7 @@ def test_tools_by_name_by_reference_and_as_objects() -> None:
         ("no_such_module:f", "No module named 'no_such_module'"),
         ("examples.order_tools:f", "no attribute 'f'"),
         ("examples.order_tools:_ORDERS", "is not a function"),
-        ("os:getcwd", "'os:getcwd' cannot be had"),
+        ("os:getcwd", "'os:getcwd' cannot be imported"),
     ],
     ids=str,
 )
