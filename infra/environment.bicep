@@ -1,6 +1,5 @@
-// How main.bicepparam reads the variables of an azd environment. A `...Problem` function returns what
-// is wrong with a variable, in words that name it, or an empty text; the others return its value,
-// once no variable has a problem. A variable that is empty or blank counts as not set.
+// How main.bicepparam reads the variables of an azd environment. A `...Problem` function returns an
+// error that names the variable, or an empty text. The others return the value of a valid variable. A variable that is empty or blank counts as not set.
 
 import { Project } from 'types.bicep'
 
@@ -18,7 +17,7 @@ func isGuid(value string) bool =>
 // ---- Values ------------------------------------------------------------------------------------
 
 @export()
-@description('A text as it is, or the default.')
+@description('A text, unchanged, or the default.')
 func textOr(value string, default string) string => empty(trim(value)) ? default : value
 
 @export()
@@ -51,7 +50,7 @@ func projectOf(id string) Project? =>
     : null
 
 @export()
-@description('The app setting that stands for a secret of a Key Vault.')
+@description('The app setting that refers to a secret of a Key Vault.')
 func vaultReference(vaultName string, secretName string) string =>
   '@Microsoft.KeyVault(VaultName=${vaultName};SecretName=${secretName})'
 
@@ -80,7 +79,7 @@ func numberProblem(name string, value string, least int, most int) string =>
     ? ''
     : '${name} is "${value}": it must be a whole number from ${least} to ${most}.'
 
-@description('Whether a text is a whole number between two others; nine digits are more than any of ours has.')
+@description('Whether a text is a whole number between two others; nine digits are enough for all of them.')
 func isNumberWithin(value string, least int, most int) bool =>
   startsWith(value, '-')
     ? isNumberWithinMagnitude(substring(value, 1), -1, least, most)
@@ -115,7 +114,7 @@ func mailProblem(name string, value string) string =>
     : '${name} is "${value}": it must be a mail address.'
 
 @export()
-@description('A queue has a name that Storage takes, with room for -poison behind it.')
+@description('A queue has a valid name for Storage, with room for the suffix -poison.')
 func queueProblem(name string, value string) string =>
   length(value) >= 3 && length(value) <= 56 && consistsOf(value, '${letters}${digits}-') && !startsWith(value, '-') && !endsWith(
       value,
@@ -125,7 +124,7 @@ func queueProblem(name string, value string) string =>
     : '${name} is "${value}": a queue name has 3 to 56 lower-case letters, digits and single hyphens, and begins and ends with a letter or digit.'
 
 @export()
-@description('A table has a name that Storage takes.')
+@description('A table has a valid name for Storage.')
 func tableProblem(name string, value string) string =>
   length(value) >= 3 && length(value) <= 63 && consistsOf(toLower(value), '${letters}${digits}') && contains(
       letters,
@@ -145,7 +144,7 @@ func addressRangeProblem(name string, value string) string =>
     ? ''
     : '${name} is "${value}": it must be an IPv4 range of /24 or wider, such as 10.80.0.0/24.'
 
-@description('Whether the address and the width of a range are sound.')
+@description('Whether the address and the width of a range are valid.')
 func isAddressRange(parts string[]) bool =>
   length(parts) == 2 && isNumberWithin(last(parts)!, 8, 24)
     ? length(filter(split(parts[0], '.'), part => isNumberWithin(part, 0, 255))) == 4 && length(split(parts[0], '.')) == 4
@@ -164,7 +163,7 @@ func isProjectPath(parts string[]) bool =>
     ? join([parts[0], parts[2], parts[4], parts[5], parts[6], parts[8]], '/') == 'subscriptions/resourcegroups/providers/microsoft.cognitiveservices/accounts/projects' && isGuid(parts[1])
     : false
 
-@description('What a text in lower case is that should name a project.')
+@description('What a text in lower case names instead of a project.')
 func notAProject(value string) string =>
   contains(value, '://')
     ? 'an endpoint'

@@ -18,10 +18,10 @@ param location string
 
 // ---- The app -----------------------------------------------------------------------------------
 
-@description('App settings that no resource decides.')
+@description('App settings that do not depend on a resource.')
 param settings Settings
 
-@description('Names of the app settings that are secrets and are given here. They go into a Key Vault, which is made where there are any.')
+@description('Names of the app settings that are secrets and are given here. They go into a Key Vault, which is created if there are any.')
 param secretNames string[]
 
 @description('The texts of these secrets.')
@@ -30,7 +30,7 @@ param secrets SecretByName
 @description('App settings that are secrets in a Key Vault of yours, by name.')
 param vaultReferences TextByName
 
-@description('Memory of an instance. 2048 MB brings a whole core, 4096 MB two, 512 MB a quarter.')
+@description('Memory of an instance. 2048 MB has one core, 4096 MB two, 512 MB a quarter.')
 @allowed([
   512
   2048
@@ -38,7 +38,7 @@ param vaultReferences TextByName
 ])
 param instanceMemoryMB int
 
-@description('The most instances of each scale group (HTTP is one, each queue function another). Keep instances times concurrency within the quota of the model.')
+@description('Maximum instances of each scale group (HTTP is one, each queue function another). Keep instances times concurrency within the quota of the model.')
 @minValue(1)
 @maxValue(1000)
 param maximumInstanceCount int
@@ -61,10 +61,10 @@ param zoneRedundant bool
 
 // ---- Foundry -----------------------------------------------------------------------------------
 
-@description('A Foundry project to use as it is. Without one, and without an endpoint in the settings, an account, a project and a model deployment are made.')
+@description('An existing Foundry project to use. Without one, and without an endpoint in the settings, an account, a project and a model deployment are created.')
 param existingProject Project?
 
-@description('Deploy a model into the new account, under the name that FOUNDRY_MODEL has. Off: a deployment of that name is there, or an agent brings its own.')
+@description('Deploy a model into the new account, under the name that FOUNDRY_MODEL has. Off: that deployment exists, or an agent has its own.')
 param deployModel bool
 
 @description('Model to deploy; a fine-tuned one by its full name.')
@@ -83,7 +83,7 @@ param modelSkuName string
 @minValue(1)
 param modelCapacity int
 
-@description('Whether the app is to act under an Entra agent identity, which the postprovision hook makes.')
+@description('Whether the app uses an Entra agent identity, which the postprovision hook creates.')
 param agentIdentityEnabled bool
 
 @description('Object id of the Entra agent identity that calls Foundry. Written to the environment by the postprovision hook; empty: the app calls as its managed identity.')
@@ -94,18 +94,18 @@ param agentIdentityPrincipalId string
 @description('Let App Service authentication refuse every request without a valid Entra token.')
 param entraAuthEnabled bool
 
-@description('Client id of the API\'s app registration. Empty: it is made through the Microsoft Graph extension, which takes Application.ReadWrite permission.')
+@description('Client id of the API\'s app registration. Empty: it is created with the Microsoft Graph extension, which needs Application.ReadWrite permission.')
 param entraClientId string
 
 @description('Client ids that may call; the client ids of agent identities go here too. None: any client of the tenant that has an app role.')
 param allowedClientIds string[]
 
-@description('Audiences accepted beside the API\'s own client id.')
+@description('Audiences accepted besides the API\'s own client id.')
 param allowedAudiences string[]
 
-// ---- Watching ----------------------------------------------------------------------------------
+// ---- Monitoring --------------------------------------------------------------------------------
 
-@description('Address that alerts are mailed to. Empty: alerts are only shown in the portal.')
+@description('Mail address for alerts. Empty: alerts are shown in the portal only.')
 param alertEmail string
 
 @description('Days that logs are kept. The price of the workspace includes the first 31.')
@@ -113,7 +113,7 @@ param alertEmail string
 @maxValue(730)
 param logRetentionDays int
 
-@description('Gigabytes of logs a day, after which the workspace takes no more; -1 for no limit. Alerts are blind once it is reached.')
+@description('Gigabytes of logs a day, after which the workspace accepts no more; -1 for no limit. Alerts stop working when it is reached.')
 @minValue(-1)
 param dailyLogQuotaGb int
 
@@ -141,7 +141,7 @@ param vnetAddressPrefix string
 @description('Put API Management in front, which checks tokens and limits model tokens per caller. Takes effect together with entraAuthEnabled.')
 param gatewayEnabled bool
 
-@description('Contact address that API Management asks for.')
+@description('Contact address, which API Management requires.')
 param gatewayPublisherEmail string
 
 @description('Tier of API Management; the v2 tiers deploy in minutes.')
@@ -174,10 +174,10 @@ var vaultName = '${abbreviations.keyVault}${token}'
 var queueNames = map(filter(items(settings), setting => endsWith(setting.key, '_QUEUE_NAME')), setting => setting.value)
 var tableNames = map(filter(items(settings), setting => endsWith(setting.key, '_TABLE_NAME')), setting => setting.value)
 
-// The timer function of function_app.py that runs every minute; its silence raises an alert.
+// The timer function of function_app.py that runs every minute; an alert is raised when it stops.
 var heartbeatFunction = 'sweep_lanes'
 
-// An endpoint in the settings is one of somebody else, who gives the app its rights or its key.
+// The owner of an endpoint in the settings gives the app its roles or its key.
 var useOwnEndpoint = !empty(settings.FOUNDRY_AGENT_SERVICE_ENDPOINT)
 var createFoundry = existingProject == null && !useOwnEndpoint
 var project = existingProject ?? {
@@ -188,14 +188,14 @@ var project = existingProject ?? {
 }
 var foundryEndpoint = useOwnEndpoint ? settings.FOUNDRY_AGENT_SERVICE_ENDPOINT : foundryAccess!.outputs.projectEndpoint
 
-// By its name, so that names made of it are known before it is made.
+// By its name, so that names derived from it are known before it exists.
 var identityId = resourceId(
   subscription().subscriptionId,
   rg.name,
   'Microsoft.ManagedIdentity/userAssignedIdentities',
   identityName
 )
-// What is left out here takes the app's own default.
+// Settings that are left out have the app's default.
 var givenSettings = toObject(
   filter(items(settings), setting => !empty(trim(setting.value))),
   setting => setting.key,
@@ -211,7 +211,7 @@ var secretSettings = union(
 var createAppRegistration = entraAuthEnabled && empty(entraClientId)
 var useGateway = gatewayEnabled && entraAuthEnabled
 var clientId = createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
-// The app checks once more what App Service authentication has checked.
+// The app repeats the checks of App Service authentication.
 var accessSettings = entraAuthEnabled
   ? {
       AUTH_AUDIENCES: join(concat([clientId], allowedAudiences), ',')
@@ -496,5 +496,5 @@ output MANAGED_IDENTITY_CLIENT_ID string = identity.outputs.clientId
 @description('Whether an agent identity is wanted; the postprovision hook reads it.')
 output AGENT_IDENTITY_ENABLED bool = agentIdentityEnabled
 
-@description('Client id for which callers ask tokens; empty where App Service authentication is off.')
+@description('Client id for which callers request tokens; empty if App Service authentication is off.')
 output ENTRA_CLIENT_ID string = entraAuthEnabled ? clientId : ''

@@ -1,5 +1,5 @@
-// The variables of an azd environment as the templates take them. azd compiles this file before it
-// deploys anything, so a value that cannot be taken ends there, by the name of its variable.
+// The variables of an azd environment as parameters. azd compiles this file before it deploys
+// anything, so an invalid value is refused with the name of its variable.
 using 'main.bicep'
 
 import {
@@ -24,7 +24,7 @@ import {
   wordOr
 } from 'environment.bicep'
 
-// ---- What the environment says -----------------------------------------------------------------
+// ---- Variables ---------------------------------------------------------------------------------
 
 // The choices of a deployment: docs/deploy.md.
 var choices = {
@@ -145,7 +145,7 @@ param settings = {
   BUDGETS: readEnvironmentVariable('BUDGETS', '')
 }
 
-// ---- What is wrong with it ---------------------------------------------------------------------
+// ---- Problems ----------------------------------------------------------------------------------
 
 var queueNames = filter(items(settings), setting => endsWith(setting.key, '_QUEUE_NAME'))
 var tableNames = filter(items(settings), setting => endsWith(setting.key, '_TABLE_NAME'))
@@ -198,7 +198,7 @@ var problems = filter(
   problem => !empty(problem)
 )
 
-// ---- What the templates get --------------------------------------------------------------------
+// ---- Parameters --------------------------------------------------------------------------------
 
 param environmentName = empty(problems) ? choices.AZURE_ENV_NAME : fail(join(problems, ' '))
 param location = choices.AZURE_LOCATION

@@ -15,7 +15,7 @@ type SecretByName = {
 }
 
 @export()
-@description('A Foundry project, taken apart from its resource id.')
+@description('The parts of a Foundry project\'s resource id.')
 @sealed()
 type Project = {
   subscriptionId: string
@@ -25,7 +25,7 @@ type Project = {
 }
 
 @export()
-@description('App settings that are no secret and that no resource decides. An empty one is left out, and the app takes its default. Names ending in _QUEUE_NAME and _TABLE_NAME become queues and tables. Meanings: docs/settings.md.')
+@description('App settings that are not secret and do not depend on a resource. An empty one is left out, and the app uses its default. Names ending in _QUEUE_NAME and _TABLE_NAME become queues and tables. Meanings: docs/settings.md.')
 @sealed()
 type Settings = {
   FOUNDRY_AGENT_SERVICE_ENDPOINT: string

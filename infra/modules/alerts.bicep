@@ -1,5 +1,5 @@
-// What somebody should be told about, and who is told. Each query answers one number, `Value`, and
-// an alert is raised when it passes the rule's threshold.
+// Alerts and their receiver. Each query returns one number, `Value`, and an alert is raised when it
+// exceeds the rule's threshold.
 
 import { TextByName } from '../types.bicep'
 
@@ -18,13 +18,13 @@ param tags TextByName
 @description('Workspace that the rules query.')
 param workspaceId string
 
-@description('Name of the function app, by which its telemetry is told from that of others.')
+@description('Name of the function app, which identifies its telemetry.')
 param functionAppName string
 
-@description('Address that alerts are mailed to; empty for none.')
+@description('Mail address for alerts; empty for none.')
 param email string
 
-@description('Timer function whose silence is an alert; empty turns that alert off.')
+@description('Timer function whose stop raises an alert; empty turns that alert off.')
 param heartbeatFunction string
 
 @description('p95 of answer times that is too long, in milliseconds.')

@@ -1,9 +1,9 @@
-// The API as Entra knows it: an app registration with its app roles, and its service principal.
-// Alone in this file because it needs the Microsoft Graph extension (bicepconfig.json).
+// The API in Entra: an app registration with its app roles, and its service principal. In a file of
+// its own because it needs the Microsoft Graph extension (bicepconfig.json).
 
 extension microsoftGraphV1
 
-@description('Unique name of the app registration; also what people see.')
+@description('Unique name of the app registration, which people see.')
 param name string
 
 var appRoles = [
@@ -45,5 +45,5 @@ resource servicePrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = {
   appRoleAssignmentRequired: true
 }
 
-@description('Client id for which callers ask tokens.')
+@description('Client id for which callers request tokens.')
 output clientId string = servicePrincipal.appId

@@ -10,10 +10,10 @@ param clientId string
 @description('Client ids that may call; empty for any client that has an app role.')
 param allowedClientIds string[]
 
-@description('Audiences accepted beside the client id.')
+@description('Audiences accepted besides the client id.')
 param allowedAudiences string[]
 
-@description('Addresses that take no token, for probes and for what a browser loads first.')
+@description('Addresses without a token, for probes and for the first requests of a browser.')
 param publicPaths string[]
 
 resource app 'Microsoft.Web/sites@2025-03-01' existing = {

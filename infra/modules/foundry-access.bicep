@@ -1,5 +1,5 @@
-// Who may use a Foundry project, and where the project is reached. The project may be one that
-// this template made, or one of somebody else in another resource group or subscription.
+// Role assignments on a Foundry project, and its endpoint. The project is created by this template, or
+// exists in another resource group or subscription.
 
 @description('Name of the Foundry account.')
 param accountName string
@@ -17,7 +17,7 @@ param appPrincipalId string
 param agentIdentityPrincipalId string
 
 // "Foundry User", until 2026 "Azure AI User": the least role with the data actions of agents.
-// "Azure AI Developer" sounds right and lacks them.
+// "Azure AI Developer" lacks them, in spite of its name.
 var foundryUserRoleId = '53ca6127-db72-4b80-b1b0-d745d6d5456d'
 
 resource account 'Microsoft.CognitiveServices/accounts@2025-06-01' existing = {
@@ -51,5 +51,5 @@ resource agentMayUseProject 'Microsoft.Authorization/roleAssignments@2022-04-01'
   }
 }
 
-@description('Endpoint of the project, as FOUNDRY_AGENT_SERVICE_ENDPOINT takes it.')
+@description('Endpoint of the project, for FOUNDRY_AGENT_SERVICE_ENDPOINT.')
 output projectEndpoint string = '${account.properties.endpoints['AI Foundry API']}api/projects/${projectName}'

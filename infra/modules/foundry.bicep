@@ -21,7 +21,7 @@ param tags TextByName
 @description('Reachable from the internet, by Entra identities only; otherwise through a private endpoint alone.')
 param isPublic bool
 
-@description('Name of the model deployment, by which the app asks for it.')
+@description('Name of the model deployment, which the app uses.')
 param deploymentName string
 
 @description('Whether a model is deployed.')
@@ -68,7 +68,7 @@ resource account 'Microsoft.CognitiveServices/accounts@2025-06-01' = {
   }
 }
 
-// Children of one account that are written at once collide, so deployment and project follow each other.
+// Concurrent writes to children of one account conflict, so deployment and project are sequential.
 resource deployment 'Microsoft.CognitiveServices/accounts/deployments@2025-06-01' = if (deployModel) {
   parent: account
   name: deploymentName

@@ -18,7 +18,7 @@ param tags TextByName
 @description('Resource id of the managed identity that the app runs as.')
 param identityId string
 
-@description('Address of the blob container from which the platform takes the deployment package.')
+@description('Address of the blob container with the deployment package.')
 param packageContainerUri string
 
 @description('App settings, by name.')
@@ -27,7 +27,7 @@ param appSettings TextByName
 @description('Memory of an instance.')
 param instanceMemoryMB int
 
-@description('The most instances of each scale group.')
+@description('Maximum instances of each scale group.')
 param maximumInstanceCount int
 
 @description('Requests that one instance serves at once.')
@@ -66,7 +66,7 @@ var wantedReady = concat(
     instanceCount: alwaysReadyPerQueue
   })
 )
-// A zone-redundant plan takes no group with a single warm instance.
+// A zone-redundant plan does not allow a group with a single warm instance.
 var alwaysReady = map(filter(wantedReady, group => group.instanceCount > 0), group => {
   name: group.name
   instanceCount: zoneRedundant ? max(group.instanceCount, 2) : group.instanceCount

@@ -1,5 +1,5 @@
 // API Management in front of the app: it checks tokens and limits the model tokens of each caller.
-// The caller's token goes on to the app, which checks it again and knows who asks.
+// The caller's token is passed on to the app, which checks it again and identifies the caller.
 
 import { TextByName } from '../types.bicep'
 
@@ -21,19 +21,19 @@ param publisherEmail string
 @description('Address of the function app.')
 param backendUrl string
 
-@description('Audience that tokens must be for: the client id of the API\'s app registration.')
+@description('Audience that tokens must have: the client id of the API\'s app registration.')
 param audience string
 
 @description('Model tokens that one caller may use in a minute.')
 param tokensPerMinute int
 
-@description('Addresses that take no token.')
+@description('Addresses without a token.')
 param publicPaths string[]
 
 @description('Workspace that gets the gateway\'s log.')
 param workspaceId string
 
-// What a turn is counted as whose answer does not say what it used: streams and jobs.
+// Assumed tokens of an answer without usage: streams and jobs.
 var assumedTokens = 1000
 var policyTemplate = loadTextContent('gateway-policy.xml')
 var policyForTenant = replace(replace(policyTemplate, '{tenant-id}', tenant().tenantId), '{audience}', audience)
@@ -108,7 +108,7 @@ resource operations 'Microsoft.ApiManagement/service/apis/operations@2024-05-01'
   }
 ]
 
-// The gateway takes the operation with the longest template that fits, so these go before `/*`.
+// The gateway uses the operation with the longest matching template, so these precede `/*`.
 resource publicOperations 'Microsoft.ApiManagement/service/apis/operations@2024-05-01' = [
   for operation in publicTargets: {
     parent: api

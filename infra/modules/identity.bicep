@@ -1,4 +1,4 @@
-// The app's identity. It is made first, so that roles are in place before the app that needs them.
+// The app's identity. It is created first, so that its roles exist before the app needs them.
 
 import { TextByName } from '../types.bicep'
 
@@ -17,11 +17,11 @@ resource identity 'Microsoft.ManagedIdentity/userAssignedIdentities@2024-11-30' 
   tags: tags
 }
 
-@description('Resource id, by which the app is given the identity.')
+@description('Resource id, for the assignment of the identity to the app.')
 output id string = identity.id
 
-@description('Object id, to which roles are assigned.')
+@description('Object id, for role assignments.')
 output principalId string = identity.properties.principalId
 
-@description('Client id, by which code asks for tokens.')
+@description('Client id, for token requests.')
 output clientId string = identity.properties.clientId

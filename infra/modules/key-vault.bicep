@@ -1,4 +1,4 @@
-// The secrets of the app settings. The app reads them with its identity; nobody else is let in.
+// The secrets of the app settings. Only the app's identity may read them.
 
 import { SecretByName, TextByName } from '../types.bicep'
 
@@ -28,7 +28,7 @@ param identityName string
 @description('Its object id.')
 param principalId string
 
-@description('Workspace that gets the log of who read what.')
+@description('Workspace for the log of read secrets.')
 param workspaceId string
 
 // Key Vault Secrets User.
@@ -47,7 +47,7 @@ resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
     enableRbacAuthorization: true
     enableSoftDelete: true
     enablePurgeProtection: true
-    // The least there is: until it has passed, the name of a deleted vault stays taken.
+    // The minimum; until it has passed, the name of a deleted vault is reserved.
     softDeleteRetentionInDays: 7
     publicNetworkAccess: isPublic ? 'Enabled' : 'Disabled'
     networkAcls: {
@@ -57,7 +57,7 @@ resource vault 'Microsoft.KeyVault/vaults@2025-05-01' = {
   }
 }
 
-// A name of a secret takes no underscore.
+// The name of a secret has no underscores.
 resource vaultSecrets 'Microsoft.KeyVault/vaults/secrets@2025-05-01' = [
   for secretName in secretNames: {
     parent: vault

@@ -1,4 +1,4 @@
-// Where telemetry goes. Both resources take data from Entra identities only.
+// The destination of telemetry. Both resources accept data from Entra identities only.
 
 import { TextByName } from '../types.bicep'
 
@@ -17,7 +17,7 @@ param tags TextByName
 @description('Days that logs are kept.')
 param retentionDays int
 
-@description('Gigabytes a day, after which the workspace takes no more; -1 for no limit.')
+@description('Gigabytes a day, after which the workspace accepts no more; -1 for no limit.')
 param dailyQuotaGb int
 
 resource workspace 'Microsoft.OperationalInsights/workspaces@2025-02-01' = {
@@ -54,5 +54,5 @@ resource component 'Microsoft.Insights/components@2020-02-02' = {
 @description('Resource id of the workspace.')
 output workspaceId string = workspace.id
 
-@description('Where to send telemetry. Not a secret: without a token nothing is accepted.')
+@description('Address for telemetry. Not a secret, because data is accepted with a token only.')
 output connectionString string = component.properties.ConnectionString

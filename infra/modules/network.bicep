@@ -26,7 +26,7 @@ resource network 'Microsoft.Network/virtualNetworks@2025-05-01' = {
     }
     subnets: [
       {
-        // Flex Consumption takes up to 40 addresses for an app, and no underscore in this name.
+        // Flex Consumption uses up to 40 addresses for an app, and allows no underscore in this name.
         name: 'app'
         properties: {
           addressPrefix: cidrSubnet(addressPrefix, 26, 0)

@@ -1,5 +1,5 @@
-// Private addresses for storage, Foundry and the Key Vault inside the virtual network, and the names that lead to
-// them. Telemetry stays on the public endpoint of Azure Monitor, which takes Entra tokens only.
+// Private addresses and DNS names for storage, Foundry and the Key Vault in the virtual network.
+// Telemetry uses the public endpoint of Azure Monitor, which accepts Entra tokens only.
 
 import { TextByName } from '../types.bicep'
 
@@ -21,10 +21,10 @@ param subnetId string
 @description('Name of the storage account.')
 param storageAccountName string
 
-@description('Name of the Foundry account; empty where the project is not of this template and has its own endpoint.')
+@description('Name of the Foundry account; empty if the project is not part of this template.')
 param foundryAccountName string
 
-@description('Name of the Key Vault; empty where there is none.')
+@description('Name of the Key Vault; empty if there is none.')
 param vaultName string
 
 var storageTargets = [
@@ -37,7 +37,7 @@ var storageTargets = [
     ]
   }
 ]
-// One account answers under three names.
+// One account has three names.
 var foundryTarget = {
   name: 'foundry'
   resourceId: resourceId('Microsoft.CognitiveServices/accounts', foundryAccountName)

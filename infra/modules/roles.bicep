@@ -1,5 +1,5 @@
-// What the app's identity may do, each role with its reason. The storage account serves nothing but
-// this app, so its roles are on the account: the host makes containers and tables of its own there.
+// The roles of the app's identity, each with its reason. The storage account belongs to this app
+// alone, so its roles are on the account: the host creates containers and tables there.
 
 @description('Name of the storage account.')
 param storageAccountName string

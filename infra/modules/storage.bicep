@@ -24,7 +24,7 @@ param skuName string
 @description('Reachable from the internet, by Entra identities only; otherwise through private endpoints alone.')
 param isPublic bool
 
-@description('Queues that the app reads. Each gets its -poison twin, so that alerts and triggers on it work from the start.')
+@description('Queues that the app reads. Each gets a -poison queue, so that alerts and triggers on it work from the start.')
 param queueNames string[]
 
 @description('Tables of the app.')
@@ -85,7 +85,7 @@ resource packageContainer 'Microsoft.Storage/storageAccounts/blobServices/contai
   }
 }
 
-// Only snapshots: an old package is still the running one, so current blobs are never aged out.
+// Snapshots only: the running package may be old, so current blobs are never deleted by age.
 resource lifecycle 'Microsoft.Storage/storageAccounts/managementPolicies@2025-06-01' = {
   parent: account
   name: 'default'
@@ -143,7 +143,7 @@ resource tables 'Microsoft.Storage/storageAccounts/tableServices/tables@2025-06-
   }
 ]
 
-// The dead-letter alert reads from this log what arrives in the poison queues.
+// The dead-letter alert reads this log for messages that arrive in poison queues.
 // No version of this type that is stable is newer than 2016.
 #disable-next-line use-recent-api-versions
 resource queueLog 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' = {

@@ -1,4 +1,4 @@
-// A page in the portal that answers who used how much, and what it costs.
+// A page in the portal with usage and its cost.
 
 import { TextByName } from '../types.bicep'
 

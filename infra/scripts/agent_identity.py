@@ -18,7 +18,7 @@ from infra.scripts.sign_in import SIGN_IN
 
 
 def write_azd_environment(variables: dict[str, str]) -> None:
-    """Keep what was made in the azd environment, where the next provisioning reads it."""
+    """Store the created ids in the azd environment, where the next provisioning reads them."""
     for name, value in variables.items():
         subprocess.run(["azd", "env", "set", name, value], check=True)  # noqa: S603, S607 (as the user has it)
     if any(os.environ.get(name) != value for name, value in variables.items()):
@@ -27,12 +27,12 @@ def write_azd_environment(variables: dict[str, str]) -> None:
 
 
 def say(line: str) -> None:
-    """Tell the person who runs the command."""
+    """Print a line for the user."""
     sys.stderr.write(f"{line}\n")
 
 
 def main() -> int:
-    """Run the command; 1 with one line where it cannot go on."""
+    """Run the command; return 1 after a one-line error."""
     arguments = _parse_arguments()
     missing = [
         option

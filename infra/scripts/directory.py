@@ -22,21 +22,21 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Wanted:
-    """What there should be."""
+    """The desired state."""
 
     name: str
     """Display name of blueprint and agent identity."""
     tenant_id: str
     managed_identity_principal_id: str
     sponsor_id: str
-    """Object id of the person who answers for the agent identity."""
+    """Object id of the person responsible for the agent identity."""
     blueprint_client_id: str = ""
-    """Client id of a blueprint that is there; empty: it is looked up by name."""
+    """Client id of an existing blueprint; empty: it is looked up by name."""
 
 
 @dataclass(frozen=True)
 class Provisioned:
-    """What there is."""
+    """The actual state."""
 
     blueprint_client_id: str
     identity_client_id: str
@@ -52,7 +52,7 @@ class Provisioned:
 
 
 class Provisioner:
-    """Brings the directory to what is wanted; a dry run only reads."""
+    """Changes the directory to the desired state; a dry run only reads."""
 
     def __init__(self, graph: Graph, wanted: Wanted, *, dry_run: bool, say: Say) -> None:
         self._graph = graph

@@ -19,13 +19,13 @@ VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def environment_file(variables: Mapping[str, str]) -> str:
-    """The lines that set variables; each text ends at a line that no text can hold."""
+    """The lines that set variables; each value ends with a delimiter that no value contains."""
     end = f"end-{secrets.token_hex(16)}"
     return "".join(f"{name}<<{end}\n{text}\n{end}\n" for name, text in variables.items())
 
 
 def main() -> int:
-    """Add the variables; 1 where one has a name that no variable has."""
+    """Add the variables; return 1 if one has an invalid name."""
     variables: dict[str, str] = json.loads(os.environ["VARIABLES"])
     for name in variables:
         if not VARIABLE_NAME.fullmatch(name):

@@ -1,4 +1,4 @@
-"""Calls Microsoft Graph, patiently: the directory takes minutes to know everywhere what it made."""
+"""Calls Microsoft Graph, with retries, because new objects take minutes to replicate."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONGEST_PAUSE_SECONDS = 30.0
 REQUEST_SECONDS = 60.0
 
 _NOT_DONE = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
-"""The call did nothing, so even one that makes something may be repeated."""
+"""The call had no effect, so it may be repeated even if it creates something."""
 
 _BUSY = _NOT_DONE | {
     HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -25,7 +25,7 @@ _BUSY = _NOT_DONE | {
     HTTPStatus.GATEWAY_TIMEOUT,
 }
 _NOT_YET = ("does not exist", "DoesNotExist", "not found", "NotFound", "does not reference a valid")
-"""How Graph says that something a request refers to has not reached this replica yet."""
+"""How Graph reports that an object in a request is not replicated yet."""
 
 _REFUSED = (
     "Signed in, but not allowed to. Agent identities need the role Agent ID Developer or Agent ID "
@@ -44,7 +44,7 @@ class GraphError(Exception):
 
 @dataclass
 class Patience:
-    """How long to wait for the directory, and how to wait."""
+    """How long to wait for the directory, and the function that waits."""
 
     seconds: float = 300.0
     sleep: Callable[[float], None] = time.sleep
@@ -92,7 +92,7 @@ class Graph:
             page = _body(self._send("GET", following))
 
     def change(self, method: str, path: str, body: Json | None = None) -> Json:
-        """Create, change or delete; waits for what the request refers to.
+        """Create, change or delete; waits for the objects in the request.
 
         Raises:
             GraphError: as for `find`; also where it is not known whether an object was made.
@@ -118,7 +118,7 @@ class Graph:
     def _try(
         self, method: str, path: str, options: dict[str, Any]
     ) -> tuple[httpx.Response | None, str]:
-        """The answer, if there is one, and what may be wrong."""
+        """The answer, if any, and a possible error."""
         headers = {"Authorization": f"Bearer {self._token()}", "OData-Version": "4.0"}
         try:
             response = self._client.request(method, path, headers=headers, **options)
@@ -130,7 +130,7 @@ class Graph:
 
 
 def _is_passing(response: httpx.Response) -> bool:
-    """Whether the same call may succeed in a while, and may be repeated."""
+    """Whether the same call may be repeated and may succeed later."""
     creates = response.request.method == "POST"
     if response.status_code in (_NOT_DONE if creates else _BUSY):
         return True

@@ -14,18 +14,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The oldest time a zip file knows."""
+"""The earliest time in a zip file."""
 
 
 def packaged_files(root: Path = ROOT, funcignore: Path | None = None) -> list[str]:
-    """The files of the package, relative to `root`; git reads `.funcignore` as it does its own."""
+    """The files of the package, relative to `root`; git reads `.funcignore` like `.gitignore`."""
     rules = funcignore or root / ".funcignore"
     ignored = _tracked(root, "--cached", "--ignored", f"--exclude-from={rules}")
     return sorted(_tracked(root) - ignored)
 
 
 def build(output: Path, root: Path = ROOT) -> list[str]:
-    """Write the package and answer its files."""
+    """Write the package and return its files."""
     files = packaged_files(root)
     output.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as package:
@@ -44,7 +44,7 @@ def _tracked(root: Path, *options: str) -> set[str]:
 
 
 def main() -> int:
-    """Build the package, or with `--dry-run` list what it would hold."""
+    """Build the package, or list its files with `--dry-run`."""
     parser = argparse.ArgumentParser(prog="python3 -m infra.scripts.package", description=__doc__)
     parser.add_argument("--output", type=Path, default=ROOT / "dist" / "app.zip")
     parser.add_argument("--dry-run", action="store_true", help="list the files and write nothing")

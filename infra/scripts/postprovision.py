@@ -1,4 +1,4 @@
-"""What azd runs after it has made the resources: `python3 -m infra.scripts.postprovision`.
+"""Run by azd after it has created the resources: `python3 -m infra.scripts.postprovision`.
 
 Makes the Entra agent identity where one is wanted, and says which role the app needs at a Key Vault
 of yours. Standard library only: what the agent identity needs beside it is looked for first.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NEEDED = ("httpx", "azure.identity")
-"""What the agent identity's script imports."""
+"""Packages that the script of the agent identity imports."""
 
 
 def vaults_to_open(environment: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -26,7 +26,7 @@ def vaults_to_open(environment: Mapping[str, str]) -> list[tuple[str, str]]:
 
 
 def find_python() -> str | None:
-    """A Python with what the agent identity needs: this one, or that of the checkout."""
+    """A Python with the packages of the agent identity: this one, or that of the checkout."""
     if all(_is_installed(name) for name in NEEDED):
         return sys.executable
     places = (".venv/bin/python", ".venv/Scripts/python.exe")
@@ -34,7 +34,7 @@ def find_python() -> str | None:
 
 
 def main() -> int:
-    """Do what is wanted; return the exit code of the agent identity's script, or 1."""
+    """Run the requested steps; return the exit code of the agent identity's script, or 1."""
     for subscription, vault in vaults_to_open(os.environ):
         principal = os.environ.get("MANAGED_IDENTITY_PRINCIPAL_ID", "<principal id>")
         say(
@@ -44,7 +44,7 @@ def main() -> int:
             f"  az role assignment create --role 'Key Vault Secrets User' --scope $scope "
             f"--assignee-object-id {principal} --assignee-principal-type ServicePrincipal"
         )
-    # The templates have judged the flag, and written it here as true or false.
+    # The templates have checked the flag and output it as true or false.
     if os.environ.get("AGENT_IDENTITY_ENABLED", "false").strip().lower() != "true":
         say("No agent identity is wanted (AGENT_IDENTITY_ENABLED is not true).")
         return 0

@@ -25,7 +25,7 @@ GRAPH_COMMAND_LINE_TOOLS = "14d82eec-204b-4c2f-b7e8-296a70dab67e"
 
 
 def azure_cli_token(_: str) -> Callable[[], str]:
-    """Tokens of whoever the Azure CLI is signed in as; a service principal, in a pipeline."""
+    """Tokens of the Azure CLI's account, which is a service principal in a pipeline."""
     from azure.identity import AzureCliCredential
 
     credential = AzureCliCredential()
@@ -41,7 +41,7 @@ def device_code_token(tenant_id: str) -> Callable[[], str]:
 
 
 def given_token(_: str) -> Callable[[], str]:
-    """The token in GRAPH_ACCESS_TOKEN, got by an earlier step."""
+    """The token in GRAPH_ACCESS_TOKEN, from an earlier step."""
     token = os.environ.get("GRAPH_ACCESS_TOKEN", "")
     if not token:
         raise GraphError("GRAPH_ACCESS_TOKEN is not set.")
