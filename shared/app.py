@@ -41,8 +41,8 @@ from .jobs.queue import AzureQueues, Queues
 from .jobs.runner import Runner
 from .jobs.submission import Rules, Submission
 from .jobs.sweep import Sweeper
+from .metering.budgets.account import remove_past_rows
 from .metering.budgets.budgets import Budgets
-from .metering.budgets.cleanup import remove_past_counters
 from .metering.gauges import Gauges
 from .metering.meter import Meter
 from .metering.owner_limits import OwnerLimits
@@ -166,7 +166,7 @@ class Timers:
         """Delete the rows whose retention is over."""
         days, now = self.core.settings.retention, self.core.clock()
         await self.retention.run()
-        await remove_past_counters(self.core.tables.metrics, now)
+        await remove_past_rows(self.core.tables.metrics, now)
         if days.audit_days:
             await self.audit_days.remove_before(now.date() - timedelta(days=days.audit_days))
         if days.metrics_days:

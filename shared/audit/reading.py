@@ -18,12 +18,12 @@ _ROW_KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 
 
 class CursorError(ValueError):
-    """A cursor that no page of this query gave."""
+    """A cursor that is not of this query."""
 
 
 @dataclass(frozen=True, slots=True)
 class AuditQuery:
-    """Which records to read: of an owner or of all, over some days, both ends included."""
+    """Which records to read: of one owner or of all, over some days, both ends included."""
 
     owner: str | None
     first: date
@@ -33,21 +33,21 @@ class AuditQuery:
 
     @property
     def condition(self) -> str:
-        """As the store takes it."""
+        """The filter of a table query."""
         return " and ".join(equals(name, value) for name, value in self.where)
 
 
 @dataclass(frozen=True, slots=True)
 class AuditPage:
-    """Some records, and where to go on; no cursor on the last page."""
+    """Some records, and the cursor of the next page, if there is one."""
 
     records: tuple[AuditRecord, ...]
     next_cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A record's partition, and the record after which to go on there."""
+class _Position:
+    """A partition, and the record after which to continue there."""
 
     day: date
     owner_key: str
@@ -58,7 +58,7 @@ class _Place:
         return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
     @classmethod
-    def from_cursor(cls, cursor: str, query: AuditQuery) -> _Place:
+    def from_cursor(cls, cursor: str, query: AuditQuery) -> _Position:
         try:
             padded = cursor + "=" * (-len(cursor) % 4)
             text = base64.b64decode(padded, b"-_", validate=True).decode("ascii")
@@ -86,24 +86,26 @@ class AuditReader:
         Raises:
             CursorError: for a cursor that is not of this query.
         """
-        start = _Place.from_cursor(cursor, query) if cursor else None
+        start = _Position.from_cursor(cursor, query) if cursor else None
         records: list[AuditRecord] = []
-        async for place in self._places(query, start):
-            partition = day_partition(place.owner_key, place.day)
+        async for position in self._positions(query, start):
+            partition = day_partition(position.owner_key, position.day)
             rows = await self._table.scan(
                 partition,
-                place.row_key,
+                position.row_key,
                 LAST_KEY,
                 limit=limit - len(records),
                 where=query.condition,
             )
             records += [AuditRecord.from_row(row) for row in rows]
             if len(records) == limit:
-                last = _Place(place.day, place.owner_key, rows[-1].row_key)
+                last = _Position(position.day, position.owner_key, rows[-1].row_key)
                 return AuditPage(tuple(records), last.to_cursor())
         return AuditPage(tuple(records))
 
-    async def _places(self, query: AuditQuery, start: _Place | None) -> AsyncIterator[_Place]:
+    async def _positions(
+        self, query: AuditQuery, start: _Position | None
+    ) -> AsyncIterator[_Position]:
         day = start.day if start else query.last
         if start:
             yield start
@@ -111,7 +113,7 @@ class AuditReader:
             if query.owner is None:
                 after = start.owner_key if start and start.day == day else ""
                 async for owner_key in self.days.owners(day, after):
-                    yield _Place(day, owner_key)
+                    yield _Position(day, owner_key)
             elif not (start and start.day == day):
-                yield _Place(day, partition_key(query.owner))
+                yield _Position(day, partition_key(query.owner))
             day -= timedelta(days=1)

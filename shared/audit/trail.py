@@ -27,16 +27,16 @@ from ..state.turns import TurnRecord, TurnStatus
 log = logging.getLogger(__name__)
 
 MAX_PENDING_NOTES = 1_000
-"""Records that are being written behind their answers; beyond, they go to the log only."""
+"""Records that are being written in the background; more go to the log only."""
 
-STRANGERS_PER_MINUTE = 60
-"""Refused calls of unknown callers that one process puts on record; the log has them all."""
+ANONYMOUS_PER_MINUTE = 60
+"""Refused calls of anonymous callers that one process records; the log has all of them."""
 
 _T = TypeVar("_T")
 
 
 class Action(StrEnum):
-    """What somebody did, or tried to."""
+    """What a caller did, or tried to do."""
 
     SEND = "send"
     TOOL_CALL = "tool_call"
@@ -47,12 +47,12 @@ class Action(StrEnum):
     JOB_SUBMIT = "job_submit"
     JOB_READ = "job_read"
     JOB_CANCEL = "job_cancel"
-    FIGURES_READ = "figures_read"
+    USAGE_READ = "usage_read"
     AUDIT_READ = "audit_read"
     DATA_ERASE = "data_erase"
-    """An owner's erasure was asked for."""
+    """An owner's erasure was requested."""
     DATA_ERASED = "data_erased"
-    """It is done: the receipt."""
+    """The erasure is complete: its receipt."""
 
 
 class AuditOutcome(StrEnum):
@@ -60,36 +60,36 @@ class AuditOutcome(StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    """It was begun and came to nothing, by a fault of ours or of Foundry's."""
+    """It was started and failed, in the app or in Foundry."""
     REFUSED = "refused"
-    """It was not begun: the caller may not, or cannot as asked."""
+    """It was not started: it is forbidden or invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asked for something, and in which request."""
+    """Who sent a request, and its id."""
 
     subject: str
     actor: str
     how: str
     request_id: str | None = None
     departments: tuple[str, ...] = ()
-    """That the caller's token names."""
+    """Departments in the caller's token."""
 
     def to_json(self) -> dict[str, Any]:
-        """For a job, which runs when its request is over; without what says nothing."""
+        """For a job, which runs after its request; without empty values."""
         document = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in document.items() if value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
-        """Read what `to_json` gave."""
+        """Read what `to_json` returned."""
         known: dict[str, Any] = {**document, "departments": tuple(document.get("departments", ()))}
         return cls(**known)
 
 
 THE_APP = Caller("app", "app", "app")
-"""Nobody outside asked: the app does it of its own accord."""
+"""No caller: the app acts on its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,17 +104,17 @@ class AuditRecord:
     how: str
     outcome: AuditOutcome
     code: str | None = None
-    """What it failed or was refused with."""
+    """The error code, if it failed or was refused."""
     agent_id: str | None = None
     agent_identity: str | None = None
-    """Client id of the Entra identity acted under towards Foundry."""
+    """Client id of the Entra identity under which Foundry was called."""
     model: str | None = None
     thread_id: str | None = None
     turn_id: str | None = None
     job_id: str | None = None
     response_id: str | None = None
     request_id: str | None = None
-    """Id of the request that asked, ours."""
+    """The app's id of the request."""
     foundry_request_id: str | None = None
     tool: str | None = None
     arguments_hash: str | None = None
@@ -128,13 +128,13 @@ class AuditRecord:
     """Rows that an erasure has deleted."""
 
     def to_json(self) -> dict[str, Any]:
-        """The record without what is not known."""
+        """The record without unknown values."""
         document = {field.name: getattr(self, field.name) for field in fields(self)}
         document["at"] = self.at.isoformat()
         return {name: value for name, value in document.items() if value is not None}
 
     def new_key(self) -> str:
-        """A key for the record's row, which no other has."""
+        """A unique key for the record's row."""
         return complement(str(ULID.from_datetime(self.at)))
 
     def to_values(self) -> dict[str, Value | None]:
@@ -146,7 +146,7 @@ class AuditRecord:
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """Read a row that `to_values` gave."""
+        """Read a row with the properties of `to_values`."""
         known = {field.name for field in fields(cls)}
         values = {name: value for name, value in row.values.items() if name in known}
         values |= {"action": Action(values["action"]), "outcome": AuditOutcome(values["outcome"])}
@@ -156,22 +156,22 @@ class AuditRecord:
 class AuditTrail:
     """Writes records, each with the Entra identity under which the app calls Foundry.
 
-    A record that cannot be written is logged whole and stops nothing.
+    A record that cannot be written is logged in full; the action goes on.
     """
 
     def __init__(self, table: Table, agent_identity: str | None) -> None:
         self._agent_identity = agent_identity
         self._table = table
-        self._noted: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._days = DayIndex(table)
-        self._strangers: deque[datetime] = deque(maxlen=STRANGERS_PER_MINUTE)
+        self._anonymous: deque[datetime] = deque(maxlen=ANONYMOUS_PER_MINUTE)
 
     async def append(self, *records: AuditRecord) -> None:
         """Write the records of one owner's action, in one transaction."""
         await self._write(self._keyed(records), Operation.INSERT)
 
     def _keyed(self, records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
-        """Records by the keys of their rows, complete."""
+        """Records with the agent's identity, by the keys of their rows."""
         identity = self._agent_identity
         return {each.new_key(): replace(each, agent_identity=identity) for each in records}
 
@@ -188,12 +188,12 @@ class AuditTrail:
         )
         for error in outcomes:
             if isinstance(error, Exception):
-                self._complain(repr(error), records.values())
+                self._log_lost(repr(error), records.values())
 
     async def alongside(self, write: Awaitable[_T], *records: AuditRecord) -> _T:
-        """Write the records while something else is written, and return what that gives.
+        """Write the records in parallel with ``write``, and return its result.
 
-        If it could not be written, the records say so.
+        If ``write`` fails, the records say so.
         """
         keyed = self._keyed(records)
         recording = asyncio.create_task(self._write(keyed, Operation.INSERT))
@@ -211,30 +211,30 @@ class AuditTrail:
             await recording
 
     def note(self, record: AuditRecord) -> None:
-        """Write a record behind the back of whoever waits for an answer."""
-        if len(self._noted) >= MAX_PENDING_NOTES:
-            self._complain("too many at once", [record])
+        """Write a record in the background."""
+        if len(self._tasks) >= MAX_PENDING_NOTES:
+            self._log_lost("too many at once", [record])
             return
         task = asyncio.create_task(self.append(record))
-        self._noted.add(task)
-        task.add_done_callback(self._noted.discard)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def note_anonymous(self, record: AuditRecord) -> None:
-        """As `note`, for a refused caller whom nobody knows; a flood of them is cut off."""
-        seen = self._strangers
-        if len(seen) == STRANGERS_PER_MINUTE and record.at - seen[0] < timedelta(minutes=1):
+        """Write the record of a refused anonymous caller; many in a minute are not recorded."""
+        seen = self._anonymous
+        if len(seen) == ANONYMOUS_PER_MINUTE and record.at - seen[0] < timedelta(minutes=1):
             return
         seen.append(record.at)
         self.note(record)
 
     async def aclose(self) -> None:
-        """Write what is not written yet, then close all connections."""
-        await asyncio.gather(*self._noted, return_exceptions=True)
+        """Finish pending writes, then close all connections."""
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._table.aclose()
 
     @staticmethod
-    def _complain(reason: str, records: Iterable[AuditRecord]) -> None:
-        """Log what may be missing, so that it is not lost altogether."""
+    def _log_lost(reason: str, records: Iterable[AuditRecord]) -> None:
+        """Log records that may be missing in the trail."""
         for record in records:
             log.error("Not in the audit trail (%s): %s", reason, json.dumps(record.to_json()))
 

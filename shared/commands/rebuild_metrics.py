@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 from ..app import Services
 from ..config import AppSettings, SettingsError
-from ..metering.rebuilding import CannotRebuildError, Rebuilder
+from ..metering.roll_up import CannotRebuildError, Rebuilder
 from ..state.errors import StateError
 
 

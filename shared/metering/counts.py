@@ -1,7 +1,7 @@
-"""Sums over turns that can be added to each other: counts, tokens, money and histograms.
+"""Sums over turns: counts, tokens, money and histograms.
 
-All of them are whole numbers, so it does not matter in which order, on which instance and in how
-many steps turns are added up; seconds are kept as microseconds, money as billionths.
+All are whole numbers, so the order, the instances and the steps in which turns are added do not
+matter; times are in microseconds, money in billionths.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MICROS = 1_000_000
 
 MAX_FAILURE_CODES = 50
 OTHER_CODES = "other"
-"""Stands for error codes beyond so many."""
+"""The code of all failures beyond so many different codes."""
 
 BOUNDS = tuple(0.0001 * 2 ** (n / 4) for n in range(98))
 """Upper ends of the buckets in seconds, 0.1 ms to 33 min; each is 19 % wider than the one before.
@@ -34,10 +34,10 @@ Every fourth is a power of two times 0.1 ms."""
 
 
 class View(StrEnum):
-    """By what turns are told apart; each view is a set of sums of its own."""
+    """The dimensions by which turns are summed; each view has its own sums."""
 
     SERIES = "series"
-    """How the service does."""
+    """How the service performs."""
     USAGE = "usage"
     """Who used what."""
     REFUSALS = "refusals"
@@ -45,16 +45,16 @@ class View(StrEnum):
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        """The names of what makes the key of a sum."""
+        """The names of the parts of a key."""
         return _DIMENSIONS[self]
 
     def key(self, turn: TurnRecord) -> Key:
-        """The key of the sum that a turn belongs to; what is not known is empty."""
+        """The key of a turn's sum; unknown parts are empty."""
         assert self is not View.REFUSALS  # noqa: S101 - no turn is refused
         if self is View.SERIES:
             return (turn.domain, turn.model, turn.agent_id or "", turn.mode.value)
-        whom = turn.attribution
-        return (turn.owner, whom.department or "", whom.user_id or "", turn.domain, turn.model)
+        department, user_id = turn.attribution.department or "", turn.attribution.user_id or ""
+        return (turn.owner, department, user_id, turn.domain, turn.model)
 
 
 TURN_VIEWS = (View.SERIES, View.USAGE)
@@ -75,7 +75,7 @@ class Histogram:
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
         self.counts = dict(counts or {})
-        """By index in `BOUNDS`; the one behind the last holds what is beyond."""
+        """By index in `BOUNDS`; one more counts values beyond the last bound."""
 
     def add(self, seconds: float) -> None:
         """Count a value."""
@@ -105,12 +105,12 @@ class Histogram:
         return 0.0
 
     def to_text(self) -> str:
-        """As a property holds it."""
+        """The text of a property."""
         return json.dumps(dict(sorted(self.counts.items())), separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Read what `to_text` gave."""
+        """Read what `to_text` returned."""
         return cls({int(index): count for index, count in json.loads(text).items()})
 
 

@@ -1,7 +1,7 @@
 """How many threads and jobs an owner has now, counted in the owner's rows.
 
-A thread is a row of its own and a job that has not ended has a place in its lane, so neither
-turns nor ended jobs are read: a storage transaction for each thousand threads and jobs.
+Each thread and each job that has not ended has a row, so neither turns nor ended jobs are read: one
+storage transaction for each thousand threads and jobs.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ..state.lanes import EXPIRES_AT, HIDDEN, Clock
 from ..state.table import Row, Table
 
 MAX_ROWS = 20_000
-"""Of each kind in one count, about a second of reading; beyond, a count is the least there are."""
+"""Of each kind in one count, about a second of reading; beyond, a count is a lower bound."""
 
 _PAGE_ROWS = 1_000
 _BOX = "box"
 
 SOON = timedelta(days=1)
-"""A thread is about to expire if it does within this."""
+"""A thread is about to expire if it does so within this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,11 @@ class OwnerGauges:
     """With a turn within the last hour."""
     threads_active_day: int
     threads_expiring: int
-    """That end by themselves within a day."""
+    """That expire within a day."""
     jobs_waiting: int
     jobs_running: int
     complete: bool
-    """False if there are more than were counted."""
+    """False if there are more rows than were counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""Bounds the values that turns are told apart by in metrics and usage.
+"""Bounds the distinct labels of metrics and usage.
 
-Domain, model, department and user are texts that callers state, so there may be as many as there
-are turns. Of each scope and day the first values are kept, up to a limit, and all others counted
-as `other`: in memory, in the table, and so in whatever is read from it. Several instances may
-have kept different ones, so what is read is bounded once more.
+Callers choose domain, model, department and user, so there may be as many as there are turns. Of
+each scope and day the first values are kept, up to a limit, and all others are counted as `other`,
+in memory and in the table. Several instances may have kept different ones, so labels are bounded
+again when they are read.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from datetime import date
 
 from ..state.turns import TurnRecord
 from .counts import FLEET, TURN_VIEWS, Counts, Key, Sums, View, add_to, counts_of
-from .rows import Batch, Place, Shelf, scope_key, start_of_minute
+from .rows import Batch, BatchKey, ScopeView, scope_key, start_of_minute
 
 OTHER = "other"
-"""Stands for all values beyond a limit."""
+"""The label of all values beyond a limit."""
 
 MAX_OWNER_VALUES = {"domain": 50, "model": 20, "agent": 20, "department": 50, "user_id": 1_000}
 MAX_FLEET_VALUES = {"domain": 100, "model": 40, "agent": 40, "department": 100, "user_id": 10_000}
-"""Distinct values by dimension; those that are not here (owner, mode) no caller can invent."""
+"""Distinct values by dimension; callers cannot choose the other dimensions (owner, mode)."""
 
 MAX_OWNER_KEYS = {View.SERIES: 200, View.USAGE: 2_000}
 MAX_FLEET_KEYS = {View.SERIES: 200, View.USAGE: 20_000, View.REFUSALS: 20}
@@ -29,18 +29,18 @@ MAX_FLEET_KEYS = {View.SERIES: 200, View.USAGE: 20_000, View.REFUSALS: 20}
 
 
 class LabelSet:
-    """The values that are kept in one scope and view."""
+    """The values that are kept of one scope and view."""
 
-    def __init__(self, shelf: Shelf) -> None:
-        self._dimensions = shelf.view.dimensions
-        is_fleet = shelf.scope == FLEET
+    def __init__(self, scope_view: ScopeView) -> None:
+        self._dimensions = scope_view.view.dimensions
+        is_fleet = scope_view.scope == FLEET
         self._max_values = MAX_FLEET_VALUES if is_fleet else MAX_OWNER_VALUES
-        self._max_keys = (MAX_FLEET_KEYS if is_fleet else MAX_OWNER_KEYS)[shelf.view]
+        self._max_keys = (MAX_FLEET_KEYS if is_fleet else MAX_OWNER_KEYS)[scope_view.view]
         self._values: dict[str, set[str]] = {name: set() for name in self._max_values}
         self._keys: set[Key] = set()
 
     def fold(self, key: Key) -> Key:
-        """The key under which to count what has ``key``."""
+        """The key under which to count, with `other` for values beyond the limits."""
         if key in self._keys:
             return key
         folded = tuple(map(self._kept, self._dimensions, key))
@@ -50,7 +50,7 @@ class LabelSet:
         return folded
 
     def keep_first(self, keys: Iterable[Key]) -> None:
-        """Keep the values of each dimension that come first by name."""
+        """Keep the first values of each dimension, by name."""
         for dimension, values in zip(self._dimensions, zip(*keys, strict=True), strict=False):
             for value in sorted(set(values)):
                 self._kept(dimension, value)
@@ -70,20 +70,20 @@ class LabelSet:
 
 @dataclass(slots=True)
 class DayLabels:
-    """The values that are kept of a day, in all scopes with turns."""
+    """The values that are kept of a day, by scope and view."""
 
     day: date = date.min
-    _sets: dict[Shelf, LabelSet] = field(default_factory=dict[Shelf, LabelSet])
+    _sets: dict[ScopeView, LabelSet] = field(default_factory=dict[ScopeView, LabelSet])
 
     def count(self, turn: TurnRecord, batch: Batch) -> None:
         """Count a turn in all its sums, in the minute in which it began."""
         minute, amounts = start_of_minute(turn.created_at), Counts.amounts(turn)
-        for shelf, key, folded in self._places(turn):
-            counts = counts_of(batch.setdefault(Place(shelf, minute), {}), key)
+        for scope_view, key, folded in self._sums_of(turn):
+            counts = counts_of(batch.setdefault(BatchKey(scope_view, minute), {}), key)
             counts.add(turn, amounts)
             counts.folded_labels += folded
 
-    def _places(self, turn: TurnRecord) -> Iterator[tuple[Shelf, Key, int]]:
+    def _sums_of(self, turn: TurnRecord) -> Iterator[tuple[ScopeView, Key, int]]:
         """The sums that a turn belongs to, its key there, and how many labels that folds."""
         if (day := turn.created_at.date()) > self.day:
             self.day = day
@@ -91,54 +91,55 @@ class DayLabels:
         for view in TURN_VIEWS:
             stated = key = view.key(turn)
             for scope in (scope_key(turn.owner), FLEET):
-                key = self._set(Shelf(scope, view)).fold(key)
+                key = self._set(ScopeView(scope, view)).fold(key)
                 folded = sum(mine != theirs for mine, theirs in zip(stated, key, strict=True))
-                yield Shelf(scope, view), key, folded
+                yield ScopeView(scope, view), key, folded
 
-    def _set(self, shelf: Shelf) -> LabelSet:
-        if shelf not in self._sets:
-            self._sets[shelf] = LabelSet(shelf)
-        return self._sets[shelf]
-
-
-def bounded(shelf: Shelf, sums: Sums) -> Sums:
-    """Sums with the labels that stand for most turns; the others are `other`."""
-    return _folded_by(_heaviest_first(shelf, [sums]), sums)
+    def _set(self, scope_view: ScopeView) -> LabelSet:
+        if scope_view not in self._sets:
+            self._sets[scope_view] = LabelSet(scope_view)
+        return self._sets[scope_view]
 
 
-def bounded_days(shelf: Shelf, days: Iterable[tuple[date, Sums]]) -> list[tuple[date, Sums]]:
-    """As `bounded`, with the same labels on all days."""
+def bounded(scope_view: ScopeView, sums: Sums) -> Sums:
+    """Sums with the labels that have most turns; the others become `other`."""
+    return _folded_by(_heaviest_first(scope_view, [sums]), sums)
+
+
+def bounded_days(
+    scope_view: ScopeView, days: Iterable[tuple[date, Sums]]
+) -> list[tuple[date, Sums]]:
+    """Sums of days, bounded with the same labels on all days."""
     days = list(days)
-    labels = _heaviest_first(shelf, [sums for _, sums in days])
+    labels = _heaviest_first(scope_view, [sums for _, sums in days])
     return [(day, _folded_by(labels, sums)) for day, sums in days]
 
 
-def bounded_in_order(shelf: Shelf, sums: Sums) -> Sums:
+def bounded_in_order(scope_view: ScopeView, sums: Sums) -> Sums:
     """Sums with the labels that come first by name.
 
-    Unlike one of the heaviest, a value that was left out once stays out when more are added, so
-    that the sums of a day only grow.
+    A value that was left out once stays out when more are added, so the sums of a day only grow.
     """
-    labels = LabelSet(shelf)
+    labels = LabelSet(scope_view)
     labels.keep_first(sums)
     for key in sorted(sums):
         labels.fold(key)
     return _folded_by(labels, sums)
 
 
-def _heaviest_first(shelf: Shelf, parts: Iterable[Sums]) -> LabelSet:
+def _heaviest_first(scope_view: ScopeView, parts: Iterable[Sums]) -> LabelSet:
     requests: dict[Key, int] = {}
     for sums in parts:
         for key, counts in sums.items():
             requests[key] = requests.get(key, 0) + counts.requests
-    labels = LabelSet(shelf)
+    labels = LabelSet(scope_view)
     for key in sorted(requests, key=lambda key: (-requests[key], key)):
         labels.fold(key)
     return labels
 
 
 def _folded_by(labels: LabelSet, sums: Sums) -> Sums:
-    """Sums by the keys that labels give."""
+    """Sums by their bounded keys."""
     folded: Sums = {}
     for key, counts in sums.items():
         add_to(folded, labels.fold(key), counts)

@@ -1,9 +1,9 @@
 """Counts turns in memory and writes what it counted to the table once a minute.
 
-A turn costs some additions here and no request. What is written is never changed: each flush has
-a number, and a row holds what one flush of one instance had of one minute. A flush that fails is
-made again with the same rows, so it does no harm if it had succeeded after all. What a killed
-process had not flushed, a minute at most, is missing until the day is rebuilt from turn rows.
+A turn costs some additions here and no request. Rows are never changed: each flush has a number,
+and a row holds the counts of one flush of one instance and minute. A flush that failed is repeated
+with the same rows, so it does no harm if it had succeeded after all. What a killed process had not
+flushed, at most a minute, is missing until the day is rebuilt from turn rows.
 """
 
 from __future__ import annotations
@@ -24,36 +24,36 @@ from ..state.table import Table
 from ..state.turns import TurnRecord
 from .counts import FLEET, Counts, Key, View, counts_of
 from .labels import DayLabels
-from .rows import Batch, Place, Shelf, scope_key, start_of_minute, write_all
+from .rows import Batch, BatchKey, ScopeView, scope_key, start_of_minute, write_all
 
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 60.0
-"""The most that an instance counts before it writes, and so the most that a killed one loses."""
+"""The longest time between writes, and so the most that a killed instance loses."""
 
 QUIET_SECONDS = 15.0
-"""An instance without turns writes sooner: the platform removes idle ones without asking them."""
+"""An instance without new turns writes sooner: the platform removes idle ones without notice."""
 
 WRITES_AT_ONCE = 16
 
 MAX_UNWRITTEN_SUMS = 200_000
-"""A few hundred MB; where storage is away for so long, the oldest are given up."""
+"""A few hundred MB; beyond, while storage is unavailable, the oldest are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """What an instance has counted of a shelf, and not written for all it knows."""
+    """What an instance has counted of a scope and view and not yet written, as far as it knows."""
 
     sums: list[tuple[datetime, Key, Counts]]
-    """With the minute they are of."""
+    """With the minute in which the turns began."""
     instance: str
     pending: frozenset[int]
-    """Numbers of earlier flushes that are in here."""
+    """Numbers of earlier flushes that are included."""
     next_flush: int
-    """Number of the first flush that was not begun yet."""
+    """Number of the next flush."""
 
     def holds(self, source: str) -> bool:
-        """Whether what a row of this source says is in here, too."""
+        """Whether the counts of a row with this source are included."""
         instance, _, number = source.partition(".")
         if instance != self.instance:
             return False
@@ -61,7 +61,7 @@ class Unwritten:
 
 
 class Meter:
-    """The figures of one process. Belongs to one event loop."""
+    """Counts the turns of one process. Belongs to one event loop."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -70,7 +70,7 @@ class Meter:
         self._labels = DayLabels()
         self._open: Batch = {}
         self._pending: dict[int, Batch] = {}
-        """Batches that are being written, or could not be, by number of the flush."""
+        """Batches that are being written or failed to be written, by number of the flush."""
         self._flushes = 0
         self._counted = 0
         self._in_flight: dict[str, int] = {}
@@ -84,8 +84,8 @@ class Meter:
 
     def refuse(self, limit: str, at: datetime) -> None:
         """Count a request that a limit of its owner did not allow."""
-        place = Place(Shelf(FLEET, View.REFUSALS), start_of_minute(at))
-        counts_of(self._open.setdefault(place, {}), (limit,)).requests += 1
+        batch_key = BatchKey(ScopeView(FLEET, View.REFUSALS), start_of_minute(at))
+        counts_of(self._open.setdefault(batch_key, {}), (limit,)).requests += 1
         self._flush_soon()
 
     def _flush_soon(self) -> None:
@@ -95,7 +95,7 @@ class Meter:
 
     @contextmanager
     def running(self, owner: str) -> Generator[None]:
-        """Count a turn of an owner as being in flight for the time of the block."""
+        """Count a turn of an owner as in flight during the block."""
         for scope in (scope_key(owner), FLEET):
             self._in_flight[scope] = self._in_flight.get(scope, 0) + 1
         try:
@@ -110,21 +110,25 @@ class Meter:
         """How many turns of a scope run in this process."""
         return self._in_flight.get(scope, 0)
 
-    def unwritten(self, shelf: Shelf) -> Unwritten:
-        """What is not in the table yet, to be asked for before the table is read."""
+    def unwritten(self, scope_view: ScopeView) -> Unwritten:
+        """What is not in the table yet; call this before reading the table."""
         batches = [*self._pending.values(), self._open]
         sums = [
-            (place.minute, key, counts)
+            (batch_key.minute, key, counts)
             for batch in batches
-            for place, kept in batch.items()
-            if place.shelf == shelf
+            for batch_key, kept in batch.items()
+            if batch_key.scope_view == scope_view
             for key, counts in kept.items()
         ]
-        pending = (n for n, batch in self._pending.items() if any(p.shelf == shelf for p in batch))
+        pending = (
+            n
+            for n, batch in self._pending.items()
+            if any(p.scope_view == scope_view for p in batch)
+        )
         return Unwritten(sums, self._instance, frozenset(pending), self._flushes)
 
     async def flush(self) -> bool:
-        """Write everything; False if something could not be written, which is kept.
+        """Write everything; False if something could not be written and is kept.
 
         Only one flush runs at a time.
         """
@@ -135,9 +139,9 @@ class Meter:
                 self._flushes += 1
             slots = asyncio.Semaphore(WRITES_AT_ONCE)
             parts = [
-                self._write(number, places, slots)
+                self._write(number, batch_keys, slots)
                 for number, batch in self._pending.items()
-                for places in _by_partition(batch)
+                for batch_keys in _by_partition(batch)
             ]
             errors = [error for error in await asyncio.gather(*parts) if error]
             self._pending = {number: batch for number, batch in self._pending.items() if batch}
@@ -148,49 +152,49 @@ class Meter:
                 len(parts),
                 errors[0],
             )
-            self._give_up_oldest()
+            self._drop_oldest()
         return not errors
 
     async def _write(
-        self, number: int, places: list[Place], slots: asyncio.Semaphore
+        self, number: int, batch_keys: list[BatchKey], slots: asyncio.Semaphore
     ) -> StateError | None:
-        """Write what a batch has of a partition, and drop it when it is written."""
-        batch, partition = self._pending[number], places[0].partition
+        """Write a batch's counts of one partition, and drop them when they are written."""
+        batch, partition = self._pending[number], batch_keys[0].partition
         source = f"{self._instance}.{number}"
         async with slots:
             changes = [
-                place.shelf.minute_change(place.minute, source, key, counts)
-                for place in places
-                for key, counts in batch[place].items()
+                batch_key.scope_view.minute_change(batch_key.minute, source, key, counts)
+                for batch_key in batch_keys
+                for key, counts in batch[batch_key].items()
             ]
             try:
                 await self._days.remember(*partition)
                 await write_all(self._table, day_partition(*partition), changes)
             except StateError as error:
                 return error
-        for place in places:
-            del batch[place]
+        for batch_key in batch_keys:
+            del batch[batch_key]
         return None
 
-    def _give_up_oldest(self) -> None:
-        """Keep memory bounded while storage is away."""
+    def _drop_oldest(self) -> None:
+        """Bound memory while storage is unavailable."""
         while sum(len(s) for b in self._pending.values() for s in b.values()) > MAX_UNWRITTEN_SUMS:
             oldest = self._pending.pop(min(self._pending))
-            days = sorted({place.minute.date().isoformat() for place in oldest})
-            log.error("Counts are given up; rebuild %s when it is over", " and ".join(days))
+            days = sorted({batch_key.minute.date().isoformat() for batch_key in oldest})
+            log.error("Counts are dropped; rebuild %s when it is over", " and ".join(days))
 
     async def _flush_regularly(self) -> None:
-        """Flush until nothing is left; the next turn begins anew."""
+        """Flush until nothing is left; the next turn starts a new task."""
         while self._open or self._pending:
             await self._wait_until_due()
             try:
                 await self.flush()
-            except Exception:  # the border of a task nobody waits for: figures are kept
-                log.exception("Counts could not be written for a reason nobody foresaw")
+            except Exception:  # the border of a background task: counts are kept
+                log.exception("Counts could not be written because of an unexpected error")
         self._task = None
 
     async def _wait_until_due(self) -> None:
-        """Wait until it is time to write, which comes sooner where nothing more is counted."""
+        """Wait until the next write is due, which is sooner if nothing more is counted."""
         ends_at = asyncio.get_running_loop().time() + FLUSH_SECONDS
         while (left := ends_at - asyncio.get_running_loop().time()) > 0:
             counted = self._counted
@@ -208,9 +212,9 @@ class Meter:
         await self._table.aclose()
 
 
-def _by_partition(batch: Batch) -> list[list[Place]]:
-    """The places of a batch that are written together."""
-    parts: dict[tuple[str, date], list[Place]] = {}
-    for place in batch:
-        parts.setdefault(place.partition, []).append(place)
+def _by_partition(batch: Batch) -> list[list[BatchKey]]:
+    """The keys of a batch, by what is written together."""
+    parts: dict[tuple[str, date], list[BatchKey]] = {}
+    for batch_key in batch:
+        parts.setdefault(batch_key.partition, []).append(batch_key)
     return list(parts.values())

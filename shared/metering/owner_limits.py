@@ -1,4 +1,4 @@
-"""What one owner may take of this process at once, so that it cannot take what others need.
+"""What one owner may use of this process at once, so that enough is left for others.
 
 Counts are those of one process: with several instances, an owner may have as much on each.
 """
@@ -17,10 +17,10 @@ WINDOW_SECONDS = 60.0
 """In which `MAX_THREADS_PER_MINUTE` threads may be started."""
 
 RETRY_SECONDS = 1.0
-"""After which a request may be over, and another have its place."""
+"""After which a request may have ended."""
 
 MAX_REMEMBERED_OWNERS = 10_000
-"""With threads started lately; the one who did longest ago is forgotten first."""
+"""With recently started threads; the least recent is dropped first."""
 
 
 class OwnerLimit(StrEnum):
@@ -33,7 +33,7 @@ class OwnerLimit(StrEnum):
 
 
 class LimitError(Exception):
-    """A caller takes more than it may."""
+    """A caller exceeds a limit."""
 
     def __init__(self, limit: OwnerLimit, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)
@@ -43,7 +43,7 @@ class LimitError(Exception):
 
 
 class OwnerLimits:
-    """Counts what owners have. Belongs to one event loop."""
+    """Counts what owners use. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -57,11 +57,11 @@ class OwnerLimits:
         self._requests: Counter[str] = Counter()
         self._waits: Counter[str] = Counter()
         self._started: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """By owner: the threads started lately, less what has been given back since, and when."""
+        """By owner: recently started threads, less what the passing time allows again, and when."""
 
     @contextmanager
     def request(self, owner: str) -> Generator[None]:
-        """Count a request for the time of the block; a turn whose caller went away counts, too.
+        """Count a request during the block; a turn whose caller disconnected counts, too.
 
         Raises:
             LimitError: if the owner has too many.
@@ -78,7 +78,7 @@ class OwnerLimits:
 
     @contextmanager
     def waiting(self, owner: str, seconds: float) -> Generator[None]:
-        """Count a request that waits up to so many seconds, if any, for the time of the block.
+        """Count a request that waits up to ``seconds``, if any, during the block.
 
         Raises:
             LimitError: if too many of the owner's wait.

@@ -1,7 +1,7 @@
-"""Reads figures over a window: days where they are summed up, then hours, then minutes.
+"""Reads metrics over a window: days where they are summed up, then hours, then minutes.
 
 What this process has counted and not written yet is added, so a caller sees its own last turn;
-other instances are a minute behind at most.
+other instances are at most a minute behind.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .roll_up import NEVER, rolled_until
 from .rows import (
     DAY,
     HOUR,
-    Shelf,
+    ScopeView,
     days_between,
     scope_key,
     start_of_day,
@@ -33,14 +33,14 @@ MINUTE = timedelta(minutes=1)
 
 
 class Window(StrEnum):
-    """A stretch of time that ends now; it begins at a full minute, hour or day."""
+    """A period that ends now; it begins at a full minute, hour or day."""
 
     HOUR = "1h"
     DAY = "24h"
     MONTH = "30d"
 
     def start(self, now: datetime) -> datetime:
-        """Where it begins."""
+        """When it begins."""
         if self is Window.HOUR:
             return start_of_minute(now) - 59 * MINUTE
         if self is Window.DAY:
@@ -50,84 +50,84 @@ class Window(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MetricsReader:
-    """Reads the figures of any scope."""
+    """Reads the metrics of any scope."""
 
     table: Table
     meter: Meter
     clock: Clock
 
     async def window(self, scope: str, view: View, window: Window) -> tuple[datetime, Sums]:
-        """The figures of a window by key, and where it begins."""
+        """The sums of a window by key, and when it begins."""
         now = self.clock()
         start, end = window.start(now), start_of_minute(now) + MINUTE
-        shelf = Shelf(scope_key(scope), view)
-        unwritten = self.meter.unwritten(shelf)
+        scope_view = ScopeView(scope_key(scope), view)
+        unwritten = self.meter.unwritten(scope_view)
         rolled = start if window is Window.HOUR else await rolled_until(self.table)
         rows: list[Row] = []
-        for part in self._parts(shelf, start, end, rolled):
+        for part in self._parts(scope_view, start, end, rolled):
             rows += await part
         sums = sums_of(_others(rows, unwritten))
         for minute, key, counts in unwritten.sums:
             if start <= minute < end:
                 add_to(sums, key, counts)
-        return start, bounded(shelf, sums)
+        return start, bounded(scope_view, sums)
 
     async def written_today(self, scope: str, view: View) -> tuple[datetime, Sums]:
-        """What all instances have written of this day (UTC), and where it begins.
+        """What all instances have written of this day (UTC), and when it begins.
 
-        Unlike a window, which has this process's own last turns too, it only ever grows, whichever
-        instance is asked.
+        Unlike a window, which includes this process's own last turns, it only grows, whichever
+        instance answers.
         """
         now = self.clock()
         start, end = start_of_day(now.date()), start_of_minute(now) + MINUTE
         rolled = await rolled_until(self.table)
-        shelf, rows = Shelf(scope_key(scope), view), list[Row]()
-        for part in self._parts(shelf, start, end, rolled):
+        scope_view, rows = ScopeView(scope_key(scope), view), list[Row]()
+        for part in self._parts(scope_view, start, end, rolled):
             rows += await part
-        return start, bounded_in_order(shelf, sums_of(rows))
+        return start, bounded_in_order(scope_view, sums_of(rows))
 
     async def by_day(
         self, scope: str, view: View, first: date, last: date
     ) -> list[tuple[date, Sums]]:
-        """The figures of each day that has some, from one to another, both included."""
-        shelf = Shelf(scope_key(scope), view)
-        unwritten = self.meter.unwritten(shelf)
+        """The sums of each day with turns, from ``first`` to ``last``, both included."""
+        scope_view = ScopeView(scope_key(scope), view)
+        unwritten = self.meter.unwritten(scope_view)
         rolled = await rolled_until(self.table)
         found: dict[date, list[Row]] = {}
         summed_last = first - DAY if rolled == NEVER else min(last, rolled.date() - DAY)
         if summed_last >= first:
-            for row in await shelf.days(self.table, first, summed_last):
+            for row in await scope_view.days(self.table, first, summed_last):
                 found.setdefault(date.fromisoformat(row.row_key.split("|")[2]), []).append(row)
         day = max(first, summed_last + DAY)
         while day <= min(last, self.clock().date()):
             start = start_of_day(day)
-            for part in self._parts(shelf, start, start + DAY, rolled):
+            for part in self._parts(scope_view, start, start + DAY, rolled):
                 found.setdefault(day, []).extend(await part)
             day += DAY
         sums = {day: sums_of(_others(rows, unwritten)) for day, rows in found.items()}
         for minute, key, counts in unwritten.sums:
             if first <= minute.date() <= last:
                 add_to(sums.setdefault(minute.date(), {}), key, counts)
-        return bounded_days(shelf, sorted((day, each) for day, each in sums.items() if each))
+        return bounded_days(scope_view, sorted((day, each) for day, each in sums.items() if each))
 
     def _parts(
-        self, shelf: Shelf, start: datetime, end: datetime, rolled: datetime
+        self, scope_view: ScopeView, start: datetime, end: datetime, rolled: datetime
     ) -> Iterator[Awaitable[list[Row]]]:
-        """The reads that cover a stretch of time, each of the coarsest rows there are."""
+        """The reads that cover a period, each of the coarsest rows that exist."""
         summed = min(max(rolled, start), end)
         if start == start_of_day(start.date()) and summed - start >= DAY:
-            yield shelf.days(self.table, start.date(), summed.date() - DAY)
+            yield scope_view.days(self.table, start.date(), summed.date() - DAY)
             start = start_of_day(summed.date())
         for begin, stop in days_between(start, end):
             summed = min(max(rolled, begin), stop)
             if summed > begin:
-                yield shelf.hours(self.table, begin, summed)
+                yield scope_view.hours(self.table, begin, summed)
             if stop > summed:
-                yield shelf.minutes(self.table, summed, stop)
+                yield scope_view.minutes(self.table, summed, stop)
 
 
 def _others(rows: Iterable[Row], unwritten: Unwritten) -> Iterator[Row]:
-    """The rows whose figures this process does not hold itself."""
+    """The rows whose counts this process does not hold itself."""
     for row in rows:
         if not unwritten.holds(row.values.get("source", "")):
             yield row

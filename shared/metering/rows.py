@@ -1,13 +1,13 @@
-"""How figures stand in their table.
+"""How metrics are stored in their table.
 
 | partition | row key | holds |
 |---|---|---|
-| scope and day | `minute`, view, HH:MM, source, key | what one instance flushed at once |
+| scope and day | `minute`, view, HH:MM, source, key | the counts of one flush of an instance |
 | scope and day | `hour`, view, HH, key | the sum of an hour |
 | scope | `day`, view, date, key | the sum of a day |
 
 A scope is an owner, or the fleet. The source of a minute row is an instance and the number of its
-flush: no two instances write the same row, and to write it again changes nothing.
+flush: no two instances write the same row, and writing it again changes nothing.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 
-from ..state.days import MAX_TRANSACTION_ROWS, day_partition
+from ..state.days import MAX_TRANSACTION_ROWS, SEPARATOR, day_partition
 from ..state.keys import partition_key
+from ..state.row_deletion import LAST_CHARACTER, delete_rows
 from ..state.table import Change, Operation, Row, Table
 from .counts import FLEET, Counts, Key, Sums, View, add_to
 
@@ -30,7 +31,7 @@ _PAGE_ROWS = 1_000
 
 
 def scope_key(scope: str) -> str:
-    """How a scope is written in partition keys."""
+    """A scope as partition keys spell it."""
     return FLEET if scope == FLEET else partition_key(scope)
 
 
@@ -50,7 +51,7 @@ def start_of_day(day: date) -> datetime:
 
 
 def days_between(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """A stretch of time cut at each midnight."""
+    """A period, split at each midnight."""
     while start < end:
         midnight = start_of_day(start.date()) + DAY
         yield start, min(midnight, end)
@@ -58,25 +59,25 @@ def days_between(start: datetime, end: datetime) -> Iterator[tuple[datetime, dat
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
-    """Where the rows of a scope and view stand."""
+class ScopeView:
+    """A scope and a view, and the rows with their counts."""
 
     scope: str
-    """As in partition keys."""
+    """As partition keys spell it."""
     view: View
 
     def minute_change(self, minute: datetime, source: str, key: Key, counts: Counts) -> Change:
-        """The change that keeps what a source has of a minute."""
-        place = f"{minute:%H:%M}|{source}"
-        return self._change(f"minute|{self.view}|{place}", key, counts, source=source)
+        """The change that writes the counts of a source and minute."""
+        prefix = f"minute|{self.view}|{minute:%H:%M}|{source}"
+        return self._change(prefix, key, counts, source=source)
 
     def hour_changes(self, hour: datetime, sums: Sums) -> list[Change]:
-        """The changes that keep the sums of an hour."""
+        """The changes that write the sums of an hour."""
         prefix = f"hour|{self.view}|{hour:%H}"
         return [self._change(prefix, key, counts) for key, counts in sums.items()]
 
     def day_changes(self, day: date, sums: Sums) -> list[Change]:
-        """The changes that keep the sums of a day, in the partition of the scope."""
+        """The changes that write the sums of a day, in the partition of the scope."""
         prefix = f"day|{self.view}|{day}"
         return [self._change(prefix, key, counts) for key, counts in sums.items()]
 
@@ -87,14 +88,14 @@ class Shelf:
         return Change(Operation.UPSERT, f"{prefix}|{digest}", content)
 
     async def minutes(self, table: Table, start: datetime, end: datetime) -> list[Row]:
-        """The minute rows of a stretch of time within one day."""
+        """The minute rows of a period within one day."""
         prefix, first = f"minute|{self.view}|", f"{start:%H:%M}"
         last = f"{end:%H:%M}" if end.date() == start.date() else "24:00"
         partition = day_partition(self.scope, start.date())
         return await _scan(table, partition, prefix + first, prefix + last)
 
     async def hours(self, table: Table, start: datetime, end: datetime) -> list[Row]:
-        """The hour rows of a stretch of time within one day."""
+        """The hour rows of a period within one day."""
         prefix, first = f"hour|{self.view}|", f"{start:%H}"
         last = f"{end:%H}" if end.date() == start.date() else "24"
         partition = day_partition(self.scope, start.date())
@@ -107,19 +108,19 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where the counts of a minute are written, their key aside."""
+class BatchKey:
+    """A scope and view in one minute."""
 
-    shelf: Shelf
+    scope_view: ScopeView
     minute: datetime
 
     @property
     def partition(self) -> tuple[str, date]:
-        """Scope and day: what is written together."""
-        return self.shelf.scope, self.minute.date()
+        """Scope and day, which are written together."""
+        return self.scope_view.scope, self.minute.date()
 
 
-Batch = dict[Place, Sums]
+Batch = dict[BatchKey, Sums]
 """Sums of minutes that are not written yet."""
 
 
@@ -139,7 +140,7 @@ def key_of(row: Row) -> Key:
 
 
 def sums_of(rows: Iterable[Row]) -> Sums:
-    """What rows add up to, by key."""
+    """The sums of rows, by key."""
     sums: Sums = {}
     for row in rows:
         add_to(sums, key_of(row), Counts.from_values(row.values))
@@ -147,6 +148,55 @@ def sums_of(rows: Iterable[Row]) -> Sums:
 
 
 async def write_all(table: Table, partition: str, changes: Sequence[Change]) -> None:
-    """Make changes that may be made one after the other, few of them in a transaction."""
+    """Write changes that may be made in several transactions."""
     for start in range(0, len(changes), MAX_TRANSACTION_ROWS):
         await table.write(partition, changes[start : start + MAX_TRANSACTION_ROWS])
+
+
+async def remove_owner(table: Table, owner: str, before: datetime) -> int:
+    """Delete an owner's metrics: its own, and its rows among the fleet's usage.
+
+    The fleet's metrics by model and domain, which name no owner, stay, and so do the minutes that
+    began after ``before``. Hours and days that are not over are summed up again from those.
+    """
+    minute = f"{before:%Y-%m-%d %H:%M}"
+
+    def is_owners(partition: str, row: Row) -> bool:
+        if not partition.startswith(FLEET):
+            return _is_earlier(partition, row, minute)
+        of_owner = row.row_key.split("|")[1] == View.USAGE and key_of(row)[0] == owner
+        return of_owner and _is_earlier(partition, row, minute)
+
+    removed = 0
+    for scope in (scope_key(owner), FLEET):
+        cursor = (scope, "")
+        while page := await table.walk(cursor, limit=_PAGE_ROWS, select=("key",)):
+            of_scope = [
+                (partition, row)
+                for partition, row in page
+                if partition == scope or partition.startswith(f"{scope}{SEPARATOR}")
+            ]
+            removed += await _delete(table, [each for each in of_scope if is_owners(*each)])
+            partition, last = page[-1]
+            cursor = (partition, last.row_key)
+            if partition > f"{scope}{SEPARATOR}{LAST_CHARACTER}":
+                break
+    return removed
+
+
+def _is_earlier(partition: str, row: Row, minute: str) -> bool:
+    """Whether a row is a sum of minutes, or of a minute up to ``minute``."""
+    parts = row.row_key.split("|")
+    _, _, day = partition.rpartition(SEPARATOR)
+    return parts[0] != "minute" or f"{day} {parts[2]}" <= minute
+
+
+async def _delete(table: Table, found: list[tuple[str, Row]]) -> int:
+    by_partition: dict[str, list[str]] = {}
+    for partition, row in found:
+        by_partition.setdefault(partition, []).append(row.row_key)
+    deleted = 0
+    for partition, keys in by_partition.items():
+        for start in range(0, len(keys), 100):
+            deleted += await delete_rows(table, partition, keys[start : start + 100])
+    return deleted

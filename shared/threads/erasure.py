@@ -19,8 +19,8 @@ from ulid import ULID
 from ..audit.trail import Action, AuditOutcome, AuditRecord, AuditTrail, Caller
 from ..foundry.errors import FoundryError
 from ..foundry.service import FoundryService
-from ..metering.erasure import remove_owner
 from ..metering.meter import Meter
+from ..metering.rows import remove_owner
 from ..state.erasures import Erasure, close_erasure, open_erasures
 from ..state.errors import LaneBusyError, RowMissingError, StateError
 from ..state.idempotency import ANSWERED

@@ -17,8 +17,7 @@ from ..foundry.responses import instructions_for
 from ..foundry.tools import ToolLike
 from ..foundry.wire_json import JsonObject
 from ..metering.budgets.budgets import Budgets, Reservation
-from ..metering.budgets.estimates import CostEstimate, used_by
-from ..metering.budgets.limits import Amount
+from ..metering.budgets.limits import Amount, CostEstimate, used_by
 from ..observability.upstream import Upstream
 from ..state.table import Row
 from ..state.threads import LAST_TURN_TOKENS

@@ -26,8 +26,8 @@ from shared.jobs.requests import SubmitJob
 from shared.metering.counts import FLEET, Counts, Sums, View, add_to
 from shared.metering.meter import Meter
 from shared.metering.reading import MetricsReader
-from shared.metering.rebuilding import Rebuilder
-from shared.metering.rows import Shelf, scope_key, start_of_minute
+from shared.metering.roll_up import Rebuilder
+from shared.metering.rows import ScopeView, scope_key, start_of_minute
 from shared.state.errors import JobEndedError, LaneBusyError
 from shared.state.keys import Kind, new_id, owner_of
 from shared.state.table import Row
@@ -139,7 +139,7 @@ class Fleet:
     async def kill(self, name: str) -> None:
         """Kill an instance: nothing of it is committed or written any more."""
         services = self.living.pop(name)
-        mine = services.core.meter.unwritten(Shelf(FLEET, View.SERIES)).sums
+        mine = services.core.meter.unwritten(ScopeView(FLEET, View.SERIES)).sums
         self.uncounted = sum(figures.requests for _, _, figures in mine)
         self.died_with = set(self.at_work[name])
         running = list(services.core.turns._background._running)

@@ -21,8 +21,7 @@ from shared.metering.counts import FLEET, Counts, View
 from shared.metering.gauges import Gauges
 from shared.metering.meter import Meter
 from shared.metering.reading import MetricsReader, Window
-from shared.metering.rebuilding import Rebuilder
-from shared.metering.roll_up import RollUp
+from shared.metering.roll_up import Rebuilder, RollUp
 from shared.state.azure_table import AzureTable
 from shared.state.clock import StorageClock
 from shared.state.keys import Kind, new_id, partition_key

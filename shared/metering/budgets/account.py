@@ -1,14 +1,14 @@
-"""One limit as this instance sees it: what it spent of it, and what it has claimed.
+"""One limit as this instance sees it: what it has spent and what it has claimed.
 
-Each instance has a row of its own. Before it spends, it writes into its row how much it claims
-in all, and then reads the rows of all instances: two who do that at once see each other, whoever
-was first, so claims never add up to more than the limit. Far from the limit a claim is larger
-than the turn at hand needs, and the turns after it cost no request; near the limit each turn
-claims for itself. Claims that nobody renews, because their instance died, run out.
+Each instance has its own row. Before it spends, it writes its total claim into its row, and then
+reads the rows of all instances: of two that do this at once, at least one sees the other, so claims
+never add up to more than the limit. Far from the limit a claim is larger than the current turn
+needs, and the next turns need no request; near the limit each turn makes its own claim. Claims
+expire unless they are renewed, so those of a dead instance end.
 
-What can exceed a limit is only what turns use beyond their estimates: those in flight, or whose
-end is not in a row yet, when the last turn was admitted. To that comes, where an instance was
-killed, what it had spent of its claim since it last wrote its row.
+Usage can exceed a limit only by what turns use beyond their estimates: turns that are in flight, or
+whose end is not written yet, when the last turn is admitted. If an instance is killed, what it had
+spent of its claim since it last wrote its row is not counted either.
 """
 
 from __future__ import annotations
@@ -20,30 +20,34 @@ from datetime import datetime, timedelta
 
 from ...state.errors import RowChangedError
 from ...state.lanes import Clock
+from ...state.row_deletion import delete_rows
 from ...state.table import Change, Operation, Row, Table
-from .limits import WARNING_SHARE, BudgetExhaustedError, Limit, Measure
+from .limits import BUDGET_PREFIX, WARNING_SHARE, BudgetExhaustedError, Limit, Measure
 
 log = logging.getLogger(__name__)
 
 CLAIM_LASTS = timedelta(seconds=60)
-"""Unless it is renewed, which is done several times meanwhile."""
+"""How long a claim is valid; it is renewed several times meanwhile."""
 
 RENEWAL_MARGIN = timedelta(seconds=15)
-"""A claim that is about to run out is not spent from."""
+"""A claim that expires sooner is renewed before it is used."""
 
 SHARE = 64
-"""A claim beyond what is needed is this part of what is left: small enough to leave some for
-the others, large enough to serve many turns."""
+"""A claim exceeds the need by this fraction of the rest: small enough to leave some for other
+instances, large enough for many turns."""
 
 CLAIM_TRIES = 3
 COLLISION_SECONDS = 0.02
-"""Two who claim the last of a budget at once both step back, and try again after this or more."""
+"""Two instances that claim the rest of a budget at once both withdraw, and retry after this."""
 
 REFUSAL_LASTS = timedelta(seconds=0.5)
-"""So long, or until a turn here ends, as much is refused again without another look."""
+"""For this long, or until a turn ends here, the same amount is refused without reading rows."""
 
 MAX_ROWS = 1_000
 MAX_REMOVALS = 10
+
+KEPT = timedelta(days=62)
+"""After the last renewal of a row: the longest period is a month."""
 
 
 class Account:
@@ -65,23 +69,23 @@ class Account:
         self.reserved = 0
         """For turns in flight."""
         self.claimed = 0
-        """What our row says at least; covers what is spent and reserved."""
+        """What our row claims at least; covers what is spent and reserved."""
         self._until = self._clock()
         self._others_spent = 0
         self._others_claimed = 0
         self.unpublished = False
-        """Whether our row may differ from what is so."""
+        """Whether our row may be out of date."""
         self._refused: tuple[int, datetime] | None = None
-        """What was refused, and until when that holds."""
+        """The amount that was refused, and until when."""
         self._used = False
-        """Whether something was taken since the last renewal."""
+        """Whether something was reserved since the last renewal."""
 
     async def take(self, amount: int) -> datetime:
         """Reserve an amount; returns the period to settle it in.
 
         Raises:
             BudgetExhaustedError: if that would exceed the limit.
-            StorageUnavailableError: if nobody can tell.
+            StorageUnavailableError: if the rows cannot be read or written.
         """
         self._asked_at = self._clock()
         async with self._lock:
@@ -98,7 +102,7 @@ class Account:
             return self.period
 
     async def settle(self, period: datetime, reserved: int, used: int) -> None:
-        """Replace a reservation by what was used; what exceeds our claim is told at once."""
+        """Replace a reservation by what was used; usage beyond our claim is written at once."""
         async with self._lock:
             if period != self.period:
                 return
@@ -110,7 +114,7 @@ class Account:
                 await self._publish(needed)
 
     async def renew(self, *, closing: bool = False) -> None:
-        """Write what is so, and give back what was claimed in vain."""
+        """Write the current usage and release the unused claim."""
         async with self._lock:
             needed = self.spent + self.reserved
             keeps = self._used and not closing and self._may_share
@@ -121,19 +125,19 @@ class Account:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is to be written for it."""
+        """Whether its row is up to date and claims nothing unused."""
         return not self.unpublished and self.claimed <= self.spent
 
     @property
     def is_over(self) -> bool:
-        """Whether it can be forgotten."""
+        """Whether its period is over and it can be dropped."""
         now = self._clock()
         is_past = self.limit.period is None or self.period != self.limit.begins(now)
         return is_past and not self.reserved and now - self._asked_at > CLAIM_LASTS
 
     @property
     def warning(self) -> str | None:
-        """What to tell a caller who comes near the limit."""
+        """The warning for a caller near the limit."""
         used = self._others_spent + self.spent + self.reserved
         if used < WARNING_SHARE * self.limit.amount:
             return None
@@ -144,7 +148,7 @@ class Account:
         return f"{name}: {share} % used, {left:.12g} left, resets at {resets_at}"
 
     async def _claim(self, amount: int) -> None:
-        """See to it that our claim covers another amount."""
+        """Extend our claim by an amount."""
         needed = self.spent + self.reserved + amount
         for attempt in range(1, CLAIM_TRIES + 1):
             if needed > self.limit.amount:
@@ -152,10 +156,10 @@ class Account:
             rest = self.limit.amount - self._others_claimed - needed
             share = max(rest // SHARE, 0) if self._may_share and attempt == 1 else 0
             claim = max(needed + share, self.claimed)
-            held = self.claimed
+            before = self.claimed
             await self._publish(claim)
-            self.claimed, self.unpublished = held, True  # until we know that it fits
-            await self._look()
+            self.claimed, self.unpublished = before, True  # until it is known to fit
+            await self._read_others()
             if self._others_claimed + needed <= self.limit.amount:
                 self.claimed = min(claim, self.limit.amount - self._others_claimed)
                 self.unpublished = self.claimed < claim
@@ -177,7 +181,7 @@ class Account:
         return self.limit.measure is not Measure.CONCURRENT
 
     async def _publish(self, claim: int) -> None:
-        """Write our row; a smaller claim counts for us before it does for the others."""
+        """Write our row; a smaller claim limits us before other instances see it."""
         self.claimed = min(self.claimed, claim)
         spent, until = self.spent, self._clock() + CLAIM_LASTS
         values = {
@@ -193,7 +197,7 @@ class Account:
         self.claimed, self._until = claim, until
         self.unpublished = False
 
-    async def _look(self) -> None:
+    async def _read_others(self) -> None:
         """Read what all other instances have spent and claimed in this period."""
         rows = await self._table.scan(self.limit.partition, "", "~", limit=MAX_ROWS)
         now, spent, claimed = self._clock(), 0, 0
@@ -207,7 +211,7 @@ class Account:
         await self._remove([row for row in others if _is_past(row, self.period, now)])
 
     async def _remove(self, rows: list[Row]) -> None:
-        """Remove rows that nobody needs; their instances are gone, or write new ones."""
+        """Remove rows of past periods and of instances that no longer run."""
         for row in rows[:MAX_REMOVALS]:
             removal = Change(Operation.DELETE, row.row_key, etag=row.etag)
             try:
@@ -217,7 +221,22 @@ class Account:
 
 
 def _is_past(row: Row, period: datetime, now: datetime) -> bool:
-    """Whether a row tells of an earlier period, or of turns in flight that died."""
+    """Whether a row is of an earlier period, or of a dead instance's turns in flight."""
     if row.values["period"] < period:
         return True
     return row.values["spent"] == 0 and row.values["until"] + CLAIM_LASTS < now
+
+
+async def remove_past_rows(table: Table, now: datetime) -> int:
+    """Delete the rows that no instance has renewed for two months; returns how many."""
+    cursor, removed = (BUDGET_PREFIX, ""), 0
+    while page := await table.walk(cursor, limit=MAX_ROWS, select=("until",)):
+        for partition, row in page:
+            is_budget = partition.startswith(BUDGET_PREFIX)
+            if is_budget and row.values["until"] + KEPT <= now:
+                removed += await delete_rows(table, partition, [row.row_key])
+        partition, last = page[-1]
+        if not partition.startswith(BUDGET_PREFIX):
+            break
+        cursor = (partition, last.row_key)
+    return removed

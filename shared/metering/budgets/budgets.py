@@ -1,4 +1,4 @@
-"""Reserves what a turn may need before it is sent, and settles what it used afterwards."""
+"""Reserves what a turn may need before it is sent, and settles afterwards what it used."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .limits import Amount, BudgetTooSmallError, Limit, limits_of
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 15.0
-"""How often rows are written while something is claimed; what a killed instance had spent since
-is not known to the others."""
+"""How often rows are written while something is claimed; other instances never learn what a
+killed one had spent since."""
 
 
 NOTHING = Amount()
@@ -32,23 +32,23 @@ NOTHING = Amount()
 
 @dataclass(slots=True)
 class Reservation:
-    """What is reserved for a turn, for the time of an ``async with`` block.
+    """What is reserved for a turn during an ``async with`` block.
 
     Unless `spend` was called, the turn was not sent and has used nothing.
     """
 
     need: Amount = NOTHING
     warnings: tuple[str, ...] = ()
-    """What to tell the caller of budgets that are nearly used up."""
+    """Warnings for the caller about budgets that are nearly used up."""
     _parts: list[tuple[Account, datetime]] = field(default_factory=list[tuple[Account, datetime]])
     _used: Amount = NOTHING
 
     def spend(self, used: Amount) -> None:
-        """Say what the turn used."""
+        """Set what the turn used."""
         self._used = used
 
     async def reserve(self, account: Account) -> None:
-        """Reserve the need in one more account."""
+        """Reserve the need in an account."""
         amount = self.need.of(account.limit.measure, ended=False)
         self._parts.append((account, await account.take(amount)))
 
@@ -61,7 +61,7 @@ class Reservation:
             try:
                 await account.settle(period, reserved, used)
             except StateError as error:
-                log.warning("What a turn used is told later: %s", error)
+                log.warning("A turn's usage is written later: %s", error)
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,24 +95,24 @@ class Budgets:
         Raises:
             BudgetTooSmallError: if that is more than a whole budget.
             BudgetExhaustedError: if that is more than a budget allows now; nothing is reserved.
-            StorageUnavailableError: if nobody can tell.
+            StorageUnavailableError: if budgets cannot be read or written.
         """
         limits = self.check(owner, department, need)
-        hold = Reservation(need)
+        reservation = Reservation(need)
         accounts = [self._account(each) for each in limits]
         try:
             for account in accounts:
-                await hold.reserve(account)
+                await reservation.reserve(account)
         except BaseException:
-            await hold.settle()
+            await reservation.settle()
             raise
-        hold.warnings = tuple(text for each in accounts if (text := each.warning))
+        reservation.warnings = tuple(text for each in accounts if (text := each.warning))
         if accounts and self._task is None:
             self._task = asyncio.create_task(self._renew_regularly())
-        return hold
+        return reservation
 
     def check(self, owner: str, department: str | None, need: Amount) -> list[Limit]:
-        """The limits that such a turn is under; nothing is reserved, and nothing read.
+        """The limits of such a turn; nothing is reserved or read.
 
         Raises:
             BudgetTooSmallError: if it may need more than a whole budget.
@@ -132,17 +132,17 @@ class Budgets:
         return account
 
     async def _renew_regularly(self) -> None:
-        """Write rows until nothing is claimed; the next turn begins anew."""
+        """Write rows until nothing is claimed; the next turn starts a new task."""
         while any(not account.is_idle for account in self._accounts.values()):
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 await self.renew()
-            except Exception:  # the border of a task nobody waits for: it tries again
-                log.exception("What was spent could not be told for a reason nobody foresaw")
+            except Exception:  # the border of a background task: it tries again
+                log.exception("Budget usage could not be written because of an unexpected error")
         self._task = None
 
     async def renew(self, *, closing: bool = False) -> None:
-        """Write what was spent and claimed, and forget what is over."""
+        """Write current usage and claims, and drop accounts whose period is over."""
         accounts = list(self._accounts.items())
         waiting = [account for _, account in accounts if not account.is_idle]
         results = await asyncio.gather(
@@ -150,7 +150,7 @@ class Budgets:
         )
         for error in results:
             if isinstance(error, StateError):
-                log.warning("What was spent is told later: %s", error)
+                log.warning("Budget usage is written later: %s", error)
             elif isinstance(error, BaseException):
                 raise error
         for limit, account in accounts:
@@ -158,7 +158,7 @@ class Budgets:
                 del self._accounts[limit]
 
     async def aclose(self) -> None:
-        """Give back what is claimed; the table is somebody else's to close."""
+        """Release all claims; the table is closed by its owner."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

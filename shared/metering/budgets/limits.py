@@ -1,25 +1,31 @@
-"""Which limits a turn is under, how much it may need, and what it is told when that is too much."""
+"""Which limits apply to a turn, how much it may need, and the errors where that is too much."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from ...config.spending import ANY, NANOS, Budget, Period
+from ...config.spending import ANY, NANOS, Budget, Period, PriceTable
 from ...state.table import EARLIEST_MOMENT
+from ...state.turns import TurnRecord
 
 WARNING_SHARE = 0.8
 """From here on, answers say how much of a budget is used."""
 
 CONCURRENCY_PAUSE = timedelta(seconds=5)
-"""After which somebody who has too many turns in flight may try again."""
+"""After which a caller with too many turns in flight may try again."""
 
+BYTES_PER_TOKEN = 3
+"""Of text; English has about 4, other languages fewer."""
+
+IMAGE_TOKENS = 1_500
+"""About what a large image takes."""
 
 BUDGET_PREFIX = "$budget!"
-"""How the partitions of all counters begin."""
+"""How the partitions of all budgets begin."""
 
 
 class Measure(StrEnum):
@@ -41,7 +47,7 @@ class Amount:
     requests: int = 0
 
     def of(self, measure: Measure, *, ended: bool) -> int:
-        """As a measure counts it; a turn that has ended is not in flight any more."""
+        """The amount in a measure; a turn that has ended is not in flight any more."""
         match measure:
             case Measure.TOKENS:
                 return self.tokens
@@ -66,12 +72,12 @@ class Limit:
 
     @property
     def partition(self) -> str:
-        """Where the rows of all instances stand; the amount may be changed at any time."""
+        """The partition of all instances' rows; it stays when the amount of the budget changes."""
         digest = hashlib.sha256(self.subject.encode("utf-8", "surrogatepass")).hexdigest()[:32]
         return f"{BUDGET_PREFIX}{digest}!{self.measure}!{self.period or 'turns'}"
 
     def begins(self, now: datetime) -> datetime:
-        """When the period began that a moment is in."""
+        """When the period of a moment began."""
         now = now.astimezone(UTC).replace(second=0, microsecond=0)
         match self.period:
             case Period.MINUTE:
@@ -97,18 +103,18 @@ class Limit:
                 return now + CONCURRENCY_PAUSE
 
     def shown(self, amount: int) -> int | float:
-        """An amount as people write it."""
+        """An amount in the unit of the settings."""
         return amount / NANOS if self.measure is Measure.MONEY else amount
 
     @property
     def name(self) -> str:
-        """As people call it, such as `tokens per day of owner:key`."""
+        """Its name in messages, such as `tokens per day of owner:key`."""
         per = f" per {self.period}" if self.period else " turns"
         return f"{self.measure}{per} of {self.subject}"
 
 
 class BudgetTooSmallError(Exception):
-    """A turn may need more than a whole budget: it cannot ever begin."""
+    """A turn may need more than a whole budget, so it can never run."""
 
     def __init__(self, limit: Limit, need: int) -> None:
         self.limit = limit
@@ -121,7 +127,7 @@ class BudgetTooSmallError(Exception):
 
 
 class BudgetExhaustedError(Exception):
-    """A turn would exceed a budget; it was not begun."""
+    """A turn would exceed a budget; it was not started."""
 
     def __init__(self, limit: Limit, left: int, now: datetime) -> None:
         self.limit = limit
@@ -137,12 +143,12 @@ class BudgetExhaustedError(Exception):
 
     @property
     def is_spent(self) -> bool:
-        """Whether money or tokens are used up, rather than too much asked at once."""
+        """Whether money or tokens are used up, and not requests or turns at the same time."""
         return self.limit.measure in {Measure.TOKENS, Measure.MONEY}
 
 
 def limits_of(budgets: Sequence[Budget], owner: str, department: str | None) -> list[Limit]:
-    """The limits that the turns of an owner, for a department, are under.
+    """The limits on the turns of an owner, for a department.
 
     Of two budgets for the same thing, the one that names its owner or department counts, or else
     the lower one.
@@ -170,3 +176,44 @@ def _limit(budget: Budget, subject: str) -> Limit:
     }
     measure, amount = next((m, a) for m, a in amounts.items() if a is not None)
     return Limit(subject, measure, budget.per, amount)
+
+
+@dataclass(frozen=True, slots=True)
+class CostEstimate:
+    """What determines the cost of a turn before it is sent."""
+
+    model: str
+    text_bytes: int
+    images: int
+    history_tokens: int
+    """Tokens of the thread's last turn, which are sent again."""
+    max_tokens: int
+    """The most that the answer may have."""
+
+    def need(self, prices: PriceTable) -> Amount:
+        """What it may need without tools; those can make it more."""
+        given = self.text_bytes // BYTES_PER_TOKEN + 1
+        given += self.images * IMAGE_TOKENS + self.history_tokens
+        usage = {"input_tokens": given, "output_tokens": self.max_tokens}
+        return Amount(given + self.max_tokens, _nanos(prices, self.model, usage), 1)
+
+
+def used_by(turn: TurnRecord, need: Amount, prices: PriceTable) -> Amount:
+    """What a turn used; at least its reservation where not all usage was reported.
+
+    A model without a price counts as the most expensive one.
+    """
+    usage = turn.usage
+    tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
+    tokens = max(tokens, usage.get("total_tokens", 0))
+    nanos = turn.effort.cost
+    if nanos is None:
+        nanos = _nanos(prices, turn.model, usage)
+    if turn.effort.unreported:
+        return Amount(max(tokens, need.tokens), max(nanos, need.nanos), 1)
+    return Amount(tokens, nanos, 1)
+
+
+def _nanos(prices: PriceTable, model: str, usage: Mapping[str, int]) -> int:
+    price = prices.at_most(model)
+    return (price.nanos(usage) if price else None) or 0

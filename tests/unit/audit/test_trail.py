@@ -16,7 +16,7 @@ import pytest
 from shared.app import Services
 from shared.audit.reading import AuditQuery, AuditReader, CursorError
 from shared.audit.trail import (
-    STRANGERS_PER_MINUTE,
+    ANONYMOUS_PER_MINUTE,
     Action,
     AuditOutcome,
     AuditRecord,
@@ -333,11 +333,11 @@ def rows_in(app: App, partition: str) -> int:
 async def test_a_flood_of_strangers_does_not_fill_the_table() -> None:
     table = FakeTable()
     trail = AuditTrail(table, None)
-    for number in range(10 * STRANGERS_PER_MINUTE):
+    for number in range(10 * ANONYMOUS_PER_MINUTE):
         trail.note_anonymous(record(NOON + timedelta(milliseconds=number), owner="$nobody"))
     trail.note_anonymous(record(NOON + timedelta(minutes=2), owner="$nobody"))
     await trail.aclose()
-    assert len(rows(table, "$nobody")) == STRANGERS_PER_MINUTE + 1
+    assert len(rows(table, "$nobody")) == ANONYMOUS_PER_MINUTE + 1
 
 
 async def test_what_was_noted_is_written_before_the_app_ends() -> None:

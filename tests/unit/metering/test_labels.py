@@ -17,7 +17,7 @@ from shared.metering.labels import (
 )
 from shared.metering.prometheus import Fleet, exposition
 from shared.metering.reading import Window
-from shared.metering.rows import Batch, Shelf
+from shared.metering.rows import Batch, ScopeView
 from shared.observability.readiness import Report
 from shared.state.turns import Attribution, TurnMode, TurnRecord, TurnStatus
 from tests.support.app_on_fakes import OWNER, App
@@ -97,16 +97,16 @@ def _sums(numbers: range) -> Sums:
 
 
 def test_what_is_read_keeps_the_labels_with_most_turns() -> None:
-    kept = bounded(Shelf(OWNER, View.SERIES), _sums(range(1_000)))
+    kept = bounded(ScopeView(OWNER, View.SERIES), _sums(range(1_000)))
     assert len(kept) == MAX_OWNER_VALUES["domain"] + 1
     assert ("domain-0999", "model", "", "sync") in kept
     assert sum(figures.requests for figures in kept.values()) == sum(range(1_001))
 
 
 def test_what_prometheus_reads_only_grows() -> None:
-    shelf = Shelf(OWNER, View.SERIES)
-    before = bounded_in_order(shelf, _sums(range(500, 1_000)))
-    after = bounded_in_order(shelf, _sums(range(1_000)))
+    scope_view = ScopeView(OWNER, View.SERIES)
+    before = bounded_in_order(scope_view, _sums(range(500, 1_000)))
+    after = bounded_in_order(scope_view, _sums(range(1_000)))
     assert len(before) == len(after) == MAX_OWNER_VALUES["domain"] + 1
     rest = (OTHER, "model", "", "sync")
     assert after[rest].requests > before[rest].requests

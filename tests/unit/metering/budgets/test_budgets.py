@@ -17,11 +17,11 @@ from shared.config.spending import NANOS, Period, read_budgets, read_prices
 from shared.jobs.queue import WakeUp
 from shared.jobs.requests import SubmitJob
 from shared.metering.budgets.budgets import Budgets
-from shared.metering.budgets.estimates import CostEstimate
 from shared.metering.budgets.limits import (
     Amount,
     BudgetExhaustedError,
     BudgetTooSmallError,
+    CostEstimate,
     Limit,
     Measure,
     limits_of,

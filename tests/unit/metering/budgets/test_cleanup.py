@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from shared.metering.budgets.cleanup import KEPT, remove_past_counters
+from shared.metering.budgets.account import KEPT, remove_past_rows
 from shared.metering.budgets.limits import BUDGET_PREFIX
 from shared.state.table import Change, Operation
 from tests.support.fakes import FakeClock, FakeTable
@@ -14,6 +14,6 @@ async def test_a_counter_goes_two_months_after_its_last_use() -> None:
         change = Change(Operation.INSERT, "instance", {"until": clock() - age})
         await table.write(f"{BUDGET_PREFIX}{partition}", [change])
     await table.write("$days", [Change(Operation.INSERT, "2026-01-01!key")])
-    assert await remove_past_counters(table, clock()) == 1
+    assert await remove_past_rows(table, clock()) == 1
     left = [name for name, rows in table.partitions.items() if rows]
     assert left == [f"{BUDGET_PREFIX}b", "$days"]
