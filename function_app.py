@@ -80,13 +80,13 @@ async def fail_lane(msg: func.QueueMessage) -> None:
     await services.workers.runner.receive_poison(msg.get_body())
 
 
-@app.queue_trigger("msg", settings.outlets.deliveries_queue, STORAGE)
+@app.queue_trigger("msg", settings.callbacks.deliveries_queue, STORAGE)
 @hide_error_text
 async def deliver_result(msg: func.QueueMessage) -> None:
     await services.workers.deliveries.receive(msg.get_body())
 
 
-@app.queue_trigger("msg", settings.outlets.deliveries_queue + POISON_SUFFIX, STORAGE)
+@app.queue_trigger("msg", settings.callbacks.deliveries_queue + POISON_SUFFIX, STORAGE)
 @hide_error_text
 async def fail_delivery(msg: func.QueueMessage) -> None:
     await services.workers.deliveries.receive_poison(msg.get_body())

@@ -205,13 +205,13 @@ class Services:
         )
         core = _core(settings, traced, queues, foundry, clock)
         readiness = Readiness(_dependencies(core))
-        webhooks = Webhooks(settings.outlets)
+        webhooks = Webhooks(settings.callbacks)
         deliveries = Deliveries(
             traced.state,
             core.jobs,
             queues,
             clock,
-            outlets=CallbackPolicy(settings.outlets),
+            callbacks=CallbackPolicy(settings.callbacks),
             webhooks=webhooks,
         )
         timers = _timers(core, deliveries)
@@ -243,7 +243,7 @@ class Services:
             settings,
             tables=open_tables(storage, identity, clock),
             queues=AzureQueues(
-                service, settings.jobs.lanes_queue, settings.outlets.deliveries_queue
+                service, settings.jobs.lanes_queue, settings.callbacks.deliveries_queue
             ),
             foundry=FoundryService(settings.foundry, settings.identity),
             clock=clock,
@@ -278,7 +278,7 @@ def _core(
     option_limits = OptionLimits.of(settings)
     storage = Storage(table, lanes, clock, queues.wake, recording, limits.new_thread)
     servers = ChatServers(settings.models, settings.foundry, settings.identity)
-    rules = Rules(option_limits, CallbackPolicy(settings.outlets))
+    rules = Rules(option_limits, CallbackPolicy(settings.callbacks))
     return Core(
         settings=settings,
         clock=clock,
@@ -366,7 +366,7 @@ def _timers(core: Core, deliveries: Deliveries) -> Timers:
 def _dependencies(core: Core) -> dict[str, Dependency]:
     """What the app depends on, by the names that readiness reports."""
     jobs, foundry, queues = core.settings.jobs, core.foundry, core.queues
-    names = (jobs.intake_queue, jobs.lanes_queue, core.settings.outlets.deliveries_queue)
+    names = (jobs.intake_queue, jobs.lanes_queue, core.settings.callbacks.deliveries_queue)
     poison = [name + POISON_SUFFIX for name in names]
     label = AGENT_IS_LABEL if foundry.config.agent_is_label else ""
     return {

@@ -45,7 +45,7 @@ class AppSettings(Settings):
     jobs: JobSettings = JobSettings()
     """Jobs and their queues."""
 
-    outlets: CallbackSettings = CallbackSettings()
+    callbacks: CallbackSettings = CallbackSettings()
     """Callbacks and reply queues."""
 
     limits: LimitSettings = LimitSettings()
@@ -87,9 +87,9 @@ class AppSettings(Settings):
         queues = {
             "JOBS_QUEUE_NAME": self.jobs.intake_queue,
             "LANES_QUEUE_NAME": self.jobs.lanes_queue,
-            "DELIVERIES_QUEUE_NAME": self.outlets.deliveries_queue,
+            "DELIVERIES_QUEUE_NAME": self.callbacks.deliveries_queue,
         }
-        replies = {"REPLY_QUEUES": names_in(self.outlets.reply_queues)}
+        replies = {"REPLY_QUEUES": names_in(self.callbacks.reply_queues)}
         return [*colliding_tables(tables), *colliding_queues(queues, replies)]
 
     @property

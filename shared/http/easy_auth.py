@@ -1,4 +1,4 @@
-"""The principal that App Service authentication found, as it tells us in a header.
+"""The principal that App Service authentication found, as its header states it.
 
 The header counts only where App Service authentication is on: only then are headers of that name
 removed from what callers send. What it holds is checked all the same, as if it came from outside.
@@ -28,7 +28,7 @@ _LONG_NAMES = {
     "http://schemas.microsoft.com/identity/claims/scope": "scp",
     "http://schemas.microsoft.com/ws/2008/06/identity/claims/role": "roles",
 }
-"""App Service renames some claims, unless it is told not to."""
+"""App Service renames some claims, unless configured not to."""
 
 
 class PrincipalHeaderError(Exception):

@@ -42,7 +42,7 @@ class Role(StrEnum):
     USE = "Agents.Use"
     """Work with what is the caller's own. A delegated permission (scope) of this name will do."""
     ADMIN = "Agents.Admin"
-    """Work with everybody's. Only as an app role: a scope is the client's, not the user's."""
+    """Work with the data of every owner. Only as an app role, never as a scope of a client."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Principal:
     owner: str
     """Key of everything that the request is about."""
     subject: str
-    """Who calls: an object id of Entra, or what stands for it."""
+    """The caller: an object id of Entra, or a fixed name without Entra."""
     actor: str
     """Through which client application."""
     tenant: str | None
@@ -84,7 +84,7 @@ _USER = frozenset({Role.USE})
 _KEY = Principal(KEY_OWNER, "key", "key", None, _USER, AuthMode.FUNCTION)
 _ANONYMOUS = Principal(ANONYMOUS_OWNER, "anonymous", "anonymous", None, _USER, AuthMode.ANONYMOUS)
 ANYBODY = Principal(NOBODY, "anybody", "anybody", None, frozenset(), AuthMode.ANONYMOUS)
-"""The caller of a route that is open to everybody."""
+"""The caller of a route that needs no key and no token."""
 
 UNAUTHORIZED = Problem(
     ProblemKind.UNAUTHORIZED,

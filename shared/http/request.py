@@ -40,7 +40,7 @@ _CHARSET = "charset="
 _UTF_8 = {"utf-8", "utf8", "us-ascii"}
 
 MAX_FIELD_ERRORS = 20
-"""A body with a million wrong fields is told of the first few."""
+"""Errors in one problem: a body may have a million wrong fields."""
 
 MAX_FIELD_CHARS = 200
 """Of a field's name in a problem; names of unknown fields come from outside."""

@@ -63,7 +63,7 @@ class Cancellation:
         if waiting.unfinished:
             return None
         now, problem = self._clock(), CANCELLED.to_json()
-        pending = DeliveryStatus.PENDING.value if waiting.outlets else None
+        pending = DeliveryStatus.PENDING.value if waiting.callbacks else None
         ended = replace(
             job,
             status=JobStatus.CANCELLED,
@@ -72,7 +72,7 @@ class Cancellation:
             problem=problem,
             delivery=pending,
         )
-        outlets = [outbox_insert(job.job_id, waiting.outlets, now)] if waiting.outlets else []
+        callbacks = [outbox_insert(job.job_id, waiting.callbacks, now)] if waiting.callbacks else []
         values: dict[str, Value] = {"delivery": pending} if pending else {}
         changes = [
             Change(Operation.MERGE, key, {"cancelled": True, ENDED: True}, box.etag),
@@ -85,7 +85,7 @@ class Cancellation:
                 results=None,
                 **values,
             ),
-            *outlets,
+            *callbacks,
             *also(ended),
         ]
         try:

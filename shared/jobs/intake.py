@@ -110,7 +110,7 @@ class Intake:
     async def receive_poison(self, message: IntakeMessage) -> None:
         """End what a message on the poison queue asked for: its job fails, with the reason.
 
-        The message was rejected here, or it failed too often in a way that nobody foresaw. Then it
+        The message was rejected here, or it failed too often for an unexpected reason. Then it
         is tried once more, if it names its job: under an id that is made for it here, it might
         become a second job.
 
@@ -129,7 +129,7 @@ class Intake:
             raise
         except _REFUSALS as error:
             await self._fail(message, self._refusal(error))
-        except Exception:  # the border of a message: nobody looks at it after this
+        except Exception:  # the border of a message: it is not delivered again
             log.exception("Message %s cannot be taken in", message.message_id)
             await self._note(message, INTERNAL_ERROR.detail)
             await self._fail(message, INTERNAL_ERROR)
@@ -147,13 +147,13 @@ class Intake:
             named = _Named.model_validate_json(clean_json(message.body))
             owner = queue_owner(named.owner, self._access)
         except (ValidationError, OwnerError):
-            return  # there is nobody who could ask for it
-        outlets = {"callback_url": named.callback_url, "reply_queue": named.reply_queue}
-        told = {field: text for field, text in outlets.items() if text}
-        await self._submission.refuse(owner, named.job_id, problem, told)
+            return  # no owner could read such a job
+        callbacks = {"callback_url": named.callback_url, "reply_queue": named.reply_queue}
+        asked = {field: text for field, text in callbacks.items() if text}
+        await self._submission.refuse(owner, named.job_id, problem, asked)
 
     def _producer(self, message: IntakeMessage) -> Caller:
-        """Who put a message: a queue does not say, so the message stands for its producer."""
+        """The producer of a message: a queue does not name it, so its message id does."""
         return Caller("queue", self._queue, "queue", message.message_id)
 
     async def _reject(self, message: IntakeMessage, reason: str) -> None:

@@ -1,4 +1,4 @@
-"""What callers see of a job, over HTTP and where its end is told."""
+"""A job as callers see it: over HTTP, in callbacks and in replies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def job_document(job: Job) -> dict[str, Any]:
 
 
 def ended_document(job: Job) -> dict[str, Any]:
-    """The end of a job, as callbacks and replies tell it; the same at every attempt."""
+    """A finished job as callbacks and replies carry it; the same at every attempt."""
     document = {"owner": job.owner, **job_document(job)}
     del document["delivery"]
     return {

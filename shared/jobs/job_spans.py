@@ -40,7 +40,7 @@ def run(queue: str, job_id: str, work: Mapping[str, Any]) -> span:
 
 
 def reception(queue: str, traceparent: str | None) -> span:
-    """The span of a message of the inlet queue; ``traceparent`` is what its producer gave."""
+    """The span of a message of the intake queue; ``traceparent`` is its producer's."""
     attributes = {**_operation("process", "process"), DESTINATION: queue}
     return _consumed(queue, {"traceparent": traceparent} if traceparent else None, attributes)
 

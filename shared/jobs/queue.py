@@ -1,4 +1,4 @@
-"""The app's queues: the inlet, where jobs come in, and those that wake workers.
+"""The app's queues: the intake, where jobs come in, and those that wake workers.
 
 Messages are base64, as the Functions host expects them. A wake-up only names a lane, so its size
 does not depend on the work, and losing, doubling or delaying one does no harm.
@@ -62,7 +62,7 @@ class WakeUp:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Says that the end of a job of an owner is to be told."""
+    """Says that the result of an owner's job is to be delivered."""
 
     owner: str
     job_id: str
@@ -84,7 +84,7 @@ class Notice:
 def _read(body: bytes, subject: str, kinds: Sequence[Kind]) -> tuple[str, str]:
     """The owner, and the id of one of some kinds, that a message names.
 
-    Anybody who may write to a queue can put anything there, so nothing is taken for granted.
+    Any producer with access to a queue can put anything there, so everything is checked.
     """
     try:
         document = json.loads(body)
@@ -110,7 +110,7 @@ class Queues(Protocol):
         ...
 
     async def notify(self, notice: Notice, delay_seconds: float = 0) -> None:
-        """Have the end of a job told, not before ``delay_seconds`` have passed."""
+        """Enqueue the delivery of a job's result, after ``delay_seconds``."""
         ...
 
     async def reply(self, queue: str, body: bytes) -> None:
@@ -179,7 +179,7 @@ class AzureQueues:
             try:
                 await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
             except ResourceNotFoundError:
-                with suppress(ResourceExistsError):  # somebody else has met its absence, too
+                with suppress(ResourceExistsError):  # another process created it meanwhile
                     await client.create_queue()
                 await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
         except AzureError as error:

@@ -160,7 +160,7 @@ class Step:
 
     def _held(self, answer: dict[str, Any], now: datetime) -> list[Change]:
         """What keeps an answer until it is delivered, where the job's row does not hold it."""
-        if self.record_content or not self.head.outlets:
+        if self.record_content or not self.head.callbacks:
             return []
         return [hold_answer(self.head.job_id, self.number, answer, now)]
 
@@ -248,9 +248,9 @@ class Step:
     def _end(self, status: JobStatus, now: datetime, **outcome: Any) -> list[Change]:
         ended: dict[str, Any] = {"status": status.value, "finished_at": now, **outcome}
         told: list[Change] = []
-        if outlets := self.head.outlets:
+        if callbacks := self.head.callbacks:
             ended["delivery"] = DeliveryStatus.PENDING.value
-            told.append(outbox_insert(self.head.job_id, outlets, now))
+            told.append(outbox_insert(self.head.job_id, callbacks, now))
         return [
             job_change(self.head.job_id, **ended),
             Change(Operation.DELETE, self.head.box.row_key),

@@ -1,4 +1,4 @@
-"""Takes jobs in, from HTTP and from the inlet queue.
+"""Accepts jobs, from HTTP and from the intake queue.
 
 A job is accepted when its rows are written, in one transaction; the wake-up that follows only
 makes it start soon.
@@ -38,7 +38,7 @@ class Rules:
     """What settings allow jobs to ask for."""
 
     options: OptionLimits
-    outlets: CallbackPolicy
+    callbacks: CallbackPolicy
 
 
 class Submission:
@@ -58,7 +58,7 @@ class Submission:
         self._queues = queues
         self._clock = clock
         self._limits = rules.options
-        self._outlets = rules.outlets
+        self._callbacks = rules.callbacks
         self._audit = recording.audit
         self._admission = recording.admission
 
@@ -82,7 +82,7 @@ class Submission:
             DocumentTooLargeError: if the messages do not fit into a row.
             StorageUnavailableError: if the job could not be kept.
         """
-        outlets = await self.check(owner, body, caller)
+        callbacks = await self.check(owner, body, caller)
         thread_id, new_thread = body.thread_id, None
         if body.starts_thread:
             new_thread = self._new_thread(owner, body)
@@ -99,10 +99,10 @@ class Submission:
             expires_at=now + timedelta(seconds=body.expires_in) if body.expires_in else None,
             metadata=body.metadata,
         )
-        if outlets:
+        if callbacks:
             await self._jobs.promise_delivery(job)
         with spans.submission(job.job_id):
-            work = Work(work_document(body, caller), _at_end(body, outlets))
+            work = Work(work_document(body, caller), _at_end(body, callbacks))
             try:
                 await self._jobs.submit(job, work, new_thread, also(job))
             except RowExistsError:
@@ -113,14 +113,14 @@ class Submission:
         return job
 
     async def check(self, owner: str, body: SubmitJob, caller: Caller) -> dict[str, str]:
-        """The outlets of a job, if it can be accepted as it is.
+        """Check that a job can be accepted; returns its callbacks.
 
         Raises:
             As `submit`, but for what only shows when the job is kept.
         """
         self._limits.check(body)
         request = turn_request(body, "")  # what cannot be sent is refused now, not in the run
-        outlets = self._outlets.asked(body)
+        callbacks = self._callbacks.asked(body)
         thread = None
         if body.thread_id is not None:
             thread = await self._threads.check(owner, body.thread_id)
@@ -128,27 +128,27 @@ class Submission:
             self._admission.check(owner, replace(request, message=text), thread, caller)
         if request.response_format:
             request.response_format.ready()
-        return outlets
+        return callbacks
 
     async def refuse(
-        self, owner: str, job_id: str, problem: Problem, outlets: Mapping[str, str]
+        self, owner: str, job_id: str, problem: Problem, callbacks: Mapping[str, str]
     ) -> None:
-        """Keep a job that cannot be accepted as one that failed, and have that told.
+        """Store a job that cannot be accepted as failed, and enqueue its notification.
 
         Callbacks that are not allowed are left out. A job that was accepted before stays as it is.
         """
         now = self._clock()
         job = Job(job_id, owner, JobStatus.FAILED, now, finished_at=now, problem=problem.to_json())
-        told: list[Change] = []
-        if allowed := self._outlets.allowed(outlets):
+        notice: list[Change] = []
+        if allowed := self._callbacks.allowed(callbacks):
             job = replace(job, delivery=DeliveryStatus.PENDING.value)
             await self._jobs.promise_delivery(job)
-            told.append(outbox_insert(job_id, allowed, now))
+            notice.append(outbox_insert(job_id, allowed, now))
         try:
-            await self._jobs.add_ended(job, told)
+            await self._jobs.add_ended(job, notice)
         except RowExistsError:
             return
-        if told:
+        if notice:
             await self._queues.notify(Notice(owner, job_id))
 
     async def _wake(self, job: Job) -> None:
@@ -191,6 +191,6 @@ def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
     return document
 
 
-def _at_end(body: SubmitJob, outlets: Mapping[str, str]) -> dict[str, Value]:
+def _at_end(body: SubmitJob, callbacks: Mapping[str, str]) -> dict[str, Value]:
     stops: dict[str, Value] = {STOPS_LANE: True} if body.stop_lane_on_failure else {}
-    return {**stops, **outlets}
+    return {**stops, **callbacks}

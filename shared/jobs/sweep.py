@@ -37,7 +37,7 @@ class Sweeper:
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def sweep(self) -> int:
-        """Wake every lane that has work to do now and nobody who does it; returns how many.
+        """Wake every lane that has work now and no worker; returns how many.
 
         A wake-up too many is harmless, so a lane that is just about to be taken may be woken too.
         """
@@ -46,7 +46,7 @@ class Sweeper:
             markers = await marked_lanes(self._table, number)
             woken += sum(await asyncio.gather(*(self._look(marker) for marker in markers)))
         if woken:
-            log.info("Woke %d lane(s) that nobody was working on", woken)
+            log.info("Woke %d lane(s) that had no worker", woken)
         return woken
 
     async def _look(self, marker: Marker) -> bool:
@@ -61,7 +61,7 @@ class Sweeper:
             except RowMissingError:
                 await self._forget(marker)
             except RowChangedError:
-                pass  # somebody is at work on the lane; the next sweep looks again
+                pass  # a worker runs the lane; the next sweep checks again
         return False
 
     async def _wake(self, marker: Marker) -> bool:

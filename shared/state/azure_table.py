@@ -1,7 +1,7 @@
 """`Table` on Azure Table Storage, through azure-data-tables.
 
 That library's own retries are off for writes: a write whose answer was lost is looked up before
-it is repeated, so that a retry cannot mistake our own success for somebody else's conflict.
+it is repeated, so that a retry cannot mistake our own success for a conflict with another writer.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class AzureTable:
     async def _landed(self, partition: str, changes: Sequence[Change]) -> str | None:
         """The ETag of the first change's row if the changes were made, else None.
 
-        They were made together, so one that only we can have made stands for all: an insert,
+        They were written together, so one that only we can have written proves all: an insert,
         whose key is new, before a change that writes ids of its own.
         """
         witness = next((c for c in changes if c.action is Operation.INSERT), changes[0])
@@ -286,7 +286,7 @@ def _translate(error: AzureError) -> StateError:
     if status == HTTPStatus.NOT_FOUND:
         return RowMissingError("A row that should be there is missing.")
     if status == HTTPStatus.PRECONDITION_FAILED:
-        return RowChangedError("A row was changed by somebody else in between.")
+        return RowChangedError("Another writer changed a row in between.")
     if status == HTTPStatus.CONFLICT:
         return RowExistsError("A row that should be new exists already.")
     if (

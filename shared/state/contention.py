@@ -1,4 +1,4 @@
-"""Bounds the loops that read a row and write it if nobody else did meanwhile.
+"""Bounds the loops that read a row and write it if no other writer did meanwhile.
 
 The first lost round is repeated at once, because all that was wrong may be a row remembered from
 before. Each later one waits a little longer, by chance, so that the writers of one row get out of

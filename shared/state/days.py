@@ -1,6 +1,6 @@
 """Tables whose partitions are an owner and a day, and which owners have rows on which day.
 
-The index spares whoever reads or removes old days a search through the whole table.
+With the index, reading or removing old days needs no scan of the whole table.
 """
 
 from __future__ import annotations

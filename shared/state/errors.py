@@ -11,7 +11,7 @@ StateError
 ├── KeyInUseError            the request with an idempotency key still runs (`retry_after`)
 ├── KeyMismatchError         an idempotency key was used for another request
 ├── LaneBusyError            a turn runs on the lane, or jobs wait on it (`retry_after`)
-├── LeaseLostError           our lease ran out and somebody else took over
+├── LeaseLostError           our lease ran out and another holder took over
 └── StorageUnavailableError  the service cannot be reached, refuses us, or is overloaded
     └── StorageContentionError   too many write one row at once (`retry_after`)
 """
@@ -120,7 +120,7 @@ class LaneBusyError(StateError):
 
 
 class LeaseLostError(StateError):
-    """Our lease ran out and somebody else took over; nothing was written."""
+    """Our lease ran out and another holder took over; nothing was written."""
 
     code = "lease_lost"
 

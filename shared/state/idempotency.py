@@ -41,12 +41,12 @@ from .turns import FirstTry
 log = logging.getLogger(__name__)
 
 HOLD_SECONDS = 60.0
-"""How long a request counts as running when nothing is heard of it."""
+"""How long a request counts as running without a renewal."""
 
 RENEWALS_PER_HOLD = 3
 
 LOOK_AGAIN_SECONDS = 2.0
-"""What a caller is told to wait whose key is in use; most requests are over soon."""
+"""`Retry-After` of a key in use; most requests are over soon."""
 
 ANSWERED = "answered"
 """Property of a key whose request is over."""
@@ -83,7 +83,7 @@ class Claim:
         """What becomes of the key was put into a transaction."""
 
     def id(self, kind: Kind) -> str:
-        """The id of what the request makes, the same whoever runs it again."""
+        """The id of what the request creates; the same at every attempt."""
         return f"{kind}_{self._row.values['makes']}"
 
     @property
@@ -94,11 +94,11 @@ class Claim:
     async def begin(self, end_of_conversation: str) -> Change:
         """The change that marks the message as tried, for the transaction of its turn's lease.
 
-        It fails the lease if somebody else has taken the key over, so that a process that was
+        It fails the lease if another request has taken the key over, so that a process that was
         thought dead does not send what its successor has sent.
 
         Raises:
-            KeyInUseError: if somebody else has taken the key over.
+            KeyInUseError: if another request has taken the key over.
         """
         row = await self._keys.held(self._owner, self._row)
         now = FirstTry(self._keys.now(), end_of_conversation)
@@ -252,12 +252,12 @@ class IdempotencyKeys:
                 await contention.pause(error)
 
     def is_running(self, values: Mapping[str, Any]) -> bool:
-        """Whether somebody works on the request of a key's row."""
+        """Whether the request of a key's row runs."""
         until: datetime = values["until"]
         return until > self.now()
 
     def _hold(self) -> dict[str, Value]:
-        """The properties of a claim; the holder makes its write known from anybody else's."""
+        """The properties of a claim; the holder marks this write as its own."""
         until = self.now() + timedelta(seconds=self.hold_seconds)
         return {"holder": str(ULID()), "until": until}
 
@@ -271,7 +271,7 @@ class IdempotencyKeys:
         """A claimed row with its version, which is read where it is not known.
 
         Raises:
-            KeyInUseError: if somebody else has claimed it since.
+            KeyInUseError: if another request has claimed it since.
         """
         if row.etag != UNKNOWN:
             return row

@@ -31,7 +31,7 @@ MARKED = "lane_marked"
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The states of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -74,7 +74,7 @@ class Job:
     sequence: int = 1
     """Its place in its lane."""
     delivery: str | None = None
-    """Whether its end was told to whom it concerns: pending, delivered or failed."""
+    """Whether its result was delivered to its callbacks: pending, delivered or failed."""
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Job:
@@ -134,7 +134,7 @@ class Jobs:
         self._lanes = lanes
 
     async def get(self, owner: str, job_id: str) -> Job:
-        """The job as it stands now.
+        """The current state of a job.
 
         Raises:
             RowMissingError: if the owner has no such job.
@@ -157,7 +157,7 @@ class Jobs:
         return [Job.from_row(owner, row) for row in rows]
 
     async def promise_delivery(self, job: Job) -> None:
-        """Make sure that the end of a job will be told; to be called before `submit`."""
+        """Make sure that the result of a job will be delivered; to be called before `submit`."""
         await mark_delivery(self._table, job.owner, job.job_id, job.created_at)
 
     async def submit(
@@ -243,7 +243,7 @@ class Jobs:
     ) -> Job:
         """Cancel a job: one that waits never runs, one that runs stops where that is possible.
 
-        ``also`` gives what else to write with it, told the job as it will be.
+        ``also`` gives what else to write with it, given the job as it will be.
 
         Raises:
             RowMissingError: if the owner has no such job.

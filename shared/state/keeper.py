@@ -21,7 +21,7 @@ RENEWALS_PER_LEASE = 3
 class LeaseKeeper:
     """Renews a lease for the time of an ``async with`` block.
 
-    Should somebody else take over all the same, the block is cancelled and `LeaseLostError`
+    Should another holder take over all the same, the block is cancelled and `LeaseLostError`
     raised: two turns must not run on a thread at once.
     """
 
@@ -43,7 +43,7 @@ class LeaseKeeper:
         It is renewed where it may have ended, because this process stood still or renewals failed.
 
         Raises:
-            LeaseLostError: if somebody else took over.
+            LeaseLostError: if another holder took over.
             StorageUnavailableError: if it cannot be renewed, or not quickly enough to last.
         """
         if self._lost is not None:

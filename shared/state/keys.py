@@ -129,7 +129,7 @@ def key_row(key_hash: str) -> str:
 
 
 def outbox_key(job_id: str) -> str:
-    """Row key of what is to be told about a job that has ended."""
+    """Row key of the delivery of a job's result."""
     return f"{OUTBOX}:{job_id}"
 
 

@@ -4,7 +4,7 @@ A lane is a row that turns happen on one after the other: a thread, or a job tha
 Its lease names a holder and ends by itself; each new lease has a higher fencing number, and a
 holder whose number was passed cannot commit.
 
-Rows are remembered between turns, because whoever wrote a row last knows its version: taking a
+Rows are remembered between turns, because the last writer of a row knows its version: taking a
 lease is then one conditional write, and only a row that another instance changed is read again.
 """
 
@@ -36,7 +36,7 @@ REMEMBERED_CHARS = 16 * 1024 * 1024
 may fill one."""
 
 LEASE_SECONDS = 60.0
-"""How long a lease lasts; whoever needs longer renews it (`keeper`)."""
+"""How long a lease lasts; a longer turn renews it (`keeper`)."""
 
 LEASE_MARGIN_SECONDS = 1.5
 """Before its end a lease is not relied on any more: the service states its time to the second, so
@@ -57,10 +57,10 @@ REMOVED_FROM = "removed_from"
 Clock = Callable[[], datetime]
 
 ChangesFor = Callable[[Row], Sequence[Change]]
-"""What to write together with a lane's row, given the row as it stands before."""
+"""What to write together with a lane's row, given the row before the write."""
 
 WakeLane = Callable[[str, str], Awaitable[None]]
-"""Tell the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
+"""Notify the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
 
 
 AlsoTake = Callable[[Row], Awaitable[Sequence[Change]]]
@@ -153,7 +153,7 @@ class Lanes:
         """Lease a lane for `lease_seconds`, together with what ``also`` says.
 
         Raises:
-            LaneBusyError: if somebody else holds it.
+            LaneBusyError: if another holder has it.
             RowMissingError: if there is no such lane.
             StorageContentionError: if its row changes too often.
         """
@@ -179,7 +179,7 @@ class Lanes:
         """Lease a lane if its row still is as seen, together with ``changes``.
 
         Raises:
-            LaneBusyError: if somebody else holds it.
+            LaneBusyError: if another holder has it.
             RowChangedError: if the row is not as seen any more.
         """
         self._refuse_held(row)
@@ -209,20 +209,20 @@ class Lanes:
     async def write_seen(
         self, owner: str, row: Row, values: Mapping[str, Value], changes: Sequence[Change]
     ) -> Row:
-        """Write a lane that nobody holds, if its row still is as seen, without leasing it.
+        """Write a lane that is free, if its row is unchanged, without leasing it.
 
         Raises:
-            LaneBusyError: if somebody holds it.
+            LaneBusyError: if it is leased.
             RowChangedError: if the row is not as seen any more.
         """
         self._refuse_held(row)
         ended: dict[str, Value] = {**values, "lease_holder": ""}
-        if row.values.get("lease_holder"):  # died at a turn that nobody has looked after yet
+        if row.values.get("lease_holder"):  # its holder died, and the turn was not reconciled yet
             ended[UNSETTLED] = True
         return await self._merge(owner, row, ended, changes)
 
     def busy_seconds(self, row: Row) -> float:
-        """How long the lane's lease still lasts; 0 where nobody holds it."""
+        """How long the lane's lease still lasts; 0 where there is none."""
         if not row.values.get("lease_holder"):
             return 0.0
         until: datetime = row.values["lease_until"]
@@ -232,7 +232,7 @@ class Lanes:
         """Lease the lane for another `lease_seconds`, and write ``values`` into its row.
 
         Raises:
-            LeaseLostError: if somebody else took over; nothing is written.
+            LeaseLostError: if another holder took over; nothing is written.
         """
         begun = self._monotonic()
         renewed = {**(values or {}), "lease_until": self._lease_end()}
@@ -242,7 +242,7 @@ class Lanes:
     def is_surely_held(self, lease: Lease) -> bool:
         """Whether no other instance can have taken the lane over yet, as both clocks say.
 
-        The shared one may have been corrected since; the other one stands still in a machine that
+        The shared one may have been corrected since; the other one stops in a machine that
         is paused.
         """
         passed = self._monotonic() - lease.renewed_at
@@ -255,7 +255,7 @@ class Lanes:
         """Write ``values`` into the lane's row and end the lease, together with ``changes``.
 
         Raises:
-            LeaseLostError: if somebody else took over; nothing is written.
+            LeaseLostError: if another holder took over; nothing is written.
         """
         return await self._write_as_holder(lease, {**values, "lease_holder": ""}, changes)
 
@@ -264,7 +264,7 @@ class Lanes:
     ) -> Row:
         """Write while the lease is ours.
 
-        The row may have been changed in between by somebody who needs no lease (a new job, new
+        The row may have been changed in between by a writer that needs no lease (a new job, new
         metadata); as long as the lease is still ours, that does not matter.
         """
         row, contention = lease.row, Contention("the thread")
@@ -276,7 +276,7 @@ class Lanes:
                 row = await self._still_ours(lease)
 
     async def _still_ours(self, lease: Lease) -> Row:
-        """The lane's row as it stands now; a thread whose time is over meanwhile is ours still."""
+        """The lane's current row; a thread that expired meanwhile is still ours."""
         row = await self._table.get(partition_key(lease.owner), lease.row.row_key)
         ours = (lease.holder, lease.fence)
         if row is None or (row.values.get("lease_holder"), row.values.get("lease_fence")) != ours:

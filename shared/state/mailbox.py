@@ -1,7 +1,7 @@
 """The mailbox of a lane: one row for each job that waits, with what it brings.
 
-Whether a job may go on, and with which message, stands here and nowhere else; its other row, which
-callers read, only tells of it.
+Whether a job may go on, and with which message, is decided by this row alone; its other row, which
+callers read, only reports it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 _WORK = "work"
 """Name of the document in a box row."""
 
-OUTLETS = ("callback_url", "reply_queue")
-"""Properties of a waiting job: where its end is to be told."""
+CALLBACKS = ("callback_url", "reply_queue")
+"""Properties of a waiting job: where its result is to be delivered."""
 
 ENDED = "ended"
 """Property of a waiting job: it was cancelled before its turn, and only its place is left."""
@@ -83,9 +83,9 @@ class WaitingJob:
         return int(self.box.values.get("unfinished", 0))
 
     @property
-    def outlets(self) -> dict[str, str]:
-        """Where its end is to be told."""
-        return {name: self.box.values[name] for name in OUTLETS if name in self.box.values}
+    def callbacks(self) -> dict[str, str]:
+        """Where its result is to be delivered."""
+        return {name: self.box.values[name] for name in CALLBACKS if name in self.box.values}
 
     @property
     def stops_lane(self) -> bool:

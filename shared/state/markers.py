@@ -2,7 +2,7 @@
 
 A lane is marked before its first job is written and unmarked when the sweeper finds it empty, so
 a lane with work is always marked; one without may be. In the same way a job is marked whose end
-somebody wants to be told, and a thread that ends by itself.
+a callback waits for, and a thread that expires.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ async def unmark_lane(table: Table, owner: str, lane: str) -> None:
 
 
 async def mark_delivery(table: Table, owner: str, job_id: str, at: datetime) -> None:
-    """Make sure that the end of a job will be told."""
+    """Make sure that the result of a job will be delivered."""
     await _mark(table, Register.DELIVERIES, owner, job_id, at)
 
 
 async def unmark_delivery(table: Table, owner: str, job_id: str) -> None:
-    """Forget a job whose end was told; a job is never marked for a second time."""
+    """Unmark a job whose result was delivered; it is never marked again."""
     change = Change(Operation.DELETE, _row_key(owner, job_id))
     await table.write(_partition(Register.DELIVERIES, job_id), [change])
 
@@ -89,7 +89,7 @@ async def marked_lanes(table: Table, number: int) -> list[Marker]:
 
 
 async def marked_deliveries(table: Table, number: int) -> list[Marker]:
-    """The jobs of partition ``number`` whose end is to be told."""
+    """The jobs of partition ``number`` whose results are to be delivered."""
     return await _marked(table, Register.DELIVERIES, number)
 
 

@@ -1,6 +1,6 @@
-"""The outbox: what is to be told about jobs that have ended, and how far that is.
+"""The outbox: results of jobs that are to be delivered, and the state of each delivery.
 
-A row is written in the transaction that ends its job. So a job that ended without having been told
+A row is written in the transaction that ends its job. So a job that ended without a delivery
 about cannot exist, and what died with a process is found by the job's marker.
 """
 
@@ -18,14 +18,14 @@ from .lanes import Clock
 from .table import Change, Operation, Row, Table, Value
 
 ATTEMPT_SECONDS = 90.0
-"""How long an attempt counts as being made when nothing is heard of it."""
+"""How long an attempt counts as running without a result."""
 
 EARLY_SECONDS = 2.0
 """A notice may come this much before its time; queues count whole seconds."""
 
 
 class DeliveryStatus(StrEnum):
-    """Where the telling of a job's end stands."""
+    """The states of a delivery."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -34,7 +34,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """The end of a job, to be told by callback, by reply queue or both."""
+    """A job's result, to be delivered by callback, by reply queue or both."""
 
     owner: str
     job_id: str
@@ -67,7 +67,7 @@ class Delivery:
 
     @property
     def is_pending(self) -> bool:
-        """Whether it is still to be told."""
+        """Whether it is still to be delivered."""
         return self._values["status"] == DeliveryStatus.PENDING
 
     @property
@@ -75,10 +75,10 @@ class Delivery:
         return self.row.values
 
 
-def outbox_insert(job_id: str, outlets: Mapping[str, str], now: datetime) -> Change:
-    """The change that has the end of a job told, for the transaction that ends it."""
+def outbox_insert(job_id: str, callbacks: Mapping[str, str], now: datetime) -> Change:
+    """The change that makes a job's result be delivered, for the transaction that ends it."""
     values: dict[str, Value | None] = {
-        **outlets,
+        **callbacks,
         "attempts": 0,
         "status": DeliveryStatus.PENDING.value,
         "next_at": now,
@@ -95,7 +95,7 @@ class Outbox:
         self._clock = clock
 
     async def get(self, owner: str, job_id: str) -> Delivery | None:
-        """The delivery of a job's end, if it has ended and somebody is to be told."""
+        """The delivery of a job's result, if it has ended and has callbacks."""
         row = await self._table.get(partition_key(owner), outbox_key(job_id))
         return Delivery(owner, job_id, row) if row else None
 
@@ -105,10 +105,10 @@ class Outbox:
         return delivery.is_pending and delivery.next_at - early <= self._clock()
 
     async def begin(self, delivery: Delivery) -> Delivery:
-        """Count an attempt before it is made; nobody else makes one for `ATTEMPT_SECONDS`.
+        """Count an attempt before it starts; no other may start for `ATTEMPT_SECONDS`.
 
         Raises:
-            RowChangedError: if somebody else has begun.
+            RowChangedError: if another attempt has started.
         """
         values: dict[str, Value] = {
             "attempts": delivery.attempts + 1,

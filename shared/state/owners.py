@@ -1,6 +1,6 @@
 """The names of owners: to whom everything that is stored belongs.
 
-<tenant id>:<object id>   somebody known to Microsoft Entra, in small letters
+<tenant id>:<object id>   a user or app of Microsoft Entra, in lower case
 key                       all callers with a function key: a key proves possession, not a person
 anonymous                 all callers of an app that asks for nothing
 """
@@ -15,7 +15,7 @@ KEY_OWNER = "key"
 ANONYMOUS_OWNER = "anonymous"
 
 NOBODY = "$nobody"
-"""Stands where an owner would, if there is none; no caller and no row has this name."""
+"""In place of an owner where there is none; no caller and no row has this name."""
 
 _ENTRA_OWNER = re.compile(rf"(?P<tenant>{GUID}):{GUID}")
 

@@ -17,7 +17,7 @@ MAX_BODY_BYTES = 64 * 1024
 """What a property holds; no queue message has more."""
 
 EXCERPT_CHARS = 1_000
-"""To be read in passing; the whole message stands beside it."""
+"""A summary; the whole message is stored beside it."""
 
 REASON_CHARS = 4_000
 """A body with many wrong fields has a long list of reasons; a text property holds 32,000."""

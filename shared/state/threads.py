@@ -148,7 +148,7 @@ class Threads:
         self._lanes.remember(thread.owner, Row(row_key, etag, kept))
 
     async def get(self, owner: str, thread_id: str) -> Thread:
-        """The thread as it stands now.
+        """The current state of a thread.
 
         Raises:
             RowMissingError: if the owner has no such thread, or it has expired.
@@ -235,7 +235,7 @@ class Threads:
     async def start_removal(
         self, owner: str, thread_id: str, *, removed_from: datetime | None = None
     ) -> Thread:
-        """Hide a thread from everybody but `start_removal`, for it is about to be deleted.
+        """Hide a thread that is about to be deleted from all but `start_removal`.
 
         With ``removed_from``, its jobs that wait go with it, and it is marked under that moment
         before it is hidden, so that its removal is finished whatever happens to this process.

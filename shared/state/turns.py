@@ -55,7 +55,7 @@ class TurnMode(StrEnum):
 class FirstTry:
     """When a message was tried first, and where its conversation ended then.
 
-    Whoever tries it again looks for it from there on. The thread itself does not tell: others may
+    The next attempt looks for it from there on. The thread itself does not say: other turns may
     have had turns since.
     """
 
@@ -142,7 +142,7 @@ class TurnRecord:
     error: str | None = None
 
     def insert(self) -> Change:
-        """The change that adds the turn's row; token counts nobody reported are left out."""
+        """The change that adds the turn's row; token counts that were not reported are left out."""
         values: dict[str, Value | None] = {
             "job_id": self.job_id,
             "mode": self.mode.value,

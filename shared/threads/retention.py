@@ -123,7 +123,7 @@ class Retention:
         changes = [Change(Operation.DELETE, row.row_key, etag=row.etag) for row in rows]
         try:
             await self._table.write(partition, changes)
-        except (RowChangedError, RowMissingError):  # somebody uses one of them; the next walk looks
+        except (RowChangedError, RowMissingError):  # one of them is in use; the next run deletes it
             return 0
         return len(rows)
 
@@ -148,14 +148,14 @@ def _old_turn(values: Values, days: RetentionSettings, now: datetime) -> bool:
 
 
 def _old_job(values: Values, days: RetentionSettings, now: datetime) -> bool:
-    told = values.get("delivery") != DeliveryStatus.PENDING
+    delivered = values.get("delivery") != DeliveryStatus.PENDING
     ended = JobStatus(values["status"]).is_terminal
-    return told and ended and _is_past(values.get("finished_at"), days.job_days, now)
+    return delivered and ended and _is_past(values.get("finished_at"), days.job_days, now)
 
 
 def _old_delivery(values: Values, days: RetentionSettings, now: datetime) -> bool:
-    told = values["status"] != DeliveryStatus.PENDING
-    return told and _is_past(values.get("created_at"), days.delivery_days, now)
+    delivered = values["status"] != DeliveryStatus.PENDING
+    return delivered and _is_past(values.get("created_at"), days.delivery_days, now)
 
 
 def _old_answer(values: Values, days: RetentionSettings, now: datetime) -> bool:
@@ -193,6 +193,6 @@ def _is_past(moment: datetime | None, days: int, now: datetime) -> bool:
 
 
 def _is_spent(values: Mapping[str, Any], now: datetime) -> bool:
-    """Whether an idempotency key has been kept long enough, and nobody works on its request."""
+    """Whether an idempotency key has been kept long enough, and its request does not run."""
     running = not values.get(ANSWERED) and values["until"] > now
     return not running and values["created_at"] + timedelta(hours=IDEMPOTENCY_HOURS) <= now

@@ -153,8 +153,8 @@ class World:
     def __post_init__(self) -> None:
         key = "local-key" if self.endpoint == RESOURCE else ""
         config = FoundryAgentServiceConfig(endpoint_url=self.endpoint, api_key=key, max_retries=0)
-        outlets = CallbackSettings(reply_queues=REPLIES)
-        self.settings = AppSettings(foundry=config, outlets=outlets)
+        callbacks = CallbackSettings(reply_queues=REPLIES)
+        self.settings = AppSettings(foundry=config, callbacks=callbacks)
         self.queues = MemoryQueues(self.clock)
         self.start_process()
 

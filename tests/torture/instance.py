@@ -65,7 +65,7 @@ def connect(settings: AppSettings, disturbance: Disturbance) -> Services:
     names = (storage.state_table, storage.audit_table, storage.metrics_table)
     clients = [TableClient.from_connection_string(storage.connection_string, n) for n in names]
     service = QueueServiceClient.from_connection_string(storage.connection_string)
-    queues = AzureQueues(service, settings.jobs.lanes_queue, settings.outlets.deliveries_queue)
+    queues = AzureQueues(service, settings.jobs.lanes_queue, settings.callbacks.deliveries_queue)
     chance = random.Random(disturbance.seed)  # noqa: S311 - not for secrets
     return Services.build(
         settings,

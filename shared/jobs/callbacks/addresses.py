@@ -75,7 +75,7 @@ class ForbiddenAddressError(OSError):
 
 
 def is_public(address: str) -> bool:
-    """Whether an address can be reached by everybody; what is no address in full cannot."""
+    """Whether an address is public; an incomplete address is not."""
     try:
         ip = ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tells the end of jobs: by a signed callback, on a reply queue, or both.
+"""Delivers the results of jobs: by a signed callback, on a reply queue, or both.
 
 At least once: an attempt whose answer was lost is repeated, under the same id. Attempts are counted
 before they are made and end after `MAX_ATTEMPTS`; they run from a queue of their own, so a
@@ -65,7 +65,7 @@ class Deliveries:
         queues: Queues,
         clock: Clock,
         *,
-        outlets: CallbackPolicy,
+        callbacks: CallbackPolicy,
         webhooks: Webhooks,
     ) -> None:
         self._table = table
@@ -73,7 +73,7 @@ class Deliveries:
         self._jobs = jobs
         self._queues = queues
         self._clock = clock
-        self._outlets = outlets
+        self._callbacks = callbacks
         self._webhooks = webhooks
         self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
 
@@ -87,7 +87,7 @@ class Deliveries:
             await self.deliver(notice)
 
     async def receive_poison(self, body: bytes) -> None:
-        """Take a notice that failed for a reason nobody foresaw: its delivery ends."""
+        """End the delivery of a notice that failed for an unexpected reason."""
         try:
             notice = Notice.parse(body)
         except ValueError:
@@ -95,7 +95,7 @@ class Deliveries:
             return
         delivery = await self._outbox.get(notice.owner, notice.job_id)
         if delivery is not None and delivery.is_pending:
-            log.error("The end of job %s cannot be told", notice.job_id)
+            log.error("The result of job %s cannot be delivered", notice.job_id)
             await self._end(delivery, DeliveryStatus.FAILED, "a fault on our side")
 
     async def deliver(self, notice: Notice) -> None:
@@ -151,7 +151,7 @@ class Deliveries:
         return _encode(ended_document(job))
 
     async def _reply(self, queue: str, body: bytes) -> None:
-        if reason := self._outlets.refused_queue(queue):
+        if reason := self._callbacks.refused_queue(queue):
             raise CallbackError(reason, is_final=True)
         if len(body) > MAX_MESSAGE_BYTES:
             body = _encode(_without_answers(body))
@@ -161,7 +161,7 @@ class Deliveries:
             raise CallbackError(str(error)) from error
 
     async def _call(self, delivery: Delivery, url: str, body: bytes) -> None:
-        if reason := self._outlets.refused_url(url):
+        if reason := self._callbacks.refused_url(url):
             raise CallbackError(reason, is_final=True)
         await self._webhooks.post(url, Callback(delivery.job_id, body), self._clock())
 
@@ -189,7 +189,7 @@ class Deliveries:
             markers = await marked_deliveries(self._table, number)
             notified += sum(await asyncio.gather(*(self._look(marker) for marker in markers)))
         if notified:
-            log.info("The end of %d job(s) was not told in time", notified)
+            log.info("The results of %d job(s) were not delivered in time", notified)
         return notified
 
     async def _look(self, marker: Marker) -> bool:

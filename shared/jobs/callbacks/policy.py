@@ -1,4 +1,4 @@
-"""Where the end of a job may be told, as the settings allow it."""
+"""Which callbacks and reply queues jobs may use, by the settings."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CallbackPolicy:
         self._allow_loopback = settings.loopback_callbacks
 
     def asked(self, body: SubmitJob) -> dict[str, str]:
-        """The outlets that a job asks for, by field.
+        """The callbacks that a job asks for, by field.
 
         Raises:
             ProblemError: 422, if one of them is not allowed.
@@ -43,7 +43,7 @@ class CallbackPolicy:
         return asked
 
     def allowed(self, asked: Mapping[str, str]) -> dict[str, str]:
-        """Those outlets, by field, that are allowed."""
+        """Those callbacks, by field, that are allowed."""
         refusals = {"callback_url": self.refused_url, "reply_queue": self.refused_queue}
         return {field: text for field, text in asked.items() if not refusals[field](text)}
 

@@ -1,4 +1,4 @@
-"""Calling back: a signed POST to an address that somebody else chose.
+"""Webhooks: a signed POST to an address that a caller chose.
 
 Headers and signature are those of Standard Webhooks
 (https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md).
@@ -35,10 +35,10 @@ MAX_RETRY_AFTER_DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What to tell a receiver."""
+    """What a receiver gets."""
 
     delivery_id: str
-    """The same at every attempt, so that the receiver can tell repetitions."""
+    """The same at every attempt, so that the receiver can recognise repetitions."""
     body: bytes
 
 

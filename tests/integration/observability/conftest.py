@@ -69,7 +69,7 @@ async def serving(deployment: Deployment, **overrides: str) -> AsyncGenerator[Ap
     services = Services.build(
         settings,
         tables=Tables(*tables),
-        queues=AzureQueues(queues, settings.jobs.lanes_queue, settings.outlets.deliveries_queue),
+        queues=AzureQueues(queues, settings.jobs.lanes_queue, settings.callbacks.deliveries_queue),
         foundry=FoundryService(settings.foundry, settings.identity, tools=[look_up]),
         clock=clock,
     )

@@ -206,7 +206,7 @@ async def test_a_rejected_job_that_is_named_has_failed(
 
 async def test_the_end_of_a_rejected_job_is_told(app: App) -> None:
     app.settings = AppSettings(
-        foundry=app.settings.foundry, outlets=CallbackSettings(reply_queues="replies")
+        foundry=app.settings.foundry, callbacks=CallbackSettings(reply_queues="replies")
     )
     services = app.services()
     body = {**NAMED, "message": 5, "reply_queue": "replies", "callback_url": "https://evil.example"}

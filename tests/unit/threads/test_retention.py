@@ -19,8 +19,8 @@ KEEP = RetentionSettings(turn_days=90, job_days=30, delivery_days=7)
 
 @pytest.fixture
 def app(app: App) -> App:
-    outlets = CallbackSettings(reply_queues="replies")
-    app.settings = AppSettings(foundry=app.settings.foundry, outlets=outlets, retention=KEEP)
+    callbacks = CallbackSettings(reply_queues="replies")
+    app.settings = AppSettings(foundry=app.settings.foundry, callbacks=callbacks, retention=KEEP)
     return app
 
 

@@ -37,11 +37,11 @@ async def there() -> AsyncIterator[Receiver]:
 @pytest.fixture
 def app(app: App) -> App:
     """The app with callbacks to this machine and a reply queue."""
-    outlets = CallbackSettings(
+    callbacks = CallbackSettings(
         callback_secret=SECRET, loopback_callbacks=True, reply_queues="replies", callback_timeout=1
     )
     foundry = app.settings.foundry
-    app.settings = AppSettings(foundry=foundry, outlets=outlets)
+    app.settings = AppSettings(foundry=foundry, callbacks=callbacks)
     return app
 
 
@@ -182,15 +182,15 @@ async def test_a_host_that_is_not_allowed_any_more_is_not_called(
     app: App, services: Services, there: Receiver
 ) -> None:
     job, notice = await run(app, services, callback_url=there.url)
-    outlets = CallbackSettings(callback_hosts="elsewhere.example", callback_secret=SECRET)
-    app.settings = replace_outlets(app.settings, outlets)
+    callbacks = CallbackSettings(callback_hosts="elsewhere.example", callback_secret=SECRET)
+    app.settings = replace_callbacks(app.settings, callbacks)
     await app.services().workers.deliveries.deliver(notice)
     assert there.connections == 0
     assert (await services.core.jobs.get(OWNER, job.job_id)).delivery == "failed"
 
 
-def replace_outlets(settings: AppSettings, outlets: CallbackSettings) -> AppSettings:
-    return settings.model_copy(update={"outlets": outlets})
+def replace_callbacks(settings: AppSettings, callbacks: CallbackSettings) -> AppSettings:
+    return settings.model_copy(update={"callbacks": callbacks})
 
 
 async def test_a_reply_that_does_not_fit_comes_without_answers(

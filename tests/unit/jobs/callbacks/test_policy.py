@@ -12,7 +12,7 @@ from shared.problems import ProblemError
 SECRET = "whsec_" + "c2VjcmV0" * 4
 
 
-def outlets(**settings: object) -> CallbackPolicy:
+def callbacks(**settings: object) -> CallbackPolicy:
     return CallbackPolicy(CallbackSettings.model_validate(settings))
 
 
@@ -34,7 +34,7 @@ ALLOWING = {
     ],
 )
 def test_an_allowed_host_may_be_called(url: str) -> None:
-    assert outlets(**ALLOWING).refused_url(url) is None
+    assert callbacks(**ALLOWING).refused_url(url) is None
 
 
 @pytest.mark.parametrize(
@@ -61,35 +61,35 @@ def test_an_allowed_host_may_be_called(url: str) -> None:
     ],
 )
 def test_all_others_are_refused(url: str) -> None:
-    assert outlets(**ALLOWING).refused_url(url)
+    assert callbacks(**ALLOWING).refused_url(url)
 
 
 def test_without_settings_nothing_is_allowed() -> None:
     body = SubmitJob(message="Hi", callback_url="https://a.example/", reply_queue="replies")
     with pytest.raises(ProblemError) as caught:
-        outlets().asked(body)
+        callbacks().asked(body)
     problem = caught.value.problem
     assert (problem.status, problem.code) == (422, "outlet_refused")
     assert [error.field for error in problem.errors] == ["callback_url", "reply_queue"]
 
 
 def test_a_callback_needs_a_secret() -> None:
-    refused = outlets(callback_hosts="a.example").refused_url("https://a.example/")
+    refused = callbacks(callback_hosts="a.example").refused_url("https://a.example/")
     assert refused is not None
     assert "CALLBACK_SECRET" in refused
 
 
 def test_what_is_allowed_goes_with_the_job() -> None:
     body = SubmitJob(message="Hi", callback_url="https://x.fabrikam.com/", reply_queue="replies")
-    assert outlets(**ALLOWING).asked(body) == {
+    assert callbacks(**ALLOWING).asked(body) == {
         "callback_url": "https://x.fabrikam.com/",
         "reply_queue": "replies",
     }
-    assert outlets(**ALLOWING).asked(SubmitJob(message="Hi")) == {}
+    assert callbacks(**ALLOWING).asked(SubmitJob(message="Hi")) == {}
 
 
 def test_loopback_is_for_tests_and_only_as_a_number() -> None:
-    tests = outlets(callback_secret=SECRET, loopback_callbacks=True)
+    tests = callbacks(callback_secret=SECRET, loopback_callbacks=True)
     assert tests.refused_url("http://127.0.0.1:8080/") is None
     for url in ("http://localhost:8080/", "http://127.0.0.2/", "https://127.0.0.1/"):
         assert tests.refused_url(url)
