@@ -79,7 +79,7 @@ class JobSettings(Settings):
     lanes_queue: Annotated[str, rule(own_queue_name), Env("LANES_QUEUE_NAME", "agent-lanes")] = (
         "agent-lanes"
     )
-    """Queue of the app's own, which tells workers that a lane has work."""
+    """Internal queue with wake-ups for lanes that have work."""
 
     lanes_per_owner: Annotated[int, Env("JOBS_LANES_PER_OWNER", "24")] = Field(
         default=24, ge=1, le=48
@@ -90,7 +90,7 @@ class JobSettings(Settings):
     turn_timeout: Annotated[float, Env("JOB_TURN_TIMEOUT", "600")] = Field(
         default=600, gt=0, le=1740
     )
-    """Seconds that one message of a job may take; nobody waits on HTTP, so it may be long."""
+    """Seconds that one message of a job may take; no HTTP request waits, so it may be long."""
 
 
 class CallbackSettings(Settings):
@@ -123,7 +123,7 @@ class CallbackSettings(Settings):
     deliveries_queue: Annotated[
         str, rule(own_queue_name), Env("DELIVERIES_QUEUE_NAME", "agent-deliveries")
     ] = "agent-deliveries"
-    """Queue of the app's own, which tells workers that the end of a job is to be told."""
+    """Internal queue with the results of jobs that are to be delivered."""
 
     loopback_callbacks: Annotated[bool, Env("TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1", "false")] = (
         False

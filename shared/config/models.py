@@ -140,7 +140,7 @@ class ModelSettings(Settings):
     """Key of an OpenAI account."""
 
     openai_base_url: Annotated[str, Env("OPENAI_BASE_URL")] = "https://api.openai.com/v1"
-    """Where OpenAI, or what stands in for it, is reached."""
+    """Base URL of OpenAI, or of a compatible service."""
 
     openai_model: Annotated[str, Env("OPENAI_MODEL", "gpt-4.1-mini")] = "gpt-4.1-mini"
     """Model of OpenAI."""

@@ -39,7 +39,7 @@ class StorageSettings(Settings):
     metrics_table: Annotated[str, rule(table_name), Env("METRICS_TABLE_NAME", "aosmetrics")] = (
         "aosmetrics"
     )
-    """Table of figures: metrics, usage and budgets."""
+    """Table of metrics, usage and budgets."""
 
     lease_seconds: Annotated[float, Env("LEASE_SECONDS", "60")] = Field(default=60, ge=2, le=300)
     """Seconds after which a turn or a deletion whose worker died may be taken over by another. A
@@ -82,5 +82,5 @@ class RetentionSettings(Settings):
     metrics_days: Annotated[int, Env("RETAIN_METRICS_DAYS", "14")] = Field(
         default=14, ge=0, le=3650
     )
-    """Days that figures are kept by minute and by hour; 0 keeps them for good. Those by day always
-    stay."""
+    """Days that metrics are kept by minute and by hour; 0 keeps them forever. Those by day are
+    always kept."""
