@@ -14,10 +14,11 @@ PARALLEL ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
 UNIT_PARALLEL ?= --numprocesses 2 --dist worksteal
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
 	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
-	option_fuzz.py attacked_health.py) tests/integration/test_option_fuzz.py
+	option_fuzz.py attacked_health.py) $(addprefix \
+	tests/integration/test_,option_fuzz.py header_fuzz.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test unit torture bench lint templates types format snapshots requirements infra-check package clean distclean
+.PHONY: help run check test unit torture bench lint templates types test-types format snapshots requirements infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -42,6 +43,7 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 	TRUTH_SEED=$(SEED) TRUTH_TURNS=12000 BUDGET_SEED=$(SEED) BUDGET_ROUNDS=200 \
 		TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 POISON_JOBS=5000 \
 		MALFORMED_MESSAGES=10000 IDEMPOTENCY_CALLERS=1000 FUZZ_EXAMPLES=5000 \
+		HEADER_FUZZ_CASES=20000 \
 		ATTACKED_HEALTH_MS=250 \
 		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
 
@@ -59,8 +61,11 @@ lint: ## check style and the import contract
 templates: ## check that the templates are as their compiler formats them
 	$(BIN)/python -m tests.infrastructure check
 
-types: ## check types
+types: ## check the product's types, strictly
 	$(BIN)/basedpyright
+
+test-types: ## check the types of tests and bench
+	$(BIN)/basedpyright --project tests
 
 unit: ## run the unit tests
 	$(BIN)/pytest $(UNIT_PARALLEL) tests/unit

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
+from typing import Any
 
 from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig
@@ -68,7 +69,8 @@ class App:
             clock=lambda: datetime.now(UTC),
         )
         if not metrics:
-            self.services.core.turns._meter = NoMeter(FakeTable())  # noqa: SLF001 - the comparison
+            turns: Any = self.services.core.turns
+            turns._meter = NoMeter(FakeTable())  # noqa: SLF001 - the comparison
         self.owners = random.Random(1)  # noqa: S311 - keeps no secret
 
     async def turn(self) -> float:

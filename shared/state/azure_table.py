@@ -56,7 +56,15 @@ class AzureTable:
         self._clock = clock
 
     def _observe(self, response: PipelineResponse[Any, Any]) -> None:
-        self._clock.observe(response.http_response.headers.get("Date"))
+        """Note the service's time, and raise a refusal of the app before the library reads it.
+
+        The account refuses in XML, and azure-data-tables takes the truth value of its elements,
+        which Python deprecates; the code and the status stand in the headers.
+        """
+        http = response.http_response
+        self._clock.observe(http.headers.get("Date"))
+        if http.status_code == HTTPStatus.FORBIDDEN:
+            raise _translate(HttpResponseError(response=http))
 
     async def get(self, partition: str, row_key: str) -> Row | None:
         """See `Table.get`."""
@@ -213,7 +221,7 @@ class AzureTable:
 
     async def _create(self) -> None:
         try:
-            await self._client.create_table()
+            await self._client.create_table(raw_response_hook=self._observe)
         except HttpResponseError as error:
             refused = refusal(error, "Table Storage", TABLE_ROLE)
             if refused or error.status_code != HTTPStatus.CONFLICT:

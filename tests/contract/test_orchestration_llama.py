@@ -98,6 +98,7 @@ async def test_a_history_longer_than_the_context_is_trimmed_to_fit(
     """Untrimmed, these turns have half as many tokens again as the server takes."""
     ours, kind = orchestrator
     text = "The quick brown fox jumps over the lazy dog. " * 12
+    result: dict[str, Any] = {}
     for _ in range(7):
         result = await ours.process_model_request(
             kind, "general", text, "long", max_tokens=1, temperature=0.0

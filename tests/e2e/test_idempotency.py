@@ -20,6 +20,8 @@ KEYS = CALLERS // 20
 THREADS = max(KEYS // 5, 2)
 MESSAGES = sorted(f"message {number}" for number in range(KEYS))
 LOOK_SECONDS = 0.2
+LEASE_SECONDS = 4
+"""Of a lease and a claim: how long callers wait for what a dead process held."""
 EVENTS = {"Accept": "text/event-stream"}
 
 
@@ -127,7 +129,7 @@ async def test_a_process_killed_between_effect_and_record_leaves_one_of_each(
 ) -> None:
     """Foundry has answered on every thread, and nobody hears of it; the callers ask on."""
     own = Deployment(deployment.storage, deployment.foundry)
-    with own.serve(tmp_path) as host:
+    with own.serve(tmp_path, LEASE_SECONDS=str(LEASE_SECONDS)) as host:
         api = f"{host.url}/api/"
         async with httpx.AsyncClient(base_url=api, timeout=90) as caller:
             made = [(await caller.post("threads")).json()["thread_id"] for _ in range(THREADS)]

@@ -325,7 +325,8 @@ async def test_functions_are_tools_of_an_orchestrated_message(
             result = await orchestrator.process_model_request(*asked, tools=[quick])
         else:
             events = orchestrator.stream_model_request(*asked, tools=[quick])
-            result = [event async for event in events][-1].to_json()
+            last: Any = [event async for event in events][-1]
+            result = last.to_json()
         assert (result["reply"], result["tools_used"]) == ("quick answered: done", ["quick"])
         sending = orchestrator.process_model_request(
             *asked[:2], calling(stop_me), asked[3], tools=[stop_me]

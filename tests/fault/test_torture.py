@@ -15,7 +15,7 @@ from tests.torture.plan import Lane, Options, PlannedJob
 from tests.torture.run import torture
 
 SHORT = Options(
-    jobs=500, lanes=40, kills=3, kills_until=0.3, inlet_share=0.0, lease=15, deadline=300
+    jobs=150, lanes=15, kills=3, kills_until=0.3, inlet_share=0.0, lease=6, deadline=300
 )
 """The kills come early, because each lets a lease run out. Nothing comes in on the public queue:
 what a killed worker held of that is shown again after ten minutes, as in Azure."""

@@ -1,25 +1,38 @@
-"""The Bicep compiler, one process of it for many questions.
+"""The Bicep compiler, one process of it for many questions, and none for those asked before.
 
 It speaks JSON-RPC on its standard streams, framed as in the language server protocol
 (`bicep jsonrpc --stdio`); a question takes 0.3 s, a process of its own for it would take two.
+What it answers depends on itself, the question and the files of the folder; answers are kept under
+a digest of these, between runs and for all checkouts of the machine.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from time import time
 from typing import IO, Any, Self
+
+from tests.support.environments import cache_folder
 
 GRAPH_EXTENSION = "TESTS_GRAPH_EXTENSION"
 """Variable with the path of the Microsoft Graph extension, where its registry is out of reach."""
 REQUIRED = "TESTS_REQUIRE_BICEP"
 """Variable that turns a missing compiler from a reason to skip into a failure, for CI."""
 HOW_TO_GET_ONE = "there is no Bicep compiler: `az bicep install` gets one, or set BICEP to its path"
+
+NOT_FETCHED = ("BCP190", "BCP192")
+"""What the compiler says when an extension did not arrive: the network's fault, not kept."""
+
+KEPT_DAYS = 14
+"""How long an answer is kept that no run asks for."""
 
 PLACE = {
     "tenantId": "00000000-0000-0000-0000-00000000000a",
@@ -62,17 +75,22 @@ class Bicep:
     def __init__(self, executable: str) -> None:
         self.executable = executable
         self._last_id = 0
-        self._process = subprocess.Popen(  # noqa: S603 (the compiler that was found)
-            [executable, "jsonrpc", "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._answers = Answers(executable)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._input.close()
-        self._process.wait(10)
-        self._output.close()
+        if "_process" in vars(self):
+            self._input.close()
+            self._process.wait(10)
+            self._output.close()
+
+    @cached_property
+    def _process(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(  # noqa: S603 (the compiler that was found)
+            [self.executable, "jsonrpc", "--stdio"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
 
     def compile(self, path: Path) -> tuple[dict[str, Any], list[Diagnostic]]:
         """The ARM template of a Bicep file, empty where it does not compile, and what was said."""
@@ -110,16 +128,22 @@ class Bicep:
         return str(self._ask("bicep/format", {"path": str(path)})["contents"])
 
     def run(
-        self, *arguments: str, environment: Mapping[str, str] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """One command in a process of its own, as azd runs it."""
-        return subprocess.run(  # noqa: S603 (the compiler that was found)
-            [self.executable, *arguments],
-            env={**os.environ, **(environment or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        self, command: str, path: Path, *options: str, environment: Mapping[str, str] | None = None
+    ) -> tuple[int, str, str]:
+        """One command in a process of its own, as azd runs it: exit code, output and errors."""
+
+        def ask() -> Any:
+            done = subprocess.run(  # noqa: S603 (the compiler that was found)
+                [self.executable, command, str(path), *options],
+                env={**os.environ, **(environment or {})},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            return done.returncode, done.stdout, done.stderr
+
+        code, out, err = self._answers.get(path, [command, *options, environment], ask)
+        return code, out, err
 
     @property
     def _input(self) -> IO[bytes]:
@@ -132,16 +156,24 @@ class Bicep:
         return self._process.stdout
 
     def _ask(self, method: str, request: dict[str, Any]) -> dict[str, Any]:
+        path = Path(request["path"])
+        asked = [method, {**request, "path": path.name}]
+        answer = self._answers.get(path, asked, lambda: self._ask_process(method, request))
+        if error := answer.get("error"):
+            raise CompilerError(error["message"])
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _ask_process(self, method: str, request: dict[str, Any]) -> Any:
         self._last_id += 1
         message = {"jsonrpc": "2.0", "id": self._last_id, "method": method, "params": request}
         body = json.dumps(message).encode()
         self._input.write(b"Content-Length: %d\r\n\r\n%b" % (len(body), body))
         self._input.flush()
         answer = json.loads(self._read())
-        if error := answer.get("error"):
-            raise CompilerError(error["message"])
-        result: dict[str, Any] = answer["result"]
-        return result
+        while answer.get("id") != self._last_id:  # to a question whose test ran out of time
+            answer = json.loads(self._read())
+        return answer
 
     def _read(self) -> bytes:
         length = 0
@@ -149,6 +181,45 @@ class Bicep:
             name, _, value = line.partition(b":")
             length = int(value) if name.lower() == b"content-length" else length
         return self._output.read(length)
+
+
+class Answers:
+    """What one compiler answered, by the question and the files it was about."""
+
+    def __init__(self, executable: str) -> None:
+        found = Path(executable).resolve().stat()
+        self._compiler = [found.st_size, found.st_mtime_ns]
+        self._folder = cache_folder() / "bicep"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for answer in self._folder.iterdir():
+            if answer.stat().st_mtime < time() - KEPT_DAYS * 86_400:
+                answer.unlink(missing_ok=True)
+
+    def get(self, path: Path, question: object, ask: Callable[[], Any]) -> Any:
+        """The kept answer to a question about a file, or what ``ask`` answers now."""
+        kept = self._folder / self._digest(path, question)
+        if kept.exists():
+            kept.touch()
+            return json.loads(kept.read_text())
+        answer = ask()
+        text = json.dumps(answer)
+        if any(code in text for code in NOT_FETCHED):
+            return answer
+        written = kept.with_suffix(f".{os.getpid()}")
+        written.write_text(text)
+        written.replace(kept)  # at once, for the processes beside this one
+        return answer
+
+    def _digest(self, path: Path, question: object) -> str:
+        digest = hashlib.sha256(json.dumps([self._compiler, path.name, question]).encode())
+        own = path.name.split(".")[0]
+        for file in sorted(path.parent.rglob("*")):
+            generated = file.name.endswith((".bicepparam", ".snapshot.json"))  # of other questions
+            if file.is_file() and (not generated or file.name.split(".")[0] == own):
+                content = file.read_bytes()
+                digest.update(f"{file.relative_to(path.parent)} {len(content)} ".encode())
+                digest.update(content)
+        return digest.hexdigest()
 
 
 def _diagnostics(answer: dict[str, Any]) -> list[Diagnostic]:

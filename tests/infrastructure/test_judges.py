@@ -21,12 +21,12 @@ def _validate(project: Project, name: str) -> str:
     file = scenario_file(project, name)
     committed = SNAPSHOTS / f"{name}.snapshot.json"
     file.with_suffix(".snapshot.json").write_text(committed.read_text())
-    done = project.bicep.run(
-        *("snapshot", str(file), "--mode", "validate"),
+    code, out, err = project.bicep.run(
+        *("snapshot", file, "--mode", "validate"),
         *("--tenant-id", PLACE["tenantId"], "--subscription-id", PLACE["subscriptionId"]),
         *("--location", PLACE["location"], "--deployment-name", PLACE["deploymentName"]),
     )
-    return "" if done.returncode == 0 else done.stdout + done.stderr
+    return "" if code == 0 else out + err
 
 
 @pytest.mark.parametrize("name", COMMITTED)

@@ -37,12 +37,11 @@ def _parameters(project: Project, environment: dict[str, str]) -> dict[str, obje
 )
 def test_azd_gets_what_the_other_tests_judge(project: Project, environment: dict[str, str]) -> None:
     """Azd runs `bicep build-params` with the environment's variables as those of the process."""
-    done = project.bicep.run(
-        *("build-params", str(project.folder / "main.bicepparam"), "--stdout"),
-        environment={**BASE, **environment},
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(json.loads(done.stdout)["parametersJson"])["parameters"]
+    given = {**BASE, **environment}
+    file = project.folder / "main.bicepparam"
+    code, out, err = project.bicep.run("build-params", file, "--stdout", environment=given)
+    assert code == 0, err
+    answer = json.loads(json.loads(out)["parametersJson"])["parameters"]
     assert {k: v["value"] for k, v in answer.items()} == _parameters(project, environment)
 
 

@@ -136,6 +136,8 @@ async def test_a_message_that_fails_to_its_end(wire: Wire) -> None:
     assert wire.settled() == _settled("a message that fails twice, of two")
     copy = (await wire.poison.peek_messages())[0]
     assert (copy.content, copy.dequeue_count) == (good(), 0)
+    assert copy.expires_on
+    assert copy.inserted_on
     assert copy.expires_on - copy.inserted_on == timedelta(days=7)
 
 

@@ -67,13 +67,13 @@ class Net(httpx.AsyncBaseTransport):
         seen = Seen(request.method, request.url.path, request.headers, body)
         self.seen[host].append(seen)
         fault = self._fault(host) if _is_message(seen) else self._down.get(host)
-        if isinstance(fault, float):
+        if isinstance(fault, int | float):
             await asyncio.sleep(fault)
         elif isinstance(fault, Exception):
             raise fault
         elif fault is not None:
-            body = httpx.ByteStream(fault.content)
-            return httpx.Response(fault.status_code, headers=fault.headers, stream=body)
+            content = httpx.ByteStream(fault.content)
+            return httpx.Response(fault.status_code, headers=fault.headers, stream=content)
         answer = await self._services[host].handle_async_request(request)
         if host in self._lost and _is_message(seen):
             self._lost.remove(host)

@@ -15,7 +15,7 @@ import opentelemetry.semconv._incubating.attributes as registry
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.semconv._incubating.attributes import gen_ai_attributes
 from opentelemetry.semconv.attributes import error_attributes, http_attributes
-from opentelemetry.trace import SpanKind, StatusCode
+from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from local.services import ROOT
 from shared.config import DEFAULT_MODEL
@@ -61,15 +61,21 @@ def attributes(span: ReadableSpan) -> dict[str, Any]:
     return dict(span.attributes or {})
 
 
+def place(span: ReadableSpan) -> SpanContext:
+    """The ids of a span."""
+    assert span.context is not None
+    return span.context
+
+
 def parent(span: ReadableSpan, spans: Sequence[ReadableSpan]) -> str | None:
     """The name of the span that a span is part of; None where that is somebody else's."""
-    ids = {each.context.span_id: each.name for each in spans}
+    ids = {place(each).span_id: each.name for each in spans}
     return ids.get(span.parent.span_id) if span.parent else None
 
 
 def assert_one_trace(spans: Sequence[ReadableSpan], trace_id: str = TRACE_ID) -> None:
     """All spans belong to the caller's trace, and bear names that the conventions know."""
-    assert {f"{span.context.trace_id:032x}" for span in spans} == {trace_id}
+    assert {f"{place(span).trace_id:032x}" for span in spans} == {trace_id}
     used = {name for span in spans for name in span.attributes or {}}
     unknown = {name for name in used if not name.startswith("aos.")} - _registered()
     assert not unknown
@@ -217,7 +223,7 @@ async def test_a_producer_of_the_inlet_queue_gives_its_trace(app: App) -> None:
     with recorded() as spans:
         await app.services.workers.intake.receive(IntakeMessage("m", datetime.now(UTC), body))
     received = named(spans, f"process {app.deployment.inlet}")
-    assert f"{received.context.trace_id:032x}" == TRACE_ID
+    assert f"{place(received).trace_id:032x}" == TRACE_ID
     assert parent(named(spans, "submit job"), spans) == received.name
 
 
@@ -226,7 +232,7 @@ async def test_an_unreadable_traceparent_is_ignored(app: App) -> None:
         headers = {"traceparent": "00-nonsense"}
         answer = await app.caller.post("messages", json={"message": "Hello"}, headers=headers)
     assert answer.status_code == 200
-    assert len({span.context.trace_id for span in spans}) == 1
+    assert len({place(span).trace_id for span in spans}) == 1
 
 
 async def test_foundry_is_told_the_trace() -> None:
@@ -237,7 +243,7 @@ async def test_foundry_is_told_the_trace() -> None:
             await client.post("messages", json={"message": "Hello"}, headers=headers)
     await fakes.aclose()
     (call,) = fakes.foundry.calls
-    span_id = f"{named(spans, CHAT).context.span_id:016x}"
+    span_id = f"{place(named(spans, CHAT)).span_id:016x}"
     assert call.headers["traceparent"] == f"00-{TRACE_ID}-{span_id}-01"
     assert call.headers["tracestate"] == "vendor=1"
 
@@ -293,7 +299,7 @@ async def test_what_is_logged_carries_the_ids(emulator: EmulatorControl, app: Ap
     turn = named(spans, TURN)
     assert (ids["request_id"], ids["job_id"], ids["trace_id"]) == ("mine", "", TRACE_ID)
     assert ids["turn_id"] == attributes(turn)["aos.turn.id"]
-    assert ids["span_id"] == f"{turn.context.span_id:016x}"
+    assert ids["span_id"] == f"{place(turn).span_id:016x}"
 
 
 async def test_a_route_is_named_by_its_template_whatever_the_ids_are(app: App) -> None:

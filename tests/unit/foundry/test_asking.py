@@ -164,7 +164,7 @@ async def test_a_message_is_a_text_in_every_call(message: Any, error: type[Excep
         with pytest.raises(error):
             await anext(orchestrator.stream_model_request(*asked))
         with pytest.raises((TypeError, InvalidRequestError)):
-            await orchestrator.process_model_request(*asked[:2], "Hi", message)
+            await orchestrator.process_model_request(asked[0], asked[1], "Hi", message)
     assert foundry.calls == []
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -109,7 +109,7 @@ def raised(call: Callable[[], object]) -> errors.FoundryError:
 def reader() -> AnswerReader:
     made = AnswerReader()
 
-    async def nothing() -> Any:
+    async def nothing() -> AsyncIterator[bytes]:
         yield b""
 
     made.open(Stream(nothing(), "req-1", HEADERS))
@@ -256,7 +256,7 @@ def test_a_failure_without_any_reason_is_unknown() -> None:
     answer.conclude()  # another attempt has not failed
 
 
-async def answer_chunks() -> Any:
+async def answer_chunks() -> AsyncIterator[bytes]:
     yield b""
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import httpx
 import pytest
 
 from shared.config import FoundryAgentServiceConfig, IdentitySettings, ModelSettings, Preferences
@@ -72,7 +73,7 @@ class Asking:
 class Build:
     """Makes orchestrations, and closes them."""
 
-    net: Net
+    net: httpx.AsyncBaseTransport
     identity: IdentitySettings
     made: list[Orchestration] = field(default_factory=list[Orchestration])
 

@@ -62,7 +62,7 @@ class StubClient:
         self.queries: list[str] = []
         self._versions = count(1)
 
-    async def create_table(self) -> None:
+    async def create_table(self, **_: Any) -> None:
         self.requests.append("create_table")
         self.exists = True
 
