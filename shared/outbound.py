@@ -1,4 +1,4 @@
-"""How requests leave the app: through which proxy, trusting which authorities, and why they fail.
+"""Outgoing requests: which proxy they use, which certificates they trust, and why they fail.
 
 `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` choose the proxy, in either case;
 `SSL_CERT_FILE` or `SSL_CERT_DIR` replaces the authorities that are trusted. Azure's own libraries,
@@ -21,10 +21,10 @@ NEVER_SENT = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.ClientHttpProxyError,
 )
-"""Failures before a request could leave."""
+"""Failures before a request was sent."""
 
 BROKEN = (httpx.RequestError, aiohttp.ClientError)
-"""Whatever can go wrong in an exchange; some errors of aiohttp come through untranslated."""
+"""All failures of a connection; some errors of aiohttp are not translated by the transport."""
 
 PROXY_SIGN_IN = (
     "the proxy wants a user and a password (407); write them into the proxy's setting, as in "
@@ -35,11 +35,11 @@ _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
 
 
 class OutboundSettingsError(ValueError):
-    """A variable that says how requests leave cannot be used; the text names it."""
+    """An environment variable for a proxy or certificates cannot be used; the text names it."""
 
 
 def open_http(url: str, limits: httpx.Limits | None = None) -> httpx.AsyncBaseTransport:
-    """What carries requests to the host of ``url``.
+    """The HTTP transport to the host of ``url``.
 
     Raises:
         OutboundSettingsError: naming the variable that cannot be used.
@@ -55,7 +55,7 @@ def open_http(url: str, limits: httpx.Limits | None = None) -> httpx.AsyncBaseTr
 
 
 def proxy_for(url: str) -> httpx.Proxy | None:
-    """The proxy that leads to the host of ``url``; none leads to this machine itself.
+    """The proxy for the host of ``url``; this machine itself needs none.
 
     Raises:
         OutboundSettingsError: if it is not an HTTP proxy.
@@ -88,7 +88,7 @@ def _is_this_machine(host: str) -> bool:
 
 
 def why_unreachable(error: Exception) -> str:
-    """Why no connection came about and what to do, as a part of a sentence; empty if unknown."""
+    """Why a connection failed and what to do, as a part of a sentence; empty if unknown."""
     cause = error if isinstance(error, aiohttp.ClientError) else _cause(error)
     match cause:
         case aiohttp.ClientHttpProxyError():

@@ -1,4 +1,4 @@
-"""Text and JSON from outside, and as bytes: the one place that sees to what UTF-8 cannot hold.
+"""Text and JSON from outside, and their bytes; replaces what UTF-8 cannot encode.
 
 Half a surrogate pair is a legal escape in JSON and a legal Python text, but it has no form in
 UTF-8: no store, no answer and no service takes it. Here each half becomes "?", on the way in and on

@@ -1,4 +1,4 @@
-"""What a Python caller asks for, by name, as a `TurnRequest`; checked before anything is sent."""
+"""Turns the keyword arguments of a Python caller into a checked `TurnRequest`."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def checked_metadata(value: object) -> dict[str, str]:
 
 
 def _unknown(names: list[str]) -> str:
-    """What to say of unknown options: the nearest known one, if any is near, or all of them."""
+    """A hint for unknown options: the nearest known one, if any is near, or all of them."""
     near = [match for name in names for match in get_close_matches(name, OPTIONS, n=1)]
     meant = f"did you mean {', '.join(near)}? " if near else ""
     return f"unknown option {', '.join(names)}; {meant}Known are {', '.join(OPTIONS)}."
@@ -132,7 +132,7 @@ def _optional(given: Mapping[str, Any], name: str, kind: type[_T]) -> _T | None:
 
 
 def _number(given: Mapping[str, Any], name: str, most: float) -> float | None:
-    """A number from 0 to ``most``; a bool is none."""
+    """A number from 0 to ``most``; a bool is refused."""
     if (value := given.get(name)) is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):

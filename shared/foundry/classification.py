@@ -1,4 +1,4 @@
-"""Which error a failure is: decided here, from status, codes and type together, and nowhere else.
+"""Decides which error a failure is, from its status, codes and types; nothing else does.
 
 Services report the same failure at different places (an HTTP status, an answer that failed, an
 event in a stream) and in different spellings (`RateLimitExceeded`, `rate_limit_exceeded`,

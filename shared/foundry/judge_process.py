@@ -1,4 +1,4 @@
-"""Judges one answer in a process of its own, where it can be stopped: run by `judging`.
+"""Checks one answer in a process of its own, which can be stopped; started by `judging`.
 
 In on standard input, as JSON: `path` (to find the library), `regex` (limits), `schema`, `answer`.
 Out, one a line: `valid` or `invalid`; then, if there is time to find it, the first problem as JSON.
@@ -18,7 +18,7 @@ NICENESS = 10
 
 
 def main() -> None:
-    """Judge what standard input brings."""
+    """Check the answer on standard input."""
     _limit()
     asked: dict[str, Any] = json.load(sys.stdin.buffer)
     sys.path[:] = asked["path"]
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def _limit() -> None:
-    """Take little: what goes beyond is stopped by the system, where the system can."""
+    """Limit memory and CPU time; the system, if it supports that, stops a process beyond them."""
     with suppress(ImportError, OSError, ValueError):
         import resource
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jsonschema_rs import Draft202012Validator
 
 MAX_ANSWER_CHARS = 1024 * 1024
-"""Of an answer that shall follow a schema: more than any model writes."""
+"""Of an answer that must follow a schema; no model writes more."""
 
 CACHED_SCHEMAS = 32
 """A compiled schema with the most patterns allowed takes about 2 MB."""
@@ -186,7 +186,7 @@ def _problem(path: Iterable[str | int], message: str) -> str:
 
 
 def _verdict(lines: list[str]) -> Verdict:
-    """What a process said before it ended, or was stopped."""
+    """The output of a process that has ended or was stopped."""
     match lines:
         case ["valid", *_]:
             return Verdict(valid=True)

@@ -1,4 +1,4 @@
-"""What lives on one event loop: it says so where it is used on another, and closes with its own.
+"""Objects that belong to one event loop: used on another they raise, and they close with their own.
 
 A script may end without closing its client. `asyncio.run` ends a loop's asynchronous generators
 first, so a generator that waits on the loop closes for it what would else end in complaints.
@@ -31,7 +31,7 @@ class Home:
         self._process_id = 0
 
     def enter(self) -> None:
-        """Make the running loop the home, or check that it is.
+        """Check that the running loop is the one of the first call.
 
         Raises:
             RuntimeError: saying what to do, on another loop or in a fork of the process.
@@ -58,7 +58,7 @@ class ClosedWithLoop:
         self._closed = False
 
     async def begin(self) -> None:
-        """Let the running loop close it; the first call counts.
+        """Have it closed when the running loop ends; later calls only check the loop.
 
         Raises:
             RuntimeError: on another event loop than before, or in a fork of the process.
@@ -95,4 +95,4 @@ class ClosedWithLoop:
 
 
 _OPEN: set[ClosedWithLoop] = set()
-"""Kept from the garbage collector, which a loop that is ending does not wait for."""
+"""References that keep open objects from the garbage collector until their loop ends."""

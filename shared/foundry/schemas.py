@@ -1,4 +1,4 @@
-"""How large and how branching a caller's JSON schema may be: judged before anything compiles it.
+"""Bounds of a caller's JSON schema, its size and branching, checked before it is compiled.
 
 All that is asked here is linear in the schema's own size. A few kilobytes of schema can otherwise
 take gigabytes to compile (patterns) and seconds to judge by (combinations of combinations), and
@@ -48,7 +48,7 @@ _LARGEST_NAMED = ("properties",)
 """Keywords of whose schemas only one judges a part."""
 
 UNEVALUATED_WEIGHT = 4
-"""To know what was evaluated, all branches are gone through once more, at each level again."""
+"""To find what was evaluated, all branches are followed again at each level."""
 
 DIVISION_VISITS = 3_000
 """`multipleOf` on floats works with exact fractions of up to 600 digits: 40 us, not 15 ns."""
@@ -63,16 +63,16 @@ class SchemaError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What judging by a schema takes at most."""
+    """The most work that checking an answer against a schema takes."""
 
     visits: int = 1
     """For one value of the answer."""
     patterns: int = 0
     """How many patterns one text of the answer may have to match."""
     branches: bool = False
-    """There are alternatives, so that saying why none fits may be long."""
+    """It has alternatives, so the text that says why none fits may be long."""
     recursive: bool = False
-    """A part refers to itself, so that this is as long as the answer is deep."""
+    """A part refers to itself, so the work grows with the depth of the answer."""
 
     def __add__(self, other: Cost) -> Cost:
         return self._with(other, self.visits + other.visits, self.patterns + other.patterns)
@@ -111,7 +111,7 @@ def canonical(schema: JsonObject) -> str:
 
 
 def cost(schema: JsonObject) -> Cost:
-    """What judging by a schema takes, which `canonical` has let pass.
+    """The cost of checking an answer against a schema that `canonical` accepted.
 
     Raises:
         SchemaError: naming the bound that the schema is beyond.
@@ -167,7 +167,7 @@ class _Estimate:
         return total
 
     def _applied(self, part: JsonObject) -> Cost:
-        """What other schemas cost that a part brings to bear on the same value, or a part of it."""
+        """The cost of the schemas that a part applies to the same value, or to a part of it."""
         total = self._reference(part.get(_REFERENCE))
         for each in self._members(part, _HERE, _HERE_NAMED):
             total += each
@@ -267,7 +267,7 @@ def _patterns(part: JsonObject) -> Iterator[str]:
 
 
 def _check_depth(schema: JsonObject) -> None:
-    """See to it that a value is not too deep, nor, as one that holds itself, without an end."""
+    """Check that a value is not too deeply nested; one that contains itself is."""
     level: list[Any] = [schema]
     for _ in range(MAX_DEPTH):
         below: list[Any] = []

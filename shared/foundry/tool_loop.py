@@ -33,7 +33,7 @@ from .tools import (
     answer_approvals,
     function_calls,
 )
-from .tools.unanswered import refusal, unanswered
+from .tools.unanswered import ASKING_TYPES, refusal, unanswered
 from .wire_json import JsonObject, object_at, objects_at, text_at
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,8 @@ class ToolLoop:
             await self._exchange(totals)
             items = objects_at(totals.response, "output")
             self.asked, self.answers = unanswered(items), []
-            await self._answer(items)
+            if any(item.get("type") in ASKING_TYPES for item in items):
+                await self._answer(items)
             if not self.answers:
                 self.asked = []
                 return totals.result(perf_counter() - started)

@@ -18,7 +18,7 @@ MAX_RETRY_AFTER_SECONDS = 120.0
 MAX_PROSE_CHARS = 2000
 
 _HEADERS = {"retry-after-ms": 1000.0, "x-ms-retry-after-ms": 1000.0, "retry-after": 1.0}
-"""In the order in which they are believed, and how many of their units make a second."""
+"""In order of precedence, and how many of their units are a second."""
 
 _FIELDS = {
     "retryafterms": 1000.0,
@@ -28,7 +28,7 @@ _FIELDS = {
     "retryafterseconds": 1.0,
     "retryafterinseconds": 1.0,
 }
-"""As `_HEADERS`, for the fields of an error, whose names are compared without punctuation."""
+"""The same for the fields of an error, whose names are compared without punctuation."""
 
 _ASKED = re.compile(r"(?:try again|retry|wait)(?: in| after| for)?(?: at least)? ", re.IGNORECASE)
 _PIECE = re.compile(r"(?:,? and |,? )?(\d{1,9}(?:\.\d{1,9})?) ?([a-z]{0,12})", re.IGNORECASE)

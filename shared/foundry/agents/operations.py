@@ -56,7 +56,7 @@ class Agents:
         return latest
 
     async def find(self, agent: AgentReference) -> JsonObject | None:
-        """As `get`, but None where there is no such agent or version."""
+        """A version of an agent, the latest by default; None if it does not exist."""
         try:
             return await self.get(agent)
         except NotFoundError:

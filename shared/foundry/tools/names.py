@@ -17,11 +17,11 @@ from .catalogue import TOOL_TYPES
 
 @dataclass(frozen=True, slots=True)
 class NamedTool:
-    """A tool that a name is enough to ask for."""
+    """A tool that can be requested by name."""
 
     description: str
     types: frozenset[str]
-    """The tools of an agent that the name is satisfied with."""
+    """The types of an agent's tools that match the name."""
     build: Callable[[FoundryAgentServiceConfig], JsonObject]
 
 

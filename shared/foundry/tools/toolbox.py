@@ -125,7 +125,7 @@ class Toolbox:
         *,
         seconds: float | None = None,
     ) -> None:
-        """As `run`, but ``outputs`` is filled in even where the caller is cancelled."""
+        """Run calls as `run` does; ``outputs`` is filled in even if the caller is cancelled."""
         tasks = [asyncio.create_task(self._traced_answer(call)) for call in calls]
         try:
             await settle(tasks, seconds)
@@ -133,7 +133,7 @@ class Toolbox:
             outputs += map(_output, calls, tasks)
 
     async def _traced_answer(self, call: FunctionCall) -> FunctionOutput:
-        """As `_answer`, with a span of its own."""
+        """Answer a call within a span of its own."""
         with spans.execution(call, known=call.name in self._custom) as ran:
             output = await self._answer(call)
             spans.record_output(ran, output)

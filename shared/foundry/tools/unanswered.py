@@ -25,6 +25,9 @@ _OUTPUTS = {
 
 _APPROVAL_REQUEST, _APPROVAL = "mcp_approval_request", "mcp_approval_response"
 
+ASKING_TYPES = {*_OUTPUTS, _APPROVAL_REQUEST}
+"""Items that need an answer of ours."""
+
 ANSWER_TYPES = {*_OUTPUTS.values(), _APPROVAL}
 """Items that answer a call or a request."""
 
