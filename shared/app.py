@@ -52,12 +52,13 @@ from .metering.rows import scope_key
 from .observability import probes
 from .observability.readiness import Dependency, Readiness
 from .observability.traced_table import TracedTable
-from .orchestration.engine import Orchestration
+from .orchestration.foundry_backend import FoundryBackend
 from .orchestration.orchestrator import router
 from .orchestration.providers import ChatServers
-from .orchestration.table_conversations import Storage, TableConversations
+from .orchestration.routing import Router
 from .state.account import DEVELOPMENT_STORAGE, Tables, connection_string, open_tables
 from .state.clock import StorageClock
+from .state.conversation_ids import ConversationIds
 from .state.days import DayIndex
 from .state.errors import StateError
 from .state.idempotency import IdempotencyKeys
@@ -68,9 +69,8 @@ from .threads.erasure import Erasures, Stores
 from .threads.removal import Removal
 from .threads.retention import Retention
 from .turns.admission import Admission
-from .turns.background import Background
 from .turns.options import OptionLimits
-from .turns.pipeline import Turns
+from .turns.pipeline import Turns, TurnStorage
 from .turns.recording import Recording
 
 log = logging.getLogger(__name__)
@@ -108,8 +108,7 @@ class Core:
     threads: Threads
     jobs: Jobs
     turns: Turns
-    orchestration: Orchestration
-    background: Background
+    router: Router
     submission: Submission
     audit: AuditTrail
     meter: Meter
@@ -120,8 +119,8 @@ class Core:
 
     async def aclose(self) -> None:
         """Let running turns end, then close all connections."""
-        await asyncio.gather(self.turns.aclose(), self.background.aclose())
-        await self.orchestration.aclose()
+        await self.turns.aclose()
+        await self.router.aclose()
         await self.budgets.aclose()
         await asyncio.gather(
             self.foundry.aclose(),
@@ -276,8 +275,10 @@ def _core(
     recording = Recording(audit, meter, admission, content=settings.storage.record_content)
     limits = OwnerLimits(settings.limits, lambda owner: meter.in_flight(scope_key(owner)))
     option_limits = OptionLimits.of(settings)
-    storage = Storage(table, lanes, clock, queues.wake, recording, limits.new_thread)
-    servers = ChatServers(settings.models, settings.foundry, settings.identity)
+    ids = ConversationIds(table, lanes, clock, limits.new_thread)
+    models = router(foundry, ChatServers(settings.models, settings.foundry, settings.identity))
+    keeps_history = _keeps_history(settings, models)
+    storage = TurnStorage(table, lanes, clock, queues.wake, ids, keeps_history)
     rules = Rules(option_limits, CallbackPolicy(settings.callbacks))
     return Core(
         settings=settings,
@@ -288,9 +289,8 @@ def _core(
         lanes=lanes,
         threads=threads,
         jobs=jobs,
-        turns=Turns(foundry, table, lanes, clock=clock, wake_lane=queues.wake, recording=recording),
-        orchestration=Orchestration(router(foundry, servers), TableConversations(storage)),
-        background=Background(),
+        turns=Turns(FoundryBackend(foundry), models, storage, recording),
+        router=models,
         submission=Submission(jobs, threads, queues, clock, rules, recording),
         audit=audit,
         meter=meter,
@@ -299,6 +299,12 @@ def _core(
         limits=limits,
         option_limits=option_limits,
     )
+
+
+def _keeps_history(settings: AppSettings, models: Router) -> bool:
+    """Whether message pairs are stored: a model that keeps no threads may have to read them."""
+    foundry_keeps_all = models.only_foundry and settings.foundry.enable_stateful_threads
+    return settings.storage.record_content and not foundry_keeps_all
 
 
 def _edge(core: Core) -> Edge:
@@ -321,11 +327,9 @@ def _api(core: Core, timers: Timers, readiness: Readiness) -> Api:
         audit=AuditApi(AuditReader(core.tables.audit), clock),
         jobs=JobsApi(core.jobs, core.submission, cancellation, limits, keys),
         messages=messages,
-        metrics=MetricsApi(reader, core.meter, Gauges(table, clock), core.orchestration),
+        metrics=MetricsApi(reader, core.meter, Gauges(table, clock), core.router),
         operations=OperationsApi(readiness, reader, core.prices),
-        orchestrate=OrchestrateApi(
-            core.orchestration, core.background, keys, core.option_limits, settings
-        ),
+        orchestrate=OrchestrateApi(messages),
         own_data=OwnDataApi(timers.erasures),
         threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, clock),
         usage=UsageApi(reader, core.prices, clock),
@@ -379,7 +383,7 @@ def _dependencies(core: Core) -> dict[str, Dependency]:
         ),
         "queues": probes.lag(queues.oldest_seconds, names, StateError),
         "poison": probes.poison(queues.count, poison, StateError),
-        "models": probes.breakers(core.orchestration.breaker_states),
+        "models": probes.breakers(core.router.breaker_states),
     }
 
 

@@ -1,24 +1,23 @@
-"""`POST /messages`, and the turns of messages on threads."""
+"""`POST /messages`, and how every route runs a turn."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import AppSettings
-from ..foundry.models import TurnResult
 from ..http.answers import Answer, Streamed, accepts_events
-from ..http.documents import turn_document
 from ..http.idempotency import kept_outcome, once
 from ..http.request import Incoming
 from ..http.sse import event_stream
 from ..state.idempotency import Claim, IdempotencyKeys
-from ..state.keys import Kind
 from ..state.turns import TurnMode
 from ..turns.body import MessageText
+from ..turns.command import AnsweredTurn, TurnCommand, TurnOpened
+from ..turns.documents import turn_document
 from ..turns.options import OptionLimits, TurnOptions, turn_request
-from ..turns.pipeline import AnsweredTurn, TurnCommand, TurnOpened, Turns
+from ..turns.pipeline import Turns
 
 WARNING = "x-budget-warning"
 """Header of an answer that brought a budget near its end."""
@@ -47,37 +46,55 @@ class MessagesApi:
     async def run_turn(
         self, incoming: Incoming, thread_id: str | None, wait: float = 0.0
     ) -> Answer | Streamed:
-        """Run the turn that a request's body asks for, streamed if the caller accepts events."""
+        """Run the turn that a request's body asks for, on a thread if one is given."""
         body = await incoming.body(SendMessage)
-        self.option_limits.check(body)
-        request = turn_request(body, body.message)
-        streamed = accepts_events(incoming.request)
-        settings = self.settings
-        command = TurnCommand(
-            owner=incoming.owner,
-            request=request,
-            seconds=settings.stream_seconds if streamed else settings.turn_seconds_after(wait),
+        command = replace(
+            self.command(incoming, body, body.message, wait),
             thread_id=thread_id,
+            orchestrated=body.model_type is not None,
             wait=wait,
+        )
+        return await self.answer(incoming, body, command, turn_document)
+
+    def command(
+        self, incoming: Incoming, body: TurnOptions, message: str, wait: float = 0.0
+    ) -> TurnCommand:
+        """The turn that sends ``message``, streamed if the caller accepts events.
+
+        Raises:
+            ProblemError: 422, naming the field that cannot be used.
+        """
+        self.option_limits.check(body)
+        streamed, settings = accepts_events(incoming.request), self.settings
+        return TurnCommand(
+            owner=incoming.owner,
+            request=turn_request(body, message),
+            seconds=settings.stream_seconds if streamed else settings.turn_seconds_after(wait),
+            model_type=body.model_type,
             mode=TurnMode.STREAM if streamed else TurnMode.SYNC,
             caller=incoming.caller,
         )
 
+    async def answer(
+        self,
+        incoming: Incoming,
+        body: TurnOptions,
+        command: TurnCommand,
+        document: Callable[[AnsweredTurn], dict[str, Any]],
+    ) -> Answer | Streamed:
+        """Run a turn, once for each idempotency key, and answer with its ``document``."""
+
         async def act(claim: Claim | None) -> Answer | Streamed:
-            turn_id = claim.id(Kind.TURN) if claim else ""
             claimed = replace(command, claim=claim)
-
-            def document(result: TurnResult) -> dict[str, Any]:
-                return turn_document(AnsweredTurn(turn_id, thread_id, result))
-
             keep = kept_outcome(claim, incoming.request_id, document)
-            if not streamed:
+            if command.mode is not TurnMode.STREAM:
                 turn = await self.turns.run(claimed, keep)
-                return Answer(turn_document(turn), headers=_warning(turn.warnings))
+                return Answer(document(turn), headers=_warning(turn.opened.warnings))
             events = self.turns.stream(claimed, keep)
             first = await anext(events)
             warnings = first.warnings if isinstance(first, TurnOpened) else ()
-            return Streamed(event_stream(first, events, incoming.request_id), _warning(warnings))
+            chunks = event_stream(first, events, incoming.request_id, document)
+            return Streamed(chunks, _warning(warnings))
 
         return await once(self.keys, incoming, body, act)
 

@@ -14,7 +14,7 @@ from ..metering.gauges import Gauges
 from ..metering.meter import Meter
 from ..metering.reading import MetricsReader, Window
 from ..metering.rows import scope_key
-from ..orchestration.engine import Orchestration
+from ..orchestration.routing import Router
 from ..problems import ProblemError
 
 
@@ -25,7 +25,7 @@ class MetricsApi:
     reader: MetricsReader
     meter: Meter
     gauges: Gauges
-    orchestration: Orchestration
+    router: Router
 
     @query("window", "by", "all_owners")
     async def show(self, incoming: Incoming) -> Answer:
@@ -47,7 +47,7 @@ class MetricsApi:
             ],
         }
         if incoming.principal.is_operator:
-            document["models"] = self.orchestration.snapshot()
+            document["models"] = self.router.snapshot()
         if scope != FLEET:
             document["gauges"] = asdict(await self.gauges.of(scope))
         return Answer(document)

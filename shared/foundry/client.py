@@ -14,7 +14,7 @@ from ulid import ULID
 from ..config import AGENT_IS_LABEL, FoundryAgentServiceConfig, IdentitySettings
 from .asking import checked_count, checked_metadata, checked_text, turn_request
 from .errors import FoundryError, NotFoundError
-from .events import TurnCompleted, TurnEvent, events_of
+from .events import Emit, TurnCompleted, TurnEvent, events_of
 from .models import FoundryResponse, MessagePage, ThreadInfo, ThreadRef, TurnRequest, TurnResult
 from .remembered import RememberedThread, RememberedThreads
 from .service import FoundryService
@@ -242,7 +242,10 @@ class FoundryAgentServiceClient:
             return sending.result
 
     def _stream(self, turn: TurnRequest, ref: ThreadRef | None = None) -> AsyncGenerator[TurnEvent]:
-        return events_of(lambda emit: self._service.respond(turn, ref, emit=emit))
+        async def run(emit: Emit) -> TurnCompleted:
+            return TurnCompleted(await self._service.respond(turn, ref, emit=emit))
+
+        return events_of(run)
 
     async def _stream_on(self, turn: TurnRequest, thread_id: str) -> AsyncGenerator[TurnEvent]:
         thread = await self._thread(thread_id)

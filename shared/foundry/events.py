@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from .models import TurnResult
 from .wire_json import JsonObject
@@ -68,8 +68,14 @@ def ignore(_event: TurnEvent) -> None:
     """Drop the event: the caller wants the result only."""
 
 
-async def events_of(run: Callable[[Emit], Awaitable[TurnResult]]) -> AsyncGenerator[TurnEvent]:
-    """Run a turn in a task and yield its events as they are emitted; `TurnCompleted` comes last.
+_Event = TypeVar("_Event")
+_Result = TypeVar("_Result")
+
+
+async def events_of(
+    run: Callable[[Callable[[_Event], None]], Awaitable[_Result]],
+) -> AsyncGenerator[_Event | _Result]:
+    """Run a turn in a task and yield its events as they are emitted, and its result last.
 
     Closing the generator cancels the turn and waits until it has ended, so its connection is
     closed at once. The turn reads on while the consumer is busy; what it has read is queued.
@@ -77,9 +83,9 @@ async def events_of(run: Callable[[Emit], Awaitable[TurnResult]]) -> AsyncGenera
     Raises:
         Exception: what ``run`` raises, after the events that came before.
     """
-    queue: asyncio.Queue[TurnEvent | None] = asyncio.Queue()
+    queue: asyncio.Queue[_Event | None] = asyncio.Queue()
 
-    async def turn() -> TurnResult:
+    async def turn() -> _Result:
         try:
             return await run(queue.put_nowait)
         finally:
@@ -89,12 +95,12 @@ async def events_of(run: Callable[[Emit], Awaitable[TurnResult]]) -> AsyncGenera
     try:
         while (event := await queue.get()) is not None:
             yield event
-        yield TurnCompleted(await task)
+        yield await task
     finally:
         await _end(task)
 
 
-async def _end(task: asyncio.Task[TurnResult]) -> None:
+async def _end(task: asyncio.Task[Any]) -> None:
     """Cancel a turn that still runs and wait for its end.
 
     Raises:

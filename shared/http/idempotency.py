@@ -13,7 +13,7 @@ import json
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel
 from starlette.requests import Request
@@ -24,6 +24,7 @@ from ..state.errors import DocumentTooLargeError, KeyInUseError, RowExistsError
 from ..state.idempotency import Claim, IdempotencyKeys, KeptAnswer
 from ..state.keys import Kind, is_id
 from ..state.table import Change
+from ..turns.command import AnsweredTurn, Keep, Outcome
 from .answers import Answer, Streamed, accepts_events
 from .request import Incoming, invalid_field
 from .sse import replayed_stream
@@ -46,8 +47,6 @@ _NOT_KEPT = Problem(
     "The request was done before, but its answer was too long to keep. Read it where it is: in the "
     "messages of its thread.",
 )
-
-_T = TypeVar("_T")
 
 Act = Callable[[Claim | None], Awaitable[Answer | Streamed]]
 """Does what a request asks for; with a claim, it writes `kept` together with the effect."""
@@ -137,11 +136,11 @@ def kept(claim: Claim | None, answer: Answer) -> list[Change]:
 
 
 def kept_outcome(
-    claim: Claim | None, request_id: str, document: Callable[[_T], dict[str, Any]]
-) -> Callable[[_T | FoundryError], Sequence[Change]]:
-    """What keeps the answer to a request once its outcome is known; ``document`` tells of it."""
+    claim: Claim | None, request_id: str, document: Callable[[AnsweredTurn], dict[str, Any]]
+) -> Keep:
+    """What keeps the answer to a request once its turn has ended; ``document`` is its body."""
 
-    def changes(outcome: _T | FoundryError) -> Sequence[Change]:
+    def changes(outcome: Outcome) -> Sequence[Change]:
         if claim is None:
             return ()
         if not isinstance(outcome, FoundryError):

@@ -8,17 +8,15 @@ problem document). A comment line says now and then that the turn still runs.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
 from ..foundry.events import MessageDelta, ToolFinished, ToolStarted
-from ..orchestration.results import Opened, Orchestrated
 from ..problems import INTERNAL_ERROR, problem_from
 from ..text import to_json_bytes
 from ..turns.background import StillRunning
-from ..turns.pipeline import AnsweredTurn, Progress, TurnOpened
-from .documents import turn_document
+from ..turns.command import AnsweredTurn, Progress, TurnOpened
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +36,18 @@ class EventName(StrEnum):
     ERROR = "error"
 
 
-Told = Progress | Opened | Orchestrated
-"""What a stream can tell of."""
+Document = Callable[[AnsweredTurn], dict[str, Any]]
+"""Makes the body of an answer of a turn."""
 
 
 async def event_stream(
-    first: Told, rest: AsyncGenerator[Told], request_id: str
+    first: Progress, rest: AsyncGenerator[Progress], request_id: str, document: Document
 ) -> AsyncIterator[bytes]:
     """The bytes of a stream whose first event is known already."""
     try:
-        yield _frame(first)
+        yield _frame(first, document)
         async for event in rest:
-            if frame := _frame(event):
+            if frame := _frame(event, document):
                 yield frame
     except Exception as error:
         problem = problem_from(error)
@@ -59,16 +57,18 @@ async def event_stream(
 
 
 async def replayed_stream(turn: Mapping[str, Any]) -> AsyncIterator[bytes]:
-    """The bytes of a stream that tells of a turn long over, given its document."""
+    """The bytes of a stream of a turn that ended before, given its document."""
     ids = {name: turn[name] for name in _IDS if name in turn}
     yield _encode(EventName.TURN_STARTED, ids)
     yield _encode(EventName.TURN_COMPLETED, turn)
 
 
-def _frame(event: Told) -> bytes:
+def _frame(event: Progress, document: Document) -> bytes:
     match event:
         case TurnOpened():
             ids = {"turn_id": event.turn_id, "thread_id": event.thread_id}
+            if event.conversation_id is not None:
+                ids["conversationId"] = event.conversation_id
             return _encode(EventName.TURN_STARTED, ids)
         case MessageDelta():
             return _encode(EventName.MESSAGE_DELTA, {"text": event.text})
@@ -78,14 +78,11 @@ def _frame(event: Told) -> bytes:
         case ToolFinished():
             tool = {"name": event.name, "call_id": event.call_id, "succeeded": event.succeeded}
             return _encode(EventName.TOOL_FINISHED, tool)
-        case AnsweredTurn() | Orchestrated():
-            document = turn_document(event) if isinstance(event, AnsweredTurn) else event.to_json()
-            return _encode(EventName.TURN_COMPLETED, document)
-        case Opened():
-            return _encode(EventName.TURN_STARTED, event.to_json())
+        case AnsweredTurn():
+            return _encode(EventName.TURN_COMPLETED, document(event))
         case StillRunning():
             return _COMMENT
-        case _:  # what else the service tells has no place in the closed set
+        case _:  # other events of the service are not in the closed set
             return b""
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from ..config import JobSettings
 from ..foundry.errors import FoundryError, InvalidRequestError
+from ..metering.budgets.budgets import Reservation
 from ..metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..observability.logs import described, log_ids
 from ..problems import INTERNAL_ERROR, ProblemError, problem_from
@@ -28,8 +29,8 @@ from ..state.jobs import Jobs, JobStatus
 from ..state.keys import Kind, new_id, newest_first
 from ..state.lanes import UNSETTLED, Clock, Lanes, has_waiting
 from ..state.table import Change, Row
-from ..turns.pipeline import TurnCommand, Turns
-from ..turns.recording import Outcome
+from ..turns.command import Outcome, TurnCommand
+from ..turns.pipeline import Turns
 from . import job_spans as spans
 from .queue import Notice, Queues, WakeUp
 from .shares import Shares
@@ -209,7 +210,7 @@ class Runner:
     async def _run(self, step: Step) -> None:
         try:
             command = step.command(self._turn_seconds)
-            command = await self._turns.admitted(command, step.lane_row)
+            reservation = await self._turns.admit(command, step.lane_row)
         except (InvalidRequestError, ProblemError) as error:  # by what holds since it was accepted
             problem = problem_from(error)
             ending = step.ending(JobStatus.FAILED, problem, step.lane_row, self._clock())
@@ -222,10 +223,10 @@ class Runner:
             await self._lanes.write_seen(step.owner, step.lane_row, {}, changes)
             await self._tell(step, changes)
             return
-        async with command.hold:
-            await self._send(step, command)
+        async with reservation:
+            await self._send(step, command, reservation)
 
-    async def _send(self, step: Step, command: TurnCommand) -> None:
+    async def _send(self, step: Step, command: TurnCommand, reservation: Reservation) -> None:
         turn_id = new_id(Kind.TURN)
         lease = await self._lanes.take_seen(
             step.owner, step.lane_row, turn_id, step.starting(self._clock())
@@ -234,11 +235,11 @@ class Runner:
         committed: list[Change] = []
 
         def also_commit(outcome: Outcome, lane_row: Row) -> Sequence[Change]:
-            committed[:] = step.finishing(turn_id, outcome, lane_row, self._clock())
+            committed[:] = step.finishing(outcome, lane_row, self._clock())
             return committed
 
         try:
-            await self._turns.run_leased(command, lease, also_commit)
+            await self._turns.run_leased(command, lease, reservation, also_commit)
         except FoundryError as error:
             log.warning("Job %s: an attempt failed: %s", step.head.job_id, error.code)
         except (LeaseLostError, StorageUnavailableError):

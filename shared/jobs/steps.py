@@ -11,7 +11,6 @@ from typing import Any
 
 from ..audit.trail import THE_APP, Caller
 from ..foundry.errors import FoundryError
-from ..foundry.models import TurnResult
 from ..metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..problems import Problem, ProblemKind, problem_from
 from ..state.answers import hold_answer
@@ -25,9 +24,9 @@ from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Operation, Row
 from ..state.threads import end_of_conversation
 from ..state.turns import FirstTry, TurnMode
+from ..turns.command import Outcome, TurnCommand
+from ..turns.documents import job_result_document
 from ..turns.options import TurnOptions, turn_request
-from ..turns.pipeline import TurnCommand
-from ..turns.recording import Outcome
 from .requests import DEFAULT_MAX_ATTEMPTS
 
 MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
@@ -89,12 +88,14 @@ class Step:
 
     def command(self, seconds: float) -> TurnCommand:
         """The turn that this step is."""
-        options = TurnOptions.model_validate(self.head.work["options"])
+        options = TurnOptions.model_validate(self.head.work["options"], strict=False)  # from JSON
         return TurnCommand(
             owner=self.owner,
             request=turn_request(options, self.head.work["messages"][self.number]),
             seconds=seconds,
             thread_id=self.lane if is_id(Kind.THREAD, self.lane) else None,
+            orchestrated=options.model_type is not None,
+            model_type=options.model_type,
             mode=TurnMode.JOB,
             job_id=self.head.job_id,
             caller=self._caller,
@@ -135,14 +136,12 @@ class Step:
         started = job_change(self.head.job_id, status=JobStatus.RUNNING.value, started_at=now)
         return [guard, started]
 
-    def finishing(
-        self, turn_id: str, outcome: Outcome, lane_row: Row, now: datetime
-    ) -> list[Change]:
-        """What the outcome of the step's turn changes, given the lane's row as it stands then."""
+    def finishing(self, outcome: Outcome, lane_row: Row, now: datetime) -> list[Change]:
+        """What the outcome of the step's turn changes, given the lane's row by then."""
         if isinstance(outcome, FoundryError):
             return self._failed(outcome, lane_row, now)
         answer_bytes = MAX_ANSWERS_BYTES // len(self.head.work["messages"])
-        answer = _result_document(outcome, turn_id, answer_bytes)
+        answer = job_result_document(outcome, answer_bytes)
         recorded = answer if self.record_content else without_answer(answer)
         done: dict[str, Any] = {
             "messages_done": self.number + 1,
@@ -274,20 +273,3 @@ _WORKERS_LOST = Problem(
     ProblemKind.WORKER_LOST,
     f"{MAX_UNFINISHED} workers died one after the other at the job's message.",
 )
-
-
-def _result_document(result: TurnResult, turn_id: str, most_bytes: int) -> dict[str, Any]:
-    """An answer as the job's row keeps it, cut where it would not fit."""
-    kept = result.content
-    while len(json.dumps(kept, ensure_ascii=False).encode(errors="replace")) > most_bytes:
-        kept = kept[: len(kept) * 4 // 5]
-    return {
-        "turn_id": turn_id,
-        "content": kept,
-        "truncated": len(kept) < len(result.content),
-        "finish_reason": result.finish_reason.value,
-        "model": result.model,
-        "agent_id": result.agent_id,
-        "tools_used": list(result.tools_used),
-        "usage": result.usage,
-    }

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 from typing import Protocol
 
 from ..foundry.errors import FoundryError
-from ..foundry.events import TurnEvent
 from ..foundry.metrics import ClientMetrics
-from ..foundry.models import TurnRequest
-from ..foundry.retry import Deadline
+from ..foundry.models import TurnRequest, TurnResult
+from ..turns.command import RunningTurn
 from .breaker import Breaker
-from .conversations import Conversation
 from .model_types import ModelType
 
 HEALTH_SECONDS = 30.0
-"""How long what was last known of a model's health is taken as known."""
+"""How long the last known health of a model counts."""
 
 CHECK_SECONDS = 5.0
-"""How long a health check may take: whoever chooses a model waits for it."""
+"""How long a health check may take; a request waits for it before a model is chosen."""
 
 
 class Backend(Protocol):
@@ -34,7 +32,7 @@ class Backend(Protocol):
 
     @property
     def metrics(self) -> ClientMetrics:
-        """Figures of its turns."""
+        """Metrics of its turns."""
         ...
 
     def connect(self) -> None:
@@ -45,14 +43,12 @@ class Backend(Protocol):
         """
         ...
 
-    def refusal(self, turn: TurnRequest) -> FoundryError | None:
+    def refusal(self, request: TurnRequest) -> FoundryError | None:
         """Why it can never answer this request; None if it can."""
         ...
 
-    def events(
-        self, turn: TurnRequest, conversation: Conversation, deadline: Deadline, *, streamed: bool
-    ) -> AsyncGenerator[TurnEvent]:
-        """Answer a message; `TurnCompleted` comes last, and is all there is unless ``streamed``.
+    async def answer(self, turn: RunningTurn) -> TurnResult:
+        """Have a turn answered.
 
         Raises:
             FoundryError: if there is no answer.
@@ -60,7 +56,7 @@ class Backend(Protocol):
         ...
 
     async def check(self) -> None:
-        """Ask the service whether it is there; costs no tokens.
+        """Ask the service whether it answers; costs no tokens.
 
         Raises:
             FoundryError: saying what is wrong.
@@ -73,7 +69,7 @@ class Backend(Protocol):
 
 
 class Health:
-    """Whether a model answers, asked for at most every `HEALTH_SECONDS`."""
+    """Whether a model answers, checked at most every `HEALTH_SECONDS`."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float] = monotonic) -> None:
         self._backend = backend
@@ -83,7 +79,7 @@ class Health:
         self._healthy = False
 
     async def is_good(self) -> bool:
-        """What is known, or else what a check says; many who ask at once share one check."""
+        """The known health, or else that of a check, which concurrent requests share."""
         async with self._checking:
             if self._clock() >= self._known_until:
                 await self._check()
@@ -99,18 +95,18 @@ class Health:
             self.learn(healthy=True)
 
     def learn(self, *, healthy: bool) -> None:
-        """Take in what a check or a turn showed."""
+        """Note the health that a check or a turn showed."""
         self._healthy = healthy
         self._known_until = self._clock() + HEALTH_SECONDS
 
     def forget(self) -> None:
-        """Let the next who asks look, because a turn failed."""
+        """Check again before the next choice, because a turn failed."""
         self._known_until = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A backend with its breaker and what is known of its health."""
+    """A backend with its breaker and its known health."""
 
     backend: Backend
     breaker: Breaker
@@ -118,7 +114,7 @@ class Model:
 
     @classmethod
     def of(cls, backend: Backend, clock: Callable[[], float] = monotonic) -> Model:
-        """A model about which nothing bad is known."""
+        """A model with a closed circuit."""
         return cls(backend, Breaker(backend.model_type, clock), Health(backend, clock))
 
     @property

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -22,18 +20,18 @@ from ..foundry.errors import (
     ServiceUnavailableError,
     StreamInterruptedError,
 )
-from ..foundry.events import MessageDelta, TurnCompleted, TurnEvent
+from ..foundry.events import Emit, MessageDelta
 from ..foundry.metrics import ClientMetrics
-from ..foundry.models import TurnRequest
+from ..foundry.models import TurnRequest, TurnResult
 from ..foundry.retry import Deadline, Gate, RetryPolicy
 from ..foundry.sse import SseParser
 from ..foundry.transport import Call, Transport
 from ..foundry.wire_json import JsonObject, objects_at, text_at
 from ..observability.upstream import upstream, waiting
+from ..turns.command import RunningTurn
+from ..turns.conversation import estimated_tokens
 from .backends import CHECK_SECONDS
-from .chat_wire import DONE, Answerer, ChatStream, chat_body, read_completion
-from .conversations import Conversation
-from .history import estimated_tokens
+from .chat_wire import DONE, ChatPeer, ChatStream, chat_body, read_completion
 from .model_types import ModelType
 
 log = logging.getLogger(__name__)
@@ -93,75 +91,67 @@ class ChatBackend:
 
     @property
     def metrics(self) -> ClientMetrics:
-        """Figures of its turns."""
+        """Metrics of its turns."""
         return self._metrics
 
     def connect(self) -> None:
         """Nothing is left to check: the parts were made of checked settings."""
 
-    def refusal(self, turn: TurnRequest) -> FoundryError | None:
+    def refusal(self, request: TurnRequest) -> FoundryError | None:
         """Tools, images, files and response formats are Foundry's alone."""
         asked = {
-            "tools": turn.tools,
-            "images or files": turn.parts,
-            "response_format": turn.response_format,
+            "tools": request.tools,
+            "images or files": request.parts,
+            "response_format": request.response_format,
         }
         if given := [name for name, value in asked.items() if value]:
             return InvalidRequestError(
-                f"{self._model.peer.name} is asked for text only; leave out {', '.join(given)}, "
+                f"{self._model.peer.name} takes text only; leave out {', '.join(given)}, "
                 f"or use {ModelType.FOUNDRY_AGENT_SERVICE}."
             )
         return None
 
-    async def events(
-        self, turn: TurnRequest, conversation: Conversation, deadline: Deadline, *, streamed: bool
-    ) -> AsyncGenerator[TurnEvent]:
-        """As `Backend.events`."""
-        if refusal := self.refusal(turn):
-            raise refusal
-        limit = turn.max_tokens or min(self._max_tokens, self._model.context_tokens // 2)
-        history = await conversation.history(0, self._room(turn, limit))
-        body = {**chat_body(turn, history), self._model.limit_field: limit}
-        started, completed = perf_counter(), None
-        with self._metrics.turn(), waiting():
-            body["model"] = turn.model or await self._model_name(deadline)
-            if streamed:
-                body |= {"stream": True, "stream_options": {"include_usage": True}}
-            async with aclosing(self._answer(body, deadline, conversation)) as events:
-                async for event in events:
-                    if isinstance(event, TurnCompleted):
-                        completed = replace(event.result, latency=perf_counter() - started)
-                    else:
-                        yield event
-        if completed is not None:
-            self._metrics.used(completed)
-            upstream().add_usage(completed.usage)
-            yield TurnCompleted(completed)
+    async def answer(self, turn: RunningTurn) -> TurnResult:
+        """Send the message with as much of the conversation's history as fits.
 
-    def _room(self, turn: TurnRequest, answer_tokens: int) -> int:
+        Raises:
+            FoundryError: if there is no answer.
+        """
+        request, conversation, started = turn.request, turn.conversation, perf_counter()
+        if refusal := self.refusal(request):
+            raise refusal
+        limit = request.max_tokens or min(self._max_tokens, self._model.context_tokens // 2)
+        history = await conversation.history(0, self._room(request, limit)) if conversation else ()
+        body = {**chat_body(request, history), self._model.limit_field: limit}
+        with self._metrics.turn(), waiting():
+            body["model"] = request.model or await self._model_name(turn.deadline)
+            if turn.emit:
+                body |= {"stream": True, "stream_options": {"include_usage": True}}
+            result = await self._attempts(body, turn)
+        result = replace(result, latency=perf_counter() - started)
+        self._metrics.used(result)
+        upstream().add_usage(result.usage)
+        return result
+
+    def _room(self, request: TurnRequest, answer_tokens: int) -> int:
         """How many tokens of history fit between the message and its answer."""
-        asked = estimated_tokens(turn.message) + estimated_tokens(turn.system_prompt or turn.domain)
+        instructions = request.system_prompt or request.domain
+        asked = estimated_tokens(request.message) + estimated_tokens(instructions)
         return self._model.context_tokens - answer_tokens - asked
 
-    async def _answer(
-        self, body: JsonObject, deadline: Deadline, conversation: Conversation
-    ) -> AsyncGenerator[TurnEvent]:
-        """The events of the answer, after as many attempts as it takes."""
+    async def _attempts(self, body: JsonObject, turn: RunningTurn) -> TurnResult:
+        """The answer, after as many attempts as it takes."""
         failures = 0
         while True:
             try:
-                async with self._gate.passing(deadline):
-                    await conversation.ensure_held()
-                    async with aclosing(self._attempt(body, deadline)) as events:
-                        async for event in events:
-                            yield event
+                async with self._gate.passing(turn.deadline):
+                    await turn.ensure_held()
+                    return await self._attempt(body, turn)
             except FoundryError as error:
-                if error.may_have_run:  # it may have used tokens of which nobody told us
+                if error.may_have_run:  # it may have used tokens that were not reported
                     upstream().unreported += 1
                 failures += 1
-                await self._pause(error, failures, deadline)
-            else:
-                return
+                await self._pause(error, failures, turn.deadline)
 
     async def _pause(self, error: FoundryError, failures: int, deadline: Deadline) -> None:
         """Wait before the next attempt, or raise the failure where there shall be none."""
@@ -174,34 +164,28 @@ class ChatBackend:
         if not waits_at_gate:
             await asyncio.sleep(pause)
 
-    async def _attempt(self, body: JsonObject, deadline: Deadline) -> AsyncGenerator[TurnEvent]:
+    async def _attempt(self, body: JsonObject, turn: RunningTurn) -> TurnResult:
         call = Call("POST", f"{self._model.base_url}/chat/completions", body)
-        if body.get("stream"):
-            async with aclosing(self._streamed(call, deadline)) as events:
-                async for event in events:
-                    yield event
-            return
-        reply = await self._transport.send(call, seconds=deadline.remaining())
-        yield TurnCompleted(read_completion(reply.body, self._answerer(body, reply)))
+        if turn.emit:
+            return await self._streamed(call, turn.deadline, turn.emit)
+        reply = await self._transport.send(call, seconds=turn.deadline.remaining())
+        return read_completion(reply.body, self._peer(body, reply))
 
-    async def _streamed(self, call: Call, deadline: Deadline) -> AsyncGenerator[TurnEvent]:
+    async def _streamed(self, call: Call, deadline: Deadline, emit: Emit) -> TurnResult:
         chat: ChatStream | None = None
         try:
             async with self._transport.stream(
                 call, silence=self._silence, seconds=deadline.remaining()
             ) as stream:
-                chat = ChatStream(self._answerer(call.body or {}, stream))
+                chat = ChatStream(self._peer(call.body or {}, stream))
                 if stream.whole is not None:
                     result = read_completion(stream.whole, chat.by)
-                    yield MessageDelta(result.content)
-                    yield TurnCompleted(result)
-                    return
-                async with aclosing(self._deltas(chat, stream)) as deltas:
-                    async for delta in deltas:
-                        yield delta
+                    emit(MessageDelta(result.content))
+                    return result
+                await self._read(chat, stream, emit)
         except FoundryError as error:
             if chat is None or not chat.text or not error.treatment.counts:
-                raise  # what names its reason, such as a filter or a limit, is that reason still
+                raise  # a failure that names its reason, such as a filter or a limit, keeps it
             raise StreamInterruptedError(
                 f"The answer broke off. {error.message}",
                 request_id=error.request_id,
@@ -209,25 +193,25 @@ class ChatBackend:
                 response_id=None,
                 sequence_number=-1,
             ) from error
-        yield TurnCompleted(chat.result())
+        return chat.result()
 
-    async def _deltas(self, chat: ChatStream, stream: Stream) -> AsyncGenerator[MessageDelta]:
-        """The pieces of text that a stream brings, until it says that it is over."""
+    async def _read(self, chat: ChatStream, stream: Stream, emit: Emit) -> None:
+        """Emit the pieces of text that a stream brings, until it says that it has ended."""
         parser = SseParser()
         async for chunk in stream.chunks:
             for data in parser.feed(chunk):
                 if data == DONE:
                     return
                 if delta := chat.feed(data):
-                    yield delta
+                    emit(delta)
         if not chat.is_complete:
             raise ServiceUnavailableError(
                 f"The stream from {self._model.peer.name} ended before the answer was complete.",
                 may_have_run=True,
             )
 
-    def _answerer(self, body: JsonObject, answer: Reply | Stream) -> Answerer:
-        return Answerer(self._model.peer, str(body.get("model")), answer.request_id, answer.headers)
+    def _peer(self, body: JsonObject, answer: Reply | Stream) -> ChatPeer:
+        return ChatPeer(self._model.peer, str(body.get("model")), answer.request_id, answer.headers)
 
     async def _model_name(self, deadline: Deadline) -> str:
         """The configured model, or the first that the server lists."""

@@ -17,7 +17,7 @@ from ..foundry.models import FinishReason, TurnRequest, TurnResult, Usage, token
 from ..foundry.responses import instructions_for
 from ..foundry.wire_json import JsonObject, object_at, objects_at, text_at
 from ..text import parse_json
-from .history import MessagePair
+from ..turns.conversation import MessagePair
 
 DONE = "[DONE]"
 
@@ -37,16 +37,16 @@ def chat_body(turn: TurnRequest, history: Iterable[MessagePair]) -> JsonObject:
     messages: list[JsonObject] = []
     if instructions := turn.system_prompt or instructions_for(turn.domain):
         messages.append({"role": "system", "content": instructions})
-    for exchange in history:
-        messages += exchange.messages()
+    for pair in history:
+        messages += pair.messages()
     messages.append({"role": "user", "content": turn.message})
     sampling = {"temperature": turn.temperature, "top_p": turn.top_p}
     return {"messages": messages, **{k: v for k, v in sampling.items() if v is not None}}
 
 
 @dataclass(frozen=True, slots=True)
-class Answerer:
-    """Who answers, to name in results and errors."""
+class ChatPeer:
+    """The server and model that answer, as results and errors name them."""
 
     peer: Peer
     model: str
@@ -65,7 +65,7 @@ class Answerer:
                 raise error_from_failure(part, self.request_id, self.peer, self.headers)
 
 
-def read_completion(body: JsonObject, by: Answerer) -> TurnResult:
+def read_completion(body: JsonObject, by: ChatPeer) -> TurnResult:
     """Read a `chat.completion` object.
 
     Raises:
@@ -84,7 +84,7 @@ def read_completion(body: JsonObject, by: Answerer) -> TurnResult:
 class ChatStream:
     """Puts a streamed completion together."""
 
-    def __init__(self, by: Answerer) -> None:
+    def __init__(self, by: ChatPeer) -> None:
         self.by = by
         self._id = ""
         self._model = by.model

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 
@@ -23,16 +23,37 @@ from ..foundry.asking import checked_text, turn_request
 from ..foundry.errors import ConfigurationError, FoundryError
 from ..foundry.loop_end import ClosedWithLoop
 from ..foundry.service import FoundryService
+from ..state.turns import TurnMode
+from ..turns.answerer import Answerer
+from ..turns.command import AnsweredTurn, Progress, TurnCommand
+from ..turns.documents import orchestration_document, orchestration_failure
 from .backends import Backend, Model
-from .conversations import Conversations, MemoryConversations, ModelRequest
-from .engine import Orchestration, Progress
 from .foundry_backend import FoundryBackend
+from .memory import MemoryTurns
 from .model_types import ModelType
 from .providers import ChatServers
-from .results import NOBODY, Attempt
 from .routing import Router
 
 log = logging.getLogger(__name__)
+
+LOCAL_OWNER = "local"
+"""Owner of everything where the library is used by itself."""
+
+
+class RunsTurns(Protocol):
+    """Runs orchestrated turns, in memory or in storage."""
+
+    async def run(self, command: TurnCommand) -> AnsweredTurn:
+        """Run one turn."""
+        ...
+
+    def stream(self, command: TurnCommand) -> AsyncGenerator[Progress]:
+        """Run one turn, and yield what happens."""
+        ...
+
+    async def aclose(self) -> None:
+        """Wait for the turns that still run."""
+        ...
 
 
 class ModelOrchestrator:
@@ -52,7 +73,7 @@ class ModelOrchestrator:
         *,
         models: ModelSettings | None = None,
         identity: IdentitySettings | None = None,
-        conversations: Conversations | None = None,
+        in_memory: bool = False,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         """Take the settings in; what is left out comes from the environment.
@@ -61,8 +82,8 @@ class ModelOrchestrator:
             config: How to reach Foundry.
             models: How to reach the other models, and which is preferred.
             identity: Which Entra identity to sign in with.
-            conversations: Where conversations are kept; by default in the table of the storage
-                account that the environment names, or in this process where it names none.
+            in_memory: Keep conversations in this process even where the environment names a
+                storage account; otherwise they are kept in its table.
             http: What carries requests, in place of the real thing.
 
         Raises:
@@ -78,18 +99,16 @@ class ModelOrchestrator:
             identity or IdentitySettings.from_env(),
             http,
         )
-        self._storage = ClosedWithLoop()
-        if conversations is None:
-            conversations, self._storage = _conversations(servers.identity)
-        self._orchestration = Orchestration(router(service, servers), conversations)
+        self._router = router(service, servers)
+        self._turns, self._storage = _turns(self._router, servers.identity, in_memory=in_memory)
 
     async def initialize(self) -> None:
         """Check the settings; no request is sent.
 
         Raises:
-            ConfigurationError: (a ValueError) naming the setting to mend.
+            ConfigurationError: (a ValueError) naming the setting to fix.
         """
-        self._orchestration.connect()
+        self._router.connect()
 
     async def process_model_request(
         self,
@@ -125,14 +144,18 @@ class ModelOrchestrator:
             StateError: if the conversation is stored and cannot be read or written, or another
                 turn runs in it (`LaneBusyError`); in memory, turns wait for each other.
         """
-        request = self._request(model_type, domain, user_input, conversation_id, options)
-        started, attempts = perf_counter(), list[Attempt]()
+        command = self._command(model_type, domain, user_input, conversation_id, options)
+        started = perf_counter()
         await self._storage.begin()
         try:
-            answer = await self._orchestration.run(request, attempts)
+            turn = await self._turns.run(command)
         except FoundryError as error:
-            return _failure(error, request, attempts, perf_counter() - started)
-        return answer.to_json()
+            if isinstance(error, ConfigurationError):
+                log.error("The request cannot be answered as configured: %s", error.message)  # noqa: TRY400
+            seconds, now = perf_counter() - started, datetime.now(UTC)
+            failure = orchestration_failure(error, command, command.attempts, seconds)
+            return {**failure, "timestamp": now.isoformat()}
+        return orchestration_document(turn, command)
 
     async def stream_model_request(
         self,
@@ -142,16 +165,18 @@ class ModelOrchestrator:
         conversation_id: str,
         **options: Any,
     ) -> AsyncGenerator[Progress]:
-        """As `process_model_request`, but yield what happens; `Orchestrated` comes last.
+        """Ask as `process_model_request` does, and yield what happens.
+
+        A `TurnOpened` comes first, and the `AnsweredTurn` last.
 
         Raises:
             FoundryError: if no model gave an answer, or the one that began broke off.
         """
-        request = self._request(
-            model_type, domain, user_input, conversation_id, options, streamed=True
+        command = self._command(
+            model_type, domain, user_input, conversation_id, options, mode=TurnMode.STREAM
         )
         await self._storage.begin()
-        async with aclosing(self._orchestration.events(request)) as events:
+        async with aclosing(self._turns.stream(command)) as events:
             async for event in events:
                 yield event
 
@@ -161,19 +186,20 @@ class ModelOrchestrator:
         Raises:
             ConfigurationError: if no model is configured.
         """
-        return await self._orchestration.select(domain)
+        return await self._router.select(domain)
 
     def breaker_states(self) -> dict[str, str]:
         """The circuit of each configured model: `closed`, `open` or `half_open`."""
-        return self._orchestration.breaker_states()
+        return self._router.breaker_states()
 
     def get_metrics(self) -> dict[str, dict[str, Any]]:
-        """Figures and circuit of each configured model."""
-        return self._orchestration.snapshot()
+        """Metrics and circuit of each configured model."""
+        return self._router.snapshot()
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._orchestration.aclose()
+        await self._turns.aclose()
+        await self._router.aclose()
         await self._storage.aclose()
 
     async def __aenter__(self) -> Self:
@@ -183,7 +209,7 @@ class ModelOrchestrator:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    def _request(
+    def _command(
         self,
         model_type: ModelType | str,
         domain: str,
@@ -191,25 +217,29 @@ class ModelOrchestrator:
         conversation_id: str,
         options: dict[str, Any],
         *,
-        streamed: bool = False,
-    ) -> ModelRequest:
-        return ModelRequest(
-            turn=turn_request(user_input, domain, options),
-            conversation_id=checked_text("conversation_id", conversation_id),
+        mode: TurnMode = TurnMode.SYNC,
+    ) -> TurnCommand:
+        return TurnCommand(
+            owner=LOCAL_OWNER,
+            request=turn_request(user_input, domain, options),
             seconds=self._seconds,
+            conversation_id=checked_text("conversation_id", conversation_id),
+            orchestrated=True,
             model_type=ModelType(model_type),
-            streamed=streamed,
+            mode=mode,
         )
 
 
-def _conversations(identity: IdentitySettings) -> tuple[Conversations, ClosedWithLoop]:
-    """Conversations where the environment has a place for them, and what closes them."""
+def _turns(
+    answerer: Answerer, identity: IdentitySettings, *, in_memory: bool
+) -> tuple[RunsTurns, ClosedWithLoop]:
+    """Turns in storage where the environment names an account, and what closes them."""
     storage = StorageSettings.from_env()
-    if not (storage.connection_string or storage.table_service_uri):
-        return MemoryConversations(), ClosedWithLoop()
-    from .stored import stored_conversations
+    if in_memory or not (storage.connection_string or storage.table_service_uri):
+        return MemoryTurns(answerer), ClosedWithLoop()
+    from .stored import stored_turns
 
-    return stored_conversations(storage, identity)
+    return stored_turns(answerer, storage, identity)
 
 
 def router(service: FoundryService | None, servers: ChatServers) -> Router:
@@ -227,32 +257,3 @@ def router(service: FoundryService | None, servers: ChatServers) -> Router:
         Preferences.parse(servers.models.preferences),
         patience=servers.foundry.timeout,
     )
-
-
-def _failure(
-    error: FoundryError, request: ModelRequest, attempts: list[Attempt], seconds: float
-) -> dict[str, Any]:
-    if isinstance(error, ConfigurationError):
-        log.error("The request cannot be answered as configured: %s", error.message)
-    return {
-        "turn_id": None,
-        "thread_id": None,
-        "conversationId": request.conversation_id,
-        "domain": request.turn.domain,
-        "reply": "",
-        "success": False,
-        "error": error.message,
-        "error_code": error.code,
-        "source": NOBODY,
-        "model_type": request.model_type.value if request.model_type else None,
-        "fallback_from": None,
-        "attempts": [attempt.to_json() for attempt in attempts],
-        "model": None,
-        "agent_id": None,
-        "tools_used": [],
-        "parsed": None,
-        "usage": {},
-        "finish_reason": None,
-        "execution_time": round(seconds, 6),
-        "timestamp": datetime.now(UTC).isoformat(),
-    }

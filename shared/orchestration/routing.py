@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
-from collections.abc import AsyncGenerator, Iterable, Mapping
-from contextlib import aclosing
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,14 +23,13 @@ from ..foundry.errors import (
     ServiceUnavailableError,
     TimeoutError,
 )
-from ..foundry.events import MessageDelta, ToolStarted, TurnCompleted, TurnEvent
-from ..foundry.models import TurnRequest
+from ..foundry.events import Emit, MessageDelta, ToolStarted, TurnEvent
+from ..foundry.models import TurnRequest, TurnResult
 from ..foundry.retry import Deadline
+from ..turns.command import Attempt, RunningTurn
 from .backends import Model
 from .breaker import FAILURES_TO_OPEN
-from .conversations import Conversation, ModelRequest
 from .model_types import WHAT_TO_SET, ModelType
-from .results import Attempt, Routed
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +72,11 @@ class Router:
         self._enough = patience * SHARE_WHILE_OTHERS_WAIT * ENOUGH
         """Seconds after which silence is the model's failure and not its caller's haste."""
 
+    @property
+    def only_foundry(self) -> bool:
+        """Whether no model but Foundry is configured."""
+        return self._models.keys() <= {ModelType.FOUNDRY_AGENT_SERVICE}
+
     def connect(self) -> None:
         """Check the settings of all models.
 
@@ -107,92 +110,81 @@ class Router:
             )
         return ranked
 
-    def _candidates(self, first: ModelType, turn: TurnRequest) -> list[Model]:
+    def _candidates(self, first: ModelType, request: TurnRequest) -> list[Model]:
         """The model to ask first, and those that may answer in its place."""
         if first not in self._models:
             raise ConfigurationError(WHAT_TO_SET[first])
-        if refusal := self._models[first].backend.refusal(turn):
+        if refusal := self._models[first].backend.refusal(request):
             raise refusal
-        others = (self._models.get(kind) for kind in self._preferences.order(turn.domain))
+        others = (self._models.get(kind) for kind in self._preferences.order(request.domain))
         return [
             self._models[first],
-            *(m for m in others if m and m.model_type != first and not m.backend.refusal(turn)),
+            *(m for m in others if m and m.model_type != first and not m.backend.refusal(request)),
         ]
 
-    async def events(
-        self, request: ModelRequest, conversation: Conversation, attempts: list[Attempt]
-    ) -> AsyncGenerator[TurnEvent | Routed]:
-        """Answer a request; `Routed` comes last. ``attempts`` is filled in on the way.
+    async def answer(self, turn: RunningTurn) -> TurnResult:
+        """Have a turn answered; ``turn.attempts`` is filled in on the way.
 
         Raises:
             FoundryError: that of the model asked first, if none gave an answer.
         """
-        deadline = Deadline(request.seconds)
-        turn = request.turn
-        first = request.model_type or await self.select(turn.domain)
-        candidates = self._candidates(first, turn)
+        request, deadline = turn.request, turn.deadline
+        first = turn.model_type or await self.select(request.domain)
+        candidates = self._candidates(first, request)
         failure: FoundryError | None = None
         for number, model in enumerate(candidates, 1):
-            limits = self._limits(
-                deadline.remaining(), request.streamed, others_wait=number < len(candidates)
-            )
-            delivered = False
+            others_wait = number < len(candidates)
+            limits = self._limits(deadline.remaining(), turn.emit is not None, others_wait)
+            asked = replace(turn, request=request, deadline=Deadline(limits.seconds))
+            sent = _Sent(turn.emit)
             try:
-                events = self._ask(model, turn, conversation, limits, request.streamed)
-                async with aclosing(events):
-                    async for event in events:
-                        delivered = delivered or isinstance(event, MessageDelta)
-                        if isinstance(event, TurnCompleted):
-                            attempts.append(Attempt(model.model_type))
-                            yield Routed(event.result, tuple(attempts))
-                        else:
-                            yield event
+                result = await self._ask(model, asked, limits, sent)
             except FoundryError as error:
-                attempts.append(Attempt(model.model_type, error.code))
-                if delivered or not _another_may_answer(error, is_fallback=failure is not None):
+                turn.attempts.append(Attempt(model.model_type, error.code))
+                if sent.text or not _another_may_answer(error, is_fallback=failure is not None):
                     raise
                 log.warning("%s gave no answer: %s", model.model_type, error.code)
                 failure = failure or error
             else:
-                return
-            turn = replace(turn, model=None)  # that name was for the first one
+                turn.attempts.append(Attempt(model.model_type))
+                return result
+            request = replace(request, model=None)  # that name was for the first model
         assert failure is not None  # noqa: S101 - there was a candidate, and it failed
         raise failure
 
-    def _limits(self, remaining: float, streamed: bool, *, others_wait: bool) -> _Limits:
+    def _limits(self, remaining: float, streamed: bool, others_wait: bool) -> _Limits:
         if not others_wait:
             return _Limits(remaining, remaining + CLOSING_SECONDS)
         share = remaining * SHARE_WHILE_OTHERS_WAIT
-        if streamed:  # once it has begun, nobody else will answer
+        if streamed:  # once it has begun, no other model will answer
             return _Limits(remaining, min(share, self._patience * SHARE_WHILE_OTHERS_WAIT))
         return _Limits(share, share)
 
     async def _ask(
-        self,
-        model: Model,
-        turn: TurnRequest,
-        conversation: Conversation,
-        limits: _Limits,
-        streamed: bool,
-    ) -> AsyncGenerator[TurnEvent]:
-        """The events of one model, unless its circuit is open."""
+        self, model: Model, turn: RunningTurn, limits: _Limits, sent: _Sent
+    ) -> TurnResult:
+        """The answer of one model, unless its circuit is open or it does not begin in time."""
         has_time = min(limits.seconds, limits.patience) >= self._enough
         passage = model.breaker.admit(has_time=has_time)
         if passage is None:
             raise _resting(model)
         with passage:
-            deadline = Deadline(limits.seconds)
-            events = model.backend.events(turn, conversation, deadline, streamed=streamed)
-            begun_in_time = _begun_within(limits.patience, events, model.model_type)
             try:
-                async with aclosing(begun_in_time) as begun:
-                    async for event in begun:
-                        yield event
+                async with asyncio.timeout(limits.patience) as patience:
+                    emit = sent.watch(patience) if turn.emit else None
+                    result = await model.backend.answer(replace(turn, emit=emit))
             except FoundryError as error:
                 if error.treatment.moves:
                     model.health.forget()
                 raise
+            except builtins.TimeoutError as error:
+                model.health.forget()
+                raise TimeoutError(
+                    f"{model.model_type} gave no answer within {limits.patience:.3g} s.",
+                    may_have_run=True,
+                ) from error
         model.health.learn(healthy=True)
+        return result
 
     def breaker_states(self) -> dict[str, str]:
         """The circuit of each configured model: `closed`, `open` or `half_open`."""
@@ -229,23 +221,21 @@ def _resting(model: Model) -> ServiceUnavailableError:
     )
 
 
-async def _begun_within(
-    seconds: float, events: AsyncGenerator[TurnEvent], name: str
-) -> AsyncGenerator[TurnEvent]:
-    """The events of an answer whose first piece must come in time; later ones may take longer."""
-    deadline, begun = Deadline(seconds), False
-    async with aclosing(events):
-        while True:
-            try:
-                async with asyncio.timeout(None if begun else deadline.remaining()):
-                    event = await anext(events, None)
-            except FoundryError:
-                raise
-            except builtins.TimeoutError as error:
-                raise TimeoutError(
-                    f"{name} gave no answer within {seconds:.3g} s.", may_have_run=True
-                ) from error
-            if event is None:
-                return
-            begun = begun or isinstance(event, MessageDelta | ToolStarted | TurnCompleted)
-            yield event
+class _Sent:
+    """What of an answer has been sent to the caller."""
+
+    def __init__(self, emit: Emit | None) -> None:
+        self._emit = emit
+        self.text = False
+
+    def watch(self, patience: asyncio.Timeout) -> Emit:
+        """A function to emit with, which ends the time limit when the answer begins."""
+
+        def emit(event: TurnEvent) -> None:
+            if isinstance(event, MessageDelta | ToolStarted) and not patience.expired():
+                patience.reschedule(None)
+            self.text = self.text or isinstance(event, MessageDelta)
+            if self._emit:
+                self._emit(event)
+
+        return emit

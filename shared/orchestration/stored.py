@@ -1,4 +1,4 @@
-"""Conversations of a program that uses the library, in the tables of the app.
+"""Turns of a program that uses the library, in the tables of the app.
 
 Importing it takes the storage SDK, which a program without storage does not need.
 """
@@ -15,10 +15,12 @@ from ..metering.budgets.budgets import Budgets
 from ..metering.meter import Meter
 from ..state.account import open_tables
 from ..state.clock import StorageClock
+from ..state.conversation_ids import ConversationIds
 from ..state.lanes import Lanes
 from ..turns.admission import Admission
+from ..turns.answerer import Answerer
+from ..turns.pipeline import Turns, TurnStorage
 from ..turns.recording import Recording
-from .table_conversations import Storage, TableConversations
 
 NO_IDENTITY = (
     "AzureWebJobsStorage__tableServiceUri is set and there is no Entra identity: assign a managed "
@@ -26,10 +28,10 @@ NO_IDENTITY = (
 )
 
 
-def stored_conversations(
-    storage: StorageSettings, identity: IdentitySettings
-) -> tuple[TableConversations, ClosedWithLoop]:
-    """Conversations in the storage account that settings name, and what closes them.
+def stored_turns(
+    answerer: Answerer, storage: StorageSettings, identity: IdentitySettings
+) -> tuple[Turns, ClosedWithLoop]:
+    """Turns in the storage account that settings name, and what closes its connections.
 
     Raises:
         ConfigurationError: if there is nothing to sign in to it with.
@@ -46,12 +48,13 @@ def stored_conversations(
     admission = Admission(budgets, prices, foundry)
     recording = Recording(audit, meter, admission, content=storage.record_content)
     lanes = Lanes(tables.state, clock)
-    kept = TableConversations(Storage(tables.state, lanes, clock, _nobody, recording))
+    ids = ConversationIds(tables.state, lanes, clock)
+    places = TurnStorage(tables.state, lanes, clock, _wake_no_worker, ids, storage.record_content)
     closes = [budgets.aclose, tables.state.aclose, audit.aclose, meter.aclose]
     if signed_in is not None:
         closes.append(signed_in.close)
-    return kept, ClosedWithLoop(*closes)
+    return Turns(None, answerer, places, recording), ClosedWithLoop(*closes)
 
 
-async def _nobody(_: str, __: str) -> None:
-    """A program has no workers; the app's sweeper looks after jobs on a conversation's thread."""
+async def _wake_no_worker(_: str, __: str) -> None:
+    """A program has no workers; the app's sweeper finds jobs on a conversation's thread."""

@@ -52,10 +52,8 @@ class Thread:
     unsettled: bool = False
     """The last turn failed; Foundry may hold something of it that we do not know of."""
     expires_at: datetime | None = None
-    exchanges: int = 0
-    """How many exchanges are kept beside it, so that any model can go on; see `exchanges`."""
-    exchanges_in_foundry: int = 0
-    """How many of them, the first ones, stand in Foundry too."""
+    messages_in_foundry: int = 0
+    """How many of the answered messages, the first ones, are in Foundry's thread."""
     named_by: str | None = None
     """Key of the row that leads here from a caller's own conversation id."""
     removed_from: datetime | None = None
@@ -74,13 +72,12 @@ class Thread:
             message_count=values["message_count"],
             total_tokens=values["total_tokens"],
             metadata=json.loads(values["metadata"]),
-            conversation_id=values.get("conversation_id"),
-            last_response_id=values.get("last_response_id"),
-            last_item_id=values.get("last_item_id"),
+            conversation_id=values.get("conversation_id") or None,
+            last_response_id=values.get("last_response_id") or None,
+            last_item_id=values.get("last_item_id") or None,
             unsettled=values.get("unsettled", False),
             expires_at=values.get(EXPIRES_AT),
-            exchanges=values.get("exchanges", 0),
-            exchanges_in_foundry=values.get("exchanges_in_foundry", 0),
+            messages_in_foundry=values.get("messages_in_foundry", 0),
             named_by=values.get("named_by"),
             removed_from=values.get(REMOVED_FROM),
         )

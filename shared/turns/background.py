@@ -1,4 +1,4 @@
-"""Work that goes on when whoever asked for it goes away."""
+"""Work that goes on when its caller goes away."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 15.0
-"""A stream that has nothing to tell says so this often, so that nobody takes it for dead."""
+"""A stream without events sends a sign of life this often, so that no proxy closes it."""
 
 _Event = TypeVar("_Event")
 _T = TypeVar("_T")
@@ -19,11 +19,11 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class StillRunning:
-    """Nothing new; the work goes on."""
+    """No event since the last one; the work goes on."""
 
 
 class Background:
-    """Runs work in tasks of its own, which nobody cancels."""
+    """Runs work in tasks of its own, which a caller's cancellation does not reach."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
@@ -35,17 +35,17 @@ class Background:
     async def stream(
         self, work: Callable[[Callable[[_Event], None]], Coroutine[Any, Any, _T]]
     ) -> AsyncGenerator[_Event | StillRunning | _T]:
-        """What work tells while it runs, and at last what it gives.
+        """Yield the events that work emits, and its result last.
 
-        It is called with the function to tell with, and goes on if nobody listens any more.
+        ``work`` is called with the function to emit with. It goes on if the caller stops reading.
         """
-        told: asyncio.Queue[_Event | None] = asyncio.Queue()
-        task = self._start(work(told.put_nowait))
-        task.add_done_callback(lambda _: told.put_nowait(None))
+        events: asyncio.Queue[_Event | None] = asyncio.Queue()
+        task = self._start(work(events.put_nowait))
+        task.add_done_callback(lambda _: events.put_nowait(None))
         while True:
             try:
                 async with asyncio.timeout(QUIET_SECONDS):
-                    event = await told.get()
+                    event = await events.get()
             except TimeoutError:
                 yield StillRunning()
                 continue

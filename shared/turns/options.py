@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from ..config import AppSettings, names_in
+from ..config import AppSettings, ModelType, names_in
 from ..foundry.content import image_part
 from ..foundry.errors import InvalidRequestError
 from ..foundry.models import TurnRequest
@@ -78,6 +78,10 @@ class TurnOptions(Body):
 
     metadata: Metadata = Field(default={})
     """Up to 16 pairs kept with the turn; keys of at most 64, texts of at most 512 characters."""
+
+    model_type: ModelType | None = None
+    """The model to ask first, with others to answer where it fails. Left out, `/orchestrate` asks
+    the one preferred for the domain, and every other route asks Foundry alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from ..observability.upstream import Upstream, counted
 from ..state.turns import TurnEffort, TurnRecord, TurnStatus
 from .admission import Admission
 
-Outcome = TurnResult | FoundryError
-"""How a turn ended."""
+ModelOutcome = TurnResult | FoundryError
+"""What a model answered, or why no model did."""
 
 _T = TypeVar("_T")
 
@@ -28,7 +28,7 @@ class Watch:
     """What is seen of a turn while it runs."""
 
     upstream: Upstream
-    taken_up: float
+    received_at: float
     """When work on it began, by this machine's performance counter."""
     hold: Reservation
     """What budgets have reserved for it."""
@@ -47,12 +47,12 @@ class Recording:
     """Whether rows hold the text of questions, answers and errors."""
 
     @contextmanager
-    def watching(self, owner: str, taken_up: float, hold: Reservation) -> Generator[Watch]:
+    def watching(self, owner: str, received_at: float, hold: Reservation) -> Generator[Watch]:
         """Watch a turn of an owner that runs in the block."""
         with counted() as upstream, self.meter.running(owner):
-            yield Watch(upstream, taken_up, hold)
+            yield Watch(upstream, received_at, hold)
 
-    def ended(self, begun: TurnRecord, outcome: Outcome, watch: Watch) -> TurnRecord:
+    def ended(self, begun: TurnRecord, outcome: ModelOutcome, watch: Watch) -> TurnRecord:
         """The record of a turn that was ``begun``, completed by how it ended.
 
         Its budgets are told what it used.
@@ -61,7 +61,7 @@ class Recording:
         self.admission.settle(watch.hold, record)
         return record
 
-    def _completed(self, begun: TurnRecord, outcome: Outcome, watch: Watch) -> TurnRecord:
+    def _completed(self, begun: TurnRecord, outcome: ModelOutcome, watch: Watch) -> TurnRecord:
         record = replace(
             begun,
             latency=perf_counter() - watch.started,
@@ -90,14 +90,14 @@ class Recording:
     def _effort(self, record: TurnRecord, asked: str, watch: Watch) -> TurnEffort:
         upstream = watch.upstream
         return TurnEffort(
-            overhead=perf_counter() - watch.taken_up - upstream.seconds,
+            overhead=perf_counter() - watch.received_at - upstream.seconds,
             unreported=upstream.unreported,
             cost=self.admission.cost(record.model, asked, upstream),
             **upstream.events(),
         )
 
     async def alongside(
-        self, write: Awaitable[_T], record: TurnRecord, outcome: Outcome, caller: Caller
+        self, write: Awaitable[_T], record: TurnRecord, outcome: ModelOutcome, caller: Caller
     ) -> _T:
         """Put a turn on the audit trail while its row is written, and return what that gives."""
         calls = outcome.tool_calls if isinstance(outcome, TurnResult) else ()

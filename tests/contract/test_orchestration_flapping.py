@@ -28,12 +28,12 @@ from shared.foundry.service import FoundryService
 from shared.orchestration import ModelType
 from shared.orchestration.backends import Model
 from shared.orchestration.breaker import COOL_DOWN_SECONDS
-from shared.orchestration.conversations import MemoryConversations, ModelRequest
-from shared.orchestration.engine import Orchestration
 from shared.orchestration.foundry_backend import FoundryBackend
+from shared.orchestration.memory import MemoryTurns
+from shared.orchestration.orchestrator import LOCAL_OWNER
 from shared.orchestration.providers import ChatServers
-from shared.orchestration.results import Orchestrated
 from shared.orchestration.routing import Router
+from shared.turns.command import AnsweredTurn, TurnCommand
 
 from .conftest import API_KEY, TOKEN, Emulator, running_emulator
 
@@ -76,21 +76,26 @@ def transitions(records: list[logging.LogRecord]) -> list[tuple[float, str, str]
 
 @dataclass
 class Flapping:
-    """The orchestration under test and its two services."""
+    """The turns under test and the service that flaps."""
 
-    orchestration: Orchestration
+    turns: MemoryTurns
     primary: Emulator
     asked: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    answers: list[Orchestrated] = field(default_factory=list[Orchestrated])
+    answers: list[AnsweredTurn] = field(default_factory=list[AnsweredTurn])
     slowest: float = 0.0
 
-    async def ask(self, conversation: str, text: str) -> Orchestrated:
+    async def ask(self, conversation: str, text: str) -> AnsweredTurn:
         self.asked.setdefault(conversation, []).append(text)
-        request = ModelRequest(
-            TurnRequest(text), conversation, DEADLINE_SECONDS, ModelType.FOUNDRY_AGENT_SERVICE
+        command = TurnCommand(
+            LOCAL_OWNER,
+            TurnRequest(text),
+            DEADLINE_SECONDS,
+            conversation_id=conversation,
+            orchestrated=True,
+            model_type=ModelType.FOUNDRY_AGENT_SERVICE,
         )
         started = perf_counter()
-        answer = await self.orchestration.run(request)
+        answer = await self.turns.run(command)
         self.slowest = max(self.slowest, perf_counter() - started)
         self.answers.append(answer)
         return answer
@@ -100,7 +105,7 @@ class Flapping:
         number = 0
         while monotonic() < until:
             answer = await self.ask(conversation, f"{conversation} message {number}")
-            assert answer.routed.result.content == f"You said: {conversation} message {number}"
+            assert answer.result.content == f"You said: {conversation} message {number}"
             number += 1
             await asyncio.sleep(0.2)
 
@@ -155,9 +160,8 @@ async def flapping(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Flapping]:
             Preferences(),
             patience=foundry.timeout,
         )
-        orchestration = Orchestration(router, MemoryConversations())
-        yield Flapping(orchestration, primary)
-        await orchestration.aclose()
+        yield Flapping(MemoryTurns(router), primary)
+        await router.aclose()
 
 
 @pytest.mark.timeout(SECONDS + 60)
@@ -174,7 +178,7 @@ async def test_a_flapping_model_is_noticed_by_nobody(
     ends = [await flapping.ask(name, "/history") for name in names]
 
     seen = transitions(caplog.records)
-    sources = Counter(str(answer.routed.source) for answer in flapping.answers)
+    sources = Counter(str(answer.source) for answer in flapping.answers)
     steps = Counter(f"{old} -> {new}" for _, old, new in seen)
     with capsys.disabled():
         sys.stdout.write(
@@ -184,7 +188,7 @@ async def test_a_flapping_model_is_noticed_by_nobody(
     assert flapping.slowest < DEADLINE_SECONDS
     assert sources.keys() == {"foundry_agent_service", "vllm"}
     for name, end in zip(names, ends, strict=True):
-        assert json.loads(end.routed.result.content) == flapping.asked[name]
+        assert json.loads(end.result.content) == flapping.asked[name]
     standing = await flapping.conversations()
     assert len(standing) >= CONVERSATIONS
     for messages in standing:

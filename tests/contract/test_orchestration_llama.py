@@ -13,7 +13,7 @@ from local.model.smollm2 import find_weights
 from shared.config import MLConfig, ModelSettings
 from shared.foundry.events import MessageDelta
 from shared.orchestration import ModelOrchestrator, ModelType
-from shared.orchestration.results import Orchestrated
+from shared.turns.command import AnsweredTurn
 
 CONTEXT_TOKENS = 512
 FEW = {"max_tokens": 16, "temperature": 0.0}
@@ -73,7 +73,7 @@ async def test_it_streams(orchestrator: tuple[ModelOrchestrator, ModelType]) -> 
     stream = ours.stream_model_request(kind, "general", CAPITAL, "streamed", **FEW)
     events = [event async for event in stream]
     pieces = [event.text for event in events if isinstance(event, MessageDelta)]
-    assert isinstance(events[-1], Orchestrated)
+    assert isinstance(events[-1], AnsweredTurn)
     result = events[-1].to_json()
     assert len(pieces) > 1
     assert "".join(pieces) == result["reply"]

@@ -174,3 +174,62 @@ async def test_a_program_finds_its_conversations_again(
     assert first["thread_id"] == second["thread_id"]
     rows = await deployment.rows("local", kind=f"turn:{first['thread_id']}")
     assert [row["status"] for row in rows] == ["succeeded"] * 2
+
+
+async def test_a_thread_is_continued_through_any_route_by_any_model(
+    orchestrating: httpx.AsyncClient, deployment: Deployment
+) -> None:
+    """Each route and model knows what was said through the others."""
+    thread_id = (await orchestrating.post("threads", json={})).json()["thread_id"]
+    path = f"threads/{thread_id}/messages"
+    told = await orchestrating.post(path, json={"message": "My name is Eve."})
+    by_vllm = await orchestrating.post(
+        path, json={"message": "What is my name?", "model_type": "vllm"}
+    )
+    job = {"message": "What is my name?", "thread_id": thread_id, "model_type": "vllm"}
+    accepted = (await orchestrating.post("jobs", json=job)).json()["job_id"]
+    ended = (await orchestrating.get(f"jobs/{accepted}?wait=25")).json()
+    assert ended["status"] == "succeeded", ended
+    again = await orchestrating.post(path, json={"message": "/history"})
+    assert (told.json()["source"], told.json()["fallback_from"]) == ("foundry_agent_service", None)
+    assert (by_vllm.json()["content"], by_vllm.json()["source"]) == ("Your name is Eve.", "vllm")
+    assert ended["result"]["content"] == "Your name is Eve."
+    assert (ended["result"]["source"], ended["result"]["fallback_from"]) == ("vllm", None)
+    said = ["My name is Eve.", "What is my name?", "What is my name?", "/history"]
+    assert json.loads(again.json()["content"]) == said
+    turns = await deployment.rows(kind=f"turn:{thread_id}")
+    assert [turn["status"] for turn in turns] == ["succeeded"] * 4
+
+
+async def test_a_conversation_is_continued_on_its_thread(orchestrating: httpx.AsyncClient) -> None:
+    first = await ask(orchestrating, "My name is Kim.", "e2e-thread", model_type="vllm")
+    answer = await orchestrating.post(
+        f"threads/{first['thread_id']}/messages", json={"message": "What is my name?"}
+    )
+    assert answer.json()["content"] == "Your name is Kim."
+    assert answer.json()["source"] == "foundry_agent_service"
+
+
+async def test_another_model_answers_on_a_thread(
+    orchestrating: httpx.AsyncClient, emulator: EmulatorControl
+) -> None:
+    thread_id = (await orchestrating.post("threads", json={})).json()["thread_id"]
+    await emulator.inject("status", status=503)
+    body = {"message": "Hello", "model_type": "foundry_agent_service"}
+    answer = await orchestrating.post(f"threads/{thread_id}/messages", json=body)
+    document = answer.json()
+    assert (document["content"], document["source"]) == ("You said: Hello", "vllm")
+    assert document["fallback_from"] == "foundry_agent_service"
+
+
+async def test_a_repeated_message_is_answered_once(
+    orchestrating: httpx.AsyncClient, emulator: EmulatorControl
+) -> None:
+    body = {"user_input": "Once", "conversation_id": "e2e-once"}
+    key = {"Idempotency-Key": str(uuid.uuid4())}
+    before = len(await emulator.requests("responses.create"))
+    first = await orchestrating.post("orchestrate", json=body, headers=key)
+    again = await orchestrating.post("orchestrate", json=body, headers=key)
+    assert first.json() == again.json()
+    assert again.headers["idempotency-replayed"] == "true"
+    assert len(await emulator.requests("responses.create")) == before + 1

@@ -13,7 +13,7 @@ import pytest
 from shared.config import FoundryAgentServiceConfig
 from shared.foundry.errors import FoundryError
 from shared.foundry.events import MessageDelta, TurnEvent, events_of, ignore
-from shared.foundry.models import TurnRequest
+from shared.foundry.models import TurnRequest, TurnResult
 from shared.foundry.service import FoundryService
 from tests.support.laboratory import API_KEY, JsonObject, Laboratory
 from tests.support.relay import relay_to
@@ -71,7 +71,7 @@ async def leave_early(service: FoundryService) -> None:
                 return
 
 
-def stream(service: FoundryService) -> AsyncGenerator[TurnEvent]:
+def stream(service: FoundryService) -> AsyncGenerator[TurnEvent | TurnResult]:
     turn = TurnRequest(LONG_ANSWER)
     return events_of(lambda emit: service.respond(turn, emit=emit))
 

@@ -18,7 +18,7 @@ from shared.foundry import FoundryAgentServiceClient
 from shared.foundry.events import TurnCompleted
 from shared.foundry.tools.unanswered import ABANDONED_CALL
 from shared.orchestration import ModelOrchestrator, ModelType
-from shared.orchestration.conversations import LOCAL_OWNER
+from shared.orchestration.orchestrator import LOCAL_OWNER
 from shared.state.keys import partition_key
 from tests.support.laboratory import JsonObject, Laboratory, Where, new_name, said
 

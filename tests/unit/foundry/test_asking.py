@@ -12,7 +12,6 @@ from shared.foundry.asking import OPTIONS, turn_request
 from shared.foundry.models import TurnRequest
 from shared.foundry.tools import CustomTool
 from shared.orchestration import ModelOrchestrator
-from shared.orchestration.conversations import MemoryConversations
 from tests.support.app_on_fakes import RESOURCE, at_resource
 from tests.support.scripted_foundry import ScriptedFoundry
 
@@ -154,9 +153,7 @@ async def test_a_message_is_a_text_in_every_call(message: Any, error: type[Excep
         with pytest.raises(error):
             await anext(client.stream_message(message))
     ml = MLConfig(foundry_agent_service_endpoint=RESOURCE, foundry_agent_service_api_key="key")
-    made = ModelOrchestrator(
-        ml, models=ModelSettings(), conversations=MemoryConversations(), http=foundry.transport
-    )
+    made = ModelOrchestrator(ml, models=ModelSettings(), in_memory=True, http=foundry.transport)
     async with made as orchestrator:
         asked: Any = ("foundry_agent_service", "general", message, "conv-1")
         with pytest.raises(error):

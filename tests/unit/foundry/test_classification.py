@@ -26,7 +26,7 @@ from shared.foundry.errors import (
     UNKNOWN,
     Treatment,
 )
-from shared.orchestration.chat_wire import Answerer, ChatStream, read_completion
+from shared.orchestration.chat_wire import ChatPeer, ChatStream, read_completion
 
 JsonObject = dict[str, Any]
 
@@ -145,7 +145,7 @@ def in_event(error: JsonObject) -> errors.FoundryError:
     return raised(lambda: answer.read("[DONE]"))
 
 
-BY = Answerer(FOUNDRY, "m", "req-1", HEADERS)
+BY = ChatPeer(FOUNDRY, "m", "req-1", HEADERS)
 
 PLACES: dict[str, Callable[[JsonObject], errors.FoundryError]] = {
     "a plain answer": lambda error: raised(lambda: reader().end(failed(error))),

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 import pytest
 
 from shared.foundry.errors import ServiceUnavailableError
-from shared.foundry.events import Emit, MessageDelta, TurnCompleted, events_of
+from shared.foundry.events import Emit, MessageDelta, events_of
 from shared.foundry.models import FinishReason, TurnResult
 
 RESULT = TurnResult("Hello", FinishReason.STOP, "resp_1", "gpt-4o")
@@ -44,7 +44,7 @@ async def test_events_come_in_order_and_the_result_last() -> None:
         return RESULT
 
     events = [event async for event in events_of(run)]
-    assert events == [MessageDelta("Hel"), MessageDelta("lo"), TurnCompleted(RESULT)]
+    assert events == [MessageDelta("Hel"), MessageDelta("lo"), RESULT]
 
 
 async def test_an_event_is_yielded_while_the_turn_runs() -> None:

@@ -14,7 +14,6 @@ from shared.config import MLConfig, ModelSettings
 from shared.foundry import FoundryAgentServiceClient
 from shared.foundry.events import TurnEvent
 from shared.orchestration import ModelOrchestrator
-from shared.orchestration.conversations import MemoryConversations
 from tests.support.app_on_fakes import RESOURCE, at_resource
 from tests.support.scripted_foundry import ScriptedFoundry
 
@@ -69,7 +68,7 @@ def test_an_orchestrator_says_the_same() -> None:
     orchestrator = ModelOrchestrator(
         ml,
         models=ModelSettings(),
-        conversations=MemoryConversations(),
+        in_memory=True,
         http=ScriptedFoundry().transport,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -25,14 +26,21 @@ from shared.http.sse import EventName, event_stream
 from shared.problems import INTERNAL_ERROR
 from shared.state.keys import Kind, new_id
 from shared.turns.background import StillRunning
-from shared.turns.pipeline import AnsweredTurn, Progress, TurnOpened
+from shared.turns.command import AnsweredTurn, Progress, TurnOpened
+from shared.turns.documents import turn_document
 from tests.support.app_on_fakes import App
 from tests.support.calling import assert_problem
 from tests.support.scripted_foundry import message_item, response_body, sse, stream_events
 
 STREAM = {"accept": "text/event-stream"}
 OPENED = TurnOpened("turn_1", "thread_1")
-DONE = AnsweredTurn("turn_1", "thread_1", TurnResult("Hi", FinishReason.STOP, "resp_1", "m"))
+DONE = AnsweredTurn(
+    OPENED,
+    TurnResult("Hi", FinishReason.STOP, "resp_1", "m"),
+    (),
+    1.0,
+    datetime(2026, 3, 1, tzinfo=UTC),
+)
 TERMINAL = {EventName.TURN_COMPLETED, EventName.ERROR}
 
 Event = tuple[str, dict[str, Any]]
@@ -61,7 +69,7 @@ async def stream_of(*progress: Progress | Exception) -> bytes:
                 raise event
             yield event
 
-    return b"".join([chunk async for chunk in event_stream(OPENED, rest(), "req-1")])
+    return b"".join([chunk async for chunk in event_stream(OPENED, rest(), "req-1", turn_document)])
 
 
 def test_the_set_of_events_is_closed() -> None:

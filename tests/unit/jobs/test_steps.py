@@ -25,6 +25,7 @@ from shared.state.jobs import JobStatus
 from shared.state.keys import Kind, new_id, newest_first
 from shared.state.mailbox import WaitingJob
 from shared.state.table import Change, Operation, Row
+from shared.turns.command import AnsweredTurn, TurnOpened
 from tests.support.fakes import FakeClock
 
 NOW = FakeClock().now
@@ -54,8 +55,9 @@ LANE_NOW = Row(LANE_ROW, "v2", {"job_head": 1, "job_tail": 1})
 """The lane's row as the commit finds it."""
 
 
-def answered(content: str = "Hello", **fields: Any) -> TurnResult:
-    return TurnResult(content, FinishReason.STOP, "resp_1", "m", **fields)
+def answered(content: str = "Hello", **fields: Any) -> AnsweredTurn:
+    result = TurnResult(content, FinishReason.STOP, "resp_1", "m", **fields)
+    return AnsweredTurn(TurnOpened("turn_1", LANE), result, (), 1.0, NOW)
 
 
 def by_key(changes: list[Change]) -> dict[str, Change]:
@@ -132,7 +134,7 @@ def test_the_start_is_guarded_by_the_box_and_told_once() -> None:
 
 
 def test_an_answer_in_between_moves_on() -> None:
-    changes = by_key(step(attempts=2).finishing("turn_1", answered(), LANE_NOW, NOW))
+    changes = by_key(step(attempts=2).finishing(answered(), LANE_NOW, NOW))
     assert set(changes) == {JOB_ROW, "box:1"}
     assert changes["box:1"].values == {"messages_done": 1, "attempts": 0, "unfinished": 0}
     assert changes[JOB_ROW].values["messages_done"] == 1
@@ -140,7 +142,7 @@ def test_an_answer_in_between_moves_on() -> None:
 
 
 def test_the_last_answer_ends_the_job() -> None:
-    changes = by_key(step(messages_done=1).finishing("turn_1", answered(), LANE_NOW, NOW))
+    changes = by_key(step(messages_done=1).finishing(answered(), LANE_NOW, NOW))
     assert changes["box:1"].action is Operation.DELETE
     assert changes[LANE_ROW].values == {"job_head": 2}
     job = changes[JOB_ROW].values
@@ -154,6 +156,8 @@ def test_the_last_answer_ends_the_job() -> None:
         "agent_id": None,
         "tools_used": [],
         "usage": {},
+        "source": "foundry_agent_service",
+        "fallback_from": None,
     }
 
 
@@ -169,7 +173,7 @@ def result_in(change: Change, number: int) -> dict[str, Any]:
 @pytest.mark.parametrize("character", ["x", "🙂", "\n", "\\", "ä", "\ud83d"])
 def test_a_long_answer_is_cut_to_its_share_and_says_so(character: str) -> None:
     long = answered(character * MAX_ANSWERS_BYTES)
-    result = result_in(by_key(step().finishing("turn_1", long, LANE_NOW, NOW))[JOB_ROW], 0)
+    result = result_in(by_key(step().finishing(long, LANE_NOW, NOW))[JOB_ROW], 0)
     assert result["truncated"]
     share = MAX_ANSWERS_BYTES // 2
     assert share // 2 < len(json.dumps(result["content"], ensure_ascii=False).encode()) <= share
@@ -200,13 +204,13 @@ LASTING: list[errors.FoundryError] = [
 
 def test_an_answer_that_cannot_be_read_is_tried_once_more() -> None:
     again = step(work={"max_attempts": 20}, attempts=1)
-    changes = by_key(again.finishing("turn_1", errors.ProtocolError("x"), LANE_NOW, NOW))
+    changes = by_key(again.finishing(errors.ProtocolError("x"), LANE_NOW, NOW))
     assert changes[JOB_ROW].values["status"] == "failed"
 
 
 @pytest.mark.parametrize("error", PASSING, ids=lambda error: error.code)
 def test_a_failure_that_may_pass_is_tried_again(error: errors.FoundryError) -> None:
-    changes = by_key(step().finishing("turn_1", error, LANE_NOW, NOW))
+    changes = by_key(step().finishing(error, LANE_NOW, NOW))
     assert set(changes) == {JOB_ROW, "box:1"}
     assert changes["box:1"].values["attempts"] == 1
     assert changes[JOB_ROW].values["attempts"] == 1
@@ -217,7 +221,7 @@ def test_a_failure_that_may_pass_is_tried_again(error: errors.FoundryError) -> N
 
 @pytest.mark.parametrize("error", LASTING, ids=lambda error: error.code)
 def test_any_other_ends_the_job(error: errors.FoundryError) -> None:
-    changes = by_key(step().finishing("turn_1", error, LANE_NOW, NOW))
+    changes = by_key(step().finishing(error, LANE_NOW, NOW))
     assert changes[JOB_ROW].values["status"] == "failed"
     assert changes[LANE_ROW].values == {"job_head": 2}
     assert changes["box:1"].action is Operation.DELETE
@@ -225,7 +229,7 @@ def test_any_other_ends_the_job(error: errors.FoundryError) -> None:
 
 def pause_after(attempts: int, error: errors.FoundryError) -> float:
     more = {"max_attempts": 20}
-    changes = by_key(step(work=more, attempts=attempts).finishing("turn_1", error, LANE_NOW, NOW))
+    changes = by_key(step(work=more, attempts=attempts).finishing(error, LANE_NOW, NOW))
     not_before = changes["box:1"].values["not_before"]
     assert isinstance(not_before, datetime)
     return (not_before - NOW).total_seconds()
@@ -255,14 +259,14 @@ def test_what_foundry_asks_for_is_the_least() -> None:
 )
 def test_attempts_are_counted(work: dict[str, Any], attempts: int, ends: bool) -> None:
     failed = errors.ServiceUnavailableError("x")
-    changes = step(work=work, attempts=attempts).finishing("turn_1", failed, LANE_NOW, NOW)
+    changes = step(work=work, attempts=attempts).finishing(failed, LANE_NOW, NOW)
     assert (LANE_ROW in {change.row_key for change in changes}) is ends
 
 
 def test_only_the_latest_failures_are_kept() -> None:
     many = json.dumps([{"message": 0, "code": str(n)} for n in range(MAX_FAILURES)])
     failing = step(failures=many, attempts_in_all=70)
-    changes = failing.finishing("turn_1", errors.InvalidRequestError("x"), LANE_NOW, NOW)
+    changes = failing.finishing(errors.InvalidRequestError("x"), LANE_NOW, NOW)
     job = by_key(changes)[JOB_ROW].values
     kept = json.loads(str(job["failures"]))
     assert (job["attempts"], len(kept)) == (71, MAX_FAILURES)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -14,12 +14,14 @@ from shared.foundry.models import TurnRequest
 from shared.foundry.service import FoundryService
 from shared.orchestration import ModelType
 from shared.orchestration.backends import Model
-from shared.orchestration.conversations import Conversations, MemoryConversations, ModelRequest
-from shared.orchestration.engine import Orchestration, Progress
 from shared.orchestration.foundry_backend import FoundryBackend
+from shared.orchestration.memory import MemoryTurns
+from shared.orchestration.orchestrator import LOCAL_OWNER, RunsTurns
 from shared.orchestration.providers import ChatServers
-from shared.orchestration.results import Orchestrated
 from shared.orchestration.routing import Router
+from shared.state.turns import TurnMode
+from shared.turns.answerer import Answerer
+from shared.turns.command import AnsweredTurn, Progress, TurnCommand
 from tests.support.net import Net, foundry_config, model_settings, running_net
 
 SECONDS = 5.0
@@ -37,9 +39,10 @@ class Ticks:
 
 @dataclass
 class Asking:
-    """An orchestration, and what tests do with it."""
+    """Orchestrated turns, and what tests do with them."""
 
-    orchestration: Orchestration
+    turns: RunsTurns
+    router: Router
     models: dict[ModelType, Model]
     ticks: Ticks
 
@@ -51,9 +54,9 @@ class Asking:
         *,
         seconds: float = SECONDS,
         **options: Any,
-    ) -> Orchestrated:
-        turn = TurnRequest(text, **options)
-        return await self.orchestration.run(ModelRequest(turn, conversation, seconds, model_type))
+    ) -> AnsweredTurn:
+        request = TurnRequest(text, **options)
+        return await self.turns.run(command(request, model_type, conversation, seconds))
 
     async def stream(
         self,
@@ -63,10 +66,29 @@ class Asking:
         seconds: float = SECONDS,
         **options: Any,
     ) -> list[Progress]:
-        request = ModelRequest(
-            TurnRequest(text, **options), "conv-001", seconds, model_type, streamed=True
-        )
-        return [event async for event in self.orchestration.events(request)]
+        request = TurnRequest(text, **options)
+        streamed = replace(command(request, model_type, seconds=seconds), mode=TurnMode.STREAM)
+        return [event async for event in self.turns.stream(streamed)]
+
+
+def command(
+    request: TurnRequest,
+    model_type: ModelType | None = ModelType.FOUNDRY_AGENT_SERVICE,
+    conversation: str = "conv-001",
+    seconds: float = SECONDS,
+) -> TurnCommand:
+    """The command of an orchestrated turn."""
+    return TurnCommand(
+        LOCAL_OWNER,
+        request,
+        seconds,
+        conversation_id=conversation,
+        orchestrated=True,
+        model_type=model_type,
+    )
+
+
+MakesTurns = Callable[[Answerer], RunsTurns]
 
 
 @dataclass
@@ -75,13 +97,13 @@ class Build:
 
     net: httpx.AsyncBaseTransport
     identity: IdentitySettings
-    made: list[Orchestration] = field(default_factory=list[Orchestration])
+    made: list[Asking] = field(default_factory=list[Asking])
 
     def __call__(
         self,
         foundry: FoundryAgentServiceConfig | None = None,
         models: ModelSettings | None = None,
-        conversations: Conversations | None = None,
+        make_turns: MakesTurns = MemoryTurns,
     ) -> Asking:
         config, settings = foundry or foundry_config(), models or model_settings()
         servers = ChatServers(settings, config, self.identity, self.net)
@@ -93,9 +115,10 @@ class Build:
         made = [Model.of(backend, ticks) for backend in backends]
         preferences = Preferences.parse(settings.preferences)
         router = Router(made, preferences, patience=config.timeout)
-        orchestration = Orchestration(router, conversations or MemoryConversations())
-        self.made.append(orchestration)
-        return Asking(orchestration, {model.model_type: model for model in made}, ticks)
+        models = {model.model_type: model for model in made}
+        asking = Asking(make_turns(router), router, models, ticks)
+        self.made.append(asking)
+        return asking
 
 
 @pytest.fixture
@@ -108,8 +131,9 @@ async def net() -> AsyncIterator[Net]:
 async def build(net: Net, identity: IdentitySettings) -> AsyncIterator[Build]:
     build = Build(net, identity)
     yield build
-    for orchestration in build.made:
-        await orchestration.aclose()
+    for asking in build.made:
+        await asking.turns.aclose()
+        await asking.router.aclose()
 
 
 @pytest.fixture

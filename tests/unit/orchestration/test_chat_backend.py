@@ -19,7 +19,7 @@ from shared.foundry.errors import (
 from shared.foundry.events import MessageDelta
 from shared.foundry.models import FinishReason
 from shared.orchestration import ModelType
-from shared.orchestration.results import Orchestrated
+from shared.turns.command import AnsweredTurn
 from tests.support.net import VLLM, Net, foundry_config, model_settings
 
 from .conftest import Asking, Build
@@ -56,7 +56,7 @@ async def test_the_request_names_model_domain_and_limits(vllm: Asking, net: Net)
     }
     (sent,) = [seen for seen in net.seen[VLLM] if seen.method == "POST"]
     assert sent.headers["authorization"] == "Bearer local-key"
-    result = answer.routed.result
+    result = answer.result
     assert result.content == "You said: Hi"
     assert result.usage.keys() >= {"input_tokens", "output_tokens", "total_tokens"}
     assert (result.model, result.agent_id) == ("llama-3.3-70b", None)
@@ -78,7 +78,7 @@ async def test_a_configured_model_is_not_asked_for(build: Build, net: Net) -> No
 async def test_a_failed_call_is_repeated(build: Build, net: Net) -> None:
     asking = build(foundry_config(max_retries=2), model_settings(preferences=ONLY_VLLM))
     net.fail(VLLM, UNAVAILABLE, httpx.ReadError("reset"))
-    assert (await asking.ask("Hi", ModelType.VLLM)).routed.fallback_from is None
+    assert (await asking.ask("Hi", ModelType.VLLM)).fallback_from is None
     assert len(net.asked(VLLM)) == 3
     assert asking.models[ModelType.VLLM].backend.metrics.snapshot()["retries"] == 2
 
@@ -121,19 +121,19 @@ async def test_a_streamed_answer_comes_in_pieces(vllm: Asking, net: Net) -> None
     events = await vllm.stream("one two three", ModelType.VLLM)
     pieces = [event.text for event in events if isinstance(event, MessageDelta)]
     last = events[-1]
-    assert isinstance(last, Orchestrated)
+    assert isinstance(last, AnsweredTurn)
     assert len(pieces) > 3
-    assert "".join(pieces) == last.routed.result.content == "You said: one two three"
-    assert last.routed.result.usage["output_tokens"] > 0
+    assert "".join(pieces) == last.result.content == "You said: one two three"
+    assert last.result.usage["output_tokens"] > 0
     assert net.asked(VLLM)[0]["stream_options"] == {"include_usage": True}
 
 
 async def test_a_stream_may_end_without_its_done_mark(vllm: Asking, net: Net) -> None:
     net.fail(VLLM, sse(chunk("Hi"), chunk(finish_reason="length")))
     last = (await vllm.stream("Hi", ModelType.VLLM))[-1]
-    assert isinstance(last, Orchestrated)
-    assert last.routed.result.finish_reason is FinishReason.LENGTH
-    assert last.routed.result.usage == {}
+    assert isinstance(last, AnsweredTurn)
+    assert last.result.finish_reason is FinishReason.LENGTH
+    assert last.result.usage == {}
 
 
 @pytest.mark.parametrize(

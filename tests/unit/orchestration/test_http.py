@@ -9,9 +9,11 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from shared.api.orchestrate import OrchestrateApi
 from shared.audit.trail import AuditRecord
-from shared.orchestration.table_conversations import Storage, TableConversations
+from shared.state.conversation_ids import ConversationIds
 from shared.state.lanes import Lanes
+from shared.turns.pipeline import Turns, TurnStorage
 from shared.turns.recording import Recording
 from tests.support.app_on_fakes import App
 from tests.support.calling import assert_problem, caller
@@ -26,17 +28,16 @@ HI = {"user_input": "Hi", "conversation_id": "conv-001"}
 
 @pytest.fixture
 async def api(app: App, build: Build) -> AsyncIterator[httpx.AsyncClient]:
-    lanes = Lanes(app.table, app.clock)
     services = app.services()
-    recording = Recording(
-        services.core.audit, services.core.meter, unlimited(app.clock), content=True
-    )
-    storage = Storage(app.table, lanes, app.clock, app.queues.wake, recording)
-    asking = build(conversations=TableConversations(storage))
-    web = services.web
-    orchestrate = replace(web.api.orchestrate, orchestration=asking.orchestration)
-    metrics = replace(web.api.metrics, orchestration=asking.orchestration)
-    api = replace(web.api, orchestrate=orchestrate, metrics=metrics)
+    core, web = services.core, services.web
+    recording = Recording(core.audit, core.meter, unlimited(app.clock), content=True)
+    lanes = Lanes(app.table, app.clock)
+    ids = ConversationIds(app.table, lanes, app.clock)
+    storage = TurnStorage(app.table, lanes, app.clock, app.queues.wake, ids)
+    asking = build(make_turns=lambda answerer: Turns(None, answerer, storage, recording))
+    messages = replace(web.api.messages, turns=asking.turns)
+    metrics = replace(web.api.metrics, router=asking.router)
+    api = replace(web.api, orchestrate=OrchestrateApi(messages), metrics=metrics)
     async with caller(replace(services, web=replace(web, api=api))) as client:
         yield client
 

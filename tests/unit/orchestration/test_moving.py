@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from shared.orchestration import ModelType
-from shared.orchestration.history import MessagePair, estimated_tokens
+from shared.turns.conversation import MessagePair, estimated_tokens
 from tests.support.net import FOUNDRY, OPENAI, VLLM, Net, foundry_config, model_settings
 
 from .conftest import Asking, Build
@@ -39,9 +39,9 @@ async def test_six_turns_that_change_the_model_twice_keep_their_context(
     questions = ["My name is Ada.", "two", "three", "What is my name?", "five", "/history"]
     answers = [await moving.ask(text, kind) for text, kind in zip(questions, plan, strict=True)]
 
-    assert [answer.routed.source for answer in answers] == plan
-    assert answers[3].routed.result.content == "Your name is Ada."
-    assert json.loads(answers[5].routed.result.content) == questions
+    assert [answer.source for answer in answers] == plan
+    assert answers[3].result.content == "Your name is Ada."
+    assert json.loads(answers[5].result.content) == questions
     assert len({answer.opened.thread_id for answer in answers}) == 1
     assert said(net.asked(VLLM)[1]) == [
         ("user", "My name is Ada."),
@@ -61,7 +61,7 @@ async def test_foundry_is_sent_what_others_answered_only_once(build: Build, net:
     answer = await asking.ask("d", FOUNDRY_TYPE)
     inputs = [[item["content"] for item in body["input"]] for body in net.asked(FOUNDRY)]
     assert inputs == [["a"], ["b", "You said: b", "c"], ["d"]]
-    assert answer.routed.result.content == "You said: d"
+    assert answer.result.content == "You said: d"
 
 
 async def test_a_turn_lost_in_foundry_and_answered_elsewhere_stands_there_once(
@@ -72,11 +72,11 @@ async def test_a_turn_lost_in_foundry_and_answered_elsewhere_stands_there_once(
     await asking.ask("first")
     net.lose_answer(FOUNDRY)
     lost = await asking.ask("second")
-    assert lost.routed.source is VLLM_TYPE
+    assert lost.source is VLLM_TYPE
     net.down(FOUNDRY, None)
     answer = await asking.ask("/history")
-    assert answer.routed.source is FOUNDRY_TYPE
-    assert json.loads(answer.routed.result.content) == ["first", "second", "/history"]
+    assert answer.source is FOUNDRY_TYPE
+    assert json.loads(answer.result.content) == ["first", "second", "/history"]
     deleted = [seen.path for seen in net.seen[FOUNDRY] if seen.method == "DELETE"]
     assert len([path for path in deleted if "/conversations/" in path]) == 1
     assert len([path for path in deleted if "/responses/" in path]) == 2
@@ -86,9 +86,9 @@ async def test_a_turn_that_never_reached_foundry_leaves_its_thread(build: Build,
     asking = build(foundry_config(project=True))
     await asking.ask("first")
     net.fail(FOUNDRY, UNAVAILABLE)
-    assert (await asking.ask("second")).routed.source is VLLM_TYPE
+    assert (await asking.ask("second")).source is VLLM_TYPE
     answer = await asking.ask("/history")
-    assert json.loads(answer.routed.result.content) == ["first", "second", "/history"]
+    assert json.loads(answer.result.content) == ["first", "second", "/history"]
     made = [seen for seen in net.seen[FOUNDRY] if seen.path.endswith("/conversations")]
     assert len(made) == 1
 
@@ -96,7 +96,7 @@ async def test_a_turn_that_never_reached_foundry_leaves_its_thread(build: Build,
 async def test_conversations_do_not_hear_each_other(asking: Asking) -> None:
     await asking.ask("My name is Ada.", VLLM_TYPE, "one")
     answer = await asking.ask("What is my name?", VLLM_TYPE, "two")
-    assert answer.routed.result.content == "I do not know your name."
+    assert answer.result.content == "I do not know your name."
 
 
 async def test_the_oldest_exchanges_are_left_out_where_the_context_is_full(
@@ -123,4 +123,4 @@ async def test_openai_is_asked_in_the_words_of_its_newer_models(asking: Asking, 
     assert body["temperature"] == 0.1
     assert "max_tokens" not in body
     assert "top_p" not in body
-    assert answer.routed.result.usage["total_tokens"] > 0
+    assert answer.result.usage["total_tokens"] > 0

@@ -16,7 +16,7 @@ from shared.foundry.errors import ConfigurationError
 from shared.foundry.events import MessageDelta
 from shared.orchestration import ModelOrchestrator, ModelType
 from shared.orchestration.breaker import FAILURES_TO_OPEN
-from shared.orchestration.results import Orchestrated
+from shared.turns.command import AnsweredTurn
 from tests.support.net import FOUNDRY, KEY, VLLM, Net, model_settings
 
 ML = MLConfig(
@@ -120,9 +120,9 @@ async def test_turns_of_one_conversation_wait_for_each_other(
 async def test_a_message_can_be_streamed(orchestrator: ModelOrchestrator) -> None:
     stream = orchestrator.stream_model_request("vllm", "general", "one two", "c")
     events = [event async for event in stream]
-    assert isinstance(events[-1], Orchestrated)
+    assert isinstance(events[-1], AnsweredTurn)
     text = "".join(event.text for event in events if isinstance(event, MessageDelta))
-    assert text == events[-1].to_json()["reply"] == "You said: one two"
+    assert text == events[-1].result.content == "You said: one two"
 
 
 async def test_metrics_are_by_model(orchestrator: ModelOrchestrator) -> None:

@@ -22,11 +22,10 @@ from shared.foundry.events import MessageDelta
 from shared.foundry.models import TurnRequest
 from shared.orchestration import ModelType
 from shared.orchestration.breaker import COOL_DOWN_SECONDS, FAILURES_TO_OPEN, Circuit
-from shared.orchestration.conversations import ModelRequest
-from shared.orchestration.results import Opened, Orchestrated
+from shared.turns.command import AnsweredTurn, TurnOpened
 from tests.support.net import FOUNDRY, OPENAI, VLLM, Net, foundry_config, model_settings
 
-from .conftest import Asking, Build
+from .conftest import Asking, Build, command
 
 UNAVAILABLE = httpx.Response(503, json={"error": {"code": "server_error", "message": "down"}})
 LIMITED = httpx.Response(429, json={"error": {"code": "429", "message": "Too many."}})
@@ -35,9 +34,8 @@ BROKEN = httpx.ReadError("The connection was reset.")
 FOUNDRY_TYPE, VLLM_TYPE = ModelType.FOUNDRY_AGENT_SERVICE, ModelType.VLLM
 
 
-def who(answer: Orchestrated) -> tuple[ModelType, ModelType | None, list[str | None]]:
-    routed = answer.routed
-    return routed.source, routed.fallback_from, [a.error_code for a in routed.attempts]
+def who(answer: AnsweredTurn) -> tuple[ModelType, ModelType | None, list[str | None]]:
+    return answer.source, answer.fallback_from, [a.error_code for a in answer.attempts]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +53,7 @@ async def test_where_a_model_fails_the_next_preferred_one_answers(
     net.fail(FOUNDRY, fault)
     answer = await asking.ask("Hi")
     assert who(answer) == (VLLM_TYPE, FOUNDRY_TYPE, [code, None])
-    assert answer.routed.result.content == "You said: Hi"
+    assert answer.result.content == "You said: Hi"
     assert len(net.asked(VLLM)) == 1
 
 
@@ -63,7 +61,7 @@ async def test_it_goes_down_the_list(asking: Asking, net: Net) -> None:
     net.fail(FOUNDRY, UNAVAILABLE)
     net.fail(VLLM, UNAVAILABLE)
     answer = await asking.ask("Hi", model="llama-3.3-70b")
-    assert answer.routed.source is ModelType.OPENAI
+    assert answer.source is ModelType.OPENAI
     assert net.asked(OPENAI)[0]["model"] == "gpt-4.1"
 
 
@@ -103,10 +101,10 @@ async def test_a_bad_request_is_final(asking: Asking, net: Net) -> None:
 async def test_nobody_else_answers_once_a_piece_was_delivered(asking: Asking, net: Net) -> None:
     half = b'data: {"id": "c", "choices": [{"delta": {"content": "Once"}}]}\n\n'
     net.fail(VLLM, httpx.Response(200, content=half))
-    request = ModelRequest(TurnRequest("Hi"), "conv-001", 5.0, VLLM_TYPE, streamed=True)
+    request = command(TurnRequest("Hi"), VLLM_TYPE)
     pieces: list[str] = []
     with pytest.raises(StreamInterruptedError) as caught:
-        async with aclosing(asking.orchestration.events(request)) as events:
+        async with aclosing(asking.turns.stream(request)) as events:
             async for event in events:
                 if isinstance(event, MessageDelta):
                     pieces.append(event.text)
@@ -118,18 +116,18 @@ async def test_nobody_else_answers_once_a_piece_was_delivered(asking: Asking, ne
 async def test_a_stream_falls_back_before_its_first_piece(asking: Asking, net: Net) -> None:
     net.fail(FOUNDRY, UNAVAILABLE)
     opened, *others, last = await asking.stream("one two")
-    assert isinstance(opened, Opened)
-    assert isinstance(last, Orchestrated)
+    assert isinstance(opened, TurnOpened)
+    assert isinstance(last, AnsweredTurn)
     text = "".join(event.text for event in others if isinstance(event, MessageDelta))
-    assert text == last.routed.result.content == "You said: one two"
-    assert last.routed.fallback_from is FOUNDRY_TYPE
+    assert text == last.result.content == "You said: one two"
+    assert last.fallback_from is FOUNDRY_TYPE
 
 
 async def test_a_stream_that_does_not_begin_falls_back(build: Build, net: Net) -> None:
     asking = build(foundry_config(timeout=0.4))
     net.fail(FOUNDRY, 30.0)
     last = (await asking.stream("Hi"))[-1]
-    assert isinstance(last, Orchestrated)
+    assert isinstance(last, AnsweredTurn)
     assert who(last) == (VLLM_TYPE, FOUNDRY_TYPE, ["timeout", None])
 
 
@@ -151,9 +149,9 @@ async def test_the_circuit_opens_probes_and_closes(asking: Asking, net: Net) -> 
 
     net.down(FOUNDRY, None)
     asking.ticks.now += COOL_DOWN_SECONDS
-    assert (await asking.ask("Hi")).routed.source is FOUNDRY_TYPE
+    assert (await asking.ask("Hi")).source is FOUNDRY_TYPE
     assert breaker.circuit is Circuit.CLOSED
-    assert asking.orchestration.snapshot()["foundry_agent_service"]["openings"] == 2
+    assert asking.router.snapshot()["foundry_agent_service"]["openings"] == 2
 
 
 async def test_with_nobody_else_an_open_circuit_says_when_to_come_back(
@@ -207,25 +205,25 @@ async def test_a_model_that_is_not_there_is_refused_with_what_to_do(
 
 
 async def test_foundry_is_preferred_while_it_is_healthy(asking: Asking, net: Net) -> None:
-    orchestration = asking.orchestration
-    assert await orchestration.select("leadership") is FOUNDRY_TYPE
+    router = asking.router
+    assert await router.select("leadership") is FOUNDRY_TYPE
     checks = len(net.seen[FOUNDRY])
-    assert [await orchestration.select("sales") for _ in range(50)] == [FOUNDRY_TYPE] * 50
+    assert [await router.select("sales") for _ in range(50)] == [FOUNDRY_TYPE] * 50
     assert len(net.seen[FOUNDRY]) == checks
     assert net.asked(FOUNDRY) == []
 
     net.down(FOUNDRY, UNAVAILABLE)
-    assert await orchestration.select("sales") is FOUNDRY_TYPE
+    assert await router.select("sales") is FOUNDRY_TYPE
     asking.ticks.now += 31
-    assert await orchestration.select("sales") is VLLM_TYPE
+    assert await router.select("sales") is VLLM_TYPE
 
 
 async def test_a_failed_turn_makes_the_next_choice_look(asking: Asking, net: Net) -> None:
-    await asking.orchestration.select("sales")
+    await asking.router.select("sales")
     net.down(FOUNDRY, UNAVAILABLE)
     await asking.ask("Hi")
-    assert await asking.orchestration.select("sales") is VLLM_TYPE
-    assert (await asking.ask("Hi", None)).routed.fallback_from is None
+    assert await asking.router.select("sales") is VLLM_TYPE
+    assert (await asking.ask("Hi", None)).fallback_from is None
 
 
 async def test_a_model_is_chosen_again_once_it_has_rested(asking: Asking, net: Net) -> None:
@@ -233,24 +231,24 @@ async def test_a_model_is_chosen_again_once_it_has_rested(asking: Asking, net: N
     for _ in range(FAILURES_TO_OPEN):
         await asking.ask("Hi")
     net.down(FOUNDRY, None)
-    assert (await asking.ask("Hi", None)).routed.source is VLLM_TYPE
+    assert (await asking.ask("Hi", None)).source is VLLM_TYPE
     asking.ticks.now += COOL_DOWN_SECONDS
-    assert (await asking.ask("Hi", None)).routed.source is FOUNDRY_TYPE
+    assert (await asking.ask("Hi", None)).source is FOUNDRY_TYPE
     assert asking.models[FOUNDRY_TYPE].breaker.circuit is Circuit.CLOSED
 
 
 async def test_preferences_are_by_domain(build: Build) -> None:
     settings = model_settings(preferences="Sales = openai, vllm; *=vllm")
-    orchestration = build(models=settings).orchestration
-    assert await orchestration.select("sales") is ModelType.OPENAI
-    assert await orchestration.select("leadership") is VLLM_TYPE
+    router = build(models=settings).router
+    assert await router.select("sales") is ModelType.OPENAI
+    assert await router.select("leadership") is VLLM_TYPE
 
 
 async def test_with_no_model_at_all_the_choice_says_what_to_set(build: Build) -> None:
     nothing = model_settings(vllm_server_url="", openai_api_key="")
     asking = build(foundry_config(endpoint_url=""), nothing)
     with pytest.raises(ConfigurationError, match="VLLM_SERVER_URL"):
-        await asking.orchestration.select("sales")
+        await asking.router.select("sales")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -12,26 +13,40 @@ import pytest
 
 from shared.audit.trail import AuditTrail
 from shared.foundry.errors import ServiceUnavailableError
-from shared.foundry.models import TurnRequest
+from shared.foundry.models import TurnRequest, TurnResult
 from shared.metering.meter import Meter
 from shared.orchestration import ModelType
-from shared.orchestration.conversations import ModelRequest
-from shared.orchestration.results import Opened
-from shared.orchestration.table_conversations import Storage, TableConversations
+from shared.state.conversation_ids import ConversationIds
 from shared.state.errors import LaneBusyError, LeaseLostError
 from shared.state.exchanges import Exchanges
 from shared.state.keys import identifier
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.threads import Thread
+from shared.turns.answerer import Answerer
+from shared.turns.command import AnsweredTurn, RunningTurn, TurnOpened
+from shared.turns.pipeline import Turns, TurnStorage
 from shared.turns.recording import Recording
 from tests.support.fakes import FakeClock, FakeQueues, FakeTable, unlimited
 from tests.support.net import FOUNDRY, VLLM, Net, foundry_config, model_settings
 
-from .conftest import Asking, Build
+from .conftest import Asking, Build, command
 
 OWNER = "local"
 FOUNDRY_TYPE, VLLM_TYPE = ModelType.FOUNDRY_AGENT_SERVICE, ModelType.VLLM
 UNAVAILABLE = httpx.Response(503, json={"error": {"message": "down"}})
+
+
+@dataclass
+class Delayed:
+    """Does something before it has a turn answered."""
+
+    answerer: Answerer
+    before: Callable[[], Awaitable[None]] | None
+
+    async def answer(self, turn: RunningTurn) -> TurnResult:
+        if self.before:
+            await self.before()
+        return await self.answerer.answer(turn)
 
 
 class World:
@@ -43,7 +58,13 @@ class World:
         self.clock = FakeClock()
         self.queues = FakeQueues()
 
-    def instance(self, *, record_content: bool = True, **models: Any) -> Asking:
+    def instance(
+        self,
+        *,
+        record_content: bool = True,
+        before_answer: Callable[[], Awaitable[None]] | None = None,
+        **models: Any,
+    ) -> Asking:
         lanes = Lanes(self.table, self.clock)
         recording = Recording(
             AuditTrail(self.audit_table, None),
@@ -51,9 +72,14 @@ class World:
             unlimited(self.clock),
             content=record_content,
         )
-        storage = Storage(self.table, lanes, self.clock, self.queues.wake, recording)
+        ids = ConversationIds(self.table, lanes, self.clock)
+        storage = TurnStorage(
+            self.table, lanes, self.clock, self.queues.wake, ids, keep_history=record_content
+        )
         return self._build(
-            foundry_config(project=True), model_settings(**models), TableConversations(storage)
+            foundry_config(project=True),
+            model_settings(**models),
+            lambda answerer: Turns(None, Delayed(answerer, before_answer), storage, recording),
         )
 
     def rows(self, prefix: str) -> list[dict[str, Any]]:
@@ -69,19 +95,15 @@ def world(build: Build) -> World:
     return World(build)
 
 
-def request(text: str) -> ModelRequest:
-    return ModelRequest(TurnRequest(text), "conv-001", 5.0, FOUNDRY_TYPE)
-
-
 async def test_any_instance_goes_on_with_a_conversation(world: World) -> None:
     first = await world.instance().ask("My name is Ada.")
     second = await world.instance().ask("What is my name?", VLLM_TYPE)
     third = await world.instance().ask("/history")
-    assert second.routed.result.content == "Your name is Ada."
-    assert json.loads(third.routed.result.content)[:2] == ["My name is Ada.", "What is my name?"]
+    assert second.result.content == "Your name is Ada."
+    assert json.loads(third.result.content)[:2] == ["My name is Ada.", "What is my name?"]
     thread = world.thread()
     assert {turn.opened.thread_id for turn in (first, second, third)} == {thread.thread_id}
-    assert (thread.message_count, thread.exchanges, thread.exchanges_in_foundry) == (3, 3, 3)
+    assert (thread.message_count, thread.messages_in_foundry) == (3, 3)
     assert thread.conversation_id
     assert thread.total_tokens > 0
 
@@ -126,13 +148,13 @@ async def test_a_long_history_is_read_in_pages_and_only_as_far_as_it_fits(
 async def test_a_second_turn_at_once_is_refused(world: World, net: Net) -> None:
     asking, other = world.instance(), world.instance()
     await asking.ask("Hi")
-    net.fail(FOUNDRY, 30.0)
-    events = asking.orchestration.events(request("slow"))
-    assert isinstance(await anext(events), Opened)
+    net.fail(FOUNDRY, 0.3)
+    events = asking.turns.stream(command(TurnRequest("slow")))
+    assert isinstance(await anext(events), TurnOpened)
     with pytest.raises(LaneBusyError):
         await other.ask("Ho")
-    await events.aclose()
-    assert (await other.ask("Ho")).routed.result.content == "You said: Ho"
+    assert isinstance([event async for event in events][-1], AnsweredTurn)
+    assert (await other.ask("Ho")).result.content == "You said: Ho"
 
 
 @pytest.mark.parametrize("model_type", [FOUNDRY_TYPE, VLLM_TYPE])
@@ -141,15 +163,16 @@ async def test_no_model_is_asked_once_the_conversation_was_taken_over(
     world: World, net: Net, model_type: ModelType, *, streamed: bool
 ) -> None:
     """The process stands still before it asks, for longer than its lease."""
-    asking, other = world.instance(), world.instance()
-    await asking.ask("Hi", model_type)
-    stalled = replace(request("Ho"), model_type=model_type, streamed=streamed)
-    events = asking.orchestration.events(stalled)
-    assert isinstance(await anext(events), Opened)
-    world.clock.advance(LEASE_SECONDS)
-    await other.ask("Ho", model_type)
+    other = world.instance()
+    await other.ask("Hi", model_type)
+
+    async def stand_still() -> None:
+        world.clock.advance(LEASE_SECONDS)
+        await other.ask("Ho", model_type)
+
+    stalled = world.instance(before_answer=stand_still)
     with pytest.raises(LeaseLostError):
-        await anext(events)
+        await (stalled.stream if streamed else stalled.ask)("Ho", model_type)
     assert len(net.asked(FOUNDRY)) + len(net.asked(VLLM)) == 2
     assert [row["question"] for row in world.rows("turn:")] == ["Hi", "Ho"]
 
@@ -210,16 +233,16 @@ async def test_a_conversation_whose_thread_was_deleted_begins_anew(world: World)
     for instance in (asking, world.instance()):
         answer = await instance.ask("What is my name?")
         assert answer.opened.thread_id != old.opened.thread_id
-        assert answer.routed.result.content == "I do not know your name."
+        assert answer.result.content == "I do not know your name."
     assert len(world.rows("conversation:")) == 1
 
 
 async def test_without_content_no_text_is_kept(world: World) -> None:
     asking = world.instance(record_content=False)
     await asking.ask("My name is Ada.")
-    assert (await asking.ask("What is my name?")).routed.result.content == "Your name is Ada."
+    assert (await asking.ask("What is my name?")).result.content == "Your name is Ada."
     moved = await asking.ask("What is my name?", VLLM_TYPE)
-    assert moved.routed.result.content == "I do not know your name."
+    assert moved.result.content == "I do not know your name."
     assert world.rows("exchange:") == []
     assert all("Ada" not in str(row) for row in world.rows("turn:"))
 

@@ -9,7 +9,6 @@ import pytest
 from shared.app import Services
 from shared.foundry.models import TurnRequest
 from shared.jobs.requests import SubmitJob
-from shared.orchestration.conversations import ModelRequest
 from shared.problems import problem_from
 from shared.state.contention import MAX_ROUNDS
 from shared.state.errors import (
@@ -60,10 +59,6 @@ class ForgetfulTable(ContendedTable):
         return None if self.contended else await super().get(partition, row_key)
 
 
-def _model_request() -> ModelRequest:
-    return ModelRequest(TurnRequest("Hi"), "mine", 30, owner=OWNER)
-
-
 async def _send(services: Services, thread_id: str, _: str) -> None:
     await services.core.turns.run(TurnCommand(OWNER, TurnRequest("Hi"), 30, thread_id=thread_id))
 
@@ -85,8 +80,8 @@ async def _claim(services: Services, _: str, __: str) -> None:
 
 
 async def _open_conversation(services: Services, __: str, ___: str) -> None:
-    async for _ in services.core.orchestration.events(_model_request()):
-        raise AssertionError("unreachable: no lease can be taken")
+    named = TurnCommand(OWNER, TurnRequest("Hi"), 30, conversation_id="mine", orchestrated=True)
+    await services.core.turns.run(named)
 
 
 async def _remove(services: Services, _: str, __: str) -> None:

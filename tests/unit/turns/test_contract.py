@@ -38,7 +38,7 @@ def test_every_option_reaches_the_turn() -> None:
         "metadata": {"k": "v"},
     }
     shaped = {"images": ["https://x.example/i.png"], "response_format": {"type": "object"}}
-    assert set(options) | set(shaped) == set(TurnOptions.model_fields)
+    assert {*options, *shaped, "model_type"} == set(TurnOptions.model_fields)
     turn = turn_request(SendMessage.model_validate({**HI, **options, **shaped}), "Hi")
     plain = replace(turn, parts=(), response_format=None)
     assert asdict(plain) == {**asdict(TurnRequest("Hi")), **options, "tools": ("a",)}

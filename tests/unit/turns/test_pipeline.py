@@ -12,9 +12,10 @@ import pytest
 
 from shared.app import Services
 from shared.config import AppSettings, SpendingSettings, StorageSettings
-from shared.foundry.errors import InvalidRequestError, ServiceUnavailableError
+from shared.foundry.errors import FoundryError, InvalidRequestError, ServiceUnavailableError
 from shared.foundry.events import MessageDelta, TurnStarted
-from shared.foundry.models import TurnRequest
+from shared.foundry.models import TurnRequest, TurnResult
+from shared.state.conversation_ids import ConversationIds
 from shared.state.errors import (
     LaneBusyError,
     LeaseLostError,
@@ -27,9 +28,11 @@ from shared.state.table import Change, Operation
 from shared.state.threads import Thread
 from shared.state.turns import TurnMode
 from shared.turns.background import QUIET_SECONDS, StillRunning
-from shared.turns.pipeline import AnsweredTurn, Progress, TurnCommand, TurnOpened
+from shared.turns.command import AnsweredTurn, Progress, RunningTurn, TurnCommand, TurnOpened
+from shared.turns.pipeline import Turns, TurnStorage
+from shared.turns.recording import Recording
 from tests.support.app_on_fakes import OWNER, RESOURCE, App, at_resource
-from tests.support.fakes import SentWakeUp
+from tests.support.fakes import SentWakeUp, unlimited
 from tests.support.scripted_foundry import response_body
 from tests.support.skipping_time import run_skipping
 
@@ -576,3 +579,28 @@ def test_a_second_turn_waits_for_the_first_as_long_as_it_may() -> None:
         await app.aclose()
 
     run_skipping(story())
+
+
+class Failing:
+    """An answerer with a fault of its own."""
+
+    async def answer(self, turn: RunningTurn) -> TurnResult:
+        raise RuntimeError("a fault")
+
+
+async def test_an_unexpected_failure_of_an_orchestrated_turn_is_recorded(app: App) -> None:
+    core = app.services().core
+    lanes = Lanes(app.table, app.clock)
+    ids = ConversationIds(app.table, lanes, app.clock)
+    storage = TurnStorage(app.table, lanes, app.clock, app.queues.wake, ids)
+    recording = Recording(core.audit, core.meter, unlimited(app.clock), content=True)
+    turns = Turns(None, Failing(), storage, recording)
+    command = TurnCommand(
+        OWNER, TurnRequest("Hi"), 60, conversation_id="conv-001", orchestrated=True
+    )
+    with pytest.raises(FoundryError, match="request id"):
+        await turns.run(command)
+    (record,) = records(app)
+    assert (record["status"], record["error_code"]) == ("failed", "internal_error")
+    (thread,) = app.table.rows(PARTITION, "thread:")
+    assert thread.values["lease_holder"] == ""

@@ -1,0 +1,104 @@
+"""The threads that callers' own conversation ids lead to.
+
+A row leads from a conversation id to its thread; the thread's row names that row. Which thread an
+id leads to hardly ever changes, so it is remembered, and looked up again where the thread is gone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+from .contention import Contention
+from .errors import RowChangedError, RowExistsError, RowMissingError
+from .keys import Kind, conversation_key, new_id, newest_first, partition_key
+from .lanes import AlsoTake, Clock, Lanes, Lease
+from .table import Change, Operation, Row, Table
+from .threads import Thread
+
+REMEMBERED_THREADS = 10_000
+
+
+class ConversationIds:
+    """The conversation ids of all owners."""
+
+    def __init__(
+        self,
+        table: Table,
+        lanes: Lanes,
+        clock: Clock,
+        new_thread: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Take the parts in; ``new_thread`` counts a thread of an owner, and may refuse it."""
+        self._table = table
+        self._lanes = lanes
+        self._clock = clock
+        self._new_thread = new_thread
+        self._threads: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    async def find(self, owner: str, conversation_id: str) -> Row | None:
+        """The row of the conversation's thread, where there is one."""
+        key = (owner, conversation_id)
+        if key not in self._threads:
+            named = await self._table.get(partition_key(owner), conversation_key(conversation_id))
+            if named is None:
+                return None
+            self._remember(key, str(named.values["thread_id"]))
+        try:
+            return await self._lanes.read(owner, newest_first(self._threads[key]))
+        except RowMissingError:
+            return None
+
+    async def lease(self, owner: str, conversation_id: str, holder: str, also: AlsoTake) -> Lease:
+        """Lease the conversation's thread, which is made where there is none (any more).
+
+        Raises:
+            LaneBusyError: if another turn runs on it.
+            StorageContentionError: if others keep changing it.
+        """
+        key = (owner, conversation_id)
+        thread_id = self._threads.get(key) or await self._thread_id(owner, conversation_id)
+        contention = Contention("the conversation")
+        while True:
+            try:
+                lease = await self._lanes.take(owner, newest_first(thread_id), holder, also)
+            except RowMissingError as error:
+                await contention.pause(error)
+                thread_id = await self._thread_id(owner, conversation_id, gone=thread_id)
+                continue
+            self._remember(key, thread_id)
+            return lease
+
+    def _remember(self, key: tuple[str, str], thread_id: str) -> None:
+        """Remember a thread, and forget the one that was used longest ago."""
+        self._threads[key] = thread_id
+        self._threads.move_to_end(key)
+        if len(self._threads) > REMEMBERED_THREADS:
+            self._threads.popitem(last=False)
+
+    async def _thread_id(self, owner: str, conversation_id: str, gone: str | None = None) -> str:
+        """The id of the conversation's thread; of a new one where it has none but ``gone``."""
+        partition, row_key = partition_key(owner), conversation_key(conversation_id)
+        contention = Contention("the conversation")
+        while True:
+            row = await self._table.get(partition, row_key)
+            if row and row.values["thread_id"] != gone:
+                return str(row.values["thread_id"])
+            self._new_thread(owner)
+            now = self._clock()
+            thread = Thread(new_id(Kind.THREAD), owner, now, now, named_by=row_key)
+            named = {"thread_id": thread.thread_id, "conversation_id": conversation_id}
+            operation, etag = (Operation.REPLACE, row.etag) if row else (Operation.INSERT, None)
+            thread_key = newest_first(thread.thread_id)
+            changes = [
+                Change(Operation.INSERT, thread_key, thread.to_values()),
+                Change(operation, row_key, named, etag),
+            ]
+            try:
+                etag = await self._table.write(partition, changes)
+            except (RowExistsError, RowChangedError) as error:  # another request was quicker
+                await contention.pause(error)
+                continue
+            stored = {name: v for name, v in thread.to_values().items() if v is not None}
+            self._lanes.remember(owner, Row(thread_key, etag, stored))
+            return thread.thread_id

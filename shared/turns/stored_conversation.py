@@ -1,0 +1,110 @@
+"""A conversation in Table Storage: the row of its thread, and a row for each message pair.
+
+A turn that needs the history reads it a page at a time, newest first, until the model's context is
+full, so a turn costs the same however long the conversation grows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from ..foundry.models import ThreadRef, TurnResult
+from ..state.exchanges import PAGE_ROWS, Exchanges, insert_exchange
+from ..state.keeper import LeaseKeeper
+from ..state.lanes import UNSETTLED
+from ..state.table import Change, Table, Value
+from ..state.threads import LAST_TURN_TOKENS, Thread
+from ..state.turns import FirstTry, responses_since
+from .conversation import Conversation, ConversationState, HistoryWindow, MessagePair
+
+
+class StoredConversation(Conversation):
+    """The conversation of a thread whose lease is ours."""
+
+    def __init__(self, table: Table, keeper: LeaseKeeper, first_try: FirstTry | None) -> None:
+        lease = keeper.lease
+        self._thread = Thread.from_row(lease.owner, lease.row)
+        super().__init__(_state_of(self._thread, taken_over=lease.taken_over))
+        self.metadata = self._thread.metadata
+        self._table = table
+        self._keeper = keeper
+        self._first_try = first_try
+
+    async def thread_to_send_on(self) -> ThreadRef | None:
+        """The thread in Foundry; a message tried before is looked for from its first try on."""
+        thread, first_try = self.state.thread, self._first_try
+        if thread is None or first_try is None:
+            return thread
+        others: frozenset[str] = frozenset()
+        if first_try.sent_after != (thread.last_item_id or ""):  # others have had turns since
+            owner, thread_id = self._thread.owner, self._thread.thread_id
+            others = await responses_since(self._table, owner, thread_id, first_try.at)
+        return replace(
+            thread,
+            last_item_id=first_try.sent_after or None,
+            look_first=True,
+            sent_before=True,
+            others=others,
+        )
+
+    async def history(self, since: int, tokens: int) -> tuple[MessagePair, ...]:
+        """The stored pairs; there are none where content is not recorded."""
+        window, end = HistoryWindow(tokens), self.state.messages
+        stored = Exchanges(self._table)
+        owner, thread_id = self._thread.owner, self._thread.thread_id
+        while end > since and not window.is_full:
+            page = await stored.read(owner, thread_id, since, end)
+            if not page:
+                break
+            window.take(MessagePair(*texts) for texts in reversed(page))
+            end -= PAGE_ROWS
+        return window.pairs()
+
+    async def save(self, state: ConversationState) -> None:
+        """Store a new state in the thread's row."""
+        self.state = state
+        await self._keeper.note(_values_of(state))
+
+    def values_after(self, result: TurnResult | None, now: datetime) -> dict[str, Value]:
+        """The properties of the thread after a turn; ``result`` is None if it failed."""
+        values = {**_values_of(self.state), "last_accessed": now}
+        if result is not None:
+            tokens = result.usage.get("total_tokens", 0)
+            values["message_count"] = self._thread.message_count + 1
+            values["total_tokens"] = self._thread.total_tokens + tokens
+            values[LAST_TURN_TOKENS] = tokens
+        return values
+
+    def keep(self, question: str, answer: str) -> Change:
+        """The change that stores a message pair, for models that do not keep it themselves."""
+        return insert_exchange(self.state.thread_id, self.state.messages, question, answer)
+
+
+def _state_of(thread: Thread, *, taken_over: bool) -> ConversationState:
+    ref = None
+    if thread.conversation_id or thread.last_response_id:
+        ref = ThreadRef(
+            thread.conversation_id or None,
+            thread.last_response_id or None,
+            thread.last_item_id or None,
+            look_first=taken_over or thread.unsettled,
+        )
+    count = thread.message_count
+    return ConversationState(thread.thread_id, count, ref, thread.messages_in_foundry)
+
+
+def _values_of(state: ConversationState) -> dict[str, Value]:
+    """The properties of the thread that say what Foundry holds; an empty text stands for none."""
+    thread = state.thread
+    if thread is None:
+        return {}
+    values: dict[str, Value] = {
+        UNSETTLED: thread.look_first,
+        "messages_in_foundry": state.in_foundry,
+        "last_response_id": thread.last_response_id or "",
+        "last_item_id": thread.last_item_id or "",
+    }
+    if thread.conversation_id:
+        values["conversation_id"] = thread.conversation_id
+    return values
