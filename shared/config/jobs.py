@@ -123,7 +123,7 @@ class CallbackSettings(Settings):
     deliveries_queue: Annotated[
         str, rule(own_queue_name), Env("DELIVERIES_QUEUE_NAME", "agent-deliveries")
     ] = "agent-deliveries"
-    """Internal queue with the results of jobs that are to be delivered."""
+    """Internal queue that names the jobs whose results are to be delivered."""
 
     loopback_callbacks: Annotated[bool, Env("TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1", "false")] = (
         False
