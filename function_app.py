@@ -11,10 +11,9 @@ import azurefunctions.extensions.http.fastapi as _  # noqa: F401 - its import tu
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api.routes import ROUTES, Route
+from shared.api.routes import ROUTES, Route, Unmatched
 from shared.app import Services
 from shared.config import POISON_SUFFIX, AppSettings
-from shared.http.routes import Unmatched
 from shared.http.serve import serve_open
 from shared.jobs.intake import IntakeMessage
 from shared.observability.export import flush_telemetry, start_telemetry

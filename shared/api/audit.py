@@ -12,8 +12,7 @@ from ..audit.reading import AuditPage, AuditQuery, AuditReader, CursorError
 from ..audit.trail import Action, AuditOutcome
 from ..http.answers import Answer
 from ..http.principal import NOT_ADMIN
-from ..http.queries import query
-from ..http.request import Incoming, invalid_field
+from ..http.request import Incoming, invalid_field, query
 from ..problems import ProblemError
 from ..state.lanes import Clock
 

@@ -9,8 +9,7 @@ from time import monotonic
 
 from ..http.answers import Answer, Streamed
 from ..http.idempotency import kept, once
-from ..http.queries import query
-from ..http.request import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
+from ..http.request import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field, query
 from ..jobs.cancellation import Cancellation
 from ..jobs.job_document import job_document
 from ..jobs.requests import SubmitJob

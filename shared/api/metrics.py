@@ -7,8 +7,7 @@ from typing import Any
 
 from ..http.answers import Answer
 from ..http.principal import NOT_ADMIN
-from ..http.queries import query
-from ..http.request import Incoming, invalid_field
+from ..http.request import Incoming, invalid_field, query
 from ..metering.counts import FLEET, MICROS, Counts, Histogram, Key, Sums, View, add_to
 from ..metering.gauges import Gauges
 from ..metering.meter import Meter

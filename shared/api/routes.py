@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ..audit.trail import Action
-from ..http.answers import Handler, OpenHandler
+from ..http.answers import Answer, Handler, OpenHandler
+from ..http.request import Incoming
 from ..http.serve import Edge, serve, serve_open
+from ..problems import NOT_FOUND, Problem, ProblemKind
 from .audit import AuditApi
 from .jobs import JobsApi
 from .me import OwnDataApi
@@ -105,3 +108,36 @@ ROUTES: tuple[Route, ...] = (
     Route("prometheus", "GET", "metrics/prometheus", lambda api: api.operations.prometheus),
 )
 # fmt: on
+
+
+class Unmatched:
+    """Answers requests that match none of the app's routes."""
+
+    def __init__(self, routes: Iterable[tuple[str, str]]) -> None:
+        """``routes`` are pairs of a method and a template such as ``threads/{thread_id}``."""
+        self._routes = [(method, _pattern(template)) for method, template in routes]
+
+    def methods(self, path: str) -> list[str]:
+        """The methods that a path takes; none for an unknown path.
+
+        As for the Functions host, letter case and a slash at the end do not matter.
+        """
+        path = path.removesuffix("/")
+        return sorted(method for method, pattern in self._routes if pattern.fullmatch(path))
+
+    async def answer(self, incoming: Incoming) -> Answer:
+        """405 for a known path with another method, 404 for an unknown path."""
+        problem, headers = NOT_FOUND, dict[str, str]()
+        methods = self.methods(incoming.path.get("path", ""))
+        if methods and incoming.request.method not in methods:
+            allowed = ", ".join(methods)
+            headers["Allow"] = allowed
+            problem = Problem(
+                ProblemKind.METHOD_NOT_ALLOWED,
+                f"This address takes {allowed}.",
+            )
+        return Answer(problem.to_json(incoming.request_id), problem.status, headers)
+
+
+def _pattern(template: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{[^}]*\\}", "[^/]+", re.escape(template)), re.IGNORECASE)

@@ -15,8 +15,7 @@ from ..foundry.models import Message, ThreadRef
 from ..foundry.service import FoundryService
 from ..http.answers import Answer, Streamed
 from ..http.idempotency import kept, once
-from ..http.queries import query
-from ..http.request import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field
+from ..http.request import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field, query
 from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
 from ..state.keys import Kind, is_id, new_id

@@ -12,8 +12,7 @@ from typing import Any
 
 from ..config.spending import NANOS, PriceTable
 from ..http.answers import Answer
-from ..http.queries import query
-from ..http.request import Incoming, invalid_field
+from ..http.request import Incoming, invalid_field, query
 from ..metering.counts import Counts, Sums, View, add_to
 from ..metering.reading import MetricsReader
 from ..state.counters import Counter, Unit

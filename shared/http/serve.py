@@ -29,8 +29,7 @@ from ..text import to_json_bytes, to_utf8
 from .action_audit import EndedAction, note
 from .answers import EVENT_STREAM, Answer, Handler, OpenHandler, Streamed
 from .principal import ANYBODY, Access, authorized
-from .queries import check_names
-from .request import Incoming, request_id_of
+from .request import Incoming, check_names, request_id_of
 from .request_span import traced
 
 log = logging.getLogger(__name__)

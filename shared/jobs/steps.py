@@ -13,8 +13,7 @@ from ..audit.trail import THE_APP, Caller
 from ..foundry.errors import FoundryError
 from ..metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..problems import Problem, ProblemKind, problem_from
-from ..state.answers import hold_answer
-from ..state.content import without_answer, without_detail
+from ..state.content import hold_answer, without_answer, without_detail
 from ..state.jobs import JobStatus, job_change
 from ..state.json_properties import CHUNK_BYTES
 from ..state.keys import Kind, is_id, outbox_key

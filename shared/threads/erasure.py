@@ -24,12 +24,11 @@ from ..metering.rows import remove_owner
 from ..state.erasures import Erasure, close_erasure, open_erasures
 from ..state.errors import LaneBusyError, RowMissingError, StateError
 from ..state.idempotency import ANSWERED
-from ..state.job_removal import remove_lone_jobs
 from ..state.keys import ANSWER, EXCHANGE, IDEMPOTENCY, REJECTED, Kind, identifier, partition_key
 from ..state.lanes import Clock, Lanes
 from ..state.markers import forget_markers
 from ..state.rejected import REJECTED_PARTITION
-from ..state.row_deletion import delete_range, delete_rows, page_of
+from ..state.row_deletion import delete_range, delete_rows, page_of, remove_lone_jobs
 from ..state.table import Row, Table, equals
 from ..state.turns import RESPONSES, stored_responses
 from .removal import Removal

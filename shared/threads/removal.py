@@ -18,7 +18,6 @@ from ..foundry.service import FoundryService
 from ..state.errors import LaneBusyError, RowChangedError, RowMissingError
 from ..state.exchanges import Exchanges
 from ..state.idempotency import forget_answers
-from ..state.job_removal import remove_jobs_of
 from ..state.keys import partition_key, turn_prefix
 from ..state.lanes import Clock
 from ..state.markers import (
@@ -29,7 +28,7 @@ from ..state.markers import (
     unmark,
     unmark_lane,
 )
-from ..state.row_deletion import delete_rows, page_of
+from ..state.row_deletion import delete_rows, page_of, remove_jobs_of
 from ..state.table import Change, Operation, Table
 from ..state.threads import Thread, Threads
 from ..state.turns import RESPONSES, stored_responses

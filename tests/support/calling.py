@@ -11,9 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Endpoint
 
-from shared.api.routes import PREFIX, ROUTES, Route
+from shared.api.routes import PREFIX, ROUTES, Route, Unmatched
 from shared.app import Services
-from shared.http.routes import Unmatched
 from shared.http.serve import serve_open
 
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]

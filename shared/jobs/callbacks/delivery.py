@@ -14,8 +14,7 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 
-from ...state.answers import drop_answers, held_answers
-from ...state.content import CONTENT_RECORDED
+from ...state.content import CONTENT_RECORDED, drop_answers, held_answers
 from ...state.errors import RowChangedError, RowMissingError, StorageUnavailableError
 from ...state.jobs import Jobs
 from ...state.lanes import Clock
