@@ -125,6 +125,12 @@ class FusedQueues:
     async def _pass(self, name: str, call: Callable[[], Awaitable[None]]) -> None:
         await self.fuse.passing(name, call, StorageUnavailableError("an outage"))
 
+    async def oldest_seconds(self, queue: str) -> float:
+        return await self.queues.oldest_seconds(queue)
+
+    async def count(self, queue: str) -> int:
+        return await self.queues.count(queue)
+
     async def aclose(self) -> None:
         await self.queues.aclose()
 

@@ -110,6 +110,12 @@ class MemoryQueues:
         assert queue == REPLIES
         self.replies.append(body)
 
+    async def oldest_seconds(self, queue: str) -> float:
+        return 0.0
+
+    async def count(self, queue: str) -> int:
+        return 0
+
     async def aclose(self) -> None:
         return
 

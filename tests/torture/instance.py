@@ -50,6 +50,12 @@ class RepeatingQueues:
     async def reply(self, queue: str, body: bytes) -> None:
         await self.queues.reply(queue, body)
 
+    async def oldest_seconds(self, queue: str) -> float:
+        return await self.queues.oldest_seconds(queue)
+
+    async def count(self, queue: str) -> int:
+        return await self.queues.count(queue)
+
     async def aclose(self) -> None:
         await self.queues.aclose()
 
