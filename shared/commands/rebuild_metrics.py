@@ -1,4 +1,4 @@
-"""`python -m shared.commands.rebuild_metrics 2026-03-01`: count a day anew from its turn rows."""
+"""`python -m shared.commands.rebuild_metrics 2026-03-01`: rebuild a day from its turn rows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     parser = argparse.ArgumentParser(
         prog="python -m shared.commands.rebuild_metrics",
-        description="Make the figures of a day (UTC) anew from turn rows: metrics and usage. "
+        description="Rebuild the metrics and usage of a day (UTC) from turn rows. "
         "Needed after an instance was killed, which loses its last minute. It reads the settings "
         "of the app from the environment and may be stopped and run again at any time.",
     )
     parser.add_argument("day", type=date.fromisoformat, help="YYYY-MM-DD; must be over for 1 hour")
-    parser.add_argument("--quiet", action="store_true", help="do not tell how it goes")
+    parser.add_argument("--quiet", action="store_true", help="report no progress")
     given = parser.parse_args(arguments)
     try:
         turns = asyncio.run(_rebuild(given.day, quiet=given.quiet))

@@ -68,7 +68,7 @@ class AppSettings(Settings):
 
     @classmethod
     def read(cls, source: Mapping[str, str]) -> tuple[Self, list[str]]:
-        """See `Settings.read`; what nothing reads is looked at, too."""
+        """See `Settings.read`; variables that nothing reads are checked as well."""
         settings, problems = super().read(source)
         known = cls.all_variables()
         problems += slips(source, known)
@@ -98,7 +98,7 @@ class AppSettings(Settings):
         return self.turn_seconds_after(0)
 
     def turn_seconds_after(self, waited: float) -> float:
-        """As `turn_seconds`, for a caller who has waited for some seconds already."""
+        """Like `turn_seconds`, for a caller who has already waited for some seconds."""
         return min(self.foundry.timeout, HTTP_DEADLINE_SECONDS - waited)
 
     @property

@@ -48,7 +48,7 @@ class FoundryAgentServiceConfig(Settings):
     """Name of the model deployment, used where no agent is configured."""
 
     enable_stateful_threads: Annotated[bool, Env("FOUNDRY_ENABLE_STATEFUL_THREADS", "true")] = True
-    """Keep conversations in Foundry. Off: every message stands alone and threads are refused."""
+    """Keep conversations in Foundry. Off: messages have no history and threads are refused."""
 
     enable_entra_agent_id: Annotated[bool, Env("FOUNDRY_ENABLE_ENTRA_AGENT_ID", "true")] = True
     """Sign in with Microsoft Entra ID when no API key is set."""
@@ -144,27 +144,27 @@ class MLConfig(Settings):
     """Offer the Foundry Agent Service as a model."""
 
     foundry_agent_service_endpoint: Annotated[str, Env("FOUNDRY_AGENT_SERVICE_ENDPOINT")] = ""
-    """As `FoundryAgentServiceConfig.endpoint_url`."""
+    """The same as `FoundryAgentServiceConfig.endpoint_url`."""
 
     foundry_agent_service_api_key: Annotated[str, Env("FOUNDRY_AGENT_SERVICE_API_KEY")] = Field(
         default="", repr=False
     )
-    """As `FoundryAgentServiceConfig.api_key`."""
+    """The same as `FoundryAgentServiceConfig.api_key`."""
 
     foundry_agent_id: Annotated[str, Env("FOUNDRY_AGENT_ID")] = ""
-    """As `FoundryAgentServiceConfig.agent_id`."""
+    """The same as `FoundryAgentServiceConfig.agent_id`."""
 
     foundry_model: Annotated[str, Env("FOUNDRY_MODEL")] = DEFAULT_MODEL
-    """As `FoundryAgentServiceConfig.model`."""
+    """The same as `FoundryAgentServiceConfig.model`."""
 
     foundry_enable_stateful_threads: Annotated[bool, Env("FOUNDRY_ENABLE_STATEFUL_THREADS")] = True
-    """As `FoundryAgentServiceConfig.enable_stateful_threads`."""
+    """The same as `FoundryAgentServiceConfig.enable_stateful_threads`."""
 
     foundry_enable_entra_agent_id: Annotated[bool, Env("FOUNDRY_ENABLE_ENTRA_AGENT_ID")] = True
-    """As `FoundryAgentServiceConfig.enable_entra_agent_id`."""
+    """The same as `FoundryAgentServiceConfig.enable_entra_agent_id`."""
 
     foundry_enable_foundry_tools: Annotated[bool, Env("FOUNDRY_ENABLE_FOUNDRY_TOOLS")] = True
-    """As `FoundryAgentServiceConfig.enable_foundry_tools`."""
+    """The same as `FoundryAgentServiceConfig.enable_foundry_tools`."""
 
     def foundry(self) -> FoundryAgentServiceConfig:
         """These settings as the client takes them."""

@@ -130,7 +130,7 @@ class AccessSettings(Settings):
     def _is_safe(self) -> Self:
         if self.mode is AuthMode.ANONYMOUS and not self.anonymous_confirmed:
             raise ValueError(
-                "AUTH_MODE is anonymous, which lets everybody in: if that is meant, set "
+                "AUTH_MODE is anonymous, which lets every caller in: if that is intended, set "
                 "AUTH_ANONYMOUS_CONFIRMED=true as well; if not, choose function or entra"
             )
         if self.mode.knows_principals and not (

@@ -94,7 +94,7 @@ class JobSettings(Settings):
 
 
 class CallbackSettings(Settings):
-    """Where the end of a job may be told: callbacks and reply queues."""
+    """Callbacks and reply queues that get the results of jobs."""
 
     callback_hosts: Annotated[
         str, each(CallbackHost.parse), Env("CALLBACK_HOSTS", "hooks.contoso.com,*.fabrikam.com")

@@ -116,7 +116,7 @@ class ModelSettings(Settings):
     azure_ml_context_tokens: Annotated[int, Env("AZURE_ML_CONTEXT_TOKENS", "8192")] = Field(
         default=8192, ge=512
     )
-    """As `VLLM_CONTEXT_TOKENS`."""
+    """The same as `VLLM_CONTEXT_TOKENS`, for this model."""
 
     azure_openai_endpoint: Annotated[
         str, Env("AZURE_OPENAI_ENDPOINT", "https://acme.openai.azure.com")
@@ -134,7 +134,7 @@ class ModelSettings(Settings):
     azure_openai_context_tokens: Annotated[int, Env("AZURE_OPENAI_CONTEXT_TOKENS", "128000")] = (
         Field(default=128_000, ge=512)
     )
-    """As `VLLM_CONTEXT_TOKENS`."""
+    """The same as `VLLM_CONTEXT_TOKENS`, for this model."""
 
     openai_api_key: Annotated[str, Env("OPENAI_API_KEY")] = Field(default="", repr=False)
     """Key of an OpenAI account."""
@@ -148,7 +148,7 @@ class ModelSettings(Settings):
     openai_context_tokens: Annotated[int, Env("OPENAI_CONTEXT_TOKENS", "128000")] = Field(
         default=128_000, ge=512
     )
-    """As `VLLM_CONTEXT_TOKENS`."""
+    """The same as `VLLM_CONTEXT_TOKENS`, for this model."""
 
     def problems(self) -> list[str]:
         """See `Settings.problems`; what leads to a server is checked as that server is reached."""

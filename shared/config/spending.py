@@ -119,7 +119,7 @@ class PriceTable(_Terms):
         return price.nanos(usage) if price else None
 
     def at_most(self, model: str) -> ModelPrice | None:
-        """As `of`; of a model without a price, the dearest there is."""
+        """The price of a model; without one, the most expensive price."""
         dearest = max(self.models.values(), key=lambda p: p.input + p.output, default=None)
         return self.of(model) or dearest
 

@@ -140,7 +140,7 @@ class Fleet:
         """Kill an instance: nothing of it is committed or written any more."""
         services = self.living.pop(name)
         mine = services.core.meter.unwritten(ScopeView(FLEET, View.SERIES)).sums
-        self.uncounted = sum(figures.requests for _, _, figures in mine)
+        self.uncounted = sum(counts.requests for _, _, counts in mine)
         self.died_with = set(self.at_work[name])
         running = list(services.core.turns._background._running)
         for task in running:
@@ -172,13 +172,13 @@ class Fleet:
         return counts
 
     async def counted(self, scope: str, view: View) -> Sums:
-        """What figures say of the day, to a process that counted nothing itself."""
+        """What metrics say of the day, to a process that counted nothing itself."""
         day = self.clock.now.date()
         reader = MetricsReader(self.metrics, Meter(self.metrics), self.clock)
         sums: Sums = {}
         for _, found in await reader.by_day(scope, view, day - timedelta(days=3), day):
-            for key, figures in found.items():
-                add_to(sums, key, figures)
+            for key, counts in found.items():
+                add_to(sums, key, counts)
         return sums
 
     async def aclose(self) -> None:
@@ -197,11 +197,11 @@ def by_rows(rows: list[tuple[str, Row]], scope: str, view: View) -> Sums:
 
 
 def comparable(sums: Sums) -> dict[tuple[str, ...], dict[str, object]]:
-    return {key: {**figures.to_values()} for key, figures in sums.items()}
+    return {key: {**counts.to_values()} for key, counts in sums.items()}
 
 
 def total(sums: Sums, name: str) -> int:
-    return sum(getattr(figures, name) for figures in sums.values())
+    return sum(getattr(counts, name) for counts in sums.values())
 
 
 async def mixed_turns(fleet: Fleet) -> None:
@@ -228,7 +228,7 @@ async def mixed_turns(fleet: Fleet) -> None:
 
 
 @pytest.mark.timeout(600)
-async def test_figures_are_true_whatever_happens() -> None:
+async def test_metrics_are_true_whatever_happens() -> None:
     print(f"TRUTH_SEED={SEED} TRUTH_TURNS={TURNS}")  # noqa: T201 - to repeat it
     fleet = Fleet(Random(SEED))  # noqa: S311
     await mixed_turns(fleet)
@@ -280,7 +280,7 @@ async def test_figures_are_true_whatever_happens() -> None:
     all_figures = await fleet.counted(FLEET, View.USAGE)
     for name in COUNTS:
         assert total(all_figures, name) == sum(row.values.get(name, 0) for _, row in rows)
-    print(  # noqa: T201 - the figures of the long run
+    print(  # noqa: T201 - the numbers of the long run
         f"{len(rows)} turns, {total(all_figures, 'failed')} failed, "
         f"{total(all_figures, 'retries')} retries, "
         f"{total(all_figures, 'reconciliations')} looks, "

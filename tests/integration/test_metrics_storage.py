@@ -67,10 +67,10 @@ def turns(clock: FakeClock) -> list[TurnRecord]:
 
 
 def total(sums: dict[tuple[str, ...], Counts]) -> Counts:
-    figures = Counts()
+    counts = Counts()
     for each in sums.values():
-        figures.merge(each)
-    return figures
+        counts.merge(each)
+    return counts
 
 
 async def test_what_is_counted_is_read_summed_up_and_rebuilt(storage: Storage) -> None:

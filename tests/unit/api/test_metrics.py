@@ -51,20 +51,22 @@ def counted(services: Services, **changes: Any) -> None:
     services.core.meter.record(replace(turn, **changes))
 
 
-async def test_the_clients_figures_keep_their_names(api: httpx.AsyncClient) -> None:
-    figures = (await api.get("metrics")).json()
-    assert figures.keys() >= CLIENT_KEYS
-    assert {figures[name] for name in CLIENT_KEYS} == {0}
+async def test_the_client_metrics_keep_their_names(api: httpx.AsyncClient) -> None:
+    document = (await api.get("metrics")).json()
+    assert document.keys() >= CLIENT_KEYS
+    assert {document[name] for name in CLIENT_KEYS} == {0}
 
 
-async def test_figures_come_in_groups(services: Services, api: httpx.AsyncClient) -> None:
+async def test_metrics_come_in_groups(services: Services, api: httpx.AsyncClient) -> None:
     counted(services, domain="law", latency=2.0)
     counted(services, domain="law", latency=4.0)
     counted(services, model="m2", status=TurnStatus.FAILED, error_code="timeout")
     for window in ("1h", "24h", "30d"):
-        figures = (await api.get("metrics", params={"by": "domain,model", "window": window})).json()
-        assert (figures["total_requests"], figures["failures"]) == (3, {"timeout": 1})
-        general, law = figures["groups"]
+        document = (
+            await api.get("metrics", params={"by": "domain,model", "window": window})
+        ).json()
+        assert (document["total_requests"], document["failures"]) == (3, {"timeout": 1})
+        general, law = document["groups"]
         assert (law["domain"], law["model"], law["total_requests"]) == ("law", "m", 2)
         assert law["average_latency"] == 3
         assert 2 <= law["p50_latency"] <= 2.4
@@ -72,7 +74,7 @@ async def test_figures_come_in_groups(services: Services, api: httpx.AsyncClient
         assert (general["model"], general["failed_requests"]) == ("m2", 1)
 
 
-async def test_nobody_sees_the_figures_of_others(
+async def test_callers_see_only_their_own_metrics(
     services: Services, api: httpx.AsyncClient
 ) -> None:
     counted(services, owner="somebody")

@@ -58,7 +58,7 @@ async def test_labels_of_one_caller_are_bounded_everywhere(app: App) -> None:
     for scope in (OWNER, FLEET):
         for view in TURN_VIEWS:
             _, sums = await other.web.api.metrics.reader.window(scope, view, Window.HOUR)
-            assert sum(figures.requests for figures in sums.values()) == TURNS
+            assert sum(counts.requests for counts in sums.values()) == TURNS
             for name in set(view.dimensions) & set(MAX_OWNER_VALUES):
                 assert _distinct(sums, view, name) <= MAX_OWNER_VALUES[name]
     since, series = await other.web.api.metrics.reader.written_today(FLEET, View.SERIES)
@@ -100,7 +100,7 @@ def test_what_is_read_keeps_the_labels_with_most_turns() -> None:
     kept = bounded(ScopeView(OWNER, View.SERIES), _sums(range(1_000)))
     assert len(kept) == MAX_OWNER_VALUES["domain"] + 1
     assert ("domain-0999", "model", "", "sync") in kept
-    assert sum(figures.requests for figures in kept.values()) == sum(range(1_001))
+    assert sum(counts.requests for counts in kept.values()) == sum(range(1_001))
 
 
 def test_what_prometheus_reads_only_grows() -> None:

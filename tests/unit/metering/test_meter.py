@@ -44,10 +44,10 @@ def written(table: FakeTable, scope: str, view: View = View.SERIES) -> list[Row]
 
 
 def total(rows: list[Row]) -> Counts:
-    figures = Counts()
+    counts = Counts()
     for each in sums_of(rows).values():
-        figures.merge(each)
-    return figures
+        counts.merge(each)
+    return counts
 
 
 async def test_a_turn_counts_for_its_owner_and_for_the_fleet_in_both_views() -> None:
@@ -146,7 +146,7 @@ async def test_the_app_counts_what_it_commits(app: App, services: Services) -> N
         await services.core.turns.run(command)
     await services.core.turns.run(command)
     await services.core.meter.flush()
-    ((key, figures),) = sums_of(written(app.metrics_table, OWNER, View.USAGE)).items()
+    ((key, counts),) = sums_of(written(app.metrics_table, OWNER, View.USAGE)).items()
     assert key[:2] == (OWNER, "finance")
-    assert (figures.requests, figures.total_tokens, figures.unknown_usage) == (1, 5, 0)
+    assert (counts.requests, counts.total_tokens, counts.unknown_usage) == (1, 5, 0)
     assert services.core.meter.in_flight(OWNER) == 0

@@ -52,10 +52,10 @@ class Fleet:
 
 
 def total(sums: Sums) -> Counts:
-    figures = Counts()
+    counts = Counts()
     for each in sums.values():
-        figures.merge(each)
-    return figures
+        counts.merge(each)
+    return counts
 
 
 @pytest.fixture
