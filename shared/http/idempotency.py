@@ -1,7 +1,7 @@
 """`Idempotency-Key`: a request that is made again has its effect once and gets the first answer.
 
-Answers are kept with what they tell of. Failures are kept where trying again would fail again;
-one that may pass, such as an exhausted quota, leaves the key free for another attempt, and one
+Answers are stored with the effect that they report. Failures are stored where a retry would fail
+again; a temporary one, such as an exhausted quota, leaves the key free for another attempt, and one
 that comes before anything happened, such as a thread in use, leaves no trace.
 """
 
@@ -72,7 +72,7 @@ async def once(
         return _replay(claimed, incoming)
     try:
         return await _act(act, claimed)
-    except RowExistsError:  # it took us so long that somebody else has done it meanwhile
+    except RowExistsError:  # another process has taken over meanwhile and done it
         theirs = await keys.claim(incoming.owner, key, fingerprint)
         if isinstance(theirs, KeptAnswer):
             return _replay(theirs, incoming)
@@ -125,7 +125,7 @@ async def _act(act: Act, claim: Claim) -> Answer | Streamed:
 
 
 def kept(claim: Claim | None, answer: Answer) -> list[Change]:
-    """The change that keeps an answer, to be written together with what it tells of."""
+    """The change that stores an answer, for the transaction of the effect that it reports."""
     if claim is None:
         return []
     try:
@@ -175,7 +175,7 @@ def _thread_named(incoming: Incoming, body: BaseModel | None) -> str | None:
 
 
 def _fingerprint(incoming: Incoming, body: BaseModel | None) -> str:
-    """Tells requests apart: two that mean the same have the same one, however they are written."""
+    """A digest of what a request asks for, the same however its body is written."""
     asked = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
     request = incoming.request
     text = json.dumps([request.method, request.url.path, asked], sort_keys=True)

@@ -1,8 +1,8 @@
 """Runs the jobs of a lane, one message after the other, until none waits.
 
-Which message is next stands in rows that change only together with the commit of the message
-before it, so a worker that dies loses at most the message it was on, and a wake-up that comes
-twice finds nothing left to do.
+The next message is stored in rows that change only with the commit of the message before it, so
+a worker that dies loses at most the message it was running, and a duplicate wake-up finds nothing
+to do.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ MAX_DELAY_SECONDS = 6 * 86_400.0
 
 
 class UnrunnableError(Exception):
-    """A step of a job fails in a way that nobody foresaw; its cause may quote what was said."""
+    """A step of a job failed unexpectedly; its cause may quote messages."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(f"Job {step.head.job_id} cannot be run.")
@@ -133,12 +133,12 @@ class Runner:
 
         After ``until``, a moment as `Shares.now` gives it, no other turn is begun.
 
-        A lane that somebody else holds is looked at again when their lease ends: by then they
-        have moved on, or died.
+        A lane that another worker holds is looked at again when that lease ends: by then the worker
+        has moved on, or died.
 
         Raises:
             StorageUnavailableError: if not even a later try could be arranged.
-            UnrunnableError: if a job fails in a way that nobody foresaw; the queue tries again.
+            UnrunnableError: if a job fails unexpectedly; the queue tries again.
         """
         until = until or self.shares.now() + INVOCATION_SECONDS
         try:
@@ -172,22 +172,22 @@ class Runner:
                     case End(status, problem):
                         ending = step.ending(status, problem, step.lane_row, self._clock())
                         await self._lanes.write_seen(step.owner, step.lane_row, {}, ending)
-                        await self._tell(step, ending)
+                        await self._notify(step, ending)
                 contention = Contention("the lane")
             except RowChangedError as error:
                 self._lanes.forget(wake_up.owner, step.lane_row.row_key)
                 await contention.pause(error)
             except (LaneBusyError, LeaseLostError, StorageUnavailableError):
                 raise
-            except Exception as error:  # the border of a job: whoever ends it must know which
+            except Exception as error:  # the border of a job: the poison trigger must know which
                 raise UnrunnableError(step) from error
         return 0.0
 
     async def _next(self, wake_up: WakeUp, *, fresh: bool) -> Step | None:
         """The step to take now, first by what we remember of the lane, then by what it says.
 
-        Not ``fresh`` is enough where we ourselves wrote the lane last: whoever writes after us
-        wakes it again.
+        The remembered row is enough where this process wrote the lane last: a later writer wakes
+        the lane again.
         """
         row_key = newest_first(wake_up.lane)
         for again in (False, True):
@@ -215,13 +215,13 @@ class Runner:
             problem = problem_from(error)
             ending = step.ending(JobStatus.FAILED, problem, step.lane_row, self._clock())
             await self._lanes.write_seen(step.owner, step.lane_row, {}, ending)
-            await self._tell(step, ending)
+            await self._notify(step, ending)
             return
         except (BudgetExhaustedError, BudgetTooSmallError) as error:
             log.info("Job %s cannot go on now: %s", step.head.job_id, error)
             changes = step.unaffordable(error, step.lane_row, self._clock())
             await self._lanes.write_seen(step.owner, step.lane_row, {}, changes)
-            await self._tell(step, changes)
+            await self._notify(step, changes)
             return
         async with reservation:
             await self._send(step, command, reservation)
@@ -247,19 +247,19 @@ class Runner:
         except Exception:  # a lease left behind would keep the queue from counting its tries
             await self._lanes.release(lease, {UNSETTLED: True})
             raise
-        await self._tell(step, committed)
+        await self._notify(step, committed)
 
-    async def _tell(self, step: Step, committed: Sequence[Change]) -> None:
-        """Have the job's end told, if it ended and somebody wants to know."""
-        if not step.is_told_by(committed):
+    async def _notify(self, step: Step, committed: Sequence[Change]) -> None:
+        """Enqueue the delivery of the job's result, if it ended and has a callback."""
+        if not step.is_delivered_after(committed):
             return
         try:
             await self._queues.notify(Notice(step.owner, step.head.job_id))
         except StorageUnavailableError as error:
-            log.warning("The end of job %s is told later: %s", step.head.job_id, error)
+            log.warning("The result of job %s is delivered later: %s", step.head.job_id, error)
 
     async def _drain_past_failures(self, wake_up: WakeUp) -> None:
-        """Run what waits in a lane, and end each job that still fails as nobody foresaw.
+        """Run what waits in a lane, and end each job that still fails unexpectedly.
 
         The job that failed the wake-up may have ended since, or storage was away and no job is to
         blame, so the lane is run once more; only a job that fails again is ended.
@@ -276,7 +276,7 @@ class Runner:
                     await contention.pause(error)
 
     async def _fail(self, step: Step) -> bool:
-        """End the job of a step, unless somebody else has moved its lane on; False if so."""
+        """End the job of a step, unless another worker has moved its lane on; False if so."""
         key = step.lane_row.row_key
         row = await self._lanes.read(step.owner, key, fresh=True)
         head = await self._jobs.head(step.owner, step.lane, row)
@@ -289,5 +289,5 @@ class Runner:
         except RowChangedError:
             log.debug("Lane %s was changed in between and is looked at again", step.lane)
             return False
-        await self._tell(step, ending)
+        await self._notify(step, ending)
         return True

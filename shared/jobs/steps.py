@@ -32,10 +32,10 @@ MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
 """For all answers of a job together; its row can hold 1 MiB."""
 
 MAX_FAILURES = 20
-"""Attempts that failed and are told of; a job of 50 messages may have a thousand."""
+"""Failed attempts that the job shows; a job of 50 messages may have a thousand."""
 
 MAX_UNFINISHED = 10
-"""A message at which so many workers died one after the other has killed them."""
+"""Workers that may die at one message before the message is taken for the cause."""
 
 FIRST_RETRY_SECONDS = 5.0
 MAX_RETRY_SECONDS = 300.0
@@ -245,19 +245,19 @@ class Step:
 
     def _end(self, status: JobStatus, now: datetime, **outcome: Any) -> list[Change]:
         ended: dict[str, Any] = {"status": status.value, "finished_at": now, **outcome}
-        told: list[Change] = []
+        delivery: list[Change] = []
         if callbacks := self.head.callbacks:
             ended["delivery"] = DeliveryStatus.PENDING.value
-            told.append(outbox_insert(self.head.job_id, callbacks, now))
+            delivery.append(outbox_insert(self.head.job_id, callbacks, now))
         return [
             job_change(self.head.job_id, **ended),
             Change(Operation.DELETE, self.head.box.row_key),
             self._next_head,
-            *told,
+            *delivery,
         ]
 
-    def is_told_by(self, changes: Sequence[Change]) -> bool:
-        """Whether changes that the step made have the job's end told."""
+    def is_delivered_after(self, changes: Sequence[Change]) -> bool:
+        """Whether changes that the step made ask for the delivery of the job's result."""
         return any(change.row_key == outbox_key(self.head.job_id) for change in changes)
 
 

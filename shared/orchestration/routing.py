@@ -2,7 +2,7 @@
 
 A model is passed over while its circuit is open. Where it fails as models fail (outage, exhausted
 rate limit, no answer in time), the next preferred one is asked within the same deadline; where the
-message itself is refused, or part of an answer was delivered, nobody else is.
+message itself is refused, or part of an answer was delivered, no other model is asked.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class Router:
         return {kind.value: model.breaker.circuit.value for kind, model in self._models.items()}
 
     def snapshot(self) -> dict[str, dict[str, Any]]:
-        """The figures of each model and the state of its breaker."""
+        """The metrics of each model and the state of its breaker."""
         return {
             kind.value: {**model.breaker.snapshot(), **model.backend.metrics.snapshot()}
             for kind, model in self._models.items()

@@ -1,4 +1,4 @@
-"""Lets turns begin as far as budgets allow, and tells budgets what they used."""
+"""Admits turns as far as budgets allow, and charges budgets with what turns used."""
 
 from __future__ import annotations
 
@@ -54,19 +54,20 @@ class Admission:
             BudgetTooSmallError: if it may need more than a whole budget.
             BudgetExhaustedError: if a budget does not allow it now.
             InvalidRequestError: if that is no schema.
-            StorageUnavailableError: if nobody can tell.
+            StorageUnavailableError: if the budget cannot be read.
         """
-        hold = Reservation()
+        reservation = Reservation()
         if self.budgets:
             payer = self._belonging(owner, request.metadata, thread, caller).payer
-            hold = await self.budgets.reserve(owner, payer, self._need(request, thread))
+            need = self._need(request, thread)
+            reservation = await self.budgets.reserve(owner, payer, need)
         try:
             if request.response_format:
                 request.response_format.ready()
         except InvalidRequestError:
-            await hold.settle()
+            await reservation.settle()
             raise
-        return hold
+        return reservation
 
     def check(self, owner: str, request: TurnRequest, thread: Row | None, caller: Caller) -> None:
         """See to it that a turn can ever run, however little its thread brings with it then.
@@ -121,6 +122,6 @@ class Admission:
         name = None if self.config.agent_id else asked
         return self.prices.cost(model, name, upstream.usage, complete=not upstream.unreported)
 
-    def settle(self, hold: Reservation, turn: TurnRecord) -> None:
-        """Tell what a turn used; budgets hear of it when the hold ends."""
-        hold.spend(used_by(turn, hold.need, self.prices))
+    def charge(self, reservation: Reservation, turn: TurnRecord) -> None:
+        """Note what a turn used; budgets are charged when the reservation ends."""
+        reservation.spend(used_by(turn, reservation.need, self.prices))

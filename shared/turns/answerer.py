@@ -2,8 +2,8 @@
 
 Foundry keeps threads itself. Messages that another model answered meanwhile are sent ahead of the
 next one, so that Foundry's thread holds the whole conversation, each message once. Where a turn
-was lost on the way and another model answered it, Foundry may hold a message that cannot be told
-from ours any more: then its thread is made anew from the stored history.
+was lost on the way and another model answered it, Foundry may hold a message that cannot be
+distinguished from ours: then its thread is created again from the stored history.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class FoundryAnswerer:
         thread, state = await conversation.thread_to_send_on(), conversation.state
         assert state.thread is not None  # noqa: S101 - it has just been prepared
         known = state.thread
-        # Until an answer comes, Foundry may hold more than we know of.
+        # Until an answer comes, Foundry may hold items that we have not seen.
         conversation.state = replace(state, thread=replace(known, look_first=True))
         result = await self._send(turn, thread, since=state.in_foundry)
         conversation.state = _after(state, known, result)
@@ -78,7 +78,7 @@ class FoundryAnswerer:
         )
 
     async def _prepare_thread(self, conversation: Conversation, turn: RunningTurn) -> None:
-        """Make the conversation's thread in Foundry where there is none that can be used."""
+        """Create the conversation's thread in Foundry where there is none that can be used."""
         state = conversation.state
         usable = await self._usable_thread(state, turn)
         if usable is None:
@@ -103,7 +103,7 @@ class FoundryAnswerer:
             return None
         if newest == (thread.last_item_id or None):
             return replace(thread, look_first=False)
-        log.info("Foundry holds a message that another model answered; its thread is made anew")
+        log.info("Foundry holds a message that another model answered; its thread is created again")
         await turn.ensure_held()
         await self.service.delete_thread(thread)
         return None

@@ -73,7 +73,7 @@ class RunningTurn:
     model_type: ModelType | None = None
     """The model to ask first; None for the one preferred for the domain."""
     conversation: Conversation | None = None
-    """None for a message that stands alone."""
+    """None for a message without a thread."""
     emit: Emit | None = None
     """Takes the events of a streamed turn."""
     ensure_held: BeforeSend = may_send

@@ -1,4 +1,4 @@
-"""A conversation during a turn: where it stands in Foundry, and what was said before.
+"""A conversation during a turn: its thread in Foundry, and the messages before this one.
 
 Whichever model answers reads the history from here, so a conversation may move between models.
 """

@@ -1,4 +1,4 @@
-"""What allows a turn, and what is kept of it: its row, audit records, the figures it adds to."""
+"""Admits turns, and records them: the row, the audit records and the metrics of each."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What is seen of a turn while it runs."""
+    """What is measured of a turn while it runs."""
 
     upstream: Upstream
     received_at: float
     """When work on it began, by this machine's performance counter."""
-    hold: Reservation
-    """What budgets have reserved for it."""
+    reservation: Reservation
+    """Of its owner's budgets."""
     started: float = field(default_factory=perf_counter)
     """When it had what it needs to run, by the same."""
 
@@ -47,18 +47,20 @@ class Recording:
     """Whether rows hold the text of questions, answers and errors."""
 
     @contextmanager
-    def watching(self, owner: str, received_at: float, hold: Reservation) -> Generator[Watch]:
+    def watching(
+        self, owner: str, received_at: float, reservation: Reservation
+    ) -> Generator[Watch]:
         """Watch a turn of an owner that runs in the block."""
         with counted() as upstream, self.meter.running(owner):
-            yield Watch(upstream, received_at, hold)
+            yield Watch(upstream, received_at, reservation)
 
     def ended(self, begun: TurnRecord, outcome: ModelOutcome, watch: Watch) -> TurnRecord:
         """The record of a turn that was ``begun``, completed by how it ended.
 
-        Its budgets are told what it used.
+        Its reservation notes what it used.
         """
         record = self._completed(begun, outcome, watch)
-        self.admission.settle(watch.hold, record)
+        self.admission.charge(watch.reservation, record)
         return record
 
     def _completed(self, begun: TurnRecord, outcome: ModelOutcome, watch: Watch) -> TurnRecord:

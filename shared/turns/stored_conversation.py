@@ -95,7 +95,7 @@ def _state_of(thread: Thread, *, taken_over: bool) -> ConversationState:
 
 
 def _values_of(state: ConversationState) -> dict[str, Value]:
-    """The properties of the thread that say what Foundry holds; an empty text stands for none."""
+    """The properties of the thread that say what Foundry holds; an empty text means none."""
     thread = state.thread
     if thread is None:
         return {}
