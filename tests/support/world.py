@@ -43,8 +43,8 @@ from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.outbox import DeliveryStatus
 from shared.state.table import Change
 from shared.state.threads import Thread, Threads
+from shared.turns.command import Outcome
 from shared.turns.pipeline import TurnCommand
-from shared.turns.recording import Outcome
 
 from .fakes import FakeClock, FakeTable
 from .fuse import Fuse, FusedQueues, FusedTable, FusedTransport, SimulatedCrash
