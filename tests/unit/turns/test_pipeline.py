@@ -393,7 +393,7 @@ async def test_a_turn_has_its_own_deadline(app: App) -> None:
     app.settings = AppSettings(foundry=at_resource(endpoint_url=RESOURCE, timeout=1000))
     services = app.services()
     app.foundry.then_hold(asyncio.Event())
-    with pytest.raises(TimeoutError, match=r"within 0\.(02|01[5-9]\d*) s"):
+    with pytest.raises(TimeoutError, match=r"within 0\.0[012]\d* s"):
         await ask(services, seconds=0.02)
     assert records(app)[0]["error_code"] == "timeout"
 
