@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from datetime import timedelta
 
@@ -10,7 +9,7 @@ from ..state.errors import RowChangedError, RowMissingError
 from ..state.jobs import MARKED, Jobs
 from ..state.keys import newest_first
 from ..state.lanes import Clock, Lanes, has_waiting
-from ..state.markers import MARKER_PARTITIONS, Marker, marked_lanes, unmark
+from ..state.markers import Marker, Register, forget_marker, sweep_markers, unmark
 from ..state.table import Table
 from .queue import Queues
 from .steps import Step, Wait
@@ -34,34 +33,30 @@ class Sweeper:
         self._lanes = lanes
         self._queues = queues
         self._clock = clock
-        self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def sweep(self) -> int:
         """Wake every lane that has work now and no worker; returns how many.
 
         A wake-up too many is harmless, so a lane that is just about to be taken may be woken too.
         """
-        woken = 0
-        for number in range(MARKER_PARTITIONS):
-            markers = await marked_lanes(self._table, number)
-            woken += sum(await asyncio.gather(*(self._look(marker) for marker in markers)))
+        woken = await sweep_markers(self._table, Register.LANES, self._look, at_once=LOOKS_AT_ONCE)
         if woken:
             log.info("Woke %d lane(s) that had no worker", woken)
         return woken
 
     async def _look(self, marker: Marker) -> bool:
-        async with self._slots:
-            try:
-                row = await self._lanes.read(marker.owner, newest_first(marker.lane), fresh=True)
-                if has_waiting(row):
-                    return await self._wake(marker)
-                if not self._lanes.busy_seconds(row):
-                    await self._lanes.write_seen(marker.owner, row, {MARKED: False}, ())
-                    await unmark(self._table, marker)
-            except RowMissingError:
-                await self._forget(marker)
-            except RowChangedError:
-                pass  # a worker runs the lane; the next sweep checks again
+        try:
+            row = await self._lanes.read(marker.owner, newest_first(marker.lane), fresh=True)
+            if has_waiting(row):
+                return await self._wake(marker)
+            if not self._lanes.busy_seconds(row):
+                await self._lanes.write_seen(marker.owner, row, {MARKED: False}, ())
+                await unmark(self._table, marker)
+        except RowMissingError:  # the lane is gone, or it was just marked and is not written yet
+            if self._clock() - marker.marked_at >= MARK_GRACE:
+                await forget_marker(self._table, marker)
+        except RowChangedError:
+            pass  # a worker runs the lane; the next sweep checks again
         return False
 
     async def _wake(self, marker: Marker) -> bool:
@@ -73,12 +68,3 @@ class Sweeper:
             return False
         await self._queues.wake(marker.owner, marker.lane)
         return True
-
-    async def _forget(self, marker: Marker) -> None:
-        """Remove the marker of a lane that is gone; one that is not there yet was just marked."""
-        if self._clock() - marker.marked_at < MARK_GRACE:
-            return
-        try:
-            await unmark(self._table, marker)
-        except (RowChangedError, RowMissingError):
-            log.debug("Lane %s was marked anew or forgotten already", marker.lane)

@@ -7,20 +7,29 @@ a callback waits for, and a thread that expires.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import zlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from .errors import RowChangedError, RowMissingError
 from .keys import partition_key
 from .row_deletion import delete_if_there, delete_range
 from .table import Change, Operation, Row, Table, Value, equals
+
+log = logging.getLogger(__name__)
 
 MARKER_PARTITIONS = 16
 """Spread over several partitions, because one takes about 2,000 writes a second."""
 
 MAX_MARKERS = 10_000
 """Of one partition in one sweep."""
+
+_LAST = "~"
+"""A key behind all keys."""
 
 
 class Register(StrEnum):
@@ -83,24 +92,42 @@ async def _mark(
     await table.write(_partition(register, subject), [change])
 
 
-async def marked_lanes(table: Table, number: int) -> list[Marker]:
-    """The marked lanes of partition ``number``."""
-    return await _marked(table, Register.LANES, number)
+async def sweep_markers(
+    table: Table,
+    register: Register,
+    look: Callable[[Marker], Awaitable[bool]],
+    *,
+    at_once: int,
+    due: datetime | None = None,
+    limit: int = MAX_MARKERS,
+) -> int:
+    """Call ``look`` for the markers of a register; returns for how many it did something.
+
+    Args:
+        table: The table of the markers.
+        register: What the markers are about.
+        look: Looks at the subject of a marker; returns whether it did something.
+        at_once: How many are looked at concurrently.
+        due: Of expiries, only those until this moment.
+        limit: The most markers of one partition, oldest first.
+    """
+    slots, done = asyncio.Semaphore(at_once), 0
+
+    async def look_in_turn(marker: Marker) -> bool:
+        async with slots:
+            return await look(marker)
+
+    before = _moment(due) if due else _LAST
+    for number in range(MARKER_PARTITIONS):
+        markers = await markers_of(table, register, number, before=before, limit=limit)
+        done += sum(await asyncio.gather(*map(look_in_turn, markers)))
+    return done
 
 
-async def marked_deliveries(table: Table, number: int) -> list[Marker]:
-    """The jobs of partition ``number`` whose results are to be delivered."""
-    return await _marked(table, Register.DELIVERIES, number)
-
-
-async def expired_threads(table: Table, number: int, now: datetime, limit: int) -> list[Marker]:
-    """Up to ``limit`` threads of partition ``number`` that have expired, oldest first."""
-    return await _marked(table, Register.EXPIRIES, number, before=_moment(now), limit=limit)
-
-
-async def _marked(
-    table: Table, register: Register, number: int, before: str = "~", limit: int = MAX_MARKERS
+async def markers_of(
+    table: Table, register: Register, number: int, *, before: str = _LAST, limit: int = MAX_MARKERS
 ) -> list[Marker]:
+    """The markers of a register in partition ``number``, up to a key."""
     partition = _numbered(register, number)
     rows = await table.scan(partition, "!", before, limit=limit)
     return [
@@ -119,6 +146,14 @@ async def forget_markers(table: Table, owner: str, before: datetime) -> None:
         for number in range(MARKER_PARTITIONS):
             partition = _numbered(register, number)
             await delete_range(table, partition, "", where=equals("owner", owner), keep=is_new)
+
+
+async def forget_marker(table: Table, marker: Marker) -> None:
+    """Remove a marker, unless its subject was marked anew or its marker is gone."""
+    try:
+        await unmark(table, marker)
+    except (RowChangedError, RowMissingError):
+        log.debug("%s was marked anew or unmarked already", marker.lane)
 
 
 async def unmark(table: Table, marker: Marker) -> None:

@@ -21,11 +21,11 @@ from ..state.idempotency import forget_answers
 from ..state.keys import partition_key, turn_prefix
 from ..state.lanes import Clock
 from ..state.markers import (
-    MARKER_PARTITIONS,
     Marker,
-    expired_threads,
+    Register,
+    forget_marker,
     mark_expiry,
-    unmark,
+    sweep_markers,
     unmark_lane,
 )
 from ..state.row_deletion import delete_rows, page_of, remove_jobs_of
@@ -67,7 +67,6 @@ class Removal:
         self._foundry = foundry
         self._clock = clock
         self._exchanges = Exchanges(table)
-        self._slots = asyncio.Semaphore(DELETIONS_AT_ONCE)
         self._hold = timedelta(seconds=hold_seconds)
         self._running: set[asyncio.Task[None]] = set()
         self._removing: set[str] = set()
@@ -155,10 +154,14 @@ class Removal:
     async def expire(self) -> int:
         """Delete threads whose time is over, and go on with deletions that were interrupted;
         returns how many."""
-        now, removed = self._clock(), 0
-        for number in range(MARKER_PARTITIONS):
-            markers = await expired_threads(self._table, number, now, MAX_THREADS)
-            removed += sum(await asyncio.gather(*(self._expire(marker) for marker in markers)))
+        removed = await sweep_markers(
+            self._table,
+            Register.EXPIRIES,
+            self._expire,
+            at_once=DELETIONS_AT_ONCE,
+            due=self._clock(),
+            limit=MAX_THREADS,
+        )
         if removed:
             log.info("Deleted %d thread(s)", removed)
         return removed
@@ -167,37 +170,30 @@ class Removal:
         owner, thread_id = marker.owner, marker.lane
         if thread_id in self._removing:
             return False
-        async with self._slots:
-            try:
-                if not await self._threads.is_due(owner, thread_id):
-                    await self._forget(marker)
-                    return False
-                thread = await self._threads.start_removal(owner, thread_id)
-                await self._remove_visible(thread)
-                await self._remove(thread)
-            except RowMissingError:
-                await self._forget(marker)
+        try:
+            if not await self._threads.is_due(owner, thread_id):
+                await forget_marker(self._table, marker)
                 return False
-            except LaneBusyError:
-                await self._postpone(marker, BUSY_SECONDS)
-                return False
-            except FoundryError as error:
-                log.warning("Thread %s cannot be deleted yet: %s", thread_id, error.code)
-                await self._postpone(marker, REFUSED_SECONDS)
-                return False
-            await self._forget(marker)
-            return True
+            thread = await self._threads.start_removal(owner, thread_id)
+            await self._remove_visible(thread)
+            await self._remove(thread)
+        except RowMissingError:
+            await forget_marker(self._table, marker)
+            return False
+        except LaneBusyError:
+            await self._postpone(marker, BUSY_SECONDS)
+            return False
+        except FoundryError as error:
+            log.warning("Thread %s cannot be deleted yet: %s", thread_id, error.code)
+            await self._postpone(marker, REFUSED_SECONDS)
+            return False
+        await forget_marker(self._table, marker)
+        return True
 
     async def _postpone(self, marker: Marker, seconds: float) -> None:
         later = self._clock() + timedelta(seconds=seconds)
         await mark_expiry(self._table, marker.owner, marker.lane, later)
-        await self._forget(marker)
-
-    async def _forget(self, marker: Marker) -> None:
-        try:
-            await unmark(self._table, marker)
-        except (RowChangedError, RowMissingError):
-            log.debug("Thread %s was marked anew or forgotten already", marker.lane)
+        await forget_marker(self._table, marker)
 
     async def aclose(self) -> None:
         """Leave what still runs to the sweeper."""

@@ -7,7 +7,6 @@ receiver that is slow or dead delays neither jobs nor, by its share of places, o
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import random
@@ -18,13 +17,7 @@ from ...state.content import CONTENT_RECORDED, drop_answers, held_answers
 from ...state.errors import RowChangedError, RowMissingError, StorageUnavailableError
 from ...state.jobs import Jobs
 from ...state.lanes import Clock
-from ...state.markers import (
-    MARKER_PARTITIONS,
-    Marker,
-    marked_deliveries,
-    unmark,
-    unmark_delivery,
-)
+from ...state.markers import Marker, Register, forget_marker, sweep_markers, unmark_delivery
 from ...state.outbox import ATTEMPT_SECONDS, Delivery, DeliveryStatus, Outbox
 from ...state.table import Table
 from ...text import to_json_bytes
@@ -74,7 +67,6 @@ class Deliveries:
         self._clock = clock
         self._callbacks = callbacks
         self._webhooks = webhooks
-        self._slots = asyncio.Semaphore(LOOKS_AT_ONCE)
 
     async def receive(self, body: bytes) -> None:
         """Take a message of the deliveries queue."""
@@ -183,41 +175,34 @@ class Deliveries:
 
     async def sweep(self) -> int:
         """Notify again of deliveries that are overdue, for a worker died; returns how many."""
-        notified = 0
-        for number in range(MARKER_PARTITIONS):
-            markers = await marked_deliveries(self._table, number)
-            notified += sum(await asyncio.gather(*(self._look(marker) for marker in markers)))
+        notified = await sweep_markers(
+            self._table, Register.DELIVERIES, self._look, at_once=LOOKS_AT_ONCE
+        )
         if notified:
             log.info("The results of %d job(s) were not delivered in time", notified)
         return notified
 
     async def _look(self, marker: Marker) -> bool:
-        async with self._slots:
-            delivery = await self._outbox.get(marker.owner, marker.lane)
-            if delivery is None:
-                await self._check(marker)
-                return False
-            if not delivery.is_pending:
-                await unmark_delivery(self._table, marker.owner, marker.lane)
-                return False
-            if delivery.next_at + timedelta(seconds=OVERDUE_SECONDS) > self._clock():
-                return False
-            await self._queues.notify(Notice(marker.owner, marker.lane))
-            return True
+        delivery = await self._outbox.get(marker.owner, marker.lane)
+        if delivery is None:
+            if await self._is_over(marker):
+                await forget_marker(self._table, marker)
+            return False
+        if not delivery.is_pending:
+            await unmark_delivery(self._table, marker.owner, marker.lane)
+            return False
+        if delivery.next_at + timedelta(seconds=OVERDUE_SECONDS) > self._clock():
+            return False
+        await self._queues.notify(Notice(marker.owner, marker.lane))
+        return True
 
-    async def _check(self, marker: Marker) -> None:
-        """Forget the marker of a job that was never written, or is long gone."""
+    async def _is_over(self, marker: Marker) -> bool:
+        """Whether a marked job without a delivery was never written, or has ended without one."""
         try:
             job = await self._jobs.get(marker.owner, marker.lane)
         except RowMissingError:
-            is_over = self._clock() - marker.marked_at >= MARK_GRACE
-        else:
-            is_over = job.delivery is None and job.status.is_terminal
-        if is_over:
-            try:
-                await unmark(self._table, marker)
-            except (RowChangedError, RowMissingError):
-                log.debug("Job %s was marked anew", marker.lane)
+            return self._clock() - marker.marked_at >= MARK_GRACE
+        return job.delivery is None and job.status.is_terminal
 
 
 def _encode(document: dict[str, object]) -> bytes:

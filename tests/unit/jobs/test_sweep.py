@@ -17,7 +17,7 @@ from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import LEASE_SECONDS, Lanes
-from shared.state.markers import MARKER_PARTITIONS, marked_lanes
+from shared.state.markers import MARKER_PARTITIONS, Register, markers_of
 from shared.state.threads import Thread
 from shared.turns.pipeline import TurnCommand
 from tests.support.app_on_fakes import OWNER, App
@@ -45,7 +45,9 @@ async def forgotten(app: App, services: Services, **fields: Any) -> Job:
 
 
 async def marked(app: App) -> list[str]:
-    found = [await marked_lanes(app.table, number) for number in range(MARKER_PARTITIONS)]
+    found = [
+        await markers_of(app.table, Register.LANES, number) for number in range(MARKER_PARTITIONS)
+    ]
     return [marker.lane for markers in found for marker in markers]
 
 

@@ -6,14 +6,14 @@ import pytest
 
 from shared.state.errors import RowChangedError
 from shared.state.keys import Kind, new_id
-from shared.state.markers import MARKER_PARTITIONS, Marker, mark_lane, marked_lanes, unmark
+from shared.state.markers import MARKER_PARTITIONS, Marker, Register, mark_lane, markers_of, unmark
 from tests.support.fakes import FakeClock, FakeTable
 
 NOW = FakeClock().now
 
 
 async def all_marked(table: FakeTable) -> list[Marker]:
-    found = [await marked_lanes(table, number) for number in range(MARKER_PARTITIONS)]
+    found = [await markers_of(table, Register.LANES, number) for number in range(MARKER_PARTITIONS)]
     return [marker for markers in found for marker in markers]
 
 
@@ -59,6 +59,8 @@ async def test_lanes_spread_over_the_partitions() -> None:
     table = FakeTable()
     for _ in range(400):
         await mark_lane(table, "o", new_id(Kind.THREAD), NOW)
-    sizes = [len(await marked_lanes(table, number)) for number in range(MARKER_PARTITIONS)]
+    sizes = [
+        len(await markers_of(table, Register.LANES, number)) for number in range(MARKER_PARTITIONS)
+    ]
     assert sum(sizes) == 400
     assert min(sizes) > 0
