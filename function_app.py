@@ -1,7 +1,7 @@
 """The table of contents: every trigger of the app and what it calls.
 
-The Functions host tries routes in the order of their functions' names and takes the first that
-fits: two functions may not fit one address, and the catch-all's name sorts behind all others.
+The Functions host tries routes in the order of their function names and uses the first match.
+So no two functions may match the same address, and the catch-all's name must sort last.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EVERY_MINUTE = "0 * * * * *"
 EVERY_FIVE_MINUTES = "20 */5 * * * *"
 EVERY_HOUR = "40 15 * * * *"
 AFTER_EACH_HOUR = "10 45 * * * *"
-"""When turns that began in it are over, which may take half an hour."""
+"""45 minutes past each hour: by then the hour's turns, of up to 30 minutes, have ended."""
 
 EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 OPEN = func.AuthLevel.ANONYMOUS
@@ -38,7 +38,7 @@ app = func.FunctionApp(http_auth_level=KEY)
 
 
 def register(route: Route) -> None:
-    """Make a route of the table a function of its name."""
+    """Register a route of the table as a function."""
 
     @app.function_name(route.name)
     @app.route(route.template, methods=route.methods, auth_level=OPEN if route.is_open else KEY)
@@ -123,7 +123,7 @@ async def roll_up_metrics(timer: func.TimerRequest) -> None:
 
 
 async def aclose() -> None:
-    """Let running turns end and close all connections; the host calls it before it stops."""
+    """Wait for running turns and close all connections; the host calls it before it stops."""
     await services.aclose()
     await flush_telemetry()
 

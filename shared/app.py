@@ -1,4 +1,4 @@
-"""Builds every part of the app once per process, and closes it."""
+"""Builds every part of the app once per process and closes them all."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ _QUEUE_OPTIONS: dict[str, Any] = {
     "increment_base": 1,
     "retry_total": 2,
 }
-"""A caller waits while a wake-up is sent; if the queue is down, the sweeper sends it later."""
+"""Short, because a caller waits for the wake-up; if it fails, the sweeper sends it later."""
 
 NO_STORAGE = (
     f"AzureWebJobsStorage is not set: give it a connection string (locally {DEVELOPMENT_STORAGE}),"
@@ -90,7 +90,7 @@ NO_STORAGE = (
     " sign in with the app's identity"
 )
 NO_ROW = ("$ready", "probe")
-"""Partition and key of a row that does not exist: the cheapest read."""
+"""Partition and row key of a row that does not exist, which is the cheapest read."""
 
 NO_IDENTITY = "AZURE_CLIENT_ID leads to no identity: assign a managed identity, or run 'az login'"
 
@@ -118,7 +118,7 @@ class Core:
     option_limits: OptionLimits
 
     async def aclose(self) -> None:
-        """Let running turns end, then close all connections."""
+        """Wait for running turns, then close all connections."""
         await self.turns.aclose()
         await self.router.aclose()
         await self.budgets.aclose()
@@ -133,7 +133,7 @@ class Core:
 
 @dataclass(frozen=True, slots=True)
 class Web:
-    """What answers HTTP requests."""
+    """The parts that answer HTTP requests."""
 
     edge: Edge
     api: Api
@@ -141,7 +141,7 @@ class Web:
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """What works off the queues."""
+    """The parts that process queue messages."""
 
     intake: Intake
     runner: Runner
@@ -150,7 +150,7 @@ class Workers:
 
 @dataclass(frozen=True, slots=True)
 class Timers:
-    """What runs on a schedule."""
+    """The parts that run on a schedule."""
 
     sweeper: Sweeper
     deliveries: Deliveries
@@ -162,7 +162,7 @@ class Timers:
     core: Core
 
     async def delete_old_records(self) -> None:
-        """Delete the rows whose retention is over."""
+        """Delete the rows whose retention period is over."""
         days, now = self.core.settings.retention, self.core.clock()
         await self.retention.run()
         await remove_past_rows(self.core.tables.metrics, now)
@@ -174,7 +174,7 @@ class Timers:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The whole app: what answers requests, works off queues and runs on a schedule."""
+    """The whole app: HTTP handlers, queue workers and timers."""
 
     core: Core
     web: Web
@@ -183,7 +183,7 @@ class Services:
     _readiness: Readiness
     _webhooks: Webhooks
     _storage_identity: AsyncTokenCredential | None = None
-    """What signs in to the storage account, where that takes an identity."""
+    """Signs in to the storage account; None where a connection string is used."""
 
     @classmethod
     def build(
@@ -225,7 +225,7 @@ class Services:
 
     @classmethod
     def connect(cls, settings: AppSettings) -> Services:
-        """Build the parts on Azure Storage and Foundry, as settings say.
+        """Build the parts on Azure Storage and Foundry from the settings.
 
         Raises:
             SettingsError: if no storage account is configured.
@@ -250,11 +250,11 @@ class Services:
         return replace(services, _storage_identity=identity)
 
     async def save(self) -> None:
-        """Write what is only in memory: metrics, and what was spent of budgets."""
+        """Write what is only in memory: metrics and the spending of budgets."""
         await asyncio.gather(self.core.meter.flush(), self.core.budgets.renew())
 
     async def aclose(self) -> None:
-        """Let running turns and deletions end, then close all connections."""
+        """Wait for running turns, leave deletions to the sweeper, and close all connections."""
         await asyncio.gather(self.timers.removal.aclose(), self.timers.erasures.aclose())
         await self._readiness.aclose()
         await asyncio.gather(self.core.aclose(), self._webhooks.aclose())
@@ -302,7 +302,7 @@ def _core(
 
 
 def _keeps_history(settings: AppSettings, models: Router) -> bool:
-    """Whether message pairs are stored: a model that keeps no threads may have to read them."""
+    """Whether exchanges are stored, for models that do not keep the history of a thread."""
     foundry_keeps_all = models.only_foundry and settings.foundry.enable_stateful_threads
     return settings.storage.record_content and not foundry_keeps_all
 
@@ -368,7 +368,7 @@ def _timers(core: Core, deliveries: Deliveries) -> Timers:
 
 
 def _dependencies(core: Core) -> dict[str, Dependency]:
-    """What the app depends on, by the names that readiness reports."""
+    """The checks of the app's dependencies, by the names in the readiness report."""
     jobs, foundry, queues = core.settings.jobs, core.foundry, core.queues
     names = (jobs.intake_queue, jobs.lanes_queue, core.settings.callbacks.deliveries_queue)
     poison = [name + POISON_SUFFIX for name in names]
@@ -388,7 +388,7 @@ def _dependencies(core: Core) -> dict[str, Dependency]:
 
 
 def _foundry_identity(settings: AppSettings) -> str | None:
-    """Say how Foundry will be called; gives the client id of the Entra identity acted under."""
+    """Log which credential calls Foundry; returns the client id of its Entra identity, if any."""
     try:
         choice = choose_credential(settings.foundry, settings.identity)
     except CredentialSettingsError as error:

@@ -1,8 +1,8 @@
-"""Problems: what a caller receives when something goes wrong (RFC 9457).
+"""Problem documents: the answers to requests that fail (RFC 9457).
 
-This is the one place that decides which HTTP status and code an error becomes, and `ProblemKind` is the
-table of all of them. A job that failed has the same document. An error that is not known here is a
-bug, and its text is not shown.
+Only this module maps errors to HTTP statuses and codes; `ProblemKind` lists them all. A failed job
+has the same document. An error that is not mapped here is a bug: the caller gets `internal_error`
+without the error's text.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class ProblemKind(Enum):
     JOB_ENDED = 409, "job_ended", "a job that has ended cannot be cancelled"
     LEASE_LOST = 409, "lease_lost", "the turn was suspended for so long that another worker took over its thread"
     CANCELLED = 409, "cancelled", "of a job only: it was cancelled"
-    LANE_STOPPED = 409, "lane_stopped", "of a job only: an earlier job of its thread failed and asked to stop those behind it"
+    LANE_STOPPED = 409, "lane_stopped", "of a job only: an earlier job of its thread failed and had `stop_lane_on_failure`"
     EXPIRED = 410, "expired", "of a job only: it had not started when `expires_in` was over"
     TOO_LARGE = 413, "too_large", "the body is larger than 4 MiB, or the message or the job is too large"
     UNSUPPORTED_MEDIA_TYPE = 415, "unsupported_media_type", "send `Content-Type: application/json`, in UTF-8 and not compressed"
@@ -85,7 +85,7 @@ class ProblemKind(Enum):
         self.status = status
         self.code = code
         self.meaning = meaning
-        """As the page of the HTTP API says it."""
+        """The text of the table in the HTTP API page."""
 
 
 _KINDS = {(kind.status, kind.code): kind for kind in ProblemKind}
@@ -101,7 +101,7 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem document, the request id aside."""
+    """A problem document without its request id."""
 
     kind: ProblemKind
     detail: str
@@ -109,20 +109,20 @@ class Problem:
     """Seconds to wait before trying again."""
     errors: tuple[FieldError, ...] = ()
     more: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Further members of this kind of problem."""
+    """Additional members of this kind of problem."""
 
     @property
     def status(self) -> int:
-        """Its HTTP status."""
+        """The HTTP status."""
         return self.kind.status
 
     @property
     def code(self) -> str:
-        """Its code, which programs look at."""
+        """The machine-readable code."""
         return self.kind.code
 
     def to_json(self, request_id: str | None = None) -> dict[str, Any]:
-        """The members of RFC 9457, and ours."""
+        """The document: the members of RFC 9457 and our own."""
         document: dict[str, Any] = {
             "type": PROBLEM_TYPE,
             "title": HTTPStatus(self.status).phrase,
@@ -142,14 +142,14 @@ class Problem:
 
 
 class ProblemError(Exception):
-    """Raised where the problem is known at once, such as in a request that cannot be right."""
+    """Raised by code that knows the problem document itself, such as request validation."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.detail)
         self.problem = problem
 
 
-# Errors that are not the caller's doing become 502 to 504; those of set-up and reach, 503.
+# Errors that the caller did not cause become 502 to 504; 503 is for configuration and network.
 _FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
     foundry.ContentFilteredError: HTTPStatus.UNPROCESSABLE_ENTITY,
     foundry.InvalidRequestError: HTTPStatus.BAD_REQUEST,
@@ -162,7 +162,7 @@ _FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
 }
 
 _UNUSABLE = {"invalid_content": "images", "invalid_response_format": "response_format"}
-"""Refused here, before Foundry is asked, with the field that is wrong."""
+"""Codes of requests that are refused before Foundry is called, with the invalid field."""
 
 _STATE: dict[type[state.StateError], HTTPStatus] = {
     state.ConditionTooLongError: HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -186,12 +186,12 @@ INTERNAL_ERROR = Problem(
 
 
 def kind_of(status: int, code: str) -> ProblemKind:
-    """The kind of an error that Foundry or the store named itself."""
+    """The kind with a status and a code; `FOUNDRY_ERROR` for an unknown pair."""
     return _KINDS.get((status, code), ProblemKind.FOUNDRY_ERROR)
 
 
 def problem_from(error: Exception) -> Problem:
-    """The problem that a caller receives for an error."""
+    """Map an error to the problem that the caller receives."""
     if isinstance(error, ProblemError):
         return error.problem
     if isinstance(error, foundry.InvalidRequestError) and error.code in _UNUSABLE:
@@ -220,14 +220,14 @@ def _beyond_limit(error: BudgetExhaustedError | BudgetTooSmallError | LimitError
 
 
 def _limit_reached(error: LimitError) -> Problem:
-    """408 for a body that comes too slowly, 429 for too much at once."""
+    """408 for a body that arrives too slowly, 429 for too many concurrent requests."""
     is_slow = error.limit is OwnerLimit.BODY_SECONDS
     kind = ProblemKind.BODY_TIMEOUT if is_slow else ProblemKind.OWNER_LIMIT
     return Problem(kind, str(error), error.retry_after, more={"limit": error.limit.value})
 
 
 def _budget_exhausted(error: BudgetExhaustedError) -> Problem:
-    """402 for what is used up until it resets, 429 for too much at once."""
+    """402 if the budget is used up until it resets, 429 if running turns have reserved the rest."""
     limit = error.limit
     budget = {
         **_budget(limit),
@@ -239,7 +239,7 @@ def _budget_exhausted(error: BudgetExhaustedError) -> Problem:
 
 
 def _budget_too_small(error: BudgetTooSmallError) -> Problem:
-    """422: the request is refused for good, so there is no `retry_after`."""
+    """422 without `retry_after`, because the request can never succeed."""
     budget = {**_budget(error.limit), "needed": error.limit.shown(error.need)}
     return Problem(ProblemKind.BUDGET_TOO_SMALL, str(error), more={"budget": budget})
 

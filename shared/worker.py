@@ -1,14 +1,13 @@
-"""What the app needs of the Functions worker it runs in.
+"""Adapts the app to the Functions worker in which it runs.
 
-**Errors without text.** The Functions host logs the exception of a function with its text and its
-causes, which may quote messages. It gets an exception that names only the function and the error's
-class; the app's own log has the place as well.
+**Errors without text.** The Functions host logs a function's exception with its text and causes,
+which may quote messages. So the app raises an exception that names only the function and the
+error's class; the app's own log also has the traceback, without the text.
 
-**Closing.** The Functions host ends a Python worker with SIGKILL, which no process can handle: the
-worker does not declare the capability that makes the host ask first
-(`HandlesWorkerTerminateMessage`), and has no other hook. The app therefore writes regularly what is
-only in memory. SIGTERM, which ends a Python process at once, without `atexit`, comes from platforms
-that stop a container; it is handled here.
+**Closing.** The Functions host ends a Python worker with SIGKILL, which cannot be handled: the
+worker does not declare the capability for a graceful stop (`HandlesWorkerTerminateMessage`). The
+app therefore regularly writes what is only in memory. Platforms that stop a container send SIGTERM,
+which by default ends a Python process at once, without `atexit`; it is handled here.
 https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script/Workers/ProcessManagement/WorkerProcess.cs
 """
 
@@ -30,13 +29,13 @@ log = logging.getLogger(__name__)
 _Parameters = ParamSpec("_Parameters")
 
 CLOSE_SECONDS = 8.0
-"""A container that was asked to stop is usually killed after 10 s."""
+"""A container is usually killed 10 s after SIGTERM."""
 
 Step = Callable[[], Awaitable[None]]
 
 
 class TriggerFailedError(Exception):
-    """A queue or timer function failed; the host repeats it by its own rules."""
+    """A queue or timer function failed; the host applies its own retry rules."""
 
     def __init__(self, function: str, error: Exception) -> None:
         subject = f" ({error})" if isinstance(error, UnrunnableError) else ""
@@ -46,13 +45,13 @@ class TriggerFailedError(Exception):
 def hide_error_text(
     function: Callable[_Parameters, Awaitable[None]],
 ) -> Callable[_Parameters, Awaitable[None]]:
-    """Replace the exceptions of a function by `TriggerFailedError`, which holds ids only."""
+    """Replace a function's exceptions with `TriggerFailedError`, which holds only names and ids."""
 
     @wraps(function)
     async def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> None:
         try:
             return await function(*args, **kwargs)
-        except Exception as error:  # noqa: BLE001 - the border: the host must not see its text
+        except Exception as error:  # noqa: BLE001 - the border: the host must not log its text
             failure = TriggerFailedError(function.__name__, error)
             log.error("%s\n%s", failure, described(error))  # noqa: TRY400 - without its text
         raise failure
@@ -61,10 +60,10 @@ def hide_error_text(
 
 
 def close_on_sigterm(*steps: Step) -> None:
-    """Run ``steps`` one after the other when SIGTERM comes, then end by it.
+    """On SIGTERM, run ``steps`` in order and then end the process.
 
-    Does nothing outside a running loop of the main thread. A host that handles the signal itself,
-    as the local one does, does so after this and replaces it.
+    Does nothing outside a running event loop of the main thread. A host that installs its own
+    handler, as the local host does, installs it later and replaces this one.
     """
     try:
         loop = asyncio.get_running_loop()
@@ -85,9 +84,9 @@ async def _end(steps: tuple[Step, ...]) -> None:
             for step in steps:
                 await step()
     except Exception:  # the border of a process: it must end in any case
-        log.exception("The app was not closed in order")
+        log.exception("The app could not be closed cleanly")
     finally:
-        # The worker's HTTP server has handlers of its own, and restores those it found.
+        # The worker's HTTP server installs its own handlers and later restores the previous ones.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
 

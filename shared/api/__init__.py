@@ -1,1 +1,1 @@
-"""HTTP in and out."""
+"""The handlers of the HTTP API, one module per resource."""

@@ -20,7 +20,7 @@ PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1_000
 DEFAULT_DAYS = 7
 MAX_DAYS = 31
-"""In one query: each day of an owner is a partition, and so a request to the store."""
+"""In one query: each day of an owner is one partition and takes one storage request."""
 
 JSON_LINES = "application/x-ndjson"
 
@@ -38,11 +38,11 @@ class AuditApi:
         "from", "to", "action", "outcome", "thread_id", "job_id", "limit", "cursor", "all_owners"
     )
     async def list_(self, incoming: Incoming) -> Answer:
-        """A page of records, newest first: as JSON, or as JSON lines where accepted."""
-        asked = _query(incoming, self.clock().date())
+        """A page of records, newest first, as JSON or, if the caller accepts it, JSON lines."""
+        wanted = _query(incoming, self.clock().date())
         limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
         try:
-            page = await self.reader.page(asked, limit, incoming.query.get("cursor"))
+            page = await self.reader.page(wanted, limit, incoming.query.get("cursor"))
         except CursorError:
             raise invalid_field("cursor", "must be the next_cursor of the page before") from None
         records = [record.to_json() for record in page.records]
@@ -80,7 +80,7 @@ def _choice(incoming: Incoming, name: str, kind: type[_Choice]) -> _Choice | Non
 
 
 def _link(incoming: Incoming, page: AuditPage) -> dict[str, str]:
-    """Where the next page is (RFC 8288)."""
+    """The `Link` header with the address of the next page (RFC 8288)."""
     if page.next_cursor is None:
         return {}
     query = urlencode({**incoming.query, "cursor": page.next_cursor})

@@ -20,7 +20,7 @@ from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, is_id
 
 MAX_WAIT_SECONDS = 200
-"""Below the 230 s after which Azure cuts an answer."""
+"""Less than the 230 s after which Azure's load balancer closes a request."""
 
 FIRST_LOOK_SECONDS = 0.1
 MAX_LOOK_SECONDS = 2.0
@@ -37,7 +37,7 @@ class JobsApi:
     keys: IdempotencyKeys
 
     async def submit(self, incoming: Incoming) -> Answer | Streamed:
-        """Accept a job; `Location` in the answer is where its status can be read."""
+        """Accept a job; the `Location` header is the address of its status."""
         body = await incoming.body(SubmitJob)
 
         def accepted(job: Job) -> Answer:
@@ -76,7 +76,7 @@ class JobsApi:
 
     @query("wait")
     async def get(self, incoming: Incoming) -> Answer:
-        """One job; with `wait`, as soon as it has ended or that many seconds have passed."""
+        """One job; with `wait`, the answer is sent when the job ends or after that many seconds."""
         seconds = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
         job_id = incoming.path["job_id"]
         until, pause = monotonic() + seconds, FIRST_LOOK_SECONDS
@@ -89,7 +89,7 @@ class JobsApi:
         return Answer(job_document(job))
 
     async def cancel(self, incoming: Incoming) -> Answer | Streamed:
-        """Cancel a job: one that waits has ended, one that runs stops before its next message."""
+        """Cancel a job: a waiting job ends at once, a running one before its next message."""
 
         def accepted(job: Job) -> Answer:
             return Answer(job_document(job), HTTPStatus.ACCEPTED)

@@ -1,4 +1,4 @@
-"""`DELETE /me/data`: erasing all data of an owner."""
+"""`DELETE /me/data`: erases all data of an owner."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class OwnDataApi:
     erasures: Erasures
 
     async def erase(self, incoming: Incoming) -> Answer:
-        """Erase the caller, or the owner whom an admin names; the answer is the receipt.
+        """Erase the data of the caller, or of the owner that an admin names; returns the receipt.
 
-        202 while a turn of the owner still runs, or rows are still being deleted.
+        The status is 202 while a turn of the owner runs or rows are still being deleted.
         """
         erasure = await self.erasures.erase(incoming.owner, incoming.caller)
         status = HTTPStatus.OK if erasure.erased_at else HTTPStatus.ACCEPTED

@@ -1,4 +1,4 @@
-"""`POST /messages`, and how every route runs a turn."""
+"""`POST /messages`, and the code with which all routes run turns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..turns.options import OptionLimits, TurnOptions, turn_request
 from ..turns.pipeline import Turns
 
 WARNING = "x-budget-warning"
-"""Header of an answer that brought a budget near its end."""
+"""Response header: a budget is nearly used up after this turn."""
 
 
 class SendMessage(TurnOptions):
@@ -40,13 +40,13 @@ class MessagesApi:
     settings: AppSettings
 
     async def send(self, incoming: Incoming) -> Answer | Streamed:
-        """Answer a message that stands alone."""
+        """Answer a message without a thread."""
         return await self.run_turn(incoming, thread_id=None)
 
     async def run_turn(
         self, incoming: Incoming, thread_id: str | None, wait: float = 0.0
     ) -> Answer | Streamed:
-        """Run the turn that a request's body asks for, on a thread if one is given."""
+        """Run the turn of a request body, on a thread if one is given."""
         body = await incoming.body(SendMessage)
         command = replace(
             self.command(incoming, body, body.message, wait),
@@ -59,10 +59,10 @@ class MessagesApi:
     def command(
         self, incoming: Incoming, body: TurnOptions, message: str, wait: float = 0.0
     ) -> TurnCommand:
-        """The turn that sends ``message``, streamed if the caller accepts events.
+        """The command of a turn that sends ``message``, streamed if the caller accepts events.
 
         Raises:
-            ProblemError: 422, naming the field that cannot be used.
+            ProblemError: 422, naming the invalid field.
         """
         self.option_limits.check(body)
         streamed, settings = accepts_events(incoming.request), self.settings
@@ -82,7 +82,7 @@ class MessagesApi:
         command: TurnCommand,
         document: Callable[[AnsweredTurn], dict[str, Any]],
     ) -> Answer | Streamed:
-        """Run a turn, once for each idempotency key, and answer with its ``document``."""
+        """Run a turn once per idempotency key and answer with its ``document``."""
 
         async def act(claim: Claim | None) -> Answer | Streamed:
             claimed = replace(command, claim=claim)

@@ -1,4 +1,4 @@
-"""`GET /metrics`: turns, failures, times and tokens of the caller, or for admins of all owners."""
+"""`GET /metrics`: turns, failures, times and tokens of the caller; for admins, of all owners."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MetricsApi:
 
     @query("window", "by", "all_owners")
     async def show(self, incoming: Incoming) -> Answer:
-        """The metrics of a window: the total, and groups by the dimensions in ``by``."""
+        """The metrics of a time window: the total, and groups by the dimensions in ``by``."""
         scope = scope_of(incoming)
         text = incoming.query.get("window", Window.HOUR.value)
         if text not in {window.value for window in Window}:
@@ -53,10 +53,10 @@ class MetricsApi:
 
 
 def scope_of(incoming: Incoming) -> str:
-    """The scope of a request: the caller, or with ``all_owners`` the fleet.
+    """The scope of a request: its owner, or with ``all_owners`` the fleet.
 
     Raises:
-        ProblemError: 403, if the caller asks for the fleet and is no admin.
+        ProblemError: 403, if a caller who is not an admin asks for the fleet.
     """
     if incoming.query.get("all_owners") != "true":
         return incoming.owner
@@ -74,12 +74,12 @@ def chosen(incoming: Incoming, allowed: tuple[str, ...], default: str = "") -> l
     text = incoming.query.get("by", default)
     names = [name.strip() for name in text.split(",")] if text else []
     if set(names) - set(allowed) or len(set(names)) < len(names):
-        raise invalid_field("by", f"must be some of {', '.join(allowed)}, with commas between")
+        raise invalid_field("by", f"must be some of {', '.join(allowed)}, separated by commas")
     return names
 
 
 def grouped(sums: Sums, view: View, by: list[str]) -> Sums:
-    """Sums by some of their dimensions; empty without any."""
+    """Group sums by the dimensions in ``by``; empty if ``by`` is."""
     places = [view.dimensions.index(name) for name in by]
     groups: Sums = {}
     for key, counts in sums.items() if by else ():
@@ -89,7 +89,7 @@ def grouped(sums: Sums, view: View, by: list[str]) -> Sums:
 
 
 def total(sums: Sums) -> Counts:
-    """The sum of all sums."""
+    """The sum over all keys."""
     counts = Counts()
     for each in sums.values():
         counts.merge(each)
@@ -97,7 +97,7 @@ def total(sums: Sums) -> Counts:
 
 
 def metrics_document(counts: Counts) -> dict[str, Any]:
-    """Counts under the names that the client's own metrics have; times in seconds."""
+    """Counts under the names of the public metrics; times in seconds."""
     shown = {each.metrics: getattr(counts, each.name) for each in counts.counters() if each.metrics}
     return {
         **shown,
@@ -108,7 +108,7 @@ def metrics_document(counts: Counts) -> dict[str, Any]:
 
 
 def _times(name: str, histogram: Histogram, micros: int) -> dict[str, float]:
-    """The average and the percentiles of a time."""
+    """The average and the percentiles of a duration."""
     average = micros / MICROS / histogram.total if histogram.total else 0.0
     percentiles = {f"p{n}_{name}": histogram.percentile(n / 100) for n in (50, 95, 99)}
     return {f"average_{name}": average, **percentiles}

@@ -1,4 +1,4 @@
-"""Liveness, readiness, and the metrics for Prometheus."""
+"""Liveness, readiness and the metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class OperationsApi:
     prices: PriceTable
 
     async def health(self, _: Incoming) -> Answer:
-        """Liveness; says nothing about dependencies."""
+        """Liveness; checks no dependencies."""
         return Answer({"status": "ok"})
 
     async def ready(self, incoming: Incoming) -> Answer:
-        """Whether each dependency works, its latency, and what to fix.
+        """Whether each dependency works, its latency, and how to fix it.
 
-        Users see statuses only: details and measurements name queues, settings and models.
+        Only operators see details, which name queues, settings and models; users see statuses.
         """
         report = await self.readiness.report()
         checks = {name: check.to_json() for name, check in report.checks.items()}
@@ -45,10 +45,10 @@ class OperationsApi:
         return Answer(document, problem.status)
 
     async def prometheus(self, incoming: Incoming) -> Answer:
-        """The fleet's metrics for Prometheus, which calls with a function key or as an admin.
+        """The fleet's metrics for Prometheus, which needs a function key or the admin role.
 
         Raises:
-            ProblemError: 403 for a user, who may read their own metrics only.
+            ProblemError: 403 for a user, who may read only their own metrics.
         """
         from ..metering.prometheus import Fleet, exposition
 

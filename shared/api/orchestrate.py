@@ -24,7 +24,7 @@ class Orchestrate(TurnOptions):
     """What the user says."""
 
     conversation_id: str = Field(min_length=1, max_length=MAX_CONVERSATION_ID)
-    """Your own name of the conversation; its history goes along to whichever model answers."""
+    """Your own id of the conversation; every model that answers gets its history."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class OrchestrateApi:
     messages: MessagesApi
 
     async def send(self, incoming: Incoming) -> Answer | Streamed:
-        """Answer a message in a conversation, by the model that the body names or prefers."""
+        """Answer a message of a conversation with the model that the body names or prefers."""
         body = await incoming.body(Orchestrate)
         command = replace(
             self.messages.command(incoming, body, body.user_input),

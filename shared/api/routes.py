@@ -1,4 +1,4 @@
-"""The table of all routes: what the app registers, names in spans, documents and tests."""
+"""The table of all routes, which registration, trace spans and tests use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .threads import ThreadsApi
 from .usage import UsageApi
 
 PREFIX = "/api"
-"""As routePrefix in host.json."""
+"""The routePrefix in host.json."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,33 +52,33 @@ class Route:
     """The function's name, by which the Functions host orders routes."""
     method: str
     template: str
-    """The address below `/api`; a part in braces is a parameter."""
+    """The address after `/api/`; a part in braces is a parameter."""
     handler: Callable[[Api], Handler]
     action: Action | None = None
-    """What the audit trail records; none for reads of operators."""
+    """The action in the audit trail; None where nothing is recorded."""
     is_open: ClassVar[bool] = False
-    """Whether any caller may use it, without a key or a token."""
+    """Whether the route needs no key and no token."""
 
     @property
     def methods(self) -> list[str]:
-        """All methods that come in here: HEAD is answered beside every GET."""
+        """The methods of the route; every GET route also answers HEAD."""
         return ["GET", "HEAD"] if self.method == "GET" else [self.method]
 
     async def answer(self, edge: Edge, api: Api, request: Request) -> Response:
-        """Answer a request that came in by this route."""
+        """Answer a request of this route."""
         template = f"{PREFIX}/{self.template}"
         return await serve(edge, request, self.handler(api), self.action, template)
 
 
 @dataclass(frozen=True, slots=True)
 class OpenRoute(Route):
-    """A route that any caller may use; its handler shows nothing that belongs to an owner."""
+    """A route without authentication; its handler must not return data of an owner."""
 
     handler: Callable[[Api], OpenHandler]
     is_open: ClassVar[bool] = True
 
     async def answer(self, edge: Edge, api: Api, request: Request) -> Response:
-        """Answer a request of any caller."""
+        """Answer a request without authentication."""
         return await serve_open(request, self.handler(api))
 
 
@@ -118,9 +118,9 @@ class Unmatched:
         self._routes = [(method, _pattern(template)) for method, template in routes]
 
     def methods(self, path: str) -> list[str]:
-        """The methods that a path takes; none for an unknown path.
+        """The methods of a path; empty for an unknown path.
 
-        As for the Functions host, letter case and a slash at the end do not matter.
+        Like the Functions host, this ignores letter case and a trailing slash.
         """
         path = path.removesuffix("/")
         return sorted(method for method, pattern in self._routes if pattern.fullmatch(path))

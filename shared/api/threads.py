@@ -1,4 +1,4 @@
-"""`/threads`: creating, listing, changing and deleting threads, and sending messages on them."""
+"""`/threads`: create, list, change and delete threads, and send messages on them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_FILTERS = 8
 """Table Storage takes 15 comparisons in a query, some of which the app needs itself."""
 
 MAX_WAIT_SECONDS = 100
-"""For a thread in use; the turn gets the rest of the time that Azure allows for an answer."""
+"""For a busy thread; the turn gets the rest of the time that Azure allows for a response."""
 
 _METADATA_FILTER = "metadata."
 _FOUNDRY_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
@@ -81,7 +81,7 @@ class ThreadsApi:
         return await once(self.keys, incoming, body, act)
 
     async def _new_thread(self, owner: str, body: CreateThread, claim: Claim | None) -> Thread:
-        """A thread that exists in Foundry, but is not stored here yet."""
+        """Create a thread in Foundry; its row is not stored yet."""
         ref = await self.foundry.create_thread(body.metadata)
         now = self.clock()
         return Thread(
@@ -125,7 +125,7 @@ class ThreadsApi:
     async def delete(self, incoming: Incoming) -> Answer:
         """Delete a thread with its turns and jobs, here and in Foundry.
 
-        202 where a long thread is still being deleted; it can no longer be read.
+        The status is 202 if a long thread is still being deleted; it can no longer be read.
         """
         thread_id = incoming.path["thread_id"]
         if await self.removal.remove(incoming.owner, thread_id):
@@ -134,7 +134,7 @@ class ThreadsApi:
 
     @query("limit", "cursor")
     async def list_messages(self, incoming: Incoming) -> Answer:
-        """A page of a thread's history, newest message first, from Foundry."""
+        """A page of a thread's history from Foundry, newest message first."""
         limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
         thread = await self.threads.get(incoming.owner, incoming.path["thread_id"])
         cursor = incoming.query.get("cursor")
@@ -146,13 +146,13 @@ class ThreadsApi:
 
     @query("wait")
     async def send_message(self, incoming: Incoming) -> Answer | Streamed:
-        """Answer a message on a thread; with `wait`, as soon as the thread is free."""
+        """Answer a message on a thread; `wait` is for how many seconds to wait for a busy one."""
         wait = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
         with self.limits.waiting(incoming.owner, wait):
             return await self.messages.run_turn(incoming, incoming.path["thread_id"], wait)
 
     async def _is_cursor(self, thread: Thread, cursor: str) -> bool:
-        """Whether a page of history may begin here.
+        """Whether a page of history may start at a cursor.
 
         Foundry continues a conversation only from its own items. It continues a chain of responses
         from any response, so the response must be one of this thread.
@@ -165,7 +165,7 @@ class ThreadsApi:
 
 
 def _metadata_filter(incoming: Incoming) -> dict[str, str]:
-    """The pairs that `metadata.<key>=<text>` in the query ask for."""
+    """The pairs of the filters `metadata.<key>=<text>` in the query."""
     pairs = {
         name.removeprefix(_METADATA_FILTER): text
         for name, text in incoming.query.items()

@@ -26,14 +26,14 @@ DAY = "day"
 DIMENSIONS = (*View.USAGE.dimensions, DAY)
 
 BOM = "\ufeff"
-"""Without it, Excel takes UTF-8 for the code page of its machine."""
+"""Without it, Excel reads UTF-8 in the machine's code page."""
 
 _STARTS_FORMULA = frozenset("=+-@\N{MINUS SIGN}")
-"""Spreadsheets run a cell that begins with one of these, once they have dropped what is invisible
-before it; wide and small forms of the signs count as the signs in some."""
+"""Spreadsheets run a cell whose first visible character is one of these; some also accept the wide
+and small forms of the signs."""
 
 _INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn"})
-"""Categories of characters that show nothing where a cell begins."""
+"""Unicode categories of characters that are invisible at the start of a cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class UsageApi:
 
     @query("from", "to", "by", "all_owners")
     async def show(self, incoming: Incoming) -> Answer:
-        """Tokens and money from one day to another, by what ``by`` names."""
+        """Tokens and cost of a range of days, grouped by the dimensions in ``by``."""
         scope = scope_of(incoming)
         first, last = _days(incoming, self.clock().date())
         by = chosen(incoming, DIMENSIONS, default=DAY)
@@ -65,7 +65,7 @@ class UsageApi:
 
 
 def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:
-    """Counts by dimensions of which the day may be one; all in one where there are none."""
+    """Group counts by dimensions, one of which may be the day; without any, one group."""
     groups: Sums = {}
     others = [name for name in by if name != DAY]
     for day, sums in days:
@@ -77,13 +77,13 @@ def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:
 
 
 def usage_document(counts: Counts, currency: str) -> dict[str, Any]:
-    """The usage and cost of turns; null where nothing of it is known."""
+    """The usage and cost of turns; null where they are unknown."""
     shown = {each.usage: _shown(counts, each) for each in counts.counters() if each.usage}
     return {**shown, "currency": currency}
 
 
 def _shown(counts: Counts, counter: Counter) -> float | None:
-    """The value of a counter, as callers see it."""
+    """The value of a counter for callers; None if it is unknown."""
     value: int = getattr(counts, counter.name)
     match counter.unit:
         case Unit.TOKENS:
@@ -98,7 +98,7 @@ def _shown(counts: Counts, counter: Counter) -> float | None:
 
 
 def _csv(columns: list[str], groups: list[dict[str, Any]]) -> str:
-    """A table with a line a group; texts from outside cannot be formulas."""
+    """A CSV table with one line per group, in which no text can be run as a formula."""
     target = io.StringIO()
     target.write(BOM)
     writer = csv.DictWriter(target, columns)
@@ -109,12 +109,12 @@ def _csv(columns: list[str], groups: list[dict[str, Any]]) -> str:
 
 
 def _cell(value: Any) -> Any:
-    """A text that a spreadsheet would run gets an apostrophe before it; numbers stay numbers."""
+    """Prefix a text that a spreadsheet would run with an apostrophe; numbers stay as they are."""
     return f"'{value}" if isinstance(value, str) and _would_run(value) else value
 
 
 def _would_run(text: str) -> bool:
-    """Whether a cell's first visible character begins a formula, or layout hides what follows."""
+    """Whether a text starts with a tab, a line break or, after invisible characters, a formula."""
     if text.startswith(("\t", "\r", "\n")):
         return True
     for character in text:

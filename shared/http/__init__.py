@@ -1,1 +1,1 @@
-"""The edge under every face: from an HTTP request to a handler, and back to an answer."""
+"""HTTP: from a request to its handler, and from the result to the response."""

@@ -1,7 +1,7 @@
-"""Audit records of requests: actions that end with their answer, and requests that are refused.
+"""Audit records of requests, including refused ones.
 
 Turns and accepted jobs are recorded together with the rows they write. All other actions are
-recorded here, in the background, so that no request waits for it.
+recorded here, in the background, so that no request waits for its audit record.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from http import HTTPStatus
 
 from ..audit.trail import Action, AuditOutcome, AuditRecord, AuditTrail
 from ..foundry.errors import FoundryError
-from ..state.owners import NOBODY
+from ..state.owners import NO_OWNER
 from .answers import Answer
 from .request import Incoming
 
 MAX_ID_CHARS = 128
-"""Ids that do not exist come from outside and may be of any length."""
+"""A caller may send an unknown id of any length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class EndedAction:
 
 
 def note(audit: AuditTrail, incoming: Incoming, ended: EndedAction) -> None:
-    """Record how an action ended, unless it is on record already."""
+    """Record how an action ended, unless it is already recorded with its rows."""
     if _is_recorded(ended.action, ended.error):
         return
     principal, answer = incoming.principal, ended.answer
@@ -51,14 +51,14 @@ def note(audit: AuditTrail, incoming: Incoming, ended: EndedAction) -> None:
         request_id=incoming.request_id,
         latency=ended.latency,
     )
-    if principal.owner == NOBODY:
+    if principal.owner == NO_OWNER:
         audit.note_anonymous(record)
     else:
         audit.note(record)
 
 
 def _is_recorded(action: Action, error: Exception | None) -> bool:
-    """Whether it was recorded with its rows: a turn that was started, a job that was accepted."""
+    """Whether the action is recorded with its rows: a started turn or an accepted job."""
     if action is Action.SEND:
         return error is None or isinstance(error, FoundryError)
     return action is Action.JOB_SUBMIT and error is None

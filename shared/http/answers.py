@@ -1,4 +1,4 @@
-"""What a handler answers: a document, a text, or a stream of events."""
+"""The answers of handlers: a JSON document, a text or a stream of events."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ EVENT_STREAM = "text/event-stream"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer."""
+    """An answer that is sent as a whole."""
 
     body: dict[str, Any] | None
     status: int = HTTPStatus.OK
     headers: dict[str, str] = field(default_factory=dict[str, str])
     lines: Sequence[dict[str, Any]] | None = None
-    """In place of a body: JSON documents, one a line."""
+    """JSON documents, one per line, instead of a body."""
     text: str | None = None
-    """In place of a body: a text of the media type ``media_type``."""
+    """A text of the media type ``media_type``, instead of a body."""
     media_type: str = "text/plain"
 
 
 @dataclass(frozen=True, slots=True)
 class Streamed:
-    """An answer that is sent piece by piece."""
+    """An answer that is sent in chunks."""
 
     chunks: AsyncIterator[bytes]
     headers: dict[str, str] = field(default_factory=dict[str, str])
@@ -42,5 +42,5 @@ OpenHandler = Callable[[Incoming], Awaitable[Answer]]
 
 
 def accepts_events(request: Request) -> bool:
-    """Whether a caller wants the answer as a stream of events."""
+    """Whether the caller accepts the answer as a stream of events."""
     return EVENT_STREAM in request.headers.get("accept", "").lower()

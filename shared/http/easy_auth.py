@@ -1,7 +1,7 @@
-"""The principal that App Service authentication found, as its header states it.
+"""Reads the principal header of App Service authentication.
 
-The header counts only where App Service authentication is on: only then are headers of that name
-removed from what callers send. What it holds is checked all the same, as if it came from outside.
+The header is trusted only where App Service authentication is on, because only then does App
+Service remove this header from incoming requests. Its content is still validated like any input.
 https://learn.microsoft.com/azure/app-service/configure-authentication-user-identities
 """
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field, ValidationError
 PRINCIPAL_HEADER = "x-ms-client-principal"
 
 MAX_HEADER_CHARS = 32 * 1024
-"""A token with 200 groups takes half of it; App Service stops at 64 KiB for all headers."""
+"""A token with 200 groups needs half of it; App Service allows 64 KiB for all headers."""
 
 MAX_CLAIMS = 1_000
 
@@ -32,7 +32,7 @@ _LONG_NAMES = {
 
 
 class PrincipalHeaderError(Exception):
-    """The header is not one that App Service writes; the text says why, and quotes nothing."""
+    """App Service did not write this header; the text says why and quotes nothing of it."""
 
 
 class _Claim(BaseModel):
@@ -46,7 +46,7 @@ class _Header(BaseModel):
 
 
 class Claims:
-    """The claims of a principal, by their short names; each may be there several times."""
+    """The claims of a principal by short name; a claim may have several values."""
 
     def __init__(self, claims: Iterable[tuple[str, str]]) -> None:
         self._values: dict[str, list[str]] = {}
@@ -58,16 +58,16 @@ class Claims:
         return self._values.get(name, [])
 
     def one(self, name: str) -> str | None:
-        """The value of a claim that is there exactly once, or under both of its names alike."""
+        """The value of a claim if all its occurrences have the same value, else None."""
         values = set(self.all(name))
         return values.pop() if len(values) == 1 else None
 
 
 def read_principal(headers: list[str]) -> Claims:
-    """The claims in the principal headers of a request, of which there must be one.
+    """Read the claims from the principal headers of a request; there must be exactly one header.
 
     Raises:
-        PrincipalHeaderError: if it is not strict base64 of a bounded JSON object of Entra's.
+        PrincipalHeaderError: if it is not strict base64 of a valid Entra principal within limits.
     """
     if len(headers) != 1:
         raise PrincipalHeaderError("there is more than one principal header")

@@ -1,8 +1,8 @@
-"""`Idempotency-Key`: a request that is made again has its effect once and gets the first answer.
+"""`Idempotency-Key`: a repeated request has its effect once and gets the first answer.
 
-Answers are stored with the effect that they report. Failures are stored where a retry would fail
-again; a temporary one, such as an exhausted quota, leaves the key free for another attempt, and one
-that comes before anything happened, such as a thread in use, leaves no trace.
+An answer is stored in the transaction of the effect that it reports. A permanent failure is stored
+too. A temporary one, such as an exhausted quota, frees the key for another attempt, and a failure
+before any effect, such as a busy thread, leaves no row.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ REPLAYED = {"Idempotency-Replayed": "true"}
 MAX_KEY_CHARS = 255
 
 INVOCATION_ID = "x-ms-invocation-id"
-"""The Functions host's header; the same at each send of one request."""
+"""Set by the Functions host, with the same value each time it sends one request."""
 RESEND_PATIENCE_SECONDS = 10.0
-"""Beyond the hold of a worker that died, whose claim is then taken over."""
+"""How long a resent request waits beyond a claim's hold, to take over from a worker that died."""
 RESEND_LOOK_SECONDS = 0.5
 
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
-"""Refusals that may be over when the request is made again."""
+"""Temporary refusals: a retry may succeed."""
 
 _NOT_KEPT = Problem(
     ProblemKind.ANSWER_NOT_KEPT,
@@ -49,18 +49,18 @@ _NOT_KEPT = Problem(
 )
 
 Act = Callable[[Claim | None], Awaitable[Answer | Streamed]]
-"""Does what a request asks for; with a claim, it writes `kept` together with the effect."""
+"""Handles the request; with a claim, it writes the changes of `kept` together with the effect."""
 
 
 async def once(
     keys: IdempotencyKeys, incoming: Incoming, body: BaseModel | None, act: Act
 ) -> Answer | Streamed:
-    """Answer with ``act``, or, where the request was made before, as then.
+    """Run ``act``, or return the first answer if the request was already handled.
 
     Raises:
         ProblemError: 422, if the key is too long.
         KeyMismatchError: if the key belongs to another request.
-        KeyInUseError: if the request is being worked on.
+        KeyInUseError: if the request is still running.
     """
     key = _key_of(incoming.request)
     if key is None:
@@ -72,7 +72,7 @@ async def once(
         return _replay(claimed, incoming)
     try:
         return await _act(act, claimed)
-    except RowExistsError:  # another process has taken over meanwhile and done it
+    except RowExistsError:  # another process took over the claim and finished
         theirs = await keys.claim(incoming.owner, key, fingerprint)
         if isinstance(theirs, KeptAnswer):
             return _replay(theirs, incoming)
@@ -81,7 +81,7 @@ async def once(
 
 
 def _key_of(request: Request) -> str | None:
-    """The caller's key, or the host's id of a request without a body, which it may send again.
+    """The caller's key, or the host's invocation id for a bodiless request, which it may resend.
 
     https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/Server/RetryProxyHandler.cs
     """
@@ -100,7 +100,7 @@ def _key_of(request: Request) -> str | None:
 async def _claimed(
     keys: IdempotencyKeys, incoming: Incoming, key: str, fingerprint: str, about: str | None
 ) -> Claim | KeptAnswer:
-    """Claim a key; a request that the host sent again waits for the end of its first send."""
+    """Claim a key; a request that the host resent waits until the first one has ended."""
     waits_until = perf_counter() + keys.hold_seconds + RESEND_PATIENCE_SECONDS
     while True:
         try:
@@ -125,7 +125,7 @@ async def _act(act: Act, claim: Claim) -> Answer | Streamed:
 
 
 def kept(claim: Claim | None, answer: Answer) -> list[Change]:
-    """The change that stores an answer, for the transaction of the effect that it reports."""
+    """The change that stores an answer, for the transaction of the effect it reports."""
     if claim is None:
         return []
     try:
@@ -138,7 +138,7 @@ def kept(claim: Claim | None, answer: Answer) -> list[Change]:
 def kept_outcome(
     claim: Claim | None, request_id: str, document: Callable[[AnsweredTurn], dict[str, Any]]
 ) -> Keep:
-    """What keeps the answer to a request once its turn has ended; ``document`` is its body."""
+    """The function that stores the answer when the turn ends; ``document`` makes its body."""
 
     def changes(outcome: Outcome) -> Sequence[Change]:
         if claim is None:
@@ -169,14 +169,14 @@ def _replay(answer: KeptAnswer, incoming: Incoming) -> Answer | Streamed:
 
 
 def _thread_named(incoming: Incoming, body: BaseModel | None) -> str | None:
-    """The thread that a request is about, in its path or its body."""
+    """The id of the thread that the path or the body names."""
     named = incoming.path.get("thread_id") or getattr(body, "thread_id", None)
     return named if isinstance(named, str) and is_id(Kind.THREAD, named) else None
 
 
 def _fingerprint(incoming: Incoming, body: BaseModel | None) -> str:
-    """A digest of what a request asks for, the same however its body is written."""
-    asked = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
+    """A digest of method, path and body values, independent of how the body is formatted."""
+    values = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
     request = incoming.request
-    text = json.dumps([request.method, request.url.path, asked], sort_keys=True)
+    text = json.dumps([request.method, request.url.path, values], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

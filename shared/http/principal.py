@@ -1,14 +1,14 @@
-"""Who calls, and so whose data a request may see.
+"""Authenticates the caller and decides whose data a request may see.
 
-| `AUTH_MODE` | the Functions host asks for | the principal header | the owner is |
+| `AUTH_MODE` | the Functions host requires | the principal header | the owner is |
 |---|---|---|---|
 | `function` | a function key | is ignored | `key` |
-| `entra` | nothing | must be there and right | `tid:oid` |
-| `both` | a function key | counts if there, and then must be right | `tid:oid`, else `key` |
+| `entra` | nothing | is required and validated | `tid:oid` |
+| `both` | a function key | is validated if present | `tid:oid`, else `key` |
 | `anonymous` | nothing | is ignored | `anonymous` |
 
-`both` asks for a key always, because the host checks keys before the app sees a request and the
-app cannot check them itself: a mode in which either would do could not tell a wrong key from none.
+`both` always requires a key. The host checks keys before the app sees a request, and the app cannot
+check them itself, so it could not distinguish a wrong key from a missing one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from starlette.requests import Request
 from ..audit.trail import Caller
 from ..config import GUID, AccessSettings, AuthMode
 from ..problems import Problem, ProblemError, ProblemKind
-from ..state.owners import ANONYMOUS_OWNER, KEY_OWNER, NOBODY, canonical_owner, entra_owner
+from ..state.owners import ANONYMOUS_OWNER, KEY_OWNER, NO_OWNER, canonical_owner, entra_owner
 from .easy_auth import PRINCIPAL_HEADER, Claims, PrincipalHeaderError, read_principal
 
 log = logging.getLogger(__name__)
@@ -37,12 +37,12 @@ _GUID = re.compile(GUID)
 
 
 class Role(StrEnum):
-    """What a caller may do: an app role of the app's registration."""
+    """An app role, defined in the app registration."""
 
     USE = "Agents.Use"
-    """Work with what is the caller's own. A delegated permission (scope) of this name will do."""
+    """Access to the caller's own data. A delegated permission (scope) also grants it."""
     ADMIN = "Agents.Admin"
-    """Work with the data of every owner. Only as an app role, never as a scope of a client."""
+    """Access to the data of every owner. Granted only as an app role, never as a scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +50,17 @@ class Principal:
     """An authenticated caller."""
 
     owner: str
-    """Key of everything that the request is about."""
+    """The owner of all data that the request may see."""
     subject: str
-    """The caller: an object id of Entra, or a fixed name without Entra."""
+    """The caller: an Entra object id, or a fixed name without Entra."""
     actor: str
-    """Through which client application."""
+    """The client application that the caller uses."""
     tenant: str | None
     roles: frozenset[Role]
     how: AuthMode
-    """What the caller was admitted by: a function key, Entra, or nothing."""
+    """How the caller was authenticated: by a function key, by Entra, or not at all."""
     departments: tuple[str, ...] = ()
-    """That the caller's token names."""
+    """The departments that the caller's token names."""
 
     @property
     def is_admin(self) -> bool:
@@ -69,26 +69,26 @@ class Principal:
 
     @property
     def is_operator(self) -> bool:
-        """Whether the caller may see what concerns the whole instance.
+        """Whether the caller may see data of the whole instance.
 
-        A function key is the operator's own, and where nothing is asked for there are no others.
+        Only the operator has a function key. In the mode `anonymous`, all callers are one owner.
         """
         return self.is_admin or self.how in {AuthMode.FUNCTION, AuthMode.ANONYMOUS}
 
     def caller(self, request_id: str) -> Caller:
-        """The caller of one request, as audit records name it."""
+        """The caller of one request for audit records."""
         return Caller(self.subject, self.actor, self.how.value, request_id, self.departments)
 
 
 _USER = frozenset({Role.USE})
 _KEY = Principal(KEY_OWNER, "key", "key", None, _USER, AuthMode.FUNCTION)
 _ANONYMOUS = Principal(ANONYMOUS_OWNER, "anonymous", "anonymous", None, _USER, AuthMode.ANONYMOUS)
-ANYBODY = Principal(NOBODY, "anybody", "anybody", None, frozenset(), AuthMode.ANONYMOUS)
-"""The caller of a route that needs no key and no token."""
+UNAUTHENTICATED = Principal(NO_OWNER, "anybody", "anybody", None, frozenset(), AuthMode.ANONYMOUS)
+"""The caller of an open route, or of a request that is not authenticated yet."""
 
 UNAUTHORIZED = Problem(
     ProblemKind.UNAUTHORIZED,
-    "The caller is not known here. Send a Microsoft Entra token for this app as "
+    "The caller is not authenticated. Send a Microsoft Entra token for this app as "
     "'Authorization: Bearer ...'; the app's log says what was wrong with this request.",
 )
 NO_ROLE = Problem(
@@ -100,15 +100,15 @@ NOT_ADMIN = Problem(ProblemKind.FORBIDDEN, f"This takes the app role {Role.ADMIN
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Decides who a request is from."""
+    """Authenticates the caller of a request."""
 
     settings: AccessSettings
 
     def identify(self, request: Request) -> Principal:
-        """The caller of a request, who may have no role yet: see `authorized`.
+        """The caller of a request, whose roles `authorized` checks later.
 
         Raises:
-            ProblemError: 401 for a caller who is not known.
+            ProblemError: 401 if the caller is not authenticated.
         """
         headers = request.headers.getlist(PRINCIPAL_HEADER)
         match self.settings.mode:
@@ -147,7 +147,7 @@ class Access:
         )
 
     def _departments(self, claims: Claims) -> tuple[str, ...]:
-        """The departments that a token names, where the settings say by which claim."""
+        """The departments in the token's department claim, if the settings name that claim."""
         claim = self.settings.department_claim
         return self.settings.known_departments.claimed(claims.all(claim)) if claim else ()
 
@@ -156,7 +156,7 @@ class Access:
         names = [name for name in ("azp", "appid") if claims.all(name)]
         clients = {_guid(claims, name) for name in names}
         if len(clients) != 1:
-            raise _unknown("the client application is not named, or twice")
+            raise _unknown("the token names no client application, or two")
         (client,) = clients
         allowed = _listed(self.settings.client_ids)
         if allowed and client not in allowed:
@@ -177,11 +177,10 @@ class Access:
 
 
 def authorized(principal: Principal, request: Request) -> Principal:
-    """The caller as it may act: for itself, or as an admin for the owner that the request names.
+    """Check the caller's roles; for an admin, switch to the owner that the request names.
 
     Raises:
-        ProblemError: 403 for a caller without the role that this takes, 422 for an owner that
-            cannot be.
+        ProblemError: 403 for a caller without the required role, 422 for an invalid owner.
     """
     if not principal.roles:
         raise ProblemError(NO_ROLE)
@@ -198,29 +197,29 @@ def authorized(principal: Principal, request: Request) -> Principal:
                 "owner must be <tenant id>:<object id>, key or anonymous.",
             )
         )
-    return replace(principal, owner=owner, departments=())  # those are the admin's own
+    return replace(principal, owner=owner, departments=())  # the departments are the admin's
 
 
 def _unknown(reason: str) -> ProblemError:
-    """A refusal whose reason goes to the log and not to the caller."""
-    log.info("A caller is refused: %s", reason)
+    """A 401 whose reason is logged and not shown to the caller."""
+    log.info("A request was not authenticated: %s", reason)
     return ProblemError(UNAUTHORIZED)
 
 
 def _guid(claims: Claims, name: str) -> str:
     value = claims.one(name) or ""
     if not _GUID.fullmatch(value):
-        raise _unknown(f"the claim {name} is not there once as a GUID")
+        raise _unknown(f"the claim {name} is missing, ambiguous or not a GUID")
     return value.lower()
 
 
 def _folded(text: str | None) -> str:
-    """A text to compare: letter case does not count; letters that fold from elsewhere do."""
+    """Lower case of an ASCII text, to compare; empty for other texts, which could fold to ASCII."""
     return text.lower() if text is not None and text.isascii() else ""
 
 
 @lru_cache(maxsize=16)
 def _listed(setting: str) -> frozenset[str]:
-    """The texts of a setting with commas between, to compare with `_folded`."""
+    """The entries of a comma-separated setting, to compare with `_folded`."""
     texts: Iterable[str] = (text.strip().lower() for text in setting.split(","))
     return frozenset(text for text in texts if text)

@@ -1,4 +1,4 @@
-"""A request as handlers see it: who, what, and its query and body checked."""
+"""A request as handlers see it: the caller, and the validated query and body."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from ..turns.body import Body
 from .principal import OWNER_PARAMETER, Principal
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
-"""A message of 1 MiB characters, escaped, with room for the rest."""
+"""Room for an escaped message of 1,048,576 characters and the other fields."""
 
 BODY_SECONDS = 15.0
-"""Within which a body must have come; one that trickles in takes a place and memory from others."""
+"""The time limit for receiving a body: a slow one occupies memory and a request slot."""
 
 PAGE_SIZE = 20
 MAX_PAGE_SIZE = 100
 
 EARLIEST_DAY = date(2000, 1, 1)
-"""Nothing is older, and a day has to have a day before it."""
+"""No record is older; and there must be a day before the first one."""
 
 _GZIP = b"\x1f\x8b"
 _UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
@@ -41,13 +41,13 @@ _CHARSET = "charset="
 _UTF_8 = {"utf-8", "utf8", "us-ascii"}
 
 MAX_FIELD_ERRORS = 20
-"""Errors in one problem: a body may have a million wrong fields."""
+"""The most errors in one problem; a body may have a million invalid fields."""
 
 MAX_FIELD_CHARS = 200
-"""Of a field's name in a problem; names of unknown fields come from outside."""
+"""The longest field name in a problem; callers choose the names of unknown fields."""
 
 MAX_PARAMETER_CHARS = 2_048
-"""Of a value in the query; the longest are cursors."""
+"""The longest value in the query; cursors are the longest valid ones."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -71,24 +71,24 @@ class Incoming:
 
     @property
     def caller(self) -> Caller:
-        """Who asks, as records say it."""
+        """The caller, for audit records."""
         return self.principal.caller(self.request_id)
 
     @property
     def path(self) -> Mapping[str, str]:
-        """Parameters in the route."""
+        """Parameters of the route."""
         return self.request.path_params
 
     @property
     def query(self) -> Mapping[str, str]:
-        """Parameters in the query; of a repeated one, the last counts."""
+        """Parameters of the query; the last value of a repeated one."""
         return self.request.query_params
 
     def check_query(self) -> None:
-        """See to it that no parameter is more than the store, or a log, can take.
+        """Check that every parameter is short enough and has no control characters.
 
         Raises:
-            ProblemError: 422, naming the first that is.
+            ProblemError: 422, naming the first invalid parameter.
         """
         for name, text in self.request.query_params.multi_items():
             if _CONTROL.search(name) or _CONTROL.search(text):
@@ -97,7 +97,7 @@ class Incoming:
                 raise invalid_field(_printable(name), f"takes {MAX_PARAMETER_CHARS} characters")
 
     async def body(self, model: type[_Body]) -> _Body:
-        """The JSON body, checked; an absent body counts as an empty object.
+        """The validated JSON body; a missing body counts as an empty object.
 
         Raises:
             ProblemError: 400, 413, 415 or 422, saying which field and why.
@@ -117,7 +117,7 @@ class Incoming:
                 return await self._read()
         except TimeoutError:
             raise LimitError(
-                OwnerLimit.BODY_SECONDS, f"The body did not come within {BODY_SECONDS:g} s."
+                OwnerLimit.BODY_SECONDS, f"The body did not arrive within {BODY_SECONDS:g} s."
             ) from None
 
     async def _read(self) -> bytes:
@@ -135,10 +135,10 @@ class Incoming:
         return bytes(content)
 
     def day(self, name: str, default: date) -> date:
-        """A day in the query, by UTC.
+        """A day in the query, in UTC.
 
         Raises:
-            ProblemError: 422, if it is none, or long before anything was recorded.
+            ProblemError: 422, if it is not a date, or before `EARLIEST_DAY`.
         """
         text = self.query.get(name)
         if not text:
@@ -166,7 +166,7 @@ class Incoming:
 
 
 def _unsupported(headers: Headers, content: bytes) -> str | None:
-    """Why a body cannot be read as JSON in UTF-8, as it says itself or as its first bytes show."""
+    """Why a body is not JSON in UTF-8, by its headers or its first bytes; None if it may be."""
     kind, *parameters = headers.get("content-type", "").lower().split(";")
     if kind.strip() != "application/json" and not kind.strip().endswith("+json"):
         return "Send the body as JSON, with the header Content-Type: application/json."
@@ -180,13 +180,13 @@ def _unsupported(headers: Headers, content: bytes) -> str | None:
 
 
 def request_id_of(request: Request) -> str:
-    """The caller's request id where it is sane, else a new one."""
+    """The caller's request id if it is valid, else a new one."""
     given = request.headers.get("x-request-id", "")
     return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{ULID()}"
 
 
 def invalid_field(field: str, reason: str) -> ProblemError:
-    """The problem of one wrong field."""
+    """The error for one invalid field."""
     return ProblemError(
         Problem(
             ProblemKind.INVALID_REQUEST,
@@ -197,7 +197,7 @@ def invalid_field(field: str, reason: str) -> ProblemError:
 
 
 def _printable(name: str) -> str:
-    """A parameter's name as a problem may show it."""
+    """A parameter's name without control characters, cut for a problem."""
     return _CONTROL.sub("?", name)[:MAX_FIELD_CHARS]
 
 
@@ -226,7 +226,7 @@ def _is_oversized_message(detail: ErrorDetails) -> bool:
 
 
 EVERYWHERE = (OWNER_PARAMETER, "code", "clientId")
-"""The owner that an admin names; a function key and its name, which the Functions host reads."""
+"""Every route takes these: the owner that an admin names, and the host's key parameters."""
 
 MAX_SHOWN_CHARS = 100
 
@@ -236,7 +236,7 @@ _taken: dict[Callable[..., Any], tuple[str, ...]] = {}
 
 
 def query(*names: str) -> Callable[[_Handler], _Handler]:
-    """Say which parameters a handler takes; one that ends with a dot is how several begin."""
+    """Declare the query parameters of a handler; a name that ends with a dot is a prefix."""
 
     def declare(handler: _Handler) -> _Handler:
         _taken[handler] = names
@@ -246,12 +246,12 @@ def query(*names: str) -> Callable[[_Handler], _Handler]:
 
 
 def check_names(handler: Callable[..., Any], given: Iterable[str]) -> None:
-    """See to it that a handler takes all parameters of a request.
+    """Check that a handler takes all query parameters of a request.
 
     Raises:
-        ProblemError: 422, naming what is unknown and the nearest that is known.
+        ProblemError: 422, with the unknown name and the most similar known one.
     """
-    function = getattr(handler, "__func__", handler)  # handlers are methods of a resource
+    function = getattr(handler, "__func__", handler)  # handlers are bound methods
     known = (*_taken.get(function, ()), *EVERYWHERE)
     for name in given:
         if not any(_is(name, each) for each in known):
@@ -266,7 +266,7 @@ def _unknown(name: str, known: Iterable[str]) -> Problem:
     shown = name[:MAX_SHOWN_CHARS]
     offered = [each for each in known if each not in EVERYWHERE[1:]]
     nearest = get_close_matches(shown.lower(), offered, 1, cutoff=0.0)
-    reason = f"is no parameter of this address; did you mean {nearest[0]}?"
+    reason = f"is not a parameter of this address; did you mean {nearest[0]}?"
     return Problem(
         ProblemKind.INVALID_REQUEST,
         f"{shown} {reason}",

@@ -1,4 +1,4 @@
-"""A request as a span of its caller's trace."""
+"""The trace span of a request."""
 
 from __future__ import annotations
 
@@ -29,12 +29,13 @@ TRACEPARENT = "traceparent"
 async def traced(
     request: Request, request_id: str, template: str, answer: Callable[[], Awaitable[Response]]
 ) -> Response:
-    """Run ``answer`` within a span that ends with the last byte of its response.
+    """Run ``answer`` within a span that ends with the last byte of the response.
 
-    The span has the ``template`` of the route: a path has ids, and text that a caller chose.
+    The span has the ``template`` of the route instead of the path, which holds ids and text of
+    callers.
 
-    The Functions host, where it traces, has a span for the request already and made it current;
-    ours is its child. Elsewhere ours continues the trace that the caller's headers name.
+    If the Functions host traces the request, our span is a child of the host's current span. Else
+    it continues the trace in the caller's headers.
     """
     span = _started(request, request_id, template)
     with log_ids(request_id=request_id), entered(span):

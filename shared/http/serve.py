@@ -1,4 +1,4 @@
-"""Where HTTP begins and ends: every request comes in here and every answer leaves here.
+"""Serves requests: authentication, limits, the handler, audit, and the response.
 
 Errors become problem documents. An unexpected error is logged with the request's id, and its text
 is not returned to the caller.
@@ -28,18 +28,17 @@ from ..state.lanes import Clock
 from ..text import to_json_bytes, to_utf8
 from .action_audit import EndedAction, note
 from .answers import EVENT_STREAM, Answer, Handler, OpenHandler, Streamed
-from .principal import ANYBODY, Access, authorized
+from .principal import UNAUTHENTICATED, Access, authorized
 from .request import Incoming, check_names, request_id_of
 from .request_span import traced
 
 log = logging.getLogger(__name__)
 
 _SAFE_HEADERS = {"X-Content-Type-Options": "nosniff", "Cache-Control": "no-store"}
-"""Answers belong to one caller and are never a page: no cache may keep them, no browser guess their
-type."""
+"""An answer is private to one caller: no cache may store it and no browser may guess its type."""
 
 _STREAMING = {"X-Accel-Buffering": "no"}
-"""Tells proxies not to buffer events."""
+"""Makes proxies send events without buffering."""
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -49,12 +48,12 @@ _HEADER_CHARS = "".join(map(chr, range(0x20, 0x7F)))
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What every request passes through, whichever handler answers it."""
+    """The parts that every request uses before and after its handler."""
 
     access: Access
     limits: OwnerLimits
     meter: Meter
-    """Counts the requests that limits refuse."""
+    """Counts the requests that exceed a limit."""
     audit: AuditTrail
     clock: Clock
 
@@ -66,15 +65,15 @@ async def serve(
     action: Action | None = None,
     template: str = "",
 ) -> Response:
-    """Answer a request of an authorized caller with ``handler``.
+    """Authorize the caller and answer the request with ``handler``.
 
-    The ``action``, where one is named, is written to the audit trail. A stream is a turn, which
-    writes its own record. The request's span has the ``template`` of its route.
+    An ``action`` is written to the audit trail, except for a stream: its turn writes the record.
+    The request's span has the ``template`` of the route.
     """
     request_id = request_id_of(request)
 
     async def answer() -> Response:
-        return await _serve(edge, Incoming(request, ANYBODY, request_id), handler, action)
+        return await _serve(edge, Incoming(request, UNAUTHENTICATED, request_id), handler, action)
 
     return await traced(request, request_id, template, answer)
 
@@ -110,7 +109,7 @@ async def _serve(
 
 
 class _EventStream(StreamingResponse):
-    """A stream; its request counts against its owner's limit until the stream is over."""
+    """A stream, which counts against its owner's limit of requests until it ends."""
 
     def __init__(self, answer: Streamed, request_id: str, place: ExitStack) -> None:
         ours = {**_SAFE_HEADERS, **_STREAMING, "x-request-id": request_id}
@@ -124,11 +123,11 @@ class _EventStream(StreamingResponse):
 
 
 async def serve_open(request: Request, handler: OpenHandler) -> Response:
-    """Answer a request of any caller; ``handler`` shows nothing that belongs to an owner."""
+    """Answer an unauthenticated request; ``handler`` must not return data of an owner."""
     started = perf_counter()
-    incoming = Incoming(request, ANYBODY, request_id_of(request))
+    incoming = Incoming(request, UNAUTHENTICATED, request_id_of(request))
     try:
-        if incoming.path.get("path") is None:  # an unknown address takes anything
+        if incoming.path.get("path") is None:  # unmatched addresses take any query
             check_names(handler, incoming.query)
         answer = await handler(incoming)
     except Exception as error:  # noqa: BLE001 - the border: every error becomes an answer
@@ -137,7 +136,7 @@ async def serve_open(request: Request, handler: OpenHandler) -> Response:
 
 
 def _response(answer: Answer, request_id: str, overhead: float) -> Response:
-    """The whole answer; ``overhead`` is the time that the app itself took, in seconds."""
+    """The HTTP response; ``overhead`` is the time spent in the app itself, in seconds."""
     headers = {**_SAFE_HEADERS, **_sendable(answer.headers), "x-request-id": request_id}
     headers["x-overhead-ms"] = f"{overhead * 1000:.2f}"
     if answer.lines is not None:
@@ -153,7 +152,7 @@ def _response(answer: Answer, request_id: str, overhead: float) -> Response:
 
 
 def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers as HTTP can carry them: values may hold text that a caller sent."""
+    """Percent-encode header values, which may hold text of a caller."""
     return {name: quote(value, _HEADER_CHARS, errors="replace") for name, value in headers.items()}
 
 

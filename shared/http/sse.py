@@ -2,7 +2,7 @@
 
 The events are a closed set: ``turn.started``, ``message.delta``, ``tool.started``,
 ``tool.finished``, then exactly one of ``turn.completed`` (the whole result) and ``error`` (a
-problem document). A comment line says now and then that the turn still runs.
+problem document). Comment lines are sent while a turn runs without events.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COMMENT = b": the turn still runs\n\n"
 
 
 class EventName(StrEnum):
-    """The names of all events."""
+    """The names of the events."""
 
     TURN_STARTED = "turn.started"
     MESSAGE_DELTA = "message.delta"
@@ -37,13 +37,13 @@ class EventName(StrEnum):
 
 
 Document = Callable[[AnsweredTurn], dict[str, Any]]
-"""Makes the body of an answer of a turn."""
+"""Makes the body of the answer to a turn."""
 
 
 async def event_stream(
     first: Progress, rest: AsyncGenerator[Progress], request_id: str, document: Document
 ) -> AsyncIterator[bytes]:
-    """The bytes of a stream whose first event is known already."""
+    """Encode ``first`` and the ``rest`` of the events; an exception becomes an `error` event."""
     try:
         yield _frame(first, document)
         async for event in rest:
@@ -57,7 +57,7 @@ async def event_stream(
 
 
 async def replayed_stream(turn: Mapping[str, Any]) -> AsyncIterator[bytes]:
-    """The bytes of a stream of a turn that ended before, given its document."""
+    """Encode the stored document of an ended turn as a stream."""
     ids = {name: turn[name] for name in _IDS if name in turn}
     yield _encode(EventName.TURN_STARTED, ids)
     yield _encode(EventName.TURN_COMPLETED, turn)
@@ -82,7 +82,7 @@ def _frame(event: Progress, document: Document) -> bytes:
             return _encode(EventName.TURN_COMPLETED, document(event))
         case StillRunning():
             return _COMMENT
-        case _:  # other events of the service are not in the closed set
+        case _:  # other events are not shown to callers
             return b""
 
 

@@ -26,7 +26,7 @@ from ..problems import INTERNAL_ERROR, Problem, ProblemError, ProblemKind, probl
 from ..state.errors import StateError, StorageUnavailableError
 from ..state.keys import Kind
 from ..state.lanes import Clock
-from ..state.owners import NOBODY, OwnerError, queue_owner
+from ..state.owners import NO_OWNER, OwnerError, queue_owner
 from ..state.rejected import REASON_CHARS, Rejected, record_rejected
 from ..state.table import Table
 from ..text import clean_json
@@ -167,7 +167,7 @@ class Intake:
                 action=Action.JOB_SUBMIT,
                 outcome=AuditOutcome.REFUSED,
                 at=self._clock(),
-                owner=NOBODY,
+                owner=NO_OWNER,
                 subject=caller.subject,
                 actor=caller.actor,
                 how=caller.how,

@@ -14,8 +14,8 @@ from ..config import GUID, AccessSettings, AuthMode
 KEY_OWNER = "key"
 ANONYMOUS_OWNER = "anonymous"
 
-NOBODY = "$nobody"
-"""In place of an owner where there is none; no caller and no row has this name."""
+NO_OWNER = "$nobody"
+"""The owner of requests that are not authenticated; no caller and no row has this name."""
 
 _ENTRA_OWNER = re.compile(rf"(?P<tenant>{GUID}):{GUID}")
 

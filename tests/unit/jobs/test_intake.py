@@ -17,7 +17,7 @@ from shared.config import AppSettings, CallbackSettings
 from shared.jobs.intake import IntakeMessage
 from shared.state.errors import StorageUnavailableError
 from shared.state.keys import Kind, is_id, new_id, partition_key
-from shared.state.owners import NOBODY
+from shared.state.owners import NO_OWNER
 from shared.state.rejected import EXCERPT_CHARS, REJECTED_PARTITION
 from tests.support.app_on_fakes import OWNER, App
 from tests.support.fakes import SentWakeUp
@@ -132,7 +132,7 @@ async def test_what_is_put_away_is_on_record(app: App, services: Services) -> No
         message({"owner": OWNER, "message": "Hi", "colour": "red"})
     )
     await services.core.audit.aclose()
-    (kept,) = app.audit_table.rows(f"{partition_key(NOBODY)}!{app.clock().date()}")
+    (kept,) = app.audit_table.rows(f"{partition_key(NO_OWNER)}!{app.clock().date()}")
     record = AuditRecord.from_row(kept)
     assert (record.action, record.outcome) == (Action.JOB_SUBMIT, AuditOutcome.REFUSED)
     assert (record.subject, record.actor, record.request_id) == ("queue", "agent-jobs", "m-1")
