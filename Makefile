@@ -33,7 +33,7 @@ check: ## check style, types and imports and run the unit tests, in under a minu
 
 test: ## check everything and run every test; ARGS="tests/unit -k x" goes to pytest
 	@$(PYTHON) -m local.bootstrap test
-	@$(MAKE) --no-print-directory lint templates types
+	@$(MAKE) --no-print-directory --jobs 2 $(SYNC) lint templates types test-types
 	$(BIN)/pytest $(PARALLEL) --durations 10 $(ARGS)
 
 torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--jobs 500" sizes it

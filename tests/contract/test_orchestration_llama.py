@@ -74,11 +74,11 @@ async def test_it_streams(orchestrator: tuple[ModelOrchestrator, ModelType]) -> 
     events = [event async for event in stream]
     pieces = [event.text for event in events if isinstance(event, MessageDelta)]
     assert isinstance(events[-1], AnsweredTurn)
-    result = events[-1].to_json()
+    result = events[-1].result
     assert len(pieces) > 1
-    assert "".join(pieces) == result["reply"]
-    assert "Paris" in result["reply"]
-    assert result["usage"]["output_tokens"] >= len(pieces) - 1
+    assert "".join(pieces) == result.content
+    assert "Paris" in result.content
+    assert result.usage["output_tokens"] >= len(pieces) - 1
 
 
 async def test_the_history_is_in_the_prompt(

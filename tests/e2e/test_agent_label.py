@@ -23,7 +23,7 @@ async def test_an_agents_id_is_reported_everywhere_and_the_model_answers(
         "FOUNDRY_AGENT_SERVICE_API_KEY": "local-key",
         "FOUNDRY_AGENT_ID": AGENT,
     }
-    with own.serve(tmp_path, talkative=False, **settings) as host:
+    with own.serve(tmp_path, False, **settings) as host:
         async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
             answer = (await caller.post("messages", json={"message": "Hello"})).json()
             thread = (await caller.post("threads", json={})).json()

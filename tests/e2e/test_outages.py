@@ -41,7 +41,7 @@ async def test_a_setting_that_cannot_work_is_named_in_a_503(
     deployment: Deployment, tmp_path: Path, setting: str, value: str, named: str
 ) -> None:
     own = Deployment(deployment.storage, deployment.foundry)
-    with own.serve(tmp_path, talkative=False, **{setting: value}) as host:
+    with own.serve(tmp_path, False, **{setting: value}) as host:
         async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
             assert (await caller.get("health")).status_code == 200
             answer = await caller.post("messages", json={"message": "Hi"})
@@ -61,7 +61,7 @@ def test_a_setting_that_can_be_judged_at_start_is_named_there(
     own = Deployment(deployment.storage, deployment.foundry)
     with (
         pytest.raises(ServiceError, match=f"- {setting} ") as refused,
-        own.serve(tmp_path, talkative=False, **{setting: value}),
+        own.serve(tmp_path, False, **{setting: value}),
     ):
         pass
     assert "secret-key" not in str(refused.value)

@@ -18,7 +18,7 @@ async def test_the_app_answers_through_a_proxy(deployment: Deployment, tmp_path:
             "HTTPS_PROXY": proxy.url,
             "SSL_CERT_FILE": str(proxy.certificate.path),
         }
-        with own.serve(tmp_path, talkative=False, **settings) as host:
+        with own.serve(tmp_path, False, **settings) as host:
             async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
                 answer = await caller.post("messages", json={"message": "Hi"})
                 proxy.status = 403

@@ -69,7 +69,7 @@ async def test_each_refusal_of_storage_says_what_it_is(
     async with refusing_storage() as storage:
         deployment = Deployment(storage.connection_string, foundry)
         storage.code = "AuthorizationFailure"
-        with deployment.serve(tmp_path, talkative=False) as host:
+        with deployment.serve(tmp_path, False) as host:
             async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=60) as caller:
                 checks = (await caller.get("health/ready")).json()["checks"]
                 answers: dict[str, httpx.Response] = {}

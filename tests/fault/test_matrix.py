@@ -64,8 +64,8 @@ def _was_felt(report: Report, attempts: Counter[str], looks: set[str]) -> bool:
     if report.got.outcome != ANSWER or attempts[report.mark["cell"]] > 1:
         return True
     found = {report.got.result.response_id} if report.got.result else set[str]()
-    if report.backing and report.backing.conversation_id:
-        found.add(report.backing.conversation_id)
+    if report.thread and report.thread.conversation_id:
+        found.add(report.thread.conversation_id)
     return bool(found & looks)
 
 

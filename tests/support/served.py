@@ -71,7 +71,7 @@ class Deployment:
 
     @contextmanager
     def serve(
-        self, log_dir: Path, *, talkative: bool = True, **overrides: Any
+        self, log_dir: Path, talkative: bool = True, /, **overrides: Any
     ) -> Generator[FunctionsHost]:
         """Run the app, at its most talkative; no secret is in its log when it has stopped."""
         app = copy_app(log_dir, talkative=talkative)

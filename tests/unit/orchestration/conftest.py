@@ -115,8 +115,8 @@ class Build:
         made = [Model.of(backend, ticks) for backend in backends]
         preferences = Preferences.parse(settings.preferences)
         router = Router(made, preferences, patience=config.timeout)
-        models = {model.model_type: model for model in made}
-        asking = Asking(make_turns(router), router, models, ticks)
+        by_type = {model.model_type: model for model in made}
+        asking = Asking(make_turns(router), router, by_type, ticks)
         self.made.append(asking)
         return asking
 

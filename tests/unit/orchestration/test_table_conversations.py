@@ -270,6 +270,7 @@ async def test_exchanges_can_be_removed(world: World) -> None:
         await asking.ask("Hi")
     await asking.ask("Hi", conversation="other")
     exchanges = Exchanges(world.table)
-    thread_id = (await asking.ask("Hi")).opened.thread_id
+    thread_id = (await asking.ask("Hi")).thread_id
+    assert thread_id is not None
     await exchanges.remove(OWNER, thread_id)
     assert len(world.rows("exchange:")) == 1
