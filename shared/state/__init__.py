@@ -1,1 +1,1 @@
-"""What is kept in Table Storage."""
+"""The rows of the app in Table Storage."""

@@ -1,4 +1,4 @@
-"""The storage account that settings name, and its tables."""
+"""Opens the tables of the configured storage account."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncTokenCredential
 
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
-"""The storage emulator on its usual ports, as the Functions host understands it."""
+"""The storage emulator on its default ports, as the Functions host accepts it."""
 
 _EMULATOR = (
     "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;"
@@ -29,14 +29,14 @@ _EMULATOR = (
 
 
 def connection_string(storage: StorageSettings) -> str:
-    """The connection string as the storage SDKs understand it; empty where there is none."""
+    """The connection string as the storage SDKs accept it; empty without one."""
     given = storage.connection_string
     return _EMULATOR if given == DEVELOPMENT_STORAGE else given
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """Where things are kept."""
+    """The tables of the app."""
 
     state: Table
     audit: Table
@@ -46,7 +46,7 @@ class Tables:
 def open_tables(
     storage: StorageSettings, identity: AsyncTokenCredential | None, clock: StorageClock
 ) -> Tables:
-    """The tables that settings name; ``identity`` signs in without a connection string."""
+    """Open the configured tables; ``identity`` signs in where there is no connection string."""
     connection, uri = connection_string(storage), storage.table_service_uri
     state, audit, metrics = (
         TableClient.from_connection_string(connection, name)

@@ -1,7 +1,7 @@
 """`Table` on Azure Table Storage, through azure-data-tables.
 
-That library's own retries are off for writes: a write whose answer was lost is looked up before
-it is repeated, so that a retry cannot mistake our own success for a conflict with another writer.
+The library's own retries are off for writes. If the response to a write is lost, the row is read
+before a retry, so that our own earlier success is not mistaken for another writer's conflict.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ WRITE_ATTEMPTS = 4
 READ_RETRIES = 3
 FIRST_BACKOFF_SECONDS = 0.1
 MAX_CONDITION_BYTES = 8_000
-"""Of a query, as its address carries it; servers and proxies refuse longer addresses."""
+"""The longest encoded condition of a query; servers and proxies refuse longer URLs."""
 
 PAGE_ROWS = 1000
-"""The most rows that one query answer holds."""
+"""The most rows in one response to a query."""
 
 
 class AzureTable:
-    """A table of Azure Table Storage, made on first use where it does not exist yet."""
+    """A table of Azure Table Storage, which the first insert creates if it is missing."""
 
     def __init__(self, client: TableClient, clock: StorageClock) -> None:
         self._client = client
         self._clock = clock
 
     def _observe(self, response: PipelineResponse[Any, Any]) -> None:
-        """Note the service's time, and raise a refusal of the app before the library reads it.
+        """Record the service's time, and raise on 403 before the library parses the response.
 
-        The account refuses in XML, and azure-data-tables takes the truth value of its elements,
-        which Python deprecates; the code and the status stand in the headers.
+        A 403 has an XML body, and azure-data-tables tests the truth value of its elements, which
+        Python deprecates. The error code and status are in the headers.
         """
         http = response.http_response
         self._clock.observe(http.headers.get("Date"))
@@ -100,14 +100,14 @@ class AzureTable:
     async def walk(
         self, after: tuple[str, str], *, limit: int, select: Sequence[str]
     ) -> list[tuple[str, Row]]:
-        """See `Table.walk`; one query within the partition and one for those behind it."""
+        """See `Table.walk`; one query for the rest of the partition, one for later partitions."""
         partition, row_key = after
         within = f"{equals('PartitionKey', partition)} and RowKey gt '{row_key}'"
         names = ["PartitionKey", "RowKey", *select]
         rows = await self._query(within, limit, names)
         if len(rows) < limit:
-            behind = f"PartitionKey gt '{partition}'"
-            rows += await self._query(behind, limit - len(rows), names)
+            later = f"PartitionKey gt '{partition}'"
+            rows += await self._query(later, limit - len(rows), names)
         return rows
 
     async def _query(
@@ -156,10 +156,10 @@ class AzureTable:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def _landed(self, partition: str, changes: Sequence[Change]) -> str | None:
-        """The ETag of the first change's row if the changes were made, else None.
+        """The ETag of the first change's row if the changes were written, else None.
 
-        They were written together, so one that only we can have written proves all: an insert,
-        whose key is new, before a change that writes ids of its own.
+        The changes are one transaction, so one change proves them all. An insert is the best proof,
+        because only we can have written its new key.
         """
         witness = next((c for c in changes if c.action is Operation.INSERT), changes[0])
         row = await self.get(partition, witness.row_key)
@@ -186,7 +186,7 @@ class AzureTable:
             raise _translate(error) from error
 
     async def _send(self, partition: str, changes: Sequence[Change]) -> str:
-        """One request; a lone change goes without the envelope of a transaction."""
+        """Send one request; a single change needs no transaction."""
         client = self._client
         if len(changes) > 1:
             operations = [_operation(partition, change) for change in changes]
@@ -235,7 +235,7 @@ class AzureTable:
 
 
 def _operation(partition: str, change: Change) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """A change as azure-data-tables takes it: operation, entity, options."""
+    """A change as the arguments of azure-data-tables: operation, entity, options."""
     entity = {"PartitionKey": partition, "RowKey": change.row_key}
     entity |= {name: _encode(v) for name, v in change.values.items() if v is not None}
     options: dict[str, Any] = {}
@@ -271,12 +271,12 @@ def _row(entity: TableEntity) -> Row:
 
 
 def _etag(metadata: Mapping[str, Any]) -> str:
-    """The ETag of a written row; a deleted one has none."""
+    """The ETag of a written row; empty for a deleted one."""
     return str(metadata.get("etag", ""))
 
 
 def _no_table(error: HttpResponseError, changes: Sequence[Change]) -> bool:
-    """Whether it is the table that is missing: what inserts a row can miss nothing else."""
+    """Whether the table is missing; for an insert, 404 can mean nothing else."""
     if getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND:
         return True
     inserts = all(change.action in {Operation.INSERT, Operation.UPSERT} for change in changes)
@@ -287,14 +287,14 @@ _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
 
 
 def _translate(error: AzureError) -> StateError:
-    """Our error for a failure of azure-data-tables; the statuses are those of the service."""
+    """Map an error of azure-data-tables to ours, by the HTTP status of the service."""
     if refused := refusal(error, "Table Storage", TABLE_ROLE):
         return StorageUnavailableError(refused)
     status = error.status_code if isinstance(error, HttpResponseError) else None
     if status == HTTPStatus.NOT_FOUND:
-        return RowMissingError("A row that should be there is missing.")
+        return RowMissingError("A row that should exist is missing.")
     if status == HTTPStatus.PRECONDITION_FAILED:
-        return RowChangedError("Another writer changed a row in between.")
+        return RowChangedError("Another writer changed the row since it was read.")
     if status == HTTPStatus.CONFLICT:
         return RowExistsError("A row that should be new exists already.")
     if (

@@ -1,7 +1,7 @@
 """The storage service's clock, which all instances share.
 
-Leases are compared by it, because the clocks of two instances may differ by minutes. Every answer
-of the service carries its time (to the second) in the `Date` header.
+Leases use it, because the clocks of two instances may differ by minutes. Every response of the
+service has its time, to the second, in the `Date` header.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from time import monotonic
 
 OBSERVE_EVERY_SECONDS = 30.0
-"""Clocks drift slowly; there is no need to look at every answer."""
+"""Clocks drift slowly, so not every response is needed."""
 
 
 def utc_now() -> datetime:
@@ -21,7 +21,7 @@ def utc_now() -> datetime:
 
 
 class StorageClock:
-    """This machine's clock, corrected by what the service said last."""
+    """This machine's clock, corrected by the last `Date` header of the service."""
 
     def __init__(self, local: Callable[[], datetime] = utc_now) -> None:
         self._local = local
@@ -29,11 +29,11 @@ class StorageClock:
         self._observed_at: float | None = None
 
     def __call__(self) -> datetime:
-        """The service's time, as well as it is known."""
+        """The best estimate of the service's time."""
         return self._local() + self._offset
 
     def observe(self, date_header: str | None) -> None:
-        """Take in the `Date` header of an answer."""
+        """Correct the clock by the `Date` header of a response."""
         now = monotonic()
         recently = self._observed_at is not None and now - self._observed_at < OBSERVE_EVERY_SECONDS
         if date_header is None or recently:

@@ -1,11 +1,10 @@
-"""Where content is not recorded: what is stored of answers and errors, and what is held for a time.
+"""Removes content from stored documents, for apps with `RECORD_CONTENT` off.
 
-Every document that holds an answer or an error passes here on its way into a row. Ids, token
-counts, models and codes stay; what was said, and texts that may quote it, do not.
+Every document with an answer or an error is filtered here before it is stored. Ids, token counts,
+models and codes are kept; the texts of answers, and texts that may quote them, are removed.
 
-A job's row then holds no text, but its callback or reply has to. So each answer of a job with a
-callback or reply queue has a row of its own, from the transaction that commits it until the one
-that ends the delivery.
+Callbacks and replies still need the texts. So each answer of a job with a callback or reply queue
+is held in a separate row, which the transaction that ends the delivery deletes.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from .keys import AFTER_COLON, ANSWER, answer_key, partition_key
 from .table import Change, Operation, Table
 
 CONTENT_RECORDED = "content_recorded"
-"""Member of a stored answer: whether its text was stored with it."""
+"""Member of a stored answer: whether its text is stored."""
 
 NOT_RECORDED = "The text of this error is not recorded; RECORD_CONTENT is off."
 
-_SAID = ("content", "parsed", "refusal", "reply")
-"""Members of an answer that hold what was said."""
+_TEXTS = ("content", "parsed", "refusal", "reply")
+"""Members of an answer that hold texts of the model."""
 
 
 def without_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer's document, such as a turn's, without what was said."""
-    emptied = {name: None for name in _SAID if name in answer}
+    """The document of an answer, such as a turn's, without its texts."""
+    emptied = {name: None for name in _TEXTS if name in answer}
     return {**answer, **emptied, CONTENT_RECORDED: False}
 
 
@@ -41,27 +40,27 @@ def without_detail(problem: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def without_content(status: int, document: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of an HTTP answer without what was said; what holds nothing stays as it is."""
+    """The body of an HTTP answer without the texts of an answer or error, if it has any."""
     if status >= HTTPStatus.BAD_REQUEST:
         return without_detail(document)
-    has_answer = any(name in document for name in _SAID)
+    has_answer = any(name in document for name in _TEXTS)
     return without_answer(document) if has_answer else dict(document)
 
 
 _DOCUMENT = "answer"
 
 MAX_ANSWERS = 50
-"""A job has no more messages."""
+"""The most messages of a job."""
 
 
 def hold_answer(job_id: str, number: int, answer: dict[str, Any], now: datetime) -> Change:
-    """The change that keeps the answer to a job's message until it is delivered."""
+    """The change that stores the answer to a job's message until it is delivered."""
     values = {"created_at": now, **document_values(answer, _DOCUMENT)}
     return Change(Operation.UPSERT, answer_key(job_id, number), values)
 
 
 async def held_answers(table: Table, owner: str, job_id: str) -> dict[int, dict[str, Any]]:
-    """The answers of a job that wait to be delivered, by number of the message."""
+    """The answers of a job that are not delivered yet, by message number."""
     rows = await table.scan(
         partition_key(owner),
         f"{ANSWER}:{job_id}:",

@@ -1,8 +1,8 @@
-"""Bounds the loops that read a row and write it if no other writer did meanwhile.
+"""Bounds optimistic writes: read a row, write it if it is unchanged, else try again.
 
-The first lost round is repeated at once, because all that was wrong may be a row remembered from
-before. Each later one waits a little longer, by chance, so that the writers of one row get out of
-each other's way: in every round one of them wins. One that loses `MAX_ROUNDS` times gives up.
+The first failed round is repeated at once, because the row may only have come from an outdated
+cache. Later rounds wait longer, with jitter, so that the writers of one row spread out; one of them
+succeeds in every round. A writer that fails `MAX_ROUNDS` times gives up.
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ import random
 from .errors import StorageContentionError
 
 MAX_ROUNDS = 20
-"""About 10 s together. A row that hundreds write at once settles well before."""
+"""About 10 s in all, enough for hundreds of concurrent writers of one row."""
 
 FIRST_PAUSE_SECONDS = 0.01
 MAX_PAUSE_SECONDS = 1.0
 
 
 class Contention:
-    """Counts the rounds that one write has lost."""
+    """Counts the failed rounds of one write."""
 
     def __init__(self, subject: str) -> None:
         self._subject = subject
         self._lost = 0
 
     async def pause(self, error: Exception) -> None:
-        """Wait before the next round, after one that was lost with ``error``.
+        """Wait before the next round, after one that failed with ``error``.
 
         Raises:
-            StorageContentionError: if it was the last one.
+            StorageContentionError: after the last round.
         """
         self._lost += 1
         if self._lost >= MAX_ROUNDS:

@@ -1,7 +1,7 @@
-"""The threads that callers' own conversation ids lead to.
+"""Maps callers' own conversation ids to threads.
 
-A row leads from a conversation id to its thread; the thread's row names that row. Which thread an
-id leads to hardly ever changes, so it is remembered, and looked up again where the thread is gone.
+One row maps a conversation id to its thread, and the thread's row has the key of that row. A
+mapping hardly ever changes, so it is cached and looked up again when the thread is gone.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class ConversationIds:
         clock: Clock,
         new_thread: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Take the parts in; ``new_thread`` counts a thread of an owner, and may refuse it."""
+        """``new_thread`` counts a new thread of an owner, or raises if there are too many."""
         self._table = table
         self._lanes = lanes
         self._clock = clock
@@ -37,7 +37,7 @@ class ConversationIds:
         self._threads: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def find(self, owner: str, conversation_id: str) -> Row | None:
-        """The row of the conversation's thread, where there is one."""
+        """The row of the conversation's thread, or None."""
         key = (owner, conversation_id)
         if key not in self._threads:
             named = await self._table.get(partition_key(owner), conversation_key(conversation_id))
@@ -50,11 +50,11 @@ class ConversationIds:
             return None
 
     async def lease(self, owner: str, conversation_id: str, holder: str, also: AlsoTake) -> Lease:
-        """Lease the conversation's thread, which is made where there is none (any more).
+        """Lease the conversation's thread; it is created if it does not exist (any more).
 
         Raises:
             LaneBusyError: if another turn runs on it.
-            StorageContentionError: if others keep changing it.
+            StorageContentionError: if other requests change it too often.
         """
         key = (owner, conversation_id)
         thread_id = self._threads.get(key) or await self._thread_id(owner, conversation_id)
@@ -70,14 +70,14 @@ class ConversationIds:
             return lease
 
     def _remember(self, key: tuple[str, str], thread_id: str) -> None:
-        """Remember a thread, and forget the one that was used longest ago."""
+        """Cache a thread id, and drop the least recently used one."""
         self._threads[key] = thread_id
         self._threads.move_to_end(key)
         if len(self._threads) > REMEMBERED_THREADS:
             self._threads.popitem(last=False)
 
     async def _thread_id(self, owner: str, conversation_id: str, gone: str | None = None) -> str:
-        """The id of the conversation's thread; of a new one where it has none but ``gone``."""
+        """The id of the conversation's thread; a new one if it has none, or only ``gone``."""
         partition, row_key = partition_key(owner), conversation_key(conversation_id)
         contention = Contention("the conversation")
         while True:
@@ -96,7 +96,7 @@ class ConversationIds:
             ]
             try:
                 etag = await self._table.write(partition, changes)
-            except (RowExistsError, RowChangedError) as error:  # another request was quicker
+            except (RowExistsError, RowChangedError) as error:  # another request was faster
                 await contention.pause(error)
                 continue
             stored = {name: v for name, v in thread.to_values().items() if v is not None}

@@ -2,9 +2,9 @@
 
     reconciliations: int = counter("Lookups of what a lost request had done", Unit.REQUESTS)
 
-Everything else follows from the declaration: the property of a row, the sum of sums, and the names
-in `/api/metrics`, `/api/usage` and `/api/metrics/prometheus`. A counter that Foundry's client
-counts while a turn runs is declared in `TurnEvents`; one that is read from a turn's record, in
+All else is derived from the declaration: the property of a row, the sums, and the names in
+`/api/metrics`, `/api/usage` and `/api/metrics/prometheus`. Counters that Foundry's client raises
+while a turn runs are declared in `TurnEvents`; those read from a turn's record, in
 `metering.counts.Counts`.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 
 class Unit(StrEnum):
-    """What one counter counts."""
+    """The unit of a counter."""
 
     TURNS = "turns"
     REQUESTS = "requests"
@@ -34,19 +34,19 @@ class Counter:
     """A counter's declaration."""
 
     name: str
-    """The property of a row, and the attribute."""
+    """The name of the row's property and of the attribute."""
     meaning: str
     unit: Unit
     read: Callable[[Any], int]
-    """How much one turn adds, given its record, a `TurnRecord` (which itself has counters)."""
+    """The amount that a turn adds, given its `TurnRecord`."""
     metrics: str = ""
-    """Its name in `/api/metrics`; empty where it is not shown."""
+    """Its name in `/api/metrics`; empty if it is not shown there."""
     usage: str = ""
-    """Its name in `/api/usage`; empty where it is not shown."""
+    """Its name in `/api/usage`; empty if it is not shown there."""
     prometheus: str = ""
-    """Its metric, without `_total`; empty where it has none of its own."""
+    """Its Prometheus metric, without `_total`; empty if it has none."""
     kind: str = ""
-    """Its `kind` label, where several counters share a metric."""
+    """Its `kind` label, if several counters share a metric."""
 
 
 def counter(
@@ -55,9 +55,9 @@ def counter(
     read: Callable[[Any], int] | None = None,
     **names: str,
 ) -> Any:
-    """Declare a counter as a field of a dataclass; ``names`` are those of `Counter`.
+    """Declare a counter as a field of a dataclass; ``names`` are names of `Counter`.
 
-    Without ``read``, it is what the turn's effort has under the same name.
+    Without ``read``, the amount is the attribute of the turn's effort with the same name.
     """
     declared = {"meaning": meaning, "unit": unit, "read": read, **names}
     return field(default=0, metadata={Counter: declared})
@@ -82,7 +82,7 @@ def _with_reader(name: str, declared: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(slots=True)
 class TurnEvents:
-    """What is counted while a turn runs."""
+    """Events that are counted while a turn runs."""
 
     retries: int = counter(
         "Requests to Foundry that were sent again after a failure",

@@ -1,6 +1,6 @@
-"""Tables whose partitions are an owner and a day, and which owners have rows on which day.
+"""Tables with one partition per owner and day, and the index of owners by day.
 
-With the index, reading or removing old days needs no scan of the whole table.
+With the index, reading or deleting days needs no scan of the whole table.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .table import Change, Operation, Table
 log = logging.getLogger(__name__)
 
 DAYS_PARTITION = "$days"
-"""Holds the index."""
+"""The partition of the index."""
 
 SEPARATOR = "!"
-"""Between owner and day; in an owner's key it is escaped."""
+"""Separates owner and day; it is escaped in an owner's key."""
 
 LAST_KEY = "~"
-"""Sorts behind all keys that we make."""
+"""Sorts after all keys of the app."""
 
 MAX_TRANSACTION_ROWS = 100
 
@@ -31,10 +31,10 @@ _AFTER_SEPARATOR = chr(ord(SEPARATOR) + 1)
 _OWNERS_PER_READ = 1_000
 
 MAX_KNOWN = 50_000
-"""Owners of a day that are known to be in the index; beyond, it is asked anew."""
+"""The most cached index entries of a day; then the cache starts again empty."""
 
 OWNERS_AT_ONCE = 32
-"""Whose rows are summed up or removed: with some 10 ms a request, 10,000 owners take a minute."""
+"""Owners processed concurrently: at about 10 ms a request, 10,000 owners take a minute."""
 
 _Item = TypeVar("_Item")
 
@@ -45,7 +45,7 @@ def day_partition(owner_key: str, day: date) -> str:
 
 
 async def for_each(items: AsyncIterator[_Item], work: Callable[[_Item], Awaitable[object]]) -> None:
-    """Do something for each item, `OWNERS_AT_ONCE` at a time; the first failure ends it all."""
+    """Run ``work`` for each item, `OWNERS_AT_ONCE` at a time; a failure cancels the rest."""
 
     async def do(item: _Item) -> None:
         await work(item)
@@ -62,14 +62,14 @@ async def for_each(items: AsyncIterator[_Item], work: Callable[[_Item], Awaitabl
 
 
 class DayIndex:
-    """The owners with rows, by day."""
+    """The index of owners with rows, by day."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._known: set[tuple[str, date]] = set()
 
     async def remember(self, owner_key: str, day: date) -> None:
-        """Put an owner with rows on a day into the index; costs nothing the second time."""
+        """Add an owner and day to the index; a cached entry is not written again."""
         if (owner_key, day) in self._known:
             return
         self._known = {known for known in self._known if known[1] == day}
@@ -79,24 +79,24 @@ class DayIndex:
         try:
             await self._table.write(DAYS_PARTITION, [change])
         except RowExistsError:
-            log.debug("Another instance has recorded the day already")
+            log.debug("Another instance has already added the day to the index")
         self._known.add((owner_key, day))
 
     async def owners(self, day: date, after: str = "") -> AsyncIterator[str]:
-        """The owners with rows on a day, in order, behind one of them."""
+        """The owners with rows on a day, in order, that sort after ``after``."""
         prefix, end = f"{day}{SEPARATOR}", f"{day}{_AFTER_SEPARATOR}"
         async for row_key in self._indexed(prefix + after, end):
             yield row_key.removeprefix(prefix)
 
     async def _indexed(self, after: str, end: str) -> AsyncIterator[str]:
-        """The keys of the index between two, in order."""
+        """The row keys of the index between ``after`` and ``end``, in order."""
         while rows := await self._table.scan(DAYS_PARTITION, after, end, limit=_OWNERS_PER_READ):
             for row in rows:
                 yield row.row_key
             after = rows[-1].row_key
 
     async def remove_before(self, day: date) -> int:
-        """Remove all rows of earlier days; returns how many. Safe to stop and repeat."""
+        """Delete all rows of earlier days; returns how many. It can be interrupted and repeated."""
         removed = 0
 
         async def remove(row_key: str) -> None:
@@ -104,13 +104,13 @@ class DayIndex:
             day_text, _, owner_key = row_key.partition(SEPARATOR)
             rows = await self.empty(day_partition(owner_key, date.fromisoformat(day_text)))
             await self._delete(DAYS_PARTITION, [row_key])
-            removed += rows  # not before: others have counted theirs meanwhile
+            removed += rows  # added after the await, because other tasks change it meanwhile
 
         await for_each(self._indexed("", f"{day}{SEPARATOR}"), remove)
         return removed
 
     async def empty(self, partition: str) -> int:
-        """Remove all rows of a partition; returns how many."""
+        """Delete all rows of a partition; returns how many."""
         removed = 0
         while rows := await self._table.scan(partition, "", LAST_KEY, limit=MAX_TRANSACTION_ROWS):
             await self._delete(partition, [row.row_key for row in rows])
@@ -122,4 +122,4 @@ class DayIndex:
         try:
             await self._table.write(partition, changes)
         except RowMissingError:
-            return  # another instance, or an earlier attempt, was faster: the caller looks again
+            return  # another instance or an earlier attempt deleted one; the caller scans again

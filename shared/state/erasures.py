@@ -1,4 +1,4 @@
-"""Erasures of owners: what was asked, and how far it is; see `jobs.erasure`."""
+"""Erasures of owners: the request and its progress; see `threads.erasure`."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from .table import Change, Operation, Row, Table, Value
 log = logging.getLogger(__name__)
 
 ERASURES_PARTITION = "$erasures"
-"""One row for each owner who is being erased."""
+"""One row for each owner that is being erased."""
 
 MAX_ERASURES = 1_000
-"""Looked at in one sweep."""
+"""The most erasures in one sweep."""
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """One owner who is being erased."""
+    """The erasure of one owner."""
 
     erasure_id: str
     owner: str
     asked_at: datetime
-    """What was begun before this moment is erased."""
+    """When it was requested; everything that was started before is erased."""
     caller: Mapping[str, Any]
     counts: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Rows that were deleted so far, by what they were."""
+    """Numbers of rows deleted so far, by kind."""
     erased_at: datetime | None = None
-    """When nothing was found any more; what was running then is looked for once more."""
+    """When no row was left; rows of turns that ran then are deleted by a second pass."""
 
     @property
     def row_key(self) -> str:
-        """An owner has one row."""
+        """The row key: one row per owner."""
         return f"{ERASURE}:{partition_key(self.owner)}"
 
     @classmethod
     def from_row(cls, row: Row) -> Self:
-        """Read what was kept."""
+        """Read a row that `begin` or `update` wrote."""
         values = row.values
         return cls(
             values["erasure_id"],
@@ -55,13 +55,13 @@ class Erasure:
         )
 
     def with_counts(self, counts: Mapping[str, int]) -> Self:
-        """The erasure after some more rows were deleted."""
+        """The erasure with more deleted rows counted."""
         names = sorted({*self.counts, *counts})
         total = {name: self.counts.get(name, 0) + counts.get(name, 0) for name in names}
         return replace(self, counts=total)
 
     def to_json(self) -> dict[str, Any]:
-        """As its receipt shows it."""
+        """The receipt."""
         return {
             "erasure_id": self.erasure_id,
             "status": "erased" if self.erased_at else "erasing",
@@ -71,15 +71,15 @@ class Erasure:
         }
 
     async def begin(self, table: Table) -> str:
-        """Keep it, in place of what there was of the owner; returns the row's version."""
+        """Store it, in place of an earlier erasure of the owner; returns the row's ETag."""
         return await table.write(ERASURES_PARTITION, [self._change(Operation.UPSERT)])
 
     async def update(self, table: Table, etag: str) -> None:
-        """Keep how far it is, unless it was asked for anew, or another worker was faster."""
+        """Store the progress, unless a new request or another worker has changed the row."""
         try:
             await table.write(ERASURES_PARTITION, [self._change(Operation.REPLACE, etag)])
         except (RowChangedError, RowMissingError):
-            log.debug("Erasure %s is another worker's by now", self.erasure_id)
+            log.debug("Erasure %s was changed by another worker", self.erasure_id)
 
     def _change(self, action: Operation, etag: str | None = None) -> Change:
         values: dict[str, Value | None] = {
@@ -94,13 +94,13 @@ class Erasure:
 
 
 async def open_erasures(table: Table) -> list[tuple[Erasure, Row]]:
-    """The erasures that are not over yet."""
+    """The erasures that are not closed yet."""
     rows = await table.scan(ERASURES_PARTITION, f"{ERASURE}:", "~", limit=MAX_ERASURES)
     return [(Erasure.from_row(row), row) for row in rows]
 
 
 async def close_erasure(table: Table, row: Row) -> None:
-    """Forget an erasure that is over, unless it was asked for anew."""
+    """Delete the row of a finished erasure, unless the owner has requested a new one."""
     try:
         change = Change(Operation.DELETE, row.row_key, etag=row.etag)
         await table.write(ERASURES_PARTITION, [change])

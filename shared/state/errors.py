@@ -1,19 +1,19 @@
-"""What can go wrong between us and Table Storage.
+"""The errors of this package.
 
 StateError
-├── RowExistsError           an insert found its row already there
+├── RowExistsError           the row of an insert exists already
 ├── RowChangedError          a conditional write found another version of the row
-├── RowMissingError          a row to change or read is not there
-├── ConditionTooLongError    rows were asked for by more text than a query can carry
+├── RowMissingError          a row to change or read does not exist
+├── ConditionTooLongError    the filter of a query is too long
 ├── DocumentTooLargeError    a document does not fit into a row
-├── MetadataFullError        a thread would have more metadata than it may
+├── MetadataFullError        a thread would have too many metadata pairs
 ├── JobEndedError            a job has ended already
 ├── KeyInUseError            the request with an idempotency key still runs (`retry_after`)
 ├── KeyMismatchError         an idempotency key was used for another request
 ├── LaneBusyError            a turn runs on the lane, or jobs wait on it (`retry_after`)
-├── LeaseLostError           our lease ran out and another holder took over
+├── LeaseLostError           our lease expired and another holder took over
 └── StorageUnavailableError  the service cannot be reached, refuses us, or is overloaded
-    └── StorageContentionError   too many write one row at once (`retry_after`)
+    └── StorageContentionError   too many writers change one row at once (`retry_after`)
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from math import ceil
 from typing import ClassVar
 
 CONTENTION_RETRY_SECONDS = 2.0
-"""Several rounds of a write (`contention`)."""
+"""Long enough for several rounds of a write (`contention`)."""
 
 
 class StateError(Exception):
     """The root of all errors of this package."""
 
     code: ClassVar[str] = "internal_error"
-    """What callers, job records and the audit trail call it."""
+    """The code in problem documents, job records and the audit trail."""
 
 
 class RowExistsError(StateError):
-    """An insert found its row already there."""
+    """The row of an insert exists already."""
 
 
 class RowChangedError(StateError):
@@ -41,18 +41,18 @@ class RowChangedError(StateError):
 
 
 class RowMissingError(StateError):
-    """A row to change or read is not there."""
+    """A row to change or read does not exist."""
 
     code = "not_found"
 
 
 class ConditionTooLongError(StateError):
-    """Rows were asked for by more text than a query can carry."""
+    """The filter of a query is too long."""
 
     code = "invalid_request"
 
     def __init__(self) -> None:
-        super().__init__("The texts to look for are too long together; ask for less of them.")
+        super().__init__("The filters are too long in total; use fewer or shorter ones.")
 
 
 class DocumentTooLargeError(StateError):
@@ -61,11 +61,11 @@ class DocumentTooLargeError(StateError):
     code = "too_large"
 
     def __init__(self, size: int, most: int) -> None:
-        super().__init__(f"{size} bytes are too many; at most {most} can be kept.")
+        super().__init__(f"{size} bytes are too many; at most {most} can be stored.")
 
 
 class MetadataFullError(StateError):
-    """A thread would have more metadata than it may."""
+    """A thread would have too many metadata pairs."""
 
     code = "metadata_full"
 
@@ -88,9 +88,9 @@ class KeyInUseError(StateError):
     code = "idempotency_in_progress"
 
     def __init__(self, retry_after: float) -> None:
-        super().__init__("The request with this Idempotency-Key is still being worked on.")
+        super().__init__("The request with this Idempotency-Key is still running.")
         self.retry_after = retry_after
-        """Seconds after which to look again."""
+        """Seconds after which to repeat the request."""
 
 
 class KeyMismatchError(StateError):
@@ -100,7 +100,7 @@ class KeyMismatchError(StateError):
 
     def __init__(self) -> None:
         super().__init__(
-            "This Idempotency-Key was used for another request; give each request a key of its own."
+            "This Idempotency-Key was used for another request; use a new key for each request."
         )
 
 
@@ -111,16 +111,16 @@ class LaneBusyError(StateError):
 
     def __init__(self, retry_after: float, reason: str | None = None) -> None:
         running = (
-            "Another turn runs on this thread. It has the thread for the next "
-            f"{ceil(retry_after)} s, and for longer if it takes longer."
+            "Another turn runs on this thread. Its lease lasts for another "
+            f"{ceil(retry_after)} s and is renewed if the turn takes longer."
         )
         super().__init__(reason or running)
         self.retry_after = retry_after
-        """Seconds until the lease ends, or until the job that waits may run."""
+        """Seconds until the lease ends, or until the waiting job may run."""
 
 
 class LeaseLostError(StateError):
-    """Our lease ran out and another holder took over; nothing was written."""
+    """Our lease expired and another holder took over; nothing was written."""
 
     code = "lease_lost"
 
@@ -132,7 +132,7 @@ class StorageUnavailableError(StateError):
 
 
 class StorageContentionError(StorageUnavailableError):
-    """Others changed a row again and again while we tried to; nothing was written."""
+    """Other writers changed the row before each of our attempts; nothing was written."""
 
     code = "storage_contention"
 

@@ -1,4 +1,4 @@
-"""Exchanges: the questions and answers of a thread that any model may be asked to continue."""
+"""Exchanges: the questions and answers of a thread, kept so that any model can continue it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .row_deletion import delete_range
 from .table import Change, Operation, Table, Value
 
 PAGE_ROWS = 20
-"""Read at once: a page of ordinary messages fills the context of a small model."""
+"""Read in one request: 20 typical exchanges fill the context of a small model."""
 
 _DOCUMENT = "exchange"
 
 
 def insert_exchange(thread_id: str, number: int, question: str, answer: str) -> Change:
-    """The change that keeps exchange ``number``, counted from 0; texts that do not fit are cut."""
+    """The change that stores exchange ``number``, counted from 0; texts that do not fit are cut."""
     values: dict[str, Value | None] = {**_values(question, answer)}
     return Change(Operation.INSERT, exchange_key(thread_id, number), values)
 
@@ -38,8 +38,8 @@ class Exchanges:
         self._table = table
 
     async def read(self, owner: str, thread_id: str, first: int, end: int) -> list[tuple[str, str]]:
-        """Questions and answers from number ``first`` to before ``end``, oldest first; at most the
-        last `PAGE_ROWS` of them."""
+        """Questions and answers from number ``first`` up to, not including, ``end``, oldest first;
+        at most the last `PAGE_ROWS`."""
         first = max(first, end - PAGE_ROWS, 0)
         after = exchange_key(thread_id, first - 1) if first else exchange_prefix(thread_id)
         rows = await self._table.scan(

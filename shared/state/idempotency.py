@@ -1,9 +1,9 @@
-"""Idempotency keys: a request that comes again has its effect once and gets the first answer.
+"""Idempotency keys: a repeated request has its effect once and gets the first answer.
 
-A key is a row. It is written before anything happens and names the ids of what the request will
-make; the answer is written in the same transaction as that. So a process that dies leaves either
-both or neither, and two that act on one key, because one was taken for dead, cannot both commit:
-the second finds the row of its turn, thread or job there already.
+A key is a row, written before the request is handled, with the ids of what the request will create.
+The answer is written in the same transaction as the effect, so a process that dies leaves both or
+neither. If two processes handle one key, because one seemed dead, only one can commit: the row of
+the turn, thread or job exists already for the other.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ from .turns import FirstTry
 log = logging.getLogger(__name__)
 
 HOLD_SECONDS = 60.0
-"""How long a request counts as running without a renewal."""
+"""How long a request counts as running after its last renewal."""
 
 RENEWALS_PER_HOLD = 3
 
 LOOK_AGAIN_SECONDS = 2.0
-"""`Retry-After` of a key in use; most requests are over soon."""
+"""`Retry-After` of a key in use; most requests end soon."""
 
 ANSWERED = "answered"
-"""Property of a key whose request is over."""
+"""Property of a key whose answer is stored."""
 
 THREAD_ID = "thread_id"
-"""Property of a key: the thread that its answer is about, with which the answer goes."""
+"""Property of a key: the thread of its answer, which is deleted with that thread."""
 
 _BODY = "body"
 
@@ -67,9 +67,9 @@ class KeptAnswer:
 
 
 class Claim:
-    """The right to do what the request with a key asks for.
+    """The right to handle the request with a key.
 
-    As an ``async with`` block it lasts as long as the block does; outside, as the keys' hold.
+    It lasts for `hold_seconds`; an ``async with`` block renews it.
     """
 
     def __init__(self, keys: IdempotencyKeys, owner: str, row: Row, *, is_first: bool) -> None:
@@ -80,25 +80,25 @@ class Claim:
         self._ended = asyncio.Event()
         self._renewer: asyncio.Task[None] | None = None
         self.is_settled = False
-        """What becomes of the key was put into a transaction."""
+        """Whether a change that ends or reopens the claim was made for a transaction."""
 
     def id(self, kind: Kind) -> str:
-        """The id of what the request creates; the same at every attempt."""
+        """The id of what the request creates; the same in every attempt."""
         return f"{kind}_{self._row.values['makes']}"
 
     @property
     def first_try(self) -> FirstTry | None:
-        """When its message was tried first, by whomever, if it was."""
+        """The first attempt to send the message, in any process, or None."""
         return FirstTry.from_values(self._row.values)
 
     async def begin(self, end_of_conversation: str) -> Change:
         """The change that marks the message as tried, for the transaction of its turn's lease.
 
-        It fails the lease if another request has taken the key over, so that a process that was
-        thought dead does not send what its successor has sent.
+        The transaction fails if another request has taken over the key, so that a process that
+        seemed dead does not send the message a second time.
 
         Raises:
-            KeyInUseError: if another request has taken the key over.
+            KeyInUseError: if another request has taken over the key.
         """
         row = await self._keys.held(self._owner, self._row)
         now = FirstTry(self._keys.now(), end_of_conversation)
@@ -107,7 +107,7 @@ class Claim:
         return Change(Operation.MERGE, row.row_key, tried, row.etag)
 
     def finish(self, answer: KeptAnswer) -> Change:
-        """The change that keeps the answer, for the transaction of the request's effect.
+        """The change that stores the answer, for the transaction of the request's effect.
 
         Raises:
             DocumentTooLargeError: if the answer does not fit into a row.
@@ -124,26 +124,26 @@ class Claim:
         return self._upsert(outcome)
 
     def reopen(self) -> Change:
-        """The change that lets the request be tried anew at once, after an attempt that failed.
+        """The change that frees the key after a failed attempt, so that a retry can start at once.
 
-        It belongs into the transaction that records the attempt; the next makes rows of its own.
+        It belongs in the transaction that records the attempt; a retry creates rows with new ids.
         """
         self.is_settled = True
         return self._upsert({"makes": str(ULID()), "until": self._keys.now()})
 
     def _upsert(self, values: Mapping[str, Value | None]) -> Change:
-        """Unconditional: what guards the transaction is the new row it makes under `id`."""
+        """Unconditional: the insert of the row with the claim's `id` guards the transaction."""
         kept = {name: self._row.values[name] for name in _LASTING if name in self._row.values}
         return Change(Operation.UPSERT, self._row.row_key, {**kept, **values})
 
     async def record(self, answer: KeptAnswer) -> None:
-        """Keep the answer to a request that changed nothing."""
+        """Store the answer to a request that changed nothing."""
         await self._keys.write(self._owner, self.finish(answer))
 
     async def give_up(self) -> None:
-        """Let the request be made again at once, because it failed before it had an effect.
+        """Free the key at once, because the request failed before it had an effect.
 
-        Where it may have had one after all, a later claim makes the same ids.
+        If it may have had an effect, the row stays, so that a later claim has the same ids.
         """
         try:
             row = await self._keys.held(self._owner, self._row)
@@ -155,7 +155,7 @@ class Claim:
                 change = Change(Operation.MERGE, row.row_key, free, row.etag)
             await self._keys.write(self._owner, change)
         except StateError as error:
-            log.info("An idempotency key stays claimed for a while: %s", error)
+            log.info("An idempotency key stays claimed until its hold expires: %s", error)
 
     async def __aenter__(self) -> Self:
         self._renewer = asyncio.create_task(self._renew())
@@ -180,10 +180,10 @@ class Claim:
 
 
 UNKNOWN = ""
-"""The version of a row that was changed in a transaction with others."""
+"""The ETag of a row that was changed in a transaction, which returns no ETag for it."""
 
 _LASTING = ("fingerprint", "makes", "created_at", "tried_at", "sent_after", THREAD_ID)
-"""Properties of a key that stay, except that a new attempt makes new ids."""
+"""Properties that a key keeps; only `reopen` replaces the ids to create."""
 
 
 class IdempotencyKeys:
@@ -204,7 +204,7 @@ class IdempotencyKeys:
         self._record_content = record_content
 
     def recorded(self, answer: KeptAnswer) -> dict[str, Any]:
-        """The body of an answer as its row holds it."""
+        """The body of an answer as it is stored."""
         if self._record_content:
             return dict(answer.body)
         return without_content(answer.status, answer.body)
@@ -212,13 +212,13 @@ class IdempotencyKeys:
     async def claim(
         self, owner: str, key: str, fingerprint: str, thread_id: str | None = None
     ) -> Claim | KeptAnswer:
-        """Claim a key for the request with a fingerprint, or get the answer it had.
+        """Claim a key for the request with a fingerprint, or return its stored answer.
 
-        ``thread_id`` is the thread that the request names; with it, its answer goes.
+        ``thread_id`` is the thread that the request names; the answer is deleted with it.
 
         Raises:
             KeyMismatchError: if the key was used for another request.
-            KeyInUseError: if the request is being worked on.
+            KeyInUseError: if the request is still running.
         """
         row_key = key_row(hashlib.sha256(key.encode(errors="replace")).hexdigest())
         values: dict[str, Value] = {
@@ -235,7 +235,7 @@ class IdempotencyKeys:
                 return await self._claimed(owner, insert, values, is_first=True)
             except RowExistsError as error:
                 row = await self._table.get(partition_key(owner), row_key)
-                if row is None:  # given up in between
+                if row is None:  # freed since the insert failed
                     await contention.pause(error)
                     continue
             if row.values["fingerprint"] != fingerprint:
@@ -252,12 +252,12 @@ class IdempotencyKeys:
                 await contention.pause(error)
 
     def is_running(self, values: Mapping[str, Any]) -> bool:
-        """Whether the request of a key's row runs."""
+        """Whether the request of a key's row is still running."""
         until: datetime = values["until"]
         return until > self.now()
 
     def _hold(self) -> dict[str, Value]:
-        """The properties of a claim; the holder marks this write as its own."""
+        """The properties of a claim; the holder identifies this write."""
         until = self.now() + timedelta(seconds=self.hold_seconds)
         return {"holder": str(ULID()), "until": until}
 
@@ -268,7 +268,7 @@ class IdempotencyKeys:
         return Claim(self, owner, Row(change.row_key, etag, values), is_first=is_first)
 
     async def held(self, owner: str, row: Row) -> Row:
-        """A claimed row with its version, which is read where it is not known.
+        """A claimed row with its ETag, which is read if it is unknown.
 
         Raises:
             KeyInUseError: if another request has claimed it since.
@@ -281,7 +281,7 @@ class IdempotencyKeys:
         return found
 
     async def renewed(self, owner: str, row: Row) -> Row:
-        """Hold a claimed row for another `hold_seconds`, as far as that is possible."""
+        """Renew a claim for `hold_seconds`; a failure is logged and not raised."""
         hold = {**self._hold(), "holder": row.values["holder"]}
         try:
             row = await self.held(owner, row)
@@ -289,12 +289,12 @@ class IdempotencyKeys:
         except RowChangedError:
             return replace(row, etag=UNKNOWN)
         except StateError as error:
-            log.info("An idempotency key could not be held: %s", error)
+            log.info("The claim of an idempotency key could not be renewed: %s", error)
             return row
         return Row(row.row_key, etag, {**row.values, **hold})
 
     async def write(self, owner: str, change: Change) -> str:
-        """Make one change to an owner's keys."""
+        """Write one change to a key of an owner."""
         return await self._table.write(partition_key(owner), [change])
 
 
@@ -311,17 +311,17 @@ GONE = KeptAnswer(
         "type": "about:blank",
         "title": HTTPStatus.NOT_FOUND.phrase,
         "status": HTTPStatus.NOT_FOUND.value,
-        "detail": "What this request was about has been deleted.",
+        "detail": "The thread of this request has been deleted.",
         "code": "not_found",
     },
 )
-"""The answer to a key whose thread is deleted: what it asked for is not done once more."""
+"""The stored answer of a key whose thread was deleted; the request is not run again."""
 
 _TIMES = ("fingerprint", "makes", "created_at", "until")
 
 
 async def forget_answers(table: Table, owner: str, thread_id: str) -> int:
-    """Put `GONE` in place of all answers about a thread; returns how many there were."""
+    """Replace all answers about a thread with `GONE`; returns how many."""
     partition, forgotten = partition_key(owner), 0
     about, prefix = equals(THREAD_ID, thread_id), f"{IDEMPOTENCY}:"
     gone = {

@@ -1,7 +1,7 @@
-"""Jobs: what was submitted, in which lane it waits, how far it is and what came of it.
+"""Jobs: the submitted work, its place in a lane, its progress and its result.
 
-A job is two rows. Its job row is what callers read; its box row holds the submitted work and
-its place in the lane, and goes when the job has ended.
+A job has two rows. Callers read the job row. The box row holds the submitted work and its place in
+the lane, and is deleted when the job has ended.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .threads import Thread
 log = logging.getLogger(__name__)
 
 MARKED = "lane_marked"
-"""Property of a lane that the sweeper knows of."""
+"""Property of a lane that has a marker for the sweeper."""
 
 
 class JobStatus(StrEnum):
@@ -60,7 +60,7 @@ class Job:
     attempts: int = 0
     """How often one of its messages has failed."""
     failures: tuple[dict[str, Any], ...] = ()
-    """Its latest attempts that failed, oldest first, each with its problem."""
+    """The latest failed attempts, oldest first, each with its problem."""
     not_before: datetime | None = None
     expires_at: datetime | None = None
     started_at: datetime | None = None
@@ -68,13 +68,13 @@ class Job:
     cancel_requested: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     results: tuple[dict[str, Any], ...] = ()
-    """One document a finished message."""
+    """One document for each answered message."""
     problem: dict[str, Any] | None = None
     """Why the job ended without success."""
     sequence: int = 1
-    """Its place in its lane."""
+    """The number of its place in the lane."""
     delivery: str | None = None
-    """Whether its result was delivered to its callbacks: pending, delivered or failed."""
+    """The state of the delivery to its callbacks: pending, delivered or failed."""
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Job:
@@ -104,7 +104,7 @@ class Job:
         )
 
     def to_values(self, sequence: int) -> dict[str, Value | None]:
-        """The properties of a new job's row, a lane's aside."""
+        """The properties of a new job's row, without those of a lane."""
         return {
             "status": self.status.value,
             "created_at": self.created_at,
@@ -122,12 +122,12 @@ class Job:
 
     @property
     def lane(self) -> str:
-        """The id of the lane the job runs in: its thread, or the job itself."""
+        """The id of the job's lane: its thread, or the job itself."""
         return self.thread_id or self.job_id
 
 
 class Jobs:
-    """The jobs of all owners, each reachable through its owner only."""
+    """The jobs of all owners; each can only be read with its owner."""
 
     def __init__(self, table: Table, lanes: Lanes) -> None:
         self._table = table
@@ -157,7 +157,7 @@ class Jobs:
         return [Job.from_row(owner, row) for row in rows]
 
     async def promise_delivery(self, job: Job) -> None:
-        """Make sure that the result of a job will be delivered; to be called before `submit`."""
+        """Mark a job for the delivery of its result; call it before `submit`."""
         await mark_delivery(self._table, job.owner, job.job_id, job.created_at)
 
     async def submit(
@@ -167,9 +167,9 @@ class Jobs:
         new_thread: Thread | None = None,
         also: Sequence[Change] = (),
     ) -> None:
-        """Keep a job and its place at the end of its lane, in one transaction with ``also``.
+        """Store a job at the end of its lane, in one transaction with ``also``.
 
-        ``new_thread`` is the job's thread where it does not exist yet.
+        ``new_thread`` is the job's thread if it does not exist yet.
 
         Raises:
             RowMissingError: if the job's thread does not exist.
@@ -200,7 +200,7 @@ class Jobs:
                 return
 
     async def add_ended(self, job: Job, also: Sequence[Change]) -> None:
-        """Keep a job that ended before it had a place in a lane.
+        """Store a job that ended before it entered a lane.
 
         Raises:
             RowExistsError: if the job was submitted before.
@@ -215,7 +215,7 @@ class Jobs:
         new_thread: Thread | None,
         also: Sequence[Change],
     ) -> None:
-        """Keep a job that is the first of its lane, together with the lane."""
+        """Store a job together with its new lane."""
         lane: dict[str, Value | None] = {"job_head": 1, "job_tail": 1, MARKED: True}
         job_row, box_row = _rows(job, box, 1)
         if new_thread is None:
@@ -230,7 +230,7 @@ class Jobs:
         self._lanes.remember(job.owner, Row(first.row_key, etag, kept))
 
     async def head(self, owner: str, lane: str, row: Row) -> WaitingJob | None:
-        """The job whose turn it is in a lane, given the lane's row; None if none waits."""
+        """The first waiting job of a lane, given the lane's row; None if no job waits."""
         if not has_waiting(row):
             return None
         box = await self._table.get(partition_key(owner), box_key(lane, head_sequence(row)))
@@ -241,9 +241,9 @@ class Jobs:
     async def cancel(
         self, owner: str, job_id: str, also: Callable[[Job], Sequence[Change]] = lambda _: ()
     ) -> Job:
-        """Cancel a job: one that waits never runs, one that runs stops where that is possible.
+        """Cancel a job: a waiting job never runs, a running one stops before its next message.
 
-        ``also`` gives what else to write with it, given the job as it will be.
+        ``also`` returns further changes to write, given the cancelled job.
 
         Raises:
             RowMissingError: if the owner has no such job.
@@ -264,7 +264,7 @@ class Jobs:
             ]
             try:
                 await self._table.write(partition_key(owner), changes)
-            except RowMissingError as error:  # it ended in between, and its box row is gone
+            except RowMissingError as error:  # it ended since it was read, so its box row is gone
                 await contention.pause(error)
             else:
                 return cancelled
@@ -292,7 +292,7 @@ def job_change(
     problem: dict[str, Any] | None = None,
     **values: Value,
 ) -> Change:
-    """The change that brings a job's row up to date; ``results`` by number of the message."""
+    """The change that updates a job's row; ``results`` are by message number."""
     written: dict[str, Value | None] = dict(values)
     for number, result in (results or {}).items():
         written |= document_values(result, _result(number))

@@ -1,4 +1,4 @@
-"""JSON documents in a row: too large for one property, so they are spread over several."""
+"""JSON documents in a row, split over several properties because one is too small."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHUNK_BYTES = 60_000
 """A binary property holds 64 KiB."""
 
 MAX_DOCUMENT_BYTES = 12 * CHUNK_BYTES
-"""What a row can carry beside its other properties; an entity holds 1 MiB."""
+"""The rest of the 1 MiB of an entity is for the other properties of the row."""
 
 
 def document_values(document: Mapping[str, Any], name: str) -> dict[str, Value]:

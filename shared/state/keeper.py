@@ -1,4 +1,4 @@
-"""Keeps a lease while its turn runs, however long that takes."""
+"""Renews a lease while its turn runs."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ RENEWALS_PER_LEASE = 3
 
 
 class LeaseKeeper:
-    """Renews a lease for the time of an ``async with`` block.
+    """Renews a lease during an ``async with`` block.
 
-    Should another holder take over all the same, the block is cancelled and `LeaseLostError`
-    raised: two turns must not run on a thread at once.
+    If another holder takes over the lease, the block is cancelled and `LeaseLostError` is raised,
+    because two turns must not run on a thread at once.
     """
 
     def __init__(self, lanes: Lanes, lease: Lease) -> None:
@@ -33,14 +33,14 @@ class LeaseKeeper:
         self._renewer: asyncio.Task[None] | None = None
 
     async def note(self, values: Mapping[str, Value]) -> None:
-        """Write ``values`` into the lane's row now, before the turn is over."""
+        """Write ``values`` into the lane's row while the turn still runs."""
         async with self._writing:
             self.lease = await self._lanes.renew(self.lease, values)
 
     async def ensure_held(self) -> None:
-        """Make sure that the lease still is ours, before what only its holder may do.
+        """Check that the lease is still ours, before an action that only the holder may take.
 
-        It is renewed where it may have ended, because this process stood still or renewals failed.
+        A lease that may have expired, after a paused process or failed renewals, is renewed.
 
         Raises:
             LeaseLostError: if another holder took over.
@@ -70,7 +70,7 @@ class LeaseKeeper:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        assert self._renewer is not None  # noqa: S101 - entered before
+        assert self._renewer is not None  # noqa: S101 - set by __aenter__
         self._renewer.cancel()
         await asyncio.wait([self._renewer])
         if self._lost is not None and kind in {asyncio.CancelledError, LeaseLostError}:

@@ -1,8 +1,8 @@
 """Partition and row keys.
 
-All rows of one owner share a partition, so a query cannot reach another owner's rows and what
-one turn changes is one transaction. Within it, a row key is ``kind:...``; threads and jobs are
-kept under the complement of their ULID, so that ascending order is newest first.
+All rows of one owner share a partition. So a query cannot reach another owner's rows, and all
+changes of a turn are one transaction. A row key is ``kind:...``; the keys of threads and jobs have
+the complement of their ULID, so that ascending order is newest first.
 https://learn.microsoft.com/rest/api/storageservices/understanding-the-table-service-data-model
 """
 
@@ -35,7 +35,7 @@ CONVERSATION = "conversation"
 
 
 class Kind(StrEnum):
-    """What an id names, and how its rows begin."""
+    """The kinds of ids, which are also the prefixes of row keys."""
 
     THREAD = "thread"
     JOB = "job"
@@ -55,8 +55,8 @@ ROW_KINDS = (
     REJECTED,
     ERASURE,
 )
-"""How the keys of all rows of the state table begin, markers and the sweep's cursor aside: each has
-a rule in `jobs.retention` and a line in docs/privacy.md."""
+"""The row key prefixes of the state table, except those of markers and the retention cursor. Each
+has a rule in `threads.retention` and a line in docs/privacy.md."""
 
 
 def new_id(kind: Kind) -> str:
@@ -65,13 +65,13 @@ def new_id(kind: Kind) -> str:
 
 
 def is_id(kind: Kind, text: str) -> bool:
-    """Whether a text from outside can be an id of this kind."""
+    """Whether an untrusted text is an id of this kind."""
     match = _ID.fullmatch(text)
     return match is not None and match["kind"] == kind
 
 
 def partition_key(owner: str) -> str:
-    """The owner's partition; characters that keys forbid are written ``=XX``."""
+    """The owner's partition; characters that keys must not have are escaped as ``=XX``."""
     return _UNSAFE.sub(_escape, owner)
 
 
@@ -80,14 +80,14 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def owner_of(partition: str) -> str:
-    """The owner whose partition it is."""
+    """The owner of a partition."""
     parts = _ESCAPED.split(partition)
     texts = [bytes.fromhex(p) if n % 2 else p.encode() for n, p in enumerate(parts)]
     return b"".join(texts).decode("utf-8", "surrogatepass")
 
 
 def complement(ulid: str) -> str:
-    """A text that sorts the other way round; its own complement is the ULID again."""
+    """A text that sorts in reverse order; the complement of it is the ULID again."""
     return ulid.translate(_COMPLEMENT)
 
 
@@ -104,12 +104,12 @@ def identifier(row_key: str) -> str:
 
 
 def turn_prefix(thread_id: str | None) -> str:
-    """How the row keys of a thread's turns begin."""
+    """The row key prefix of a thread's turns."""
     return f"{Kind.TURN}:{thread_id or '-'}:"
 
 
 def turn_key(thread_id: str | None, turn_id: str) -> str:
-    """Row key of a turn: together by thread, in order of time."""
+    """Row key of a turn: grouped by thread, in order of time."""
     return f"{turn_prefix(thread_id)}{turn_id.removeprefix('turn_')}"
 
 
@@ -119,7 +119,7 @@ def box_key(lane: str, sequence: int) -> str:
 
 
 def box_prefix(lane: str) -> str:
-    """How the row keys of a lane's waiting jobs begin."""
+    """The row key prefix of a lane's waiting jobs."""
     return f"{BOX}:{lane}:"
 
 
@@ -134,21 +134,21 @@ def outbox_key(job_id: str) -> str:
 
 
 def answer_key(job_id: str, number: int) -> str:
-    """Row key of an answer of a job that waits to be delivered."""
+    """Row key of an answer of a job that is not delivered yet."""
     return f"{ANSWER}:{job_id}:{number:04d}"
 
 
 def conversation_key(conversation_id: str) -> str:
-    """Row key of the thread that a caller's own conversation id stands for; hashed, because a
-    caller's text may be longer than keys and hold what they forbid."""
+    """Row key of a caller's own conversation id; hashed, because the text may be too long for a key
+    or have characters that keys must not have."""
     return f"{CONVERSATION}:{hashlib.sha256(conversation_id.encode(errors='replace')).hexdigest()}"
 
 
 def exchange_key(thread_id: str, number: int) -> str:
-    """Row key of an exchange: together by thread, in order."""
+    """Row key of an exchange: grouped by thread, in order."""
     return f"{exchange_prefix(thread_id)}{number:08d}"
 
 
 def exchange_prefix(thread_id: str) -> str:
-    """How the row keys of a thread's exchanges begin."""
+    """The row key prefix of a thread's exchanges."""
     return f"{EXCHANGE}:{thread_id}:"

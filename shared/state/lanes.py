@@ -1,11 +1,11 @@
-"""Leases: who may run a turn now.
+"""Leases: at most one turn runs on a lane at a time.
 
-A lane is a row that turns happen on one after the other: a thread, or a job that has no thread.
-Its lease names a holder and ends by itself; each new lease has a higher fencing number, and a
-holder whose number was passed cannot commit.
+A lane is a row whose turns run one after the other: a thread, or a job without a thread. Its lease
+names a holder and expires; each new lease has a higher fencing number, and a holder with a lower
+number cannot commit.
 
-Rows are remembered between turns, because the last writer of a row knows its version: taking a
-lease is then one conditional write, and only a row that another instance changed is read again.
+Rows are cached between turns, because the last writer of a row knows its ETag. Taking a lease is
+then one conditional write, and only a row that another instance changed is read again.
 """
 
 from __future__ import annotations
@@ -32,39 +32,39 @@ log = logging.getLogger(__name__)
 
 REMEMBERED_ROWS = 10_000
 REMEMBERED_CHARS = 16 * 1024 * 1024
-"""The rows used longest ago are forgotten first. Most are small, but metadata and a job's answers
-may fill one."""
+"""The size limit of the cache, which drops the least recently used rows first. Most rows are small,
+but metadata and the answers of a job may fill one."""
 
 LEASE_SECONDS = 60.0
 """How long a lease lasts; a longer turn renews it (`keeper`)."""
 
 LEASE_MARGIN_SECONDS = 1.5
-"""Before its end a lease is not relied on any more: the service states its time to the second, so
-the clocks of two instances may be one apart, and a request takes a moment to leave the process."""
+"""A lease is not relied on this shortly before its end: the service's time has a resolution of 1 s,
+so the clocks of two instances may differ by that, and sending a request takes some time."""
 
 UNSETTLED = "unsettled"
 """Property of a thread whose last turn may have left something in Foundry."""
 
 EXPIRES_AT = "thread_expires_at"
-"""Property of a thread that ends by itself."""
+"""Property of a thread that expires."""
 
 HIDDEN = "hidden"
-"""Property of a lane that is being deleted: from now on it counts as missing."""
+"""Property of a lane that is being deleted: it counts as missing."""
 
 REMOVED_FROM = "removed_from"
-"""Property of a thread that is being deleted: the moment under which it is marked."""
+"""Property of a thread that is being deleted: the time in its expiry marker."""
 
 Clock = Callable[[], datetime]
 
 ChangesFor = Callable[[Row], Sequence[Change]]
-"""What to write together with a lane's row, given the row before the write."""
+"""Further changes to write with a lane's row, given the row before the write."""
 
 WakeLane = Callable[[str, str], Awaitable[None]]
 """Notify the workers that the lane of an owner has work: ``await wake(owner, lane)``."""
 
 
 AlsoTake = Callable[[Row], Awaitable[Sequence[Change]]]
-"""What to write together with a lease, given the lane's row; asked again if that has changed."""
+"""Further changes to write with a lease, given the lane's row; called again if the row changes."""
 
 
 def _no_changes(_: Row) -> Sequence[Change]:
@@ -77,20 +77,20 @@ async def _nothing_else(_: Row) -> Sequence[Change]:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to run a turn on a lane until a moment."""
+    """The right to run a turn on a lane until the lease expires."""
 
     owner: str
     holder: str
     row: Row
-    """The lane's row as our lease left it."""
+    """The lane's row after our last write."""
     renewed_at: float
-    """When taking or renewing it began, by this machine's monotonic clock."""
+    """When the last request to take or renew it started, by this machine's monotonic clock."""
     taken_over: bool = False
-    """The holder before us never released: their turn may have left something behind."""
+    """The previous holder did not release it, so its turn may be unfinished in Foundry."""
 
     @property
     def fence(self) -> int:
-        """Rises with each lease of the lane."""
+        """The fencing number, which rises with each lease of the lane."""
         return int(self.row.values["lease_fence"])
 
 
@@ -110,10 +110,10 @@ class Lanes:
         self.lease_seconds = lease_seconds
         self._remembered: OrderedDict[tuple[str, str], Row] = OrderedDict()
         self._chars = 0
-        """Of all remembered rows."""
+        """The size of all cached rows."""
 
     async def read(self, owner: str, row_key: str, *, fresh: bool = False) -> Row:
-        """The lane's row, as last seen unless ``fresh``.
+        """The lane's row, from the cache unless ``fresh``.
 
         Raises:
             RowMissingError: if there is no such lane.
@@ -128,13 +128,13 @@ class Lanes:
         return row
 
     def _is_gone(self, row: Row) -> bool:
-        """Whether a lane counts as missing: being deleted, or expired with no job waiting."""
+        """Whether a lane counts as missing: it is being deleted, or expired and no job waits."""
         expires_at: datetime | None = row.values.get(EXPIRES_AT)
         expired = expires_at is not None and expires_at <= self._clock() and not has_waiting(row)
         return expired or bool(row.values.get(HIDDEN))
 
     def remember(self, owner: str, row: Row) -> None:
-        """Keep a row that was just read or written."""
+        """Cache a row that was just read or written."""
         self.forget(owner, row.row_key)
         self._remembered[owner, row.row_key] = row
         self._chars += _chars(row)
@@ -143,17 +143,17 @@ class Lanes:
             self._chars -= _chars(oldest)
 
     def forget(self, owner: str, row_key: str) -> None:
-        """Drop a row that was changed without its new version becoming known."""
+        """Drop a row from the cache, because it was changed and its new ETag is unknown."""
         if row := self._remembered.pop((owner, row_key), None):
             self._chars -= _chars(row)
 
     async def take(
         self, owner: str, row_key: str, holder: str, also: AlsoTake = _nothing_else
     ) -> Lease:
-        """Lease a lane for `lease_seconds`, together with what ``also`` says.
+        """Lease a lane for `lease_seconds`, in one transaction with the changes of ``also``.
 
         Raises:
-            LaneBusyError: if another holder has it.
+            LaneBusyError: if another holder has the lease.
             RowMissingError: if there is no such lane.
             StorageContentionError: if its row changes too often.
         """
@@ -176,11 +176,11 @@ class Lanes:
     async def take_seen(
         self, owner: str, row: Row, holder: str, changes: Sequence[Change] = ()
     ) -> Lease:
-        """Lease a lane if its row still is as seen, together with ``changes``.
+        """Lease a lane if its row is unchanged, in one transaction with ``changes``.
 
         Raises:
-            LaneBusyError: if another holder has it.
-            RowChangedError: if the row is not as seen any more.
+            LaneBusyError: if another holder has the lease.
+            RowChangedError: if the row has changed.
         """
         self._refuse_held(row)
         begun = self._monotonic()
@@ -199,37 +199,37 @@ class Lanes:
     async def write(
         self, owner: str, row: Row, values: Mapping[str, Value], changes: Sequence[Change]
     ) -> Row:
-        """Write into a lane's row what needs no lease, if it still is as seen.
+        """Write properties that need no lease, if the lane's row is unchanged.
 
         Raises:
-            RowChangedError: if the row is not as seen any more.
+            RowChangedError: if the row has changed.
         """
         return await self._merge(owner, row, values, changes)
 
     async def write_seen(
         self, owner: str, row: Row, values: Mapping[str, Value], changes: Sequence[Change]
     ) -> Row:
-        """Write a lane that is free, if its row is unchanged, without leasing it.
+        """Write a lane that has no lease, if its row is unchanged, without leasing it.
 
         Raises:
             LaneBusyError: if it is leased.
-            RowChangedError: if the row is not as seen any more.
+            RowChangedError: if the row has changed.
         """
         self._refuse_held(row)
         ended: dict[str, Value] = {**values, "lease_holder": ""}
-        if row.values.get("lease_holder"):  # its holder died, and the turn was not reconciled yet
+        if row.values.get("lease_holder"):  # the holder died and its turn is not reconciled yet
             ended[UNSETTLED] = True
         return await self._merge(owner, row, ended, changes)
 
     def busy_seconds(self, row: Row) -> float:
-        """How long the lane's lease still lasts; 0 where there is none."""
+        """Seconds until the lane's lease expires; 0 without a lease."""
         if not row.values.get("lease_holder"):
             return 0.0
         until: datetime = row.values["lease_until"]
         return max((until - self._clock()).total_seconds(), 0.0)
 
     async def renew(self, lease: Lease, values: Mapping[str, Value] | None = None) -> Lease:
-        """Lease the lane for another `lease_seconds`, and write ``values`` into its row.
+        """Renew the lease for `lease_seconds` and write ``values`` into the lane's row.
 
         Raises:
             LeaseLostError: if another holder took over; nothing is written.
@@ -240,10 +240,10 @@ class Lanes:
         return replace(lease, row=row, renewed_at=begun)
 
     def is_surely_held(self, lease: Lease) -> bool:
-        """Whether no other instance can have taken the lane over yet, as both clocks say.
+        """Whether no other instance can have taken over the lane yet, by both clocks.
 
-        The shared one may have been corrected since; the other one stops in a machine that
-        is paused.
+        Neither is enough: the storage clock may have been corrected since, and the monotonic clock
+        stops while a machine is paused.
         """
         passed = self._monotonic() - lease.renewed_at
         left = min(self.lease_seconds - passed, self.busy_seconds(lease.row))
@@ -252,7 +252,7 @@ class Lanes:
     async def release(
         self, lease: Lease, values: Mapping[str, Value], changes: ChangesFor = _no_changes
     ) -> Row:
-        """Write ``values`` into the lane's row and end the lease, together with ``changes``.
+        """Write ``values`` and end the lease, in one transaction with ``changes``.
 
         Raises:
             LeaseLostError: if another holder took over; nothing is written.
@@ -262,10 +262,10 @@ class Lanes:
     async def _write_as_holder(
         self, lease: Lease, values: Mapping[str, Value], changes: ChangesFor
     ) -> Row:
-        """Write while the lease is ours.
+        """Write as long as the lease is ours.
 
-        The row may have been changed in between by a writer that needs no lease (a new job, new
-        metadata); as long as the lease is still ours, that does not matter.
+        Writers that need no lease (a new job, new metadata) may change the row meanwhile; then the
+        write is repeated.
         """
         row, contention = lease.row, Contention("the thread")
         while True:
@@ -276,11 +276,15 @@ class Lanes:
                 row = await self._still_ours(lease)
 
     async def _still_ours(self, lease: Lease) -> Row:
-        """The lane's current row; a thread that expired meanwhile is still ours."""
+        """The lane's current row, even of a thread that has expired meanwhile.
+
+        Raises:
+            LeaseLostError: if another holder has the lease.
+        """
         row = await self._table.get(partition_key(lease.owner), lease.row.row_key)
         ours = (lease.holder, lease.fence)
         if row is None or (row.values.get("lease_holder"), row.values.get("lease_fence")) != ours:
-            raise LeaseLostError("The turn took longer than its lease and was taken over.")
+            raise LeaseLostError("The lease of the turn expired and another worker took it over.")
         return row
 
     async def _merge(
@@ -289,7 +293,7 @@ class Lanes:
         """Write the lane's row and all ``changes`` in one transaction."""
         others = [change for change in changes if change.row_key != row.row_key]
         for change in changes:
-            if change.row_key == row.row_key:  # a transaction takes each row only once
+            if change.row_key == row.row_key:  # a transaction may have each row only once
                 values = {**values, **change.values}
         guarded = Change(Operation.MERGE, row.row_key, values, row.etag)
         try:
@@ -304,12 +308,12 @@ class Lanes:
 
 
 def _chars(row: Row) -> int:
-    """How much text a row holds."""
+    """The size of the texts and bytes in a row."""
     return sum(len(value) for value in row.values.values() if isinstance(value, str | bytes))
 
 
 def head_sequence(lane_row: Row) -> int:
-    """The place in its lane of the job to run next."""
+    """The sequence number of the next job to run in a lane."""
     return int(lane_row.values.get("job_head", 1))
 
 
@@ -319,10 +323,10 @@ def has_waiting(lane_row: Row) -> bool:
 
 
 async def wake_waiting(wake_lane: WakeLane, owner: str, lane_row: Row) -> None:
-    """Let workers know of jobs that waited for a lane; the sweeper knows of them, too."""
+    """Wake a worker for the jobs that wait in a lane; if that fails, the sweeper does it."""
     if not has_waiting(lane_row):
         return
     try:
         await wake_lane(owner, identifier(lane_row.row_key))
     except StorageUnavailableError as error:
-        log.warning("Jobs wait for the sweeper: %s", error)
+        log.warning("No worker could be woken; the sweeper will do it: %s", error)

@@ -1,6 +1,6 @@
-"""The mailbox of a lane: one row for each job that waits, with what it brings.
+"""The mailbox of a lane: one row with the work of each waiting job.
 
-Whether a job may go on, and with which message, is decided by this row alone; its other row, which
+This box row alone decides whether a job may continue, and with which message. The job row, which
 callers read, only reports it.
 """
 
@@ -22,26 +22,26 @@ _WORK = "work"
 """Name of the document in a box row."""
 
 CALLBACKS = ("callback_url", "reply_queue")
-"""Properties of a waiting job: where its result is to be delivered."""
+"""Properties of a waiting job: the destinations of its result."""
 
 ENDED = "ended"
-"""Property of a waiting job: it was cancelled before its turn, and only its place is left."""
+"""Property of a job that was cancelled while it waited: only its place in the lane is left."""
 
 STOPS_LANE = "stop_lane_on_failure"
-"""Property of a waiting job: if it fails, those behind it are cancelled."""
+"""Property of a waiting job: if it fails, the later jobs of the lane are cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a job brings."""
+    """The work of a job."""
 
     document: dict[str, Any]
-    """What to send, how and for whom."""
+    """The messages, their options and the caller."""
     at_end: Mapping[str, Value] = field(default_factory=dict[str, Value])
-    """What becomes of its end, by property: it counts even where the document cannot be read."""
+    """Properties for the end of the job, readable even if the document is not."""
 
     def to_values(self) -> dict[str, Value]:
-        """The properties that keep it.
+        """The properties that store it.
 
         Raises:
             DocumentTooLargeError: if it does not fit into a row.
@@ -51,7 +51,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """The job at the head of a lane, with the work it brings."""
+    """The first waiting job of a lane, with its work."""
 
     job_id: str
     box: Row
@@ -79,47 +79,47 @@ class WaitingJob:
 
     @property
     def unfinished(self) -> int:
-        """How often its next message was begun by a worker that did not live to see its end."""
+        """How often a worker died while it ran the next message."""
         return int(self.box.values.get("unfinished", 0))
 
     @property
     def callbacks(self) -> dict[str, str]:
-        """Where its result is to be delivered."""
+        """The destinations of its result."""
         return {name: self.box.values[name] for name in CALLBACKS if name in self.box.values}
 
     @property
     def stops_lane(self) -> bool:
-        """Whether the jobs behind it are cancelled if it fails."""
+        """Whether the later jobs of the lane are cancelled if it fails."""
         return bool(self.box.values.get(STOPS_LANE))
 
     @property
     def not_before(self) -> datetime | None:
-        """When it may run."""
+        """The earliest time to run it."""
         return self.box.values.get("not_before")
 
     @property
     def expires_at(self) -> datetime | None:
-        """When it is of no use any more, if it has not begun."""
+        """When it expires, unless it has started."""
         return self.box.values.get("expires_at")
 
     @property
     def begun(self) -> bool:
-        """Whether a worker has taken it up, even one that died."""
+        """Whether a worker has started it, even one that died."""
         return bool(self.box.values.get("begun"))
 
     @property
     def has_ended(self) -> bool:
-        """Whether its end is written already."""
+        """Whether the job row already says that it has ended."""
         return bool(self.box.values.get(ENDED))
 
     @property
     def cancelled(self) -> bool:
-        """Whether it must not go on."""
+        """Whether it must not continue."""
         return bool(self.box.values.get("cancelled"))
 
 
 def read_work(box: Row) -> dict[str, Any]:
-    """What a box row brings; nothing if it cannot be read, so that the job can be ended."""
+    """The work in a box row; empty if it cannot be read, so that the job can be ended."""
     try:
         return read_document(box.values, _WORK) or {}
     except ValueError:

@@ -1,8 +1,8 @@
-"""Markers: what timers have to look at, to be found without reading every row.
+"""Markers: an index of the rows that timers check, so that they need not read every row.
 
-A lane is marked before its first job is written and unmarked when the sweeper finds it empty, so
-a lane with work is always marked; one without may be. In the same way a job is marked whose end
-a callback waits for, and a thread that expires.
+A lane is marked before its first job is written and unmarked when the sweeper finds it empty. So
+every lane with work is marked, and some without work may be. Jobs with a callback and threads that
+expire are marked in the same way.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from .table import Change, Operation, Row, Table, Value, equals
 log = logging.getLogger(__name__)
 
 MARKER_PARTITIONS = 16
-"""Spread over several partitions, because one takes about 2,000 writes a second."""
+"""Several partitions, because one allows about 2,000 writes a second."""
 
 MAX_MARKERS = 10_000
-"""Of one partition in one sweep."""
+"""The most markers of one partition in one sweep."""
 
 _LAST = "~"
 """A key behind all keys."""
 
 
 class Register(StrEnum):
-    """What markers are about."""
+    """The kinds of markers."""
 
     LANES = "lanes"
     DELIVERIES = "deliveries"
@@ -42,7 +42,7 @@ class Register(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Marker:
-    """A lane that may have work, or a job or thread to look at."""
+    """A marked lane, job or thread."""
 
     owner: str
     lane: str
@@ -53,33 +53,33 @@ class Marker:
 
 
 async def mark_lane(table: Table, owner: str, lane: str, at: datetime) -> None:
-    """Make the sweeper look at a lane from now on."""
+    """Mark a lane for the sweeper."""
     await _mark(table, Register.LANES, owner, lane, at)
 
 
 async def unmark_lane(table: Table, owner: str, lane: str) -> None:
-    """Forget a lane that is being deleted: nothing will ever wait in it again."""
+    """Delete the marker of a lane that is being deleted and gets no more jobs."""
     await delete_if_there(table, _partition(Register.LANES, lane), _row_key(owner, lane))
 
 
 async def mark_delivery(table: Table, owner: str, job_id: str, at: datetime) -> None:
-    """Make sure that the result of a job will be delivered."""
+    """Mark a job whose result is to be delivered."""
     await _mark(table, Register.DELIVERIES, owner, job_id, at)
 
 
 async def unmark_delivery(table: Table, owner: str, job_id: str) -> None:
-    """Unmark a job whose result was delivered; it is never marked again."""
+    """Delete the marker of a job whose delivery has ended; it is never marked again."""
     change = Change(Operation.DELETE, _row_key(owner, job_id))
     await table.write(_partition(Register.DELIVERIES, job_id), [change])
 
 
 async def mark_expiry(table: Table, owner: str, thread_id: str, at: datetime) -> None:
-    """Have a thread deleted after a moment."""
+    """Mark a thread to be deleted after a moment."""
     await _mark(table, Register.EXPIRIES, owner, thread_id, at, prefix=f"{_moment(at)}|")
 
 
 async def unmark_expiry(table: Table, owner: str, thread_id: str, at: datetime) -> None:
-    """Forget that a thread was to be deleted at a moment."""
+    """Delete the marker of a thread that was to be deleted at a moment."""
     change = Change(Operation.DELETE, f"{_moment(at)}|{_row_key(owner, thread_id)}")
     await table.write(_partition(Register.EXPIRIES, thread_id), [change])
 
@@ -137,7 +137,7 @@ async def markers_of(
 
 
 async def forget_markers(table: Table, owner: str, before: datetime) -> None:
-    """Remove all markers of an owner that were made before a moment."""
+    """Delete all markers of an owner that were made up to a moment."""
 
     def is_new(row: Row) -> bool:
         return row.values["marked_at"] > before
@@ -157,10 +157,10 @@ async def forget_marker(table: Table, marker: Marker) -> None:
 
 
 async def unmark(table: Table, marker: Marker) -> None:
-    """Remove a marker, unless its subject was marked anew meanwhile.
+    """Delete a marker, unless its subject was marked again meanwhile.
 
     Raises:
-        RowChangedError: if it was.
+        RowChangedError: if it was marked again.
     """
     change = Change(Operation.DELETE, marker.row.row_key, etag=marker.row.etag)
     await table.write(marker.partition, [change])
@@ -179,5 +179,5 @@ def _row_key(owner: str, subject: str) -> str:
 
 
 def _moment(at: datetime) -> str:
-    """A moment as keys hold it, in the order of time."""
+    """A moment as text for keys, which sorts by time."""
     return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

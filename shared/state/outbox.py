@@ -1,7 +1,7 @@
 """The outbox: results of jobs that are to be delivered, and the state of each delivery.
 
-A row is written in the transaction that ends its job. So a job that ended without a delivery
-about cannot exist, and what died with a process is found by the job's marker.
+The transaction that ends a job also writes its outbox row, so no result is lost. If a process dies
+before the delivery, the sweep finds the row by the job's marker.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ATTEMPT_SECONDS = 90.0
 """How long an attempt counts as running without a result."""
 
 EARLY_SECONDS = 2.0
-"""A notice may come this much before its time; queues count whole seconds."""
+"""A notice may arrive this much too early, because queues count whole seconds."""
 
 
 class DeliveryStatus(StrEnum):
@@ -34,7 +34,7 @@ class DeliveryStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A job's result, to be delivered by callback, by reply queue or both."""
+    """The delivery of a job's result, by callback, by reply queue or both."""
 
     owner: str
     job_id: str
@@ -42,27 +42,27 @@ class Delivery:
 
     @property
     def callback_url(self) -> str | None:
-        """Where to call."""
+        """The callback address, if any."""
         return self._values.get("callback_url")
 
     @property
     def reply_queue(self) -> str | None:
-        """Where to put a message."""
+        """The name of the reply queue, if any."""
         return self._values.get("reply_queue")
 
     @property
     def replied(self) -> bool:
-        """Whether the message was put."""
+        """Whether the message is on the reply queue."""
         return bool(self._values.get("replied"))
 
     @property
     def attempts(self) -> int:
-        """How often it was tried."""
+        """The number of attempts so far."""
         return int(self._values["attempts"])
 
     @property
     def next_at(self) -> datetime:
-        """When to try next."""
+        """When the next attempt is due."""
         return self._values["next_at"]
 
     @property
@@ -76,7 +76,7 @@ class Delivery:
 
 
 def outbox_insert(job_id: str, callbacks: Mapping[str, str], now: datetime) -> Change:
-    """The change that makes a job's result be delivered, for the transaction that ends it."""
+    """The change that starts the delivery of a result, for the transaction that ends the job."""
     values: dict[str, Value | None] = {
         **callbacks,
         "attempts": 0,
@@ -95,12 +95,12 @@ class Outbox:
         self._clock = clock
 
     async def get(self, owner: str, job_id: str) -> Delivery | None:
-        """The delivery of a job's result, if it has ended and has callbacks."""
+        """The delivery of a job's result; None if the job has not ended or has no callbacks."""
         row = await self._table.get(partition_key(owner), outbox_key(job_id))
         return Delivery(owner, job_id, row) if row else None
 
     def is_due(self, delivery: Delivery) -> bool:
-        """Whether to try now."""
+        """Whether an attempt is due now."""
         early = timedelta(seconds=EARLY_SECONDS)
         return delivery.is_pending and delivery.next_at - early <= self._clock()
 
@@ -123,7 +123,7 @@ class Outbox:
     async def postpone(
         self, delivery: Delivery, seconds: float, error: str, *, replied: bool
     ) -> None:
-        """Try again later."""
+        """Schedule the next attempt."""
         values: dict[str, Value] = {
             "next_at": self._clock() + timedelta(seconds=seconds),
             "last_error": error,
@@ -140,7 +140,7 @@ class Outbox:
         *,
         also: Sequence[Change] = (),
     ) -> None:
-        """End a delivery, and let the job say how, together with other changes.
+        """End a delivery and write its status to the job, in one transaction with ``also``.
 
         Raises:
             RowMissingError: if the job is gone.
@@ -158,6 +158,6 @@ class Outbox:
         await self._table.write(partition_key(delivery.owner), changes)
 
     async def drop(self, delivery: Delivery) -> None:
-        """Forget a delivery whose job is gone."""
+        """Delete the delivery of a job that no longer exists."""
         change = Change(Operation.DELETE, delivery.row.row_key, etag=delivery.row.etag)
         await self._table.write(partition_key(delivery.owner), [change])

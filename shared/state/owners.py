@@ -1,8 +1,8 @@
-"""The names of owners: to whom everything that is stored belongs.
+"""Owners: the names under which all data is stored.
 
 <tenant id>:<object id>   a user or app of Microsoft Entra, in lower case
 key                       all callers with a function key: a key proves possession, not a person
-anonymous                 all callers of an app that asks for nothing
+anonymous                 all callers of an app without authentication
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _ENTRA_OWNER = re.compile(rf"(?P<tenant>{GUID}):{GUID}")
 
 
 class OwnerError(ValueError):
-    """A text names no owner who can be; it says what it must be."""
+    """A text is not a valid owner; the message says what is valid."""
 
 
 def entra_owner(tenant_id: str, object_id: str) -> str:
-    """The owner that a principal of Entra is."""
+    """The owner name of an Entra principal."""
     return f"{tenant_id}:{object_id}".lower()
 
 
 def canonical_owner(text: str) -> str | None:
-    """The owner that a text from outside names, in its one spelling; None if it names none."""
+    """The canonical spelling of an owner in an untrusted text; None if it is invalid."""
     if text in {KEY_OWNER, ANONYMOUS_OWNER}:
         return text
     return text.lower() if _ENTRA_OWNER.fullmatch(text) else None
@@ -39,11 +39,11 @@ def canonical_owner(text: str) -> str | None:
 def queue_owner(text: str, settings: AccessSettings) -> str:
     """The owner that a queue message names.
 
-    It is believed, because only identities with a role on the queue can put messages there. Where
-    callers are known to Entra, it must be one whom Entra could let in, spelt as it would be.
+    The name is trusted, because only identities with a role on the queue can send messages to it.
+    If the app authenticates with Entra, it must be a principal of an allowed tenant.
 
     Raises:
-        OwnerError: saying what it must be.
+        OwnerError: if it is not a valid owner.
     """
     if not settings.mode.knows_principals:
         return text

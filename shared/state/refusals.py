@@ -1,4 +1,4 @@
-"""Why Azure Storage refuses the app, and what to do, by the codes that it gives.
+"""Explains refusals of Azure Storage, and how to fix them, by the service's error code.
 
 https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes
 """
@@ -54,13 +54,13 @@ _FIXES = {
 }
 _LIMIT_WORDS = ("LimitExceeded", "QuotaExceeded", "CapacityExceeded")
 _SLOW_DOWN = {"AccountIOPSLimitExceeded"}
-"""Limits of a rate, which pass by themselves."""
+"""Rate limits, which are temporary."""
 
 
 def refusal(error: AzureError, service: str, role: str) -> str | None:
-    """Why a service such as Table Storage refuses the app; None where it does not.
+    """Why a service such as Table Storage refuses the app; None for other errors.
 
-    ``role`` is what the app's identity needs there.
+    ``role`` is the role that the app's identity needs there.
     """
     if not isinstance(error, HttpResponseError):
         return None
@@ -72,7 +72,7 @@ def refusal(error: AzureError, service: str, role: str) -> str | None:
         fix = _FULL
     if fix is None and error.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         fix = _ROLE
-    if fix is None and isinstance(error, ClientAuthenticationError):  # no token was to be had
+    if fix is None and isinstance(error, ClientAuthenticationError):  # no token could be acquired
         fix = _CREDENTIAL
     if fix is None:
         return None
@@ -81,7 +81,7 @@ def refusal(error: AzureError, service: str, role: str) -> str | None:
 
 
 def code_of(error: HttpResponseError) -> str:
-    """The storage service's code for an error; empty where it gives none."""
+    """The storage service's code of an error; empty without one."""
     code: Any = getattr(error, "error_code", None)
     response: Any = error.response
     if not code and response is not None:

@@ -1,4 +1,4 @@
-"""Queue messages that cannot be run, kept where an operator can find them."""
+"""Stores queue messages that are not valid jobs, for operators to inspect."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from .keys import REJECTED
 from .table import Change, Operation, Table, Value
 
 REJECTED_PARTITION = "$rejected"
-"""No owner's partition: a dollar sign in an owner's key is escaped."""
+"""Not the partition of any owner, because a dollar sign in an owner's key is escaped."""
 
 MAX_BODY_BYTES = 64 * 1024
-"""What a property holds; no queue message has more."""
+"""The size of a property, which is also the largest queue message."""
 
 EXCERPT_CHARS = 1_000
-"""A summary; the whole message is stored beside it."""
+"""The start of the body as text, beside the whole body."""
 
 REASON_CHARS = 4_000
-"""A body with many wrong fields has a long list of reasons; a text property holds 32,000."""
+"""A body with many invalid fields has many reasons; a text property holds 32,000 characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A message, and why it was rejected."""
+    """A rejected message and the reason."""
 
     ulid: ULID
-    """Of the message: one that is rejected twice is kept once."""
+    """The ULID of the message, so that one rejected twice is stored once."""
     queue: str
     message_id: str
     body: bytes
     reason: str
     at: datetime
     owner: str | None = None
-    """Whom it names, if it names an owner."""
+    """The owner that the message names, if any."""
     record_content: bool = True
-    """Whether the message itself is kept."""
+    """Whether the message itself is stored."""
 
 
 async def record_rejected(table: Table, rejected: Rejected) -> None:
-    """Keep a message, in the order of time."""
+    """Store a message under a key that sorts by time."""
     values: dict[str, Value | None] = {
         "queue": rejected.queue,
         "message_id": rejected.message_id,

@@ -10,10 +10,10 @@ from .keys import ANSWER, Kind, box_prefix, identifier, outbox_key, partition_ke
 from .table import Change, Operation, Row, Table, equals
 
 MAX_TRANSACTION_ROWS = 100
-"""The most changes that one transaction takes."""
+"""The most changes in one transaction."""
 
 Keep = Callable[[Row], bool]
-"""Whether a row stays, of which the key and `_KEEP_READS` are known."""
+"""Whether to keep a row, given its key and the properties `_KEEP_READS`."""
 
 _KEEP_READS = ("created_at", "marked_at", "until", "answered")
 
@@ -25,7 +25,7 @@ def _keep_none(_: Row) -> bool:
 async def delete_range(
     table: Table, partition: str, prefix: str, *, where: str = "", keep: Keep = _keep_none
 ) -> int:
-    """Delete the rows of a partition whose keys begin with ``prefix``, less those to keep;
+    """Delete the rows of a partition whose keys begin with ``prefix``, except those to ``keep``;
     returns how many."""
     deleted, after = 0, ""
     while rows := await page_of(
@@ -46,7 +46,7 @@ async def page_of(
     where: str = "",
     select: Sequence[str] = ("created_at",),
 ) -> list[Row]:
-    """The first rows whose keys begin with ``prefix``: as many as one transaction takes."""
+    """The first rows whose keys begin with ``prefix``, at most as many as one transaction takes."""
     end = prefix + LAST_CHARACTER
     start = after or prefix
     return await table.scan(
@@ -55,11 +55,11 @@ async def page_of(
 
 
 LAST_CHARACTER = "~"
-"""Sorts behind all characters that our keys hold."""
+"""Sorts after all characters in the app's keys."""
 
 
 async def delete_if_there(table: Table, partition: str, row_key: str) -> None:
-    """Delete one row; that it is gone already does not matter."""
+    """Delete one row, if it exists."""
     try:
         await table.write(partition, [Change(Operation.DELETE, row_key)])
     except RowMissingError:
@@ -69,7 +69,7 @@ async def delete_if_there(table: Table, partition: str, row_key: str) -> None:
 async def delete_rows(table: Table, partition: str, row_keys: Sequence[str]) -> int:
     """Delete rows in one transaction; returns how many.
 
-    Where another worker was faster with one of them, the others go one by one, and all count.
+    If another worker has already deleted one, they are deleted one by one, and all count.
     """
     if not row_keys:
         return 0
@@ -90,7 +90,7 @@ MayGo = Callable[[Row], bool]
 async def remove_jobs_of(table: Table, owner: str, thread_id: str) -> int:
     """Delete the jobs of a thread on which no turn runs; returns how many.
 
-    Those that wait never run, and no end is delivered any more.
+    Waiting jobs never run, and results that are not delivered yet are dropped.
     """
     partition, removed = partition_key(owner), 0
     await delete_range(table, partition, box_prefix(thread_id))
@@ -103,8 +103,8 @@ async def remove_jobs_of(table: Table, owner: str, thread_id: str) -> int:
 async def remove_lone_jobs(
     table: Table, owner: str, before: datetime, may_go: MayGo
 ) -> tuple[int, int]:
-    """Delete the jobs that may go; returns how many did, and how many of those that were submitted
-    before a moment did not."""
+    """Delete the jobs that ``may_go``; returns how many, and how many other jobs were submitted
+    up to ``before``."""
     partition, removed, staying, after = partition_key(owner), 0, 0, ""
     while rows := await _page(table, partition, after, ""):
         going = [row for row in rows if may_go(row)]
@@ -122,7 +122,7 @@ async def _page(table: Table, partition: str, after: str, where: str) -> list[Ro
 
 
 async def _remove(table: Table, partition: str, jobs: list[Row]) -> int:
-    """Delete the rows of up to a hundred jobs, their own last."""
+    """Delete the rows of up to 100 jobs; each job row is deleted after its other rows."""
     for job in jobs:
         if job.values.get("delivery"):
             job_id = identifier(job.row_key)

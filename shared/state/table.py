@@ -1,4 +1,4 @@
-"""One table, as the rest of the package sees it: read a row, read a range, write together.
+"""The interface of a table: read a row, read a range, write rows in a transaction.
 
 The `Table` protocol is the seam that tests plug into; `azure_table` implements it.
 """
@@ -14,22 +14,22 @@ from typing import Any, Protocol, TypeAlias
 from .errors import StateError
 
 Value: TypeAlias = str | int | float | bool | bytes | datetime
-"""What a property can hold; see `is_storable` for how much of it."""
+"""The types of a property; `is_storable` has the limits of their values."""
 
 EARLIEST_MOMENT = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST_MOMENT = datetime(9999, 1, 1, tzinfo=UTC)
-"""Table Storage refuses years before 1601, and what reads it knows no years beyond 9999, in any
-time zone; nothing that happens here lies outside of these."""
+"""Table Storage refuses years before 1601, and Python has no years after 9999 in any time zone; the
+app needs none outside these limits."""
 
 MAX_INTEGER = 2**63 - 1
 
 
 class Operation(StrEnum):
-    """What a change does to its row."""
+    """The operation of a change on its row."""
 
     INSERT = "insert"
     UPSERT = "upsert"
-    """Insert the row, or replace it whatever its version."""
+    """Insert the row, or replace any version of it."""
     REPLACE = "replace"
     MERGE = "merge"
     DELETE = "delete"
@@ -37,7 +37,7 @@ class Operation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change to one row. With ``etag``, only if the row still is that version."""
+    """A change to one row. With ``etag``, only if the row still has that version."""
 
     action: Operation
     row_key: str
@@ -46,10 +46,10 @@ class Change:
     etag: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what the store would refuse, or keep as something that cannot be read.
+        """Refuse values that the service would refuse, or that could not be read again.
 
         Raises:
-            StateError: naming the property.
+            StateError: naming the invalid property.
         """
         for name, value in self.values.items():
             if not is_storable(value):
@@ -57,7 +57,7 @@ class Change:
 
 
 def is_storable(value: Value | None) -> bool:
-    """Whether a property can hold a value: its date, which must have a zone, or its number."""
+    """Whether a property can hold a value; a datetime needs a time zone, an integer 64 bits."""
     if isinstance(value, datetime):
         return value.tzinfo is not None and EARLIEST_MOMENT <= value < LATEST_MOMENT
     if isinstance(value, int):
@@ -94,17 +94,17 @@ class Table(Protocol):
         """Up to ``limit`` rows with ``after`` < key < ``before``, in key order.
 
         ``where`` is a further OData condition, written with `equals` or `since`; with ``select``,
-        rows have these properties only.
+        rows have only these properties.
         """
         ...
 
     async def walk(
         self, after: tuple[str, str], *, limit: int, select: Sequence[str]
     ) -> list[tuple[str, Row]]:
-        """Up to ``limit`` rows of any partition behind a place, each with its partition.
+        """Up to ``limit`` rows of all partitions after a position, each with its partition.
 
-        Fewer mean that the end is reached. A place is a partition and a row key; rows come in the
-        order of both, with the properties in ``select`` only.
+        Fewer rows mean the end of the table. A position is a partition and a row key; rows are
+        ordered by both and have only the properties in ``select``.
         """
         ...
 
@@ -112,8 +112,8 @@ class Table(Protocol):
         """Apply all changes or none; returns the new ETag of the first change's row.
 
         Raises:
-            RowExistsError, RowChangedError, RowMissingError: naming what stood in the way.
-            StorageUnavailableError: if the service cannot do it now.
+            RowExistsError, RowChangedError, RowMissingError: if a row is not as expected.
+            StorageUnavailableError: if the service is unavailable.
         """
         ...
 
@@ -123,11 +123,11 @@ class Table(Protocol):
 
 
 def since(name: str, moment: datetime) -> str:
-    """An OData condition that a property is a moment, or later."""
+    """An OData condition: a property is a moment or later."""
     return f"{name} ge datetime'{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%S}Z'"
 
 
 def equals(name: str, value: str) -> str:
-    """An OData condition that a text property has a value, safe for any value."""
+    """An OData condition: a text property has a value, which is escaped."""
     quoted = value.replace("'", "''")
     return f"{name} eq '{quoted}'"

@@ -1,4 +1,4 @@
-"""Threads: what we keep about a conversation; its messages stay in Foundry."""
+"""Threads: the stored data of conversations, whose messages are in Foundry."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from .markers import mark_expiry, unmark_expiry
 from .table import Change, Operation, Row, Table, Value, equals
 
 MAX_METADATA_PAIRS = 16
-"""As Foundry allows on a conversation."""
+"""Foundry's limit for a conversation."""
 
 LAST_TURN_TOKENS = "last_turn_tokens"
-"""Property of a thread: what its last turn took, most of which the next one takes again."""
+"""Property of a thread: the tokens of its last turn, most of which the next turn uses again."""
 
 MAX_RETRY_SECONDS = 86_400.0
-"""A client that is asked to wait for years may not be able to count so far."""
+"""The longest `retry_after`; a client may not be able to handle years."""
 
 _METADATA_PROPERTY = re.compile(r"^mx?_")
 _PLAIN_NAME = re.compile(r"^[A-Za-z0-9_]{1,64}$")
@@ -44,20 +44,20 @@ class Thread:
     total_tokens: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     conversation_id: str | None = None
-    """The Foundry conversation behind the thread, where the endpoint has conversations."""
+    """The Foundry conversation of the thread, if the endpoint has conversations."""
     last_response_id: str | None = None
-    """The newest response, which the next one continues where there is no conversation."""
+    """The newest response, which the next turn continues if there is no conversation."""
     last_item_id: str | None = None
-    """The newest conversation item we know of."""
+    """The newest known item of the conversation."""
     unsettled: bool = False
-    """The last turn failed; Foundry may hold something of it that we do not know of."""
+    """The last turn failed, and Foundry may have items of it that are not recorded here."""
     expires_at: datetime | None = None
     messages_in_foundry: int = 0
-    """How many of the answered messages, the first ones, are in Foundry's thread."""
+    """How many of the answered messages, counted from the first, are in Foundry's thread."""
     named_by: str | None = None
-    """Key of the row that leads here from a caller's own conversation id."""
+    """Key of the row that maps a caller's own conversation id to this thread."""
     removed_from: datetime | None = None
-    """It is being deleted, and marked under this moment."""
+    """The time in its expiry marker, if the thread is being deleted."""
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Thread:
@@ -83,7 +83,7 @@ class Thread:
         )
 
     def to_values(self) -> dict[str, Value | None]:
-        """The row's properties, the lane's aside."""
+        """The row's properties, without those of the lane."""
         return {
             "created_at": self.created_at,
             "last_accessed": self.last_accessed,
@@ -100,18 +100,18 @@ class Thread:
 
 
 def end_of_conversation(row: Row) -> str:
-    """The last item that we know of, as `FirstTry` keeps it, given a thread's row."""
+    """The id of the last known item for `FirstTry`, given a thread's row; empty without one."""
     return str(row.values.get("last_item_id", ""))
 
 
 def _metadata_values(metadata: Mapping[str, str]) -> dict[str, Value | None]:
-    """Metadata as one property to read back, and one a pair so that the store can filter."""
+    """Metadata as one JSON property to read, and one property per pair to filter by."""
     kept: dict[str, Value | None] = {_property(key): text for key, text in metadata.items()}
     return {"metadata": json.dumps(dict(metadata), ensure_ascii=False), **kept}
 
 
 def thread_metadata(row: Row, key: str) -> str | None:
-    """One text of the metadata of a thread, given its row."""
+    """The metadata text of a key, given the thread's row."""
     return row.values.get(_property(key))
 
 
@@ -122,7 +122,7 @@ def _property(metadata_key: str) -> str:
 
 
 class Threads:
-    """The threads of all owners, each reachable through its owner only."""
+    """The threads of all owners; each can only be read with its owner."""
 
     def __init__(self, table: Table, lanes: Lanes, clock: Clock) -> None:
         self._table = table
@@ -130,10 +130,10 @@ class Threads:
         self._clock = clock
 
     async def add(self, thread: Thread, also: Sequence[Change] = ()) -> None:
-        """Keep a new thread, together with other changes.
+        """Store a new thread, in one transaction with ``also``.
 
         Raises:
-            RowExistsError: if it was kept before.
+            RowExistsError: if it was stored before.
         """
         if thread.expires_at is not None:
             await mark_expiry(self._table, thread.owner, thread.thread_id, thread.expires_at)
@@ -153,7 +153,7 @@ class Threads:
         return Thread.from_row(owner, await self._row(owner, thread_id))
 
     async def check(self, owner: str, thread_id: str) -> Row:
-        """The row of a thread, as far as this instance remembers.
+        """The row of a thread, from this instance's cache if it is there.
 
         Raises:
             RowMissingError: if the owner has no such thread, or it has expired.
@@ -166,7 +166,7 @@ class Threads:
         return await self._lanes.read(owner, newest_first(thread_id), fresh=fresh)
 
     async def has_response(self, owner: str, thread_id: str, response_id: str) -> bool:
-        """Whether a response was given on this thread of this owner, and not on another."""
+        """Whether a response belongs to a turn of this thread."""
         turns = f"{Kind.TURN}:{thread_id}"
         rows = await self._table.scan(
             partition_key(owner),
@@ -180,7 +180,7 @@ class Threads:
     async def list(
         self, owner: str, *, limit: int, after: str | None, metadata: Mapping[str, str]
     ) -> list[Thread]:
-        """Up to ``limit`` threads, newest first, that follow ``after`` and carry ``metadata``."""
+        """Up to ``limit`` threads, newest first, that follow ``after`` and have ``metadata``."""
         where = " and ".join(equals(_property(key), text) for key, text in metadata.items())
         start = newest_first(after) if after else f"{Kind.THREAD}:"
         end = f"{Kind.THREAD}{AFTER_COLON}"
@@ -232,13 +232,13 @@ class Threads:
     async def start_removal(
         self, owner: str, thread_id: str, *, removed_from: datetime | None = None
     ) -> Thread:
-        """Hide a thread that is about to be deleted from all but `start_removal`.
+        """Hide a thread before it is deleted; only this method still finds it.
 
-        With ``removed_from``, its jobs that wait go with it, and it is marked under that moment
-        before it is hidden, so that its removal is finished whatever happens to this process.
+        With ``removed_from``, its waiting jobs are deleted too, and the thread first gets an expiry
+        marker for that moment, so that a sweep finishes the removal if this process dies.
 
         Raises:
-            LaneBusyError: if a turn runs on it, or jobs wait for it and may not go with it.
+            LaneBusyError: if a turn runs on it, or jobs wait and ``removed_from`` is None.
             RowMissingError: if the owner has no such thread.
         """
         if not is_id(Kind.THREAD, thread_id):
@@ -268,7 +268,7 @@ class Threads:
             return replace(Thread.from_row(owner, row), removed_from=removed_from)
 
     async def _awaited(self, owner: str, thread_id: str, row: Row) -> LaneBusyError:
-        """Which job waits on a thread, and until when."""
+        """The error that says which job waits on a thread, and until when."""
         box = await self._table.get(partition_key(owner), box_key(thread_id, head_sequence(row)))
         job_id = box.values["job_id"] if box else "that has just ended"
         moment: datetime | None = box.values.get("not_before") if box else None
@@ -280,7 +280,7 @@ class Threads:
         )
 
     async def finish_removal(self, thread: Thread) -> None:
-        """Delete a thread's row, and what would have it deleted later."""
+        """Delete a thread's row and its expiry markers."""
         row_key = newest_first(thread.thread_id)
         await self._table.write(partition_key(thread.owner), [Change(Operation.DELETE, row_key)])
         for moment in (thread.expires_at, thread.removed_from):
@@ -288,6 +288,6 @@ class Threads:
                 await unmark_expiry(self._table, thread.owner, thread.thread_id, moment)
 
     async def is_due(self, owner: str, thread_id: str) -> bool:
-        """Whether a marked thread is to be deleted now: its time is over, or it is hidden."""
+        """Whether a marked thread is to be deleted now: it has expired, or it is hidden."""
         row = await self._table.get(partition_key(owner), newest_first(thread_id))
         return row is not None and not self._is_visible(row)

@@ -1,4 +1,4 @@
-"""Turns: the record of what was asked, what came of it and what it took."""
+"""Turns: the record of each question, its answer or error, and its usage."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MAX_TEXT_CHARS = 32_000
 
 MAX_TURNS_SINCE = 1_000
 CLOCKS_DIFFER = timedelta(seconds=10)
-"""What instances that follow the storage service's clock may differ by, with room to spare."""
+"""A safe upper limit for the difference between the storage clocks of two instances."""
 
 TOKEN_COUNTS = (
     "input_tokens",
@@ -33,7 +33,7 @@ TOKEN_COUNTS = (
 
 
 RESPONSES = "responses"
-"""Property that holds the ids of the responses that Foundry stores of a turn."""
+"""Property with the ids of a turn's responses that Foundry stores."""
 
 
 class TurnStatus(StrEnum):
@@ -44,7 +44,7 @@ class TurnStatus(StrEnum):
 
 
 class TurnMode(StrEnum):
-    """The way a turn came in."""
+    """How a turn was requested."""
 
     SYNC = "sync"
     STREAM = "stream"
@@ -53,36 +53,36 @@ class TurnMode(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FirstTry:
-    """When a message was tried first, and where its conversation ended then.
+    """When a message was first sent, and the end of its conversation at that time.
 
-    The next attempt looks for it from there on. The thread itself does not say: other turns may
-    have had turns since.
+    A later attempt searches for the message after that item. The thread's row does not have it any
+    more if other turns ran since.
     """
 
     at: datetime
     sent_after: str
-    """The last item; empty where the conversation was."""
+    """Id of the last item before the message; empty if the conversation had none."""
 
     def to_values(self) -> dict[str, Value]:
-        """The properties that keep it."""
+        """The properties that store it."""
         return {"tried_at": self.at, "sent_after": self.sent_after}
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self | None:
-        """Read what `to_values` gave, if the message was tried."""
+        """Read the properties of `to_values`; None if the message was not tried."""
         return cls(values["tried_at"], values["sent_after"]) if "tried_at" in values else None
 
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """For whom a turn is, as its metadata or else its thread's says; for usage and budgets."""
+    """The department and user that a turn is attributed to, for usage and budgets."""
 
     department: str | None = None
     user_id: str | None = None
 
     @classmethod
     def of(cls, metadata: Mapping[str, str], thread: Row | None) -> Self:
-        """Read it from a message's metadata and the row of its thread."""
+        """Read it from the metadata of a message, else from that of its thread."""
         return cls(
             *(
                 metadata.get(name) or (thread and thread_metadata(thread, name)) or None
@@ -93,25 +93,25 @@ class Attribution:
 
 @dataclass(slots=True)
 class TurnEffort(TurnEvents):
-    """What a turn took, beyond the time in Foundry."""
+    """The effort of a turn, besides the time in Foundry."""
 
     overhead: float = 0.0
     """Seconds spent in the app, from accepting the turn to recording it."""
     tool_calls: int = 0
     unreported: int = 0
-    """Requests that may have used tokens which Foundry did not report."""
+    """Requests that may have used tokens that Foundry did not report."""
     cost: int | None = None
-    """Of the reported tokens, in billionths of the currency; None without a price."""
+    """The cost of the reported tokens, in billionths of the currency; None without a price."""
 
     def to_values(self) -> dict[str, Value | None]:
-        """The properties of a row, without those that have their default."""
+        """The properties of a row, without default values."""
         pairs = ((each.name, getattr(self, each.name), each.default) for each in fields(self))
         return {name: value for name, value, default in pairs if value != default}
 
 
 @dataclass(frozen=True, slots=True)
 class TurnRecord:
-    """One turn, kept forever or until retention removes it."""
+    """The record of one turn, which retention may delete."""
 
     turn_id: str
     owner: str
@@ -130,13 +130,13 @@ class TurnRecord:
     finish_reason: str | None = None
     tools_used: tuple[str, ...] = ()
     usage: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Tokens that Foundry reported, those of failed and half-way answers included."""
+    """Tokens that Foundry reported, including those of failed and incomplete answers."""
     effort: TurnEffort = field(default_factory=TurnEffort)
     attribution: Attribution = Attribution()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     response_id: str | None = None
     responses: tuple[str, ...] = ()
-    """All responses that Foundry stores of it: each round of tools makes one of its own."""
+    """All its responses that Foundry stores: each round of tools creates another one."""
     request_id: str | None = None
     error_code: str | None = None
     error: str | None = None
@@ -173,7 +173,7 @@ class TurnRecord:
 
     @classmethod
     def from_row(cls, owner: str, row: Row) -> Self:
-        """Read the properties `COUNTED` of a row that `insert` wrote: what metrics need."""
+        """Read only the properties `COUNTED`, which metrics need, of a row that `insert` wrote."""
         _, thread_id, ulid = row.row_key.split(":")
         values = {name: value for name, value in row.values.items() if value is not None}
         return cls(
@@ -215,14 +215,14 @@ COUNTED = (
 
 
 def stored_responses(row: Row) -> list[str]:
-    """The responses that Foundry stores of a turn, given its row."""
+    """The ids of a turn's responses that Foundry stores, given its row."""
     return json.loads(row.values.get(RESPONSES) or "[]")
 
 
 async def responses_since(
     table: Table, owner: str, thread_id: str, moment: datetime
 ) -> frozenset[str]:
-    """The ids of the responses that turns of a thread were answered with since a moment."""
+    """The ids of the responses that answered turns of a thread since a moment."""
     turns = f"{Kind.TURN}:{thread_id}"
     rows = await table.scan(
         partition_key(owner),
@@ -235,7 +235,7 @@ async def responses_since(
 
 
 def _cut(text: str | None) -> str | None:
-    """Cut to what a property holds; characters beyond the basic plane count twice there."""
+    """Cut a text to fit into a property, where characters beyond the basic plane count twice."""
     if text is None or len(text) * 2 <= MAX_TEXT_CHARS:
         return text
     cut = text.encode("utf-16-le")[: MAX_TEXT_CHARS * 2]

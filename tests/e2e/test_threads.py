@@ -208,7 +208,7 @@ async def test_a_busy_thread_says_truly_for_how_long(
         assert (busy.status_code, busy.json()["code"]) == (409, "thread_busy")
         seconds = int(busy.headers["retry-after"])
         assert LEASE_SECONDS / 2 < seconds <= LEASE_SECONDS
-        assert f"has the thread for the next {seconds} s, and for longer" in busy.json()["detail"]
+        assert f"Its lease lasts for another {seconds} s and is renewed" in busy.json()["detail"]
     assert (await ended(caller, runs))["status"] == "succeeded"
     assert (await caller.delete(f"threads/{thread_id}")).status_code == 204
 
