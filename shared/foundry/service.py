@@ -205,7 +205,9 @@ class FoundryService:
         """
         connection = self._connection
         silence = self.config.timeout
-        limit = seconds or (silence if emit is None else MAX_STREAM_SECONDS)
+        limit = silence if emit is None else MAX_STREAM_SECONDS
+        if seconds is not None:  # 0 where the deadline has passed
+            limit = seconds
         body = await self._body(turn, thread, streamed=emit is not None)
         loop = ToolLoop(
             link=connection.link_of(body.get("model", "")),

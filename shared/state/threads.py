@@ -77,7 +77,7 @@ class Thread:
             last_item_id=values.get("last_item_id") or None,
             unsettled=values.get("unsettled", False),
             expires_at=values.get(EXPIRES_AT),
-            messages_in_foundry=values.get("messages_in_foundry", 0),
+            messages_in_foundry=values.get("messages_in_foundry", values["message_count"]),
             named_by=values.get("named_by"),
             removed_from=values.get(REMOVED_FROM),
         )

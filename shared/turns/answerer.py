@@ -3,7 +3,8 @@
 Foundry keeps threads itself. Messages that another model answered meanwhile are sent ahead of the
 next one, so that Foundry's thread holds the whole conversation, each message once. Where a turn
 was lost on the way and another model answered it, Foundry may hold a message that cannot be
-distinguished from ours: then its thread is created again from the stored history.
+distinguished from ours: then its thread is created again from the stored history, if that is
+complete.
 """
 
 from __future__ import annotations
@@ -80,7 +81,7 @@ class FoundryAnswerer:
     async def _prepare_thread(self, conversation: Conversation, turn: RunningTurn) -> None:
         """Create the conversation's thread in Foundry where there is none that can be used."""
         state = conversation.state
-        usable = await self._usable_thread(state, turn)
+        usable = await self._usable_thread(conversation, turn)
         if usable is None:
             made = await self.service.create_thread(dict(conversation.metadata))
             conversation.state = replace(state, thread=made, in_foundry=0)
@@ -89,8 +90,17 @@ class FoundryAnswerer:
         elif usable != state.thread:
             conversation.state = replace(state, thread=usable)
 
-    async def _usable_thread(self, state: ConversationState, turn: RunningTurn) -> ThreadRef | None:
-        """The thread, if the next message can follow on what it holds."""
+    async def _usable_thread(
+        self, conversation: Conversation, turn: RunningTurn
+    ) -> ThreadRef | None:
+        """The thread, if the next message can follow on what it holds.
+
+        Where the stored history is not complete, only the thread has the rest and is kept.
+
+        Raises:
+            NotFoundError: if Foundry has neither the thread nor we its history.
+        """
+        state = conversation.state
         thread = state.thread
         others_answered = state.in_foundry < state.messages
         if thread is None or not (thread.look_first and others_answered):
@@ -100,13 +110,23 @@ class FoundryAnswerer:
         try:
             newest = await self.service.last_item_id(thread.conversation_id)
         except NotFoundError:
+            if not await _is_stored(conversation):
+                raise
             return None
         if newest == (thread.last_item_id or None):
             return replace(thread, look_first=False)
+        if not await _is_stored(conversation):
+            log.info("Foundry holds a message that another model answered; its thread is kept")
+            return replace(thread, last_item_id=newest, look_first=False)
         log.info("Foundry holds a message that another model answered; its thread is created again")
         await turn.ensure_held()
         await self.service.delete_thread(thread)
         return None
+
+
+async def _is_stored(conversation: Conversation) -> bool:
+    """Whether a new thread could be given all that was said."""
+    return len(await conversation.history(0, PRECEDING_TOKENS)) == conversation.state.messages
 
 
 def _after(state: ConversationState, thread: ThreadRef, result: TurnResult) -> ConversationState:

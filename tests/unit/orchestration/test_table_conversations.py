@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -19,15 +19,16 @@ from shared.orchestration import ModelType
 from shared.state.conversation_ids import ConversationIds
 from shared.state.errors import LaneBusyError, LeaseLostError
 from shared.state.exchanges import Exchanges
+from shared.state.idempotency import Claim, IdempotencyKeys
 from shared.state.keys import identifier
 from shared.state.lanes import LEASE_SECONDS, Lanes
-from shared.state.threads import Thread
+from shared.state.threads import Thread, Threads
 from shared.turns.answerer import Answerer
 from shared.turns.command import AnsweredTurn, RunningTurn, TurnOpened
 from shared.turns.pipeline import Turns, TurnStorage
 from shared.turns.recording import Recording
 from tests.support.fakes import FakeClock, FakeQueues, FakeTable, unlimited
-from tests.support.net import FOUNDRY, VLLM, Net, foundry_config, model_settings
+from tests.support.net import FOUNDRY, OPENAI, VLLM, Net, foundry_config, model_settings
 
 from .conftest import Asking, Build, command
 
@@ -93,6 +94,30 @@ class World:
 @pytest.fixture
 def world(build: Build) -> World:
     return World(build)
+
+
+@dataclass
+class Repeated:
+    """A request with an idempotency key, made again after failures."""
+
+    world: World
+    asking: Asking
+
+    async def ask(self, text: str) -> AnsweredTurn:
+        keys = IdempotencyKeys(self.world.table, self.world.clock)
+        claim = await keys.claim(OWNER, "key", "fingerprint")
+        assert isinstance(claim, Claim)
+        asked = replace(command(TurnRequest(text)), claim=claim)
+        try:
+            return await self.asking.turns.run(asked, lambda _: [claim.reopen()])
+        except BaseException:
+            await claim.give_up()
+            raise
+
+
+def all_down(net: Net, fault: httpx.Response | None) -> None:
+    for host in (FOUNDRY, VLLM, OPENAI):
+        net.down(host, fault)
 
 
 async def test_any_instance_goes_on_with_a_conversation(world: World) -> None:
@@ -274,3 +299,49 @@ async def test_exchanges_can_be_removed(world: World) -> None:
     assert thread_id is not None
     await exchanges.remove(OWNER, thread_id)
     assert len(world.rows("exchange:")) == 1
+
+
+async def test_a_message_is_not_looked_for_after_an_item_of_a_thread_that_was_created_again(
+    world: World, net: Net
+) -> None:
+    asking = world.instance()
+    repeated = Repeated(world, asking)
+    await asking.ask("first")
+    await asking.ask("second", VLLM_TYPE)
+    all_down(net, UNAVAILABLE)
+    net.down(FOUNDRY, None)
+    net.lose_answer(FOUNDRY)
+    with pytest.raises(ServiceUnavailableError):
+        await repeated.ask("/history")
+    all_down(net, None)
+    answer = await repeated.ask("/history")
+    assert json.loads(answer.result.content) == ["first", "second", "/history"]
+
+
+async def test_a_retry_on_a_thread_that_was_deleted_meanwhile_begins_anew(
+    world: World, net: Net
+) -> None:
+    asking = world.instance()
+    repeated = Repeated(world, asking)
+    await asking.ask("first")
+    all_down(net, UNAVAILABLE)
+    with pytest.raises(ServiceUnavailableError):
+        await repeated.ask("/history")
+    all_down(net, None)
+    thread = world.thread()
+    await Threads(world.table, Lanes(world.table, world.clock), world.clock).start_removal(
+        OWNER, thread.thread_id, removed_from=world.clock()
+    )
+    answer = await repeated.ask("/history")
+    assert json.loads(answer.result.content) == ["/history"]
+
+
+async def test_a_thread_whose_history_is_not_stored_is_kept(world: World, net: Net) -> None:
+    asking = world.instance(record_content=False)
+    await asking.ask("first")
+    net.lose_answer(FOUNDRY)
+    assert (await asking.ask("second")).source is VLLM_TYPE
+    net.down(FOUNDRY, None)
+    answer = await asking.ask("/history")
+    assert json.loads(answer.result.content) == ["first", "second", "/history"]
+    assert not world.thread().unsettled

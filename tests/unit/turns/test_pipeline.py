@@ -398,6 +398,13 @@ async def test_a_turn_has_its_own_deadline(app: App) -> None:
     assert records(app)[0]["error_code"] == "timeout"
 
 
+async def test_a_turn_whose_deadline_passed_before_it_is_sent_gets_no_new_one(app: App) -> None:
+    app.settings = AppSettings(foundry=at_resource(endpoint_url=RESOURCE, timeout=1))
+    app.foundry.then_hold(asyncio.Event())
+    with pytest.raises(TimeoutError, match="within 0 s"):
+        await ask(app.services(), seconds=0)
+
+
 async def listen(services: Services, **fields: Any) -> list[Progress]:
     command = TurnCommand(OWNER, TurnRequest("Hi there"), 60, mode=TurnMode.STREAM, **fields)
     return [event async for event in services.core.turns.stream(command)]
@@ -527,6 +534,24 @@ async def test_a_turn_that_failed_makes_the_next_one_look_first(
     calls = len(app.foundry.calls)
     await ask(services, "three", thread_id)
     assert len(app.foundry.calls) == calls + 1
+
+
+async def test_a_thread_of_an_earlier_version_is_in_foundry_as_far_as_it_goes(
+    project: tuple[App, Services],
+) -> None:
+    app, services = project
+    thread_id = await add_thread(app, services)
+    await ask(services, "one", thread_id)
+    app.foundry.then_hear()
+    app.foundry.then(httpx.ReadError("the look fails as well"), "/items")
+    with pytest.raises(ServiceUnavailableError):
+        await ask(services, "two", thread_id, seconds=1)
+    (row,) = app.table.rows(PARTITION, "thread:")
+    values = {name: v for name, v in row.values.items() if name != "messages_in_foundry"}
+    await app.table.write(PARTITION, [Change(Operation.REPLACE, row.row_key, values)])
+    await ask(app.services(), "two", thread_id, seconds=1)
+    (items,) = app.foundry.conversations.values()
+    assert [item["content"] for item in items if item["role"] == "user"] == ["one", "two"]
 
 
 async def test_a_turn_whose_instance_died_is_looked_after_by_the_next(
