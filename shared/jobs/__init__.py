@@ -1,1 +1,1 @@
-"""Jobs: turns that run from a queue."""
+"""Jobs: turns that run in the background, from a queue."""

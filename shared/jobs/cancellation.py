@@ -1,4 +1,4 @@
-"""Cancels jobs: one that waits ends at once, one that runs before its next message."""
+"""Cancels jobs: a waiting job ends at once, a running one before its next message."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .steps import CANCELLED
 log = logging.getLogger(__name__)
 
 Also = Callable[[Job], Sequence[Change]]
-"""What else to write with a cancellation, given the job as it will be."""
+"""Returns further changes to write with a cancellation, given the cancelled job."""
 
 
 class Cancellation:
@@ -32,7 +32,7 @@ class Cancellation:
         self._clock = clock
 
     async def cancel(self, owner: str, job_id: str, also: Also = lambda _: ()) -> Job:
-        """Cancel a job, together with what ``also`` gives.
+        """Cancel a job, in one transaction with the changes of ``also``.
 
         Raises:
             RowMissingError: if the owner has no such job.
@@ -42,18 +42,18 @@ class Cancellation:
         ended = None if job.status.is_terminal else await self._end_waiting(job, also)
         job = ended or await self._jobs.cancel(owner, job_id, also)
         try:
-            await self._queues.wake(owner, job.lane)  # those behind it need not wait for it
+            await self._queues.wake(owner, job.lane)  # the next jobs of the lane may run now
             if ended and ended.delivery:
                 await self._queues.notify(Notice(owner, job_id))
         except StorageUnavailableError as error:
-            log.warning("Job %s is cancelled; the rest is left to the sweeper: %s", job_id, error)
+            log.warning("Job %s is cancelled; the sweeper will wake its lane: %s", job_id, error)
         return job
 
     async def _end_waiting(self, job: Job, also: Also) -> Job | None:
-        """End a job that no worker has begun to send, whatever it waits for; None if one has.
+        """End a waiting job at once; None if a worker has started one of its messages.
 
-        Its place in the lane stays until the lane comes to it. A worker that begins meanwhile
-        changes the same row, so one of the two has to look again.
+        Its box row stays until the lane reaches it. A worker that starts the job meanwhile changes
+        the same row, so only one of the two writes succeeds.
         """
         partition, key = partition_key(job.owner), box_key(job.lane, job.sequence)
         box = await self._table.get(partition, key)

@@ -1,8 +1,8 @@
-"""The public queue on which any producer may put jobs.
+"""The intake queue, on which producers put jobs.
 
-A message that cannot be a job is put on the poison queue at once, with a note of the reason,
-instead of being tried five times first. From there it comes back once more, as does what failed
-five times: if it names its job, that job has failed.
+A message that is not a valid job is recorded with the reason and moved to the poison queue at once,
+without five attempts. Then `receive_poison` processes it, like messages that failed five times: if
+the message names a job id, that job is stored as failed.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IntakeMessage:
-    """A message as the queue delivered it."""
+    """A message of the intake queue."""
 
     message_id: str
     inserted_at: datetime
@@ -48,26 +48,26 @@ class IntakeMessage:
 
     @classmethod
     def of(cls, message: QueueMessage) -> IntakeMessage:
-        """Take over what the Functions host delivered."""
+        """Convert a message of the Functions host."""
         inserted_at = message.insertion_time or datetime.now(UTC)
         return cls(message.id or str(ULID()), inserted_at, message.get_body())
 
     @property
     def ulid(self) -> ULID:
-        """The same at every delivery."""
+        """A ULID of the message; the same at every delivery."""
         milliseconds = int(self.inserted_at.timestamp() * 1000)
         random_part = hashlib.sha256(self.message_id.encode()).digest()[:10]
         return ULID.from_bytes(milliseconds.to_bytes(6) + random_part)
 
     @property
     def job_id(self) -> str:
-        """The id of its job, for producers that give none."""
+        """The id of its job, if the producer gave none."""
         return f"{Kind.JOB}_{self.ulid}"
 
 
 ACCEPTED_AT_ONCE = 8
-"""Messages turned into jobs at a time; the host hands over many more, and others want to be served
-while a producer floods the queue."""
+"""Messages that are accepted concurrently. The host delivers many more, and a producer that floods
+the queue must not slow down other requests."""
 
 
 class Intake:
@@ -94,10 +94,10 @@ class Intake:
         self._slots = asyncio.Semaphore(ACCEPTED_AT_ONCE)
 
     async def receive(self, message: IntakeMessage) -> None:
-        """Accept the job in a message, or reject the message for good.
+        """Accept the job in a message, or move the message to the poison queue.
 
         Raises:
-            StorageUnavailableError: if it could be neither; the queue delivers it again.
+            StorageUnavailableError: if neither could be done; the queue delivers it again.
         """
         try:
             job = QueuedJob.read(message.body)
@@ -108,14 +108,13 @@ class Intake:
             await self._reject(message, self._reason(error))
 
     async def receive_poison(self, message: IntakeMessage) -> None:
-        """End what a message on the poison queue asked for: its job fails, with the reason.
+        """Process a message of the poison queue: try it once more, or store its job as failed.
 
-        The message was rejected here, or it failed too often for an unexpected reason. Then it
-        is tried once more, if it names its job: under an id that is made for it here, it might
-        become a second job.
+        `receive` rejected the message, or failed too often unexpectedly. A message without a job id
+        is only recorded, because another try might create a second job.
 
         Raises:
-            StorageUnavailableError: if storage is away; the queue delivers it again.
+            StorageUnavailableError: if storage is unavailable; the queue delivers it again.
         """
         try:
             job = QueuedJob.read(message.body)
@@ -129,8 +128,8 @@ class Intake:
             raise
         except _REFUSALS as error:
             await self._fail(message, self._refusal(error))
-        except Exception:  # the border of a message: it is not delivered again
-            log.exception("Message %s cannot be taken in", message.message_id)
+        except Exception:  # the border: the message is not delivered again
+            log.exception("Message %s cannot be processed", message.message_id)
             await self._note(message, INTERNAL_ERROR.detail)
             await self._fail(message, INTERNAL_ERROR)
 
@@ -142,23 +141,23 @@ class Intake:
                 await self._submission.submit(owner, job, job_id, caller=caller)
 
     async def _fail(self, message: IntakeMessage, problem: Problem) -> None:
-        """Let the job that a message names be one that failed, unless it was accepted."""
+        """Store the job that a message names as failed, unless it was accepted before."""
         try:
             named = _Named.model_validate_json(clean_json(message.body))
             owner = queue_owner(named.owner, self._access)
         except (ValidationError, OwnerError):
-            return  # no owner could read such a job
+            return  # without a valid owner and job id, no job can be stored
         callbacks = {"callback_url": named.callback_url, "reply_queue": named.reply_queue}
-        asked = {field: text for field, text in callbacks.items() if text}
-        await self._submission.refuse(owner, named.job_id, problem, asked)
+        requested = {field: text for field, text in callbacks.items() if text}
+        await self._submission.refuse(owner, named.job_id, problem, requested)
 
     def _producer(self, message: IntakeMessage) -> Caller:
-        """The producer of a message: a queue does not name it, so its message id does."""
+        """The caller for records: a queue does not name its producer, so the message id is used."""
         return Caller("queue", self._queue, "queue", message.message_id)
 
     async def _reject(self, message: IntakeMessage, reason: str) -> None:
         reason = " ".join(reason[:REASON_CHARS].split())
-        log.error("Message %s is not a job and goes to poison: %s", message.message_id, reason)
+        log.error("Message %s is not a valid job, moved to poison: %s", message.message_id, reason)
         await self._note(message, reason)
         await self._queues.reject(self._queue, message.body)
         caller = self._producer(message)
@@ -189,7 +188,7 @@ class Intake:
         await record_rejected(self._table, rejected)
 
     def _named_owner(self, message: IntakeMessage) -> str | None:
-        """The owner that a message names, if it is one whose data can be erased."""
+        """The owner that a message names, if valid, so that erasing the owner finds the message."""
         try:
             named = _Owned.model_validate_json(clean_json(message.body))
             return queue_owner(named.owner, self._access)
@@ -197,7 +196,7 @@ class Intake:
             return None
 
     def _reason(self, error: Exception) -> str:
-        """Why a message is refused; where content is not recorded, without a word of it."""
+        """Why a message is refused; without quoting it if content is not recorded."""
         if not isinstance(error, ValidationError):
             if isinstance(error, OwnerError):
                 return f"owner: {error}"
@@ -209,13 +208,13 @@ class Intake:
         return "; ".join(f"{_known_field(e)}: {e['type']}" for e in details)
 
     def _refusal(self, error: Exception) -> Problem:
-        """Why the job of a message failed."""
+        """The problem of a failed job whose message was refused."""
         if isinstance(error, BudgetTooSmallError):
             return problem_from(error)
         return Problem(ProblemKind.INVALID_REQUEST, self._reason(error))
 
 
-_NAMELESS = "It failed too often, and names no job_id under which it could be tried once more."
+_NAMELESS = "It failed too often and names no job_id, so it cannot safely be tried again."
 
 _REFUSALS = (
     StateError,
@@ -225,11 +224,11 @@ _REFUSALS = (
     ValidationError,
     OwnerError,
 )
-"""What a message that is not a job, or not one that may be, fails with."""
+"""The errors of messages that are not valid or not allowed jobs."""
 
 
 def _known_field(error: ErrorDetails) -> str:
-    """The field that is wrong, by our name for it: an unknown one is named by the producer."""
+    """The name of an invalid field, but not of an unknown one, which the producer chose."""
     name = str(error["loc"][0]) if error["loc"] else "body"
     return name if name in QueuedJob.model_fields else "an unknown field"
 
@@ -241,7 +240,7 @@ class _Owned(BaseModel):
 
 
 class _Named(_Owned):
-    """What a message must say for its job to be one that failed; the rest does not matter."""
+    """The fields of a message that a failed job needs; other fields are ignored."""
 
     job_id: str = Field(pattern=JOB_ID)
     callback_url: str | None = None

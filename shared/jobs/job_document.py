@@ -1,4 +1,4 @@
-"""A job as callers see it: over HTTP, in callbacks and in replies."""
+"""The JSON documents of jobs, for HTTP, callbacks and replies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ..state.jobs import Job
 
 
 def job_document(job: Job) -> dict[str, Any]:
-    """A job as callers see it; `result` is the last message's, `results` has one for each."""
+    """The document of a job; `result` is of its last message, `results` has all."""
     return {
         "job_id": job.job_id,
         "status": job.status.value,
@@ -32,7 +32,7 @@ def job_document(job: Job) -> dict[str, Any]:
 
 
 def ended_document(job: Job) -> dict[str, Any]:
-    """A finished job as callbacks and replies carry it; the same at every attempt."""
+    """The document of an ended job in callbacks and replies; the same in every attempt."""
     document = {"owner": job.owner, **job_document(job)}
     del document["delivery"]
     return {

@@ -1,6 +1,6 @@
-"""The spans of jobs: a job that runs continues the trace in which it was submitted.
+"""The trace spans of jobs: a running job continues the trace of its submission.
 
-A wake-up only names a lane, so the trace context travels with the work, in the job's box row.
+A wake-up only names a lane, so the trace context is stored with the work, in the job's box row.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ..observability.tracing import (
 )
 
 QUEUE_STORAGE = "azure_queue_storage"
-"""The conventions have no name for Queue Storage; they ask for one of one's own then."""
+"""The OpenTelemetry conventions define no name for Queue Storage and allow a custom one."""
 
 TRACE = "trace"
-"""Where a work document keeps the trace context of the submission."""
+"""Member of a work document with the trace context of the submission."""
 
 
 def submission(job_id: str) -> span:
-    """The span of a job being accepted, which its turns continue."""
+    """The span of the submission of a job, the parent of its turns' spans."""
     return span("submit job", {**_operation("submit", "create"), JOB_ID: job_id}, SpanKind.PRODUCER)
 
 
 def run(queue: str, job_id: str, work: Mapping[str, Any]) -> span:
-    """The span of a message of a job being sent, with a link to what brought its worker to it."""
+    """The span of one message of a job, linked to the span of the worker's invocation."""
     attributes = {**_operation("process", "process"), DESTINATION: queue, JOB_ID: job_id}
     return _consumed(queue, work.get(TRACE), attributes)
 

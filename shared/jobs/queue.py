@@ -1,7 +1,7 @@
-"""The app's queues: the intake, where jobs come in, and those that wake workers.
+"""The app's queues: the intake of jobs, the wake-ups of workers, deliveries and replies.
 
-Messages are base64, as the Functions host expects them. A wake-up only names a lane, so its size
-does not depend on the work, and losing, doubling or delaying one does no harm.
+Messages are base64, as the Functions host expects. A wake-up only names a lane, so its size does
+not depend on the work, and a lost, duplicate or late one does no harm.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ log = logging.getLogger(__name__)
 QUEUE_ROLE = "Storage Queue Data Contributor"
 
 MAX_MESSAGE_BYTES = 48 * 1024
-"""A queue message holds 64 KiB, of which base64 takes a quarter."""
+"""A queue message holds 64 KiB, a quarter of which is the overhead of base64."""
 
 _OWNER = re.compile(OWNER)
 
 FOREVER = -1
-"""Time to live of a message that must not vanish."""
+"""Time to live of a message that must not expire."""
 
 
 @dataclass(frozen=True, slots=True)
 class WakeUp:
-    """Says that a lane of an owner has work."""
+    """The message that a lane of an owner has work."""
 
     owner: str
     lane: str
@@ -62,7 +62,7 @@ class WakeUp:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Says that the result of an owner's job is to be delivered."""
+    """The message that the result of an owner's job is to be delivered."""
 
     owner: str
     job_id: str
@@ -82,9 +82,9 @@ class Notice:
 
 
 def _read(body: bytes, subject: str, kinds: Sequence[Kind]) -> tuple[str, str]:
-    """The owner, and the id of one of some kinds, that a message names.
+    """The owner and the id, of one of ``kinds``, in a message.
 
-    Any producer with access to a queue can put anything there, so everything is checked.
+    Any client with access to a queue can put any message there, so all of it is validated.
     """
     try:
         document = json.loads(body)
@@ -92,37 +92,37 @@ def _read(body: bytes, subject: str, kinds: Sequence[Kind]) -> tuple[str, str]:
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"does not name an owner and a {subject}") from error
     if not isinstance(owner, str) or not _OWNER.fullmatch(owner):
-        raise ValueError("the owner cannot be one")
+        raise ValueError("the owner is not valid")
     if not isinstance(named, str) or not any(is_id(kind, named) for kind in kinds):
-        raise ValueError(f"the {subject} is no id of {' or '.join(kinds)}")
+        raise ValueError(f"the {subject} is not a valid id of a {' or '.join(kinds)}")
     return owner, named
 
 
 class Queues(Protocol):
-    """What jobs need of Queue Storage."""
+    """The operations of jobs on Queue Storage."""
 
     async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
-        """Wake a worker for a lane, not before ``delay_seconds`` have passed."""
+        """Enqueue a wake-up for a lane, visible after ``delay_seconds``."""
         ...
 
     async def reject(self, queue: str, body: bytes) -> None:
-        """Put a message that cannot be run where operators look: the queue's poison twin."""
+        """Put a message that cannot be processed on the poison queue of a queue."""
         ...
 
     async def notify(self, notice: Notice, delay_seconds: float = 0) -> None:
-        """Enqueue the delivery of a job's result, after ``delay_seconds``."""
+        """Enqueue the delivery of a job's result, visible after ``delay_seconds``."""
         ...
 
     async def reply(self, queue: str, body: bytes) -> None:
-        """Put the end of a job on a queue; at most `MAX_MESSAGE_BYTES`."""
+        """Put the document of an ended job on a queue; at most `MAX_MESSAGE_BYTES`."""
         ...
 
     async def oldest_seconds(self, queue: str) -> float:
-        """How long the first message of a queue has waited; 0 where none does."""
+        """How long the first message of a queue has waited, in seconds; 0 for an empty queue."""
         ...
 
     async def count(self, queue: str) -> int:
-        """About how many messages a queue holds."""
+        """The approximate number of messages on a queue."""
         ...
 
     async def aclose(self) -> None:
@@ -131,7 +131,7 @@ class Queues(Protocol):
 
 
 class AzureQueues:
-    """The queues of a storage account, made on first use where they do not exist yet."""
+    """The queues of a storage account, which the first message creates if they are missing."""
 
     def __init__(
         self, service: QueueServiceClient, lanes_queue: str, deliveries_queue: str
@@ -186,7 +186,7 @@ class AzureQueues:
             refused = refusal(error, "Queue Storage", QUEUE_ROLE)
             raise StorageUnavailableError(
                 refused
-                or f"Queue Storage does not take a message for {queue}. Check AzureWebJobsStorage, "
+                or f"No message can be put on the queue {queue}. Check AzureWebJobsStorage, "
                 f"and that the app's identity has the role '{QUEUE_ROLE}'."
             ) from error
 
@@ -204,7 +204,7 @@ class AzureQueues:
 
 @contextmanager
 def _reading(queue: str) -> Generator[None]:
-    """Takes a queue that is not there, because nothing was ever put on it, for an empty one."""
+    """Treats a missing queue as empty, because the first message creates it."""
     try:
         yield
     except ResourceNotFoundError:
@@ -213,7 +213,7 @@ def _reading(queue: str) -> Generator[None]:
         refused = refusal(error, "Queue Storage", QUEUE_ROLE)
         raise StorageUnavailableError(
             refused
-            or f"Queue Storage does not show {queue}. Check AzureWebJobsStorage and the network "
+            or f"The queue {queue} cannot be read. Check AzureWebJobsStorage and the network "
             "rules of the storage account, and that the app's identity has the role "
             f"'{QUEUE_ROLE}'."
         ) from error

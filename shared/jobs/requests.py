@@ -1,4 +1,4 @@
-"""The bodies that ask for jobs, over HTTP or on the intake queue."""
+"""The bodies of job requests, over HTTP and on the intake queue."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ MAX_MESSAGES = 50
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
-"""Moments that Table Storage can hold, in any time zone."""
+"""Limits that Table Storage can store in any time zone."""
 
 DEFAULT_MAX_ATTEMPTS = 5
 JOB_ID = r"^job_[0-7][0-9A-HJKMNP-TV-Z]{25}$"
 OWNER = r"^[!-~]{1,128}$"
-"""Escaped for a table key, an owner may grow threefold; a key holds 512 characters."""
+"""Escaping for a table key may make an owner three times as long; a key holds 512 characters."""
 
 
 class SubmitJob(TurnOptions):
@@ -36,19 +36,19 @@ class SubmitJob(TurnOptions):
     """Thread to send on."""
 
     new_thread: bool = False
-    """Start a thread; its id is in the answer. Several messages without `thread_id` do so, too."""
+    """Start a thread; its id is in the answer. Several messages without `thread_id` imply it."""
 
     not_before: AwareDatetime | None = Field(default=None, ge=EARLIEST, le=LATEST)
-    """Moment before which the job must not run."""
+    """Earliest time at which the job may run."""
 
     expires_in: int | None = Field(default=None, ge=1, le=30 * 86_400)
     """Seconds after which a job that has not started is cancelled."""
 
     max_attempts: int = Field(default=DEFAULT_MAX_ATTEMPTS, ge=1, le=20)
-    """How often a message is tried when Foundry fails for a time."""
+    """The most attempts for a message when Foundry fails temporarily."""
 
     stop_lane_on_failure: bool = False
-    """If the job fails, cancel the jobs that wait behind it on the thread."""
+    """If the job fails, cancel the later jobs that wait on the thread."""
 
     callback_url: str | None = Field(default=None, max_length=2048)
     """https address to call when the job has ended; its host must be among `CALLBACK_HOSTS`."""
@@ -79,10 +79,10 @@ class QueuedJob(SubmitJob):
     """A message on the intake queue: a job and the owner for whom it runs."""
 
     owner: str = Field(pattern=OWNER)
-    """The tenant and principal, `tid:oid`, that everything the job makes will belong to."""
+    """The owner of the job, its thread and its turns: with Entra, `tid:oid`."""
 
     job_id: str | None = Field(default=None, pattern=JOB_ID)
-    """Id to give the job, so that the producer can put the message twice and run it once."""
+    """Id for the job, so that a message that is put twice runs once."""
 
     traceparent: str | None = Field(default=None, max_length=256)
     """W3C trace context of the producer, whose trace the job continues; ignored if unreadable."""

@@ -1,8 +1,8 @@
-"""Runs the jobs of a lane, one message after the other, until none waits.
+"""Runs the jobs of a lane, one message after the other, until no job waits.
 
-The next message is stored in rows that change only with the commit of the message before it, so
-a worker that dies loses at most the message it was running, and a duplicate wake-up finds nothing
-to do.
+The rows that name the next message change only in the transaction that commits the previous one. So
+a worker that dies loses at most the message that it was running, and a duplicate wake-up has no
+effect.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ from .steps import End, Run, Step, Wait
 log = logging.getLogger(__name__)
 
 STORAGE_PAUSE_SECONDS = 30.0
-"""A lane whose storage does not answer is tried again after this, without using up its tries."""
+"""The pause of a lane while storage is unavailable; it does not count as an attempt."""
 
 INVOCATION_SECONDS = 30.0
-"""How long one message of the queue keeps a worker busy, the turn that is running then aside: with
-the longest turn there may be, less than functionTimeout in host.json."""
+"""How long one queue message may start turns. With the longest turn added, this is less than
+functionTimeout in host.json."""
 
 MAX_DELAY_SECONDS = 6 * 86_400.0
-"""Queue Storage hides a message for 7 days at most."""
+"""Queue Storage can hide a message for at most 7 days."""
 
 
 class UnrunnableError(Exception):
-    """A step of a job failed unexpectedly; its cause may quote messages."""
+    """A step of a job failed unexpectedly; the text of its cause may quote messages."""
 
     def __init__(self, step: Step) -> None:
         super().__init__(f"Job {step.head.job_id} cannot be run.")
@@ -80,14 +80,14 @@ class Runner:
         self.shares = Shares(settings.lanes_per_owner)
 
     async def receive(self, body: bytes, *, deliveries: int = 1) -> None:
-        """Take a message of the lanes queue, which was delivered so many times.
+        """Process a message of the lanes queue; ``deliveries`` counts this delivery, too.
 
-        One that failed before is not parked, because the queue counts its tries.
+        A message that failed before is not parked, because the queue counts its deliveries.
         """
         try:
             wake_up = WakeUp.parse(body)
         except ValueError:
-            log.error("A message on %s is not a wake-up and goes to poison", self._queue)  # noqa: TRY400
+            log.error("A message on %s is not a wake-up, moved to poison", self._queue)  # noqa: TRY400
             await self._queues.reject(self._queue, body)
             return
         if deliveries > 1 or self.shares.admits(wake_up.owner):
@@ -96,7 +96,7 @@ class Runner:
             await self._park(wake_up)
 
     async def _work(self, wake_up: WakeUp) -> None:
-        """Run a lane, and then parked ones as long as there is time."""
+        """Run a lane, then parked lanes until the time is over."""
         until = self.shares.now() + INVOCATION_SECONDS
         await self.drain(wake_up, until)
         while parked := self.shares.next_parked():
@@ -106,11 +106,11 @@ class Runner:
                     return
                 await self.drain(parked, until)
             except (UnrunnableError, StorageUnavailableError) as error:
-                log.warning("Lane %s waits for its own message: %s", parked.lane, error)
+                log.warning("Lane %s failed; its own message retries it: %s", parked.lane, error)
                 return
 
     async def _park(self, wake_up: WakeUp) -> None:
-        """Put a wake-up back on the queue; the message at hand is done with."""
+        """Put a wake-up back on the queue; the current message is then processed."""
         if not (seconds := self.shares.park(wake_up)):
             return
         try:
@@ -120,7 +120,7 @@ class Runner:
             raise
 
     async def receive_poison(self, body: bytes) -> None:
-        """Take a wake-up that failed too often: the job that fails it ends, its lane moves on."""
+        """Process a wake-up that failed too often: end the job that fails, run the others."""
         try:
             wake_up = WakeUp.parse(body)
         except ValueError:
@@ -129,15 +129,15 @@ class Runner:
             await self._drain_past_failures(wake_up)
 
     async def drain(self, wake_up: WakeUp, until: float | None = None) -> None:
-        """Run what waits in a lane, and see to it that the rest is run later.
+        """Run the waiting jobs of a lane, and schedule a wake-up for the rest.
 
-        After ``until``, a moment as `Shares.now` gives it, no other turn is begun.
+        No turn starts after ``until``, a time of the clock `Shares.now`.
 
-        A lane that another worker holds is looked at again when that lease ends: by then the worker
-        has moved on, or died.
+        A lane that another worker has leased gets a wake-up for the end of that lease, in case the
+        worker has died.
 
         Raises:
-            StorageUnavailableError: if not even a later try could be arranged.
+            StorageUnavailableError: if no wake-up could be scheduled.
             UnrunnableError: if a job fails unexpectedly; the queue tries again.
         """
         until = until or self.shares.now() + INVOCATION_SECONDS
@@ -150,13 +150,13 @@ class Runner:
             log.warning("Lane %s was taken over by another worker", wake_up.lane)
             return
         except StorageUnavailableError as error:
-            log.warning("Lane %s has to wait: %s", wake_up.lane, error)
+            log.warning("Lane %s is postponed: %s", wake_up.lane, error)
             pause = STORAGE_PAUSE_SECONDS
         if pause:
             await self._queues.wake(wake_up.owner, wake_up.lane, min(pause, MAX_DELAY_SECONDS))
 
     async def _drain(self, wake_up: WakeUp, started: float, until: float) -> float:
-        """Run the lane until it is empty or parked (0), or has to wait for some seconds."""
+        """Run a lane until it is empty or parked; returns 0, or in how many seconds to continue."""
         is_first, contention = True, Contention("the lane")
         while step := await self._next(wake_up, fresh=is_first):
             if not is_first and self.shares.must_yield(wake_up.owner, started, until):
@@ -179,15 +179,15 @@ class Runner:
                 await contention.pause(error)
             except (LaneBusyError, LeaseLostError, StorageUnavailableError):
                 raise
-            except Exception as error:  # the border of a job: the poison trigger must know which
+            except Exception as error:  # the border of a job: names the job for the poison trigger
                 raise UnrunnableError(step) from error
         return 0.0
 
     async def _next(self, wake_up: WakeUp, *, fresh: bool) -> Step | None:
-        """The step to take now, first by what we remember of the lane, then by what it says.
+        """The next step of a lane, by its cached row or, if that has none, its stored row.
 
-        The remembered row is enough where this process wrote the lane last: a later writer wakes
-        the lane again.
+        If this process was the last writer, the cached row is enough: a later writer of the lane
+        also sends a wake-up.
         """
         row_key = newest_first(wake_up.lane)
         for again in (False, True):
@@ -202,7 +202,7 @@ class Runner:
         return None
 
     async def _traced_run(self, step: Step) -> None:
-        """As `_run`, within the trace of the job's submission."""
+        """Run a step within the trace of the job's submission."""
         head = step.head
         with spans.run(self._queue, head.job_id, head.work), log_ids(job_id=head.job_id):
             await self._run(step)
@@ -211,14 +211,14 @@ class Runner:
         try:
             command = step.command(self._turn_seconds)
             reservation = await self._turns.admit(command, step.lane_row)
-        except (InvalidRequestError, ProblemError) as error:  # by what holds since it was accepted
+        except (InvalidRequestError, ProblemError) as error:  # valid at submission, but not now
             problem = problem_from(error)
             ending = step.ending(JobStatus.FAILED, problem, step.lane_row, self._clock())
             await self._lanes.write_seen(step.owner, step.lane_row, {}, ending)
             await self._notify(step, ending)
             return
         except (BudgetExhaustedError, BudgetTooSmallError) as error:
-            log.info("Job %s cannot go on now: %s", step.head.job_id, error)
+            log.info("Job %s exceeds a budget: %s", step.head.job_id, error)
             changes = step.unaffordable(error, step.lane_row, self._clock())
             await self._lanes.write_seen(step.owner, step.lane_row, {}, changes)
             await self._notify(step, changes)
@@ -244,39 +244,40 @@ class Runner:
             log.warning("Job %s: an attempt failed: %s", step.head.job_id, error.code)
         except (LeaseLostError, StorageUnavailableError):
             raise
-        except Exception:  # a lease left behind would keep the queue from counting its tries
+        except Exception:  # a lease that stays would block the retries of the queue
             await self._lanes.release(lease, {UNSETTLED: True})
             raise
         await self._notify(step, committed)
 
     async def _notify(self, step: Step, committed: Sequence[Change]) -> None:
-        """Enqueue the delivery of the job's result, if it ended and has a callback."""
+        """Enqueue the delivery of the job's result, if the job ended and has a callback."""
         if not step.is_delivered_after(committed):
             return
         try:
             await self._queues.notify(Notice(step.owner, step.head.job_id))
         except StorageUnavailableError as error:
-            log.warning("The result of job %s is delivered later: %s", step.head.job_id, error)
+            log.warning("The delivery of job %s is postponed: %s", step.head.job_id, error)
 
     async def _drain_past_failures(self, wake_up: WakeUp) -> None:
-        """Run what waits in a lane, and end each job that still fails unexpectedly.
+        """Run the waiting jobs of a lane, and end each one that still fails unexpectedly.
 
-        The job that failed the wake-up may have ended since, or storage was away and no job is to
-        blame, so the lane is run once more; only a job that fails again is ended.
+        The lane is run once more, because the job that failed may have ended since, or storage was
+        unavailable. Only a job that fails again is ended.
         """
         contention = Contention("the lane")
         while True:
             try:
                 return await self.drain(wake_up)
             except UnrunnableError as error:
-                log.error("Job %s is ended\n%s", error.step.head.job_id, described(error))  # noqa: TRY400
+                job_id = error.step.head.job_id
+                log.error("Job %s fails unexpectedly\n%s", job_id, described(error))  # noqa: TRY400
                 if await self._fail(error.step):
                     contention = Contention("the lane")
                 else:
                     await contention.pause(error)
 
     async def _fail(self, step: Step) -> bool:
-        """End the job of a step, unless another worker has moved its lane on; False if so."""
+        """End the job of a step; False if another worker has changed its lane."""
         key = step.lane_row.row_key
         row = await self._lanes.read(step.owner, key, fresh=True)
         head = await self._jobs.head(step.owner, step.lane, row)
@@ -287,7 +288,7 @@ class Runner:
         try:
             await self._lanes.write_seen(step.owner, row, {}, ending)
         except RowChangedError:
-            log.debug("Lane %s was changed in between and is looked at again", step.lane)
+            log.debug("Lane %s was changed by another worker and is read again", step.lane)
             return False
         await self._notify(step, ending)
         return True

@@ -1,13 +1,13 @@
-"""Shares a worker's lanes among owners, so that no owner's jobs hold up another's.
+"""Shares a worker's lanes among owners, so that one owner's jobs do not delay another's.
 
-A worker runs `MAX_LANES` lanes. One owner may have all of them as long as no other owner's lane is
-parked; else each has its share: `JOBS_LANES_PER_OWNER`, less where there are many owners, and one
-at least. An owner below its share is admitted even to a full worker, where lanes of owners above
-theirs yield after their current turn.
+A worker runs `MAX_LANES` lanes. One owner may use them all as long as no lane of another owner is
+parked. Else each owner has a share: `JOBS_LANES_PER_OWNER`, or less if there are many owners, but
+at least one lane. An owner below its share is admitted even if the worker is full; then lanes of
+owners above their share yield after the current turn.
 
-A wake-up that is not admitted is parked: put back on the queue, hidden for about as long as its
-lane has to wait, and remembered here, so that the next lane that ends makes room for it at once.
-What is remembered dies with the process; the hidden message comes back, here or elsewhere.
+A wake-up that is not admitted is parked: it is put back on the queue, hidden for about as long as
+its lane has to wait, and remembered here, so that it runs as soon as another lane ends. If the
+process dies, the hidden message becomes visible again.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from time import monotonic
 from .queue import WakeUp
 
 MAX_LANES = 48
-"""Lanes of one worker. `newBatchThreshold` in host.json is twice as much: the host goes on fetching
-while all of them run, so that a wake-up is parked, or admitted, as soon as it comes."""
+"""Lanes of one worker. `newBatchThreshold` in host.json is twice as much, so the host fetches more
+wake-ups while all lanes run, and each is admitted or parked at once."""
 
 SLICE_SECONDS = 5.0
-"""A lane that ran this long yields after its current turn, if another owner's is parked."""
+"""A lane that ran this long yields after its turn if a lane of another owner is parked."""
 
 MIN_PARKED_SECONDS = 2.0
 MAX_PARKED_SECONDS = 60.0
-"""How long a parked message is hidden; a worker that starts meanwhile sees it only then."""
+"""How long a parked message is hidden, also from workers that start meanwhile."""
 
 FIRST_LANE_SECONDS = 1.0
-"""Until lanes have ended here: how long one is taken to run."""
+"""The assumed time of a lane, until lanes have ended in this process."""
 
 AVERAGED_LANES = 16
-"""About as many of the latest lanes say how long one runs."""
+"""The number of latest lanes over which the time of a lane is averaged."""
 
 MAX_REMEMBERED = 1_000
-"""Parked lanes of one owner. Beyond, the queue alone knows of them."""
+"""The most remembered lanes of one owner; further ones are only on the queue."""
 
 
 class Shares:
-    """The lanes of one process. Belongs to one event loop."""
+    """The lanes of one process, for use on one event loop."""
 
     def __init__(self, most_per_owner: int, clock: Callable[[], float] = monotonic) -> None:
         self._most_per_owner = most_per_owner
         self.now = clock
         self._running: Counter[str] = Counter()
         self._parked: OrderedDict[str, OrderedDict[str, float]] = OrderedDict()
-        """By owner and lane: when the hidden message shows again. The first owner is next."""
+        """By owner and lane, when the message becomes visible again; the first owner is next."""
         self._lane_seconds = FIRST_LANE_SECONDS
 
     def admits(self, owner: str) -> bool:
@@ -59,7 +59,7 @@ class Shares:
         return self._running.total() < MAX_LANES and not self._others_wait(owner)
 
     def _share(self, owner: str) -> int:
-        """The lanes that an owner has for certain."""
+        """The number of lanes that an owner is guaranteed."""
         owners = len({owner, *self._running, *self._parked})
         return max(min(self._most_per_owner, MAX_LANES // owners), 1)
 
@@ -68,7 +68,7 @@ class Shares:
 
     @contextmanager
     def running(self, wake_up: WakeUp) -> Generator[float]:
-        """Count a lane as running for the time of the block; gives the moment it began."""
+        """Count a lane as running during the block; yields its start time."""
         owner, started = wake_up.owner, self.now()
         self.forget(wake_up)
         self._running[owner] += 1
@@ -81,9 +81,9 @@ class Shares:
             self._lane_seconds += (self.now() - started - self._lane_seconds) / AVERAGED_LANES
 
     def must_yield(self, owner: str, started: float, until: float) -> bool:
-        """Whether a running lane, which began at a moment, should make room for another.
+        """Whether a running lane that began at ``started`` should make room for another lane.
 
-        It must in any case where its message has no more time than ``until``.
+        It must in any case after ``until``, the end of its queue message's time.
         """
         now = self.now()
         if now >= until:
@@ -96,7 +96,7 @@ class Shares:
     def park(self, wake_up: WakeUp) -> float:
         """Remember a lane that has to wait; returns for how many seconds to hide its message.
 
-        0 if a message of the lane is hidden already, which makes this one superfluous.
+        0 means that another hidden message of the lane exists, so this one is not needed.
         """
         now = self.now()
         lanes = self._parked.setdefault(wake_up.owner, OrderedDict())
@@ -110,14 +110,14 @@ class Shares:
         return seconds
 
     def forget(self, wake_up: WakeUp) -> None:
-        """Undo `park`: the message could not be put, or the lane runs."""
+        """Undo `park`, because the message could not be enqueued or the lane runs."""
         lanes = self._parked.get(wake_up.owner, OrderedDict())
         lanes.pop(wake_up.lane, None)
         if not lanes:
             self._parked.pop(wake_up.owner, None)
 
     def next_parked(self) -> WakeUp | None:
-        """Take out the lane to run next: owners take turns, an owner's lanes go in order."""
+        """Remove and return the next lane: round robin by owner, in order within an owner."""
         for owner, lanes in self._parked.items():
             if self.admits(owner):
                 wake_up = WakeUp(owner, next(iter(lanes)))

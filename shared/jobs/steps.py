@@ -1,4 +1,4 @@
-"""What to do next in a lane, and what each outcome changes: decisions without side effects."""
+"""Pure decisions: the next step of a lane, and the changes that each outcome makes."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ from ..turns.options import TurnOptions, turn_request
 from .requests import DEFAULT_MAX_ATTEMPTS
 
 MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
-"""For all answers of a job together; its row can hold 1 MiB."""
+"""For all answers of a job in total; its row can hold 1 MiB."""
 
 MAX_FAILURES = 20
-"""Failed attempts that the job shows; a job of 50 messages may have a thousand."""
+"""The most failed attempts in a job's document; a job of 50 messages may have a thousand."""
 
 MAX_UNFINISHED = 10
-"""Workers that may die at one message before the message is taken for the cause."""
+"""Workers that may die while they run a message before the message is assumed to be the cause."""
 
 FIRST_RETRY_SECONDS = 5.0
 MAX_RETRY_SECONDS = 300.0
 
 LANE_STOPPED_AT = "lane_stopped_at"
-"""Property of a lane: jobs up to this sequence do not run."""
+"""Property of a lane: jobs up to this sequence number do not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Come back later."""
+    """Try again after some seconds."""
 
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The job ends without sending."""
+    """End the job without sending the message."""
 
     status: JobStatus
     problem: Problem
@@ -77,7 +77,7 @@ class Step:
 
     @property
     def number(self) -> int:
-        """Of the message, counted from 0."""
+        """The number of the message, counted from 0."""
         return self.head.messages_done
 
     @property
@@ -86,7 +86,7 @@ class Step:
         return self.number + 1 == len(self.head.work["messages"])
 
     def command(self, seconds: float) -> TurnCommand:
-        """The turn that this step is."""
+        """The command of this step's turn."""
         options = TurnOptions.model_validate(self.head.work["options"], strict=False)  # from JSON
         return TurnCommand(
             owner=self.owner,
@@ -103,13 +103,13 @@ class Step:
 
     @property
     def _first_try(self) -> FirstTry | None:
-        """When the message was tried first, if it was."""
+        """The first attempt to send the message, or None."""
         if self.head.box.values.get("tried_number") != self.number:
             return None
         return FirstTry.from_values(self.head.box.values)
 
     def decide(self, now: datetime) -> Run | Wait | End:
-        """What to do with the job now."""
+        """Decide what to do with the job now."""
         head = self.head
         if head.cancelled:
             return End(JobStatus.CANCELLED, CANCELLED)
@@ -124,7 +124,7 @@ class Step:
         return Run()
 
     def starting(self, now: datetime) -> list[Change]:
-        """What beginning the step changes; fails if the job was cancelled since it was read."""
+        """The changes that start the step; they fail if the job was cancelled since its read."""
         begun: dict[str, Any] = {"begun": True, "unfinished": self.head.unfinished + 1}
         if self._first_try is None:
             first_try = FirstTry(now, end_of_conversation(self.lane_row))
@@ -136,7 +136,7 @@ class Step:
         return [guard, started]
 
     def finishing(self, outcome: Outcome, lane_row: Row, now: datetime) -> list[Change]:
-        """What the outcome of the step's turn changes, given the lane's row by then."""
+        """The changes after the step's turn, given its outcome and the lane's current row."""
         if isinstance(outcome, FoundryError):
             return self._failed(outcome, lane_row, now)
         answer_bytes = MAX_ANSWERS_BYTES // len(self.head.work["messages"])
@@ -157,7 +157,7 @@ class Step:
         ]
 
     def _held(self, answer: dict[str, Any], now: datetime) -> list[Change]:
-        """What keeps an answer until it is delivered, where the job's row does not hold it."""
+        """The change that stores an answer until delivery, if the job's row has no texts."""
         if self.record_content or not self.head.callbacks:
             return []
         return [hold_answer(self.head.job_id, self.number, answer, now)]
@@ -165,10 +165,10 @@ class Step:
     def unaffordable(
         self, error: BudgetExhaustedError | BudgetTooSmallError, lane_row: Row, now: datetime
     ) -> list[Change]:
-        """What it changes that a budget does not allow the step.
+        """The changes if a budget does not allow the step.
 
-        The job waits until the budget resets. It fails if it is not wanted any more by then, or if
-        the whole budget is too small for it.
+        The job waits until the budget resets. It fails if it expires before that, or if the whole
+        budget is too small for it.
         """
         problem, expires_at = problem_from(error), self.head.expires_at
         if isinstance(error, BudgetTooSmallError):
@@ -183,7 +183,7 @@ class Step:
 
     @property
     def _caller(self) -> Caller:
-        """Who submitted the job."""
+        """The caller who submitted the job."""
         caller = self.head.work.get("caller")
         return Caller.from_json(caller) if caller else THE_APP
 
@@ -192,7 +192,7 @@ class Step:
         return int(self.head.work.get("max_attempts", DEFAULT_MAX_ATTEMPTS))
 
     def _failed(self, error: FoundryError, lane_row: Row, now: datetime) -> list[Change]:
-        """What an attempt that failed changes: the job is tried again, or ends."""
+        """The changes after a failed attempt: the message is tried again, or the job ends."""
         problem, attempts = problem_from(error), self.head.attempts + 1
         document = problem.to_json(error.request_id)
         if not self.record_content:
@@ -203,7 +203,7 @@ class Step:
             "failures": json.dumps([*self.head.failures, failure][-MAX_FAILURES:]),
         }
         if attempts >= self._max_attempts or attempts > error.treatment.job_repeats:
-            return self._end_badly(JobStatus.FAILED, lane_row, now, problem=document, **failed)
+            return self._abort(JobStatus.FAILED, lane_row, now, problem=document, **failed)
         backoff = min(FIRST_RETRY_SECONDS * 2 ** (attempts - 1), MAX_RETRY_SECONDS)
         pause = max(problem.retry_after or 0.0, backoff * random.uniform(0.5, 1.0))  # noqa: S311
         retry = {
@@ -221,20 +221,20 @@ class Step:
     def ending(
         self, status: JobStatus, problem: Problem, lane_row: Row, now: datetime
     ) -> list[Change]:
-        """What the job's end changes where nothing was sent, unless it was cancelled meanwhile."""
+        """The changes that end the job without a turn; they fail if it was cancelled meanwhile."""
         box, etag = self.head.box.row_key, self.head.box.etag
         if self.head.has_ended:
             return [Change(Operation.DELETE, box, etag=etag), self._next_head]
-        changes = self._end_badly(status, lane_row, now, problem=problem.to_json())
+        changes = self._abort(status, lane_row, now, problem=problem.to_json())
         return [replace(each, etag=etag) if each.row_key == box else each for each in changes]
 
     @property
     def _next_head(self) -> Change:
-        """What makes the job behind it the next one of the lane."""
+        """The change that makes the next job the head of the lane."""
         next_head = {"job_head": head_sequence(self.lane_row) + 1}
         return Change(Operation.MERGE, self.lane_row.row_key, next_head)
 
-    def _end_badly(
+    def _abort(
         self, status: JobStatus, lane_row: Row, now: datetime, **values: Any
     ) -> list[Change]:
         changes = self._end(status, now, **values)
@@ -257,18 +257,18 @@ class Step:
         ]
 
     def is_delivered_after(self, changes: Sequence[Change]) -> bool:
-        """Whether changes that the step made ask for the delivery of the job's result."""
+        """Whether changes of the step start the delivery of the job's result."""
         return any(change.row_key == outbox_key(self.head.job_id) for change in changes)
 
 
-CANCELLED = Problem(ProblemKind.CANCELLED, "The job was cancelled before it was done.")
+CANCELLED = Problem(ProblemKind.CANCELLED, "The job was cancelled before it was completed.")
 _LANE_STOPPED = Problem(
-    ProblemKind.LANE_STOPPED, "An earlier job of the thread failed and stopped it."
+    ProblemKind.LANE_STOPPED, "An earlier job of the thread failed and had stop_lane_on_failure."
 )
-_EXPIRED = Problem(ProblemKind.EXPIRED, "The job did not begin before it expired.")
+_EXPIRED = Problem(ProblemKind.EXPIRED, "The job expired before it started.")
 
 
 _WORKERS_LOST = Problem(
     ProblemKind.WORKER_LOST,
-    f"{MAX_UNFINISHED} workers died one after the other at the job's message.",
+    f"{MAX_UNFINISHED} workers in a row died while they ran the message of the job.",
 )

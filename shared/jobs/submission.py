@@ -1,7 +1,7 @@
-"""Accepts jobs, from HTTP and from the intake queue.
+"""Accepts jobs from HTTP and from the intake queue.
 
-A job is accepted when its rows are written, in one transaction; the wake-up that follows only
-makes it start soon.
+A job is accepted when its rows are written, in one transaction. The wake-up afterwards only makes
+it start sooner.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What settings allow jobs to ask for."""
+    """The options and callbacks that the settings allow."""
 
     options: OptionLimits
     callbacks: CallbackPolicy
@@ -71,16 +71,15 @@ class Submission:
         caller: Caller = THE_APP,
         also: Callable[[Job], Sequence[Change]] = lambda _: (),
     ) -> Job:
-        """Accept a job, together with what ``also`` says; once this returns, it will run.
+        """Accept a job, in one transaction with the changes of ``also``; then it will run.
 
         Raises:
-            ProblemError: for an option that cannot be used, or a callback or reply queue that is
-                not allowed.
+            ProblemError: for an invalid option, or a callback or reply queue that is not allowed.
             BudgetTooSmallError: for a message that may need more than a whole budget.
-            InvalidRequestError: for a response format that is no schema.
+            InvalidRequestError: for a response format that is not a schema.
             RowMissingError: if the owner has no such thread.
             DocumentTooLargeError: if the messages do not fit into a row.
-            StorageUnavailableError: if the job could not be kept.
+            StorageUnavailableError: if the job could not be stored.
         """
         callbacks = await self.check(owner, body, caller)
         thread_id, new_thread = body.thread_id, None
@@ -100,7 +99,7 @@ class Submission:
             metadata=body.metadata,
         )
         if callbacks:
-            await self._jobs.promise_delivery(job)
+            await self._jobs.mark_for_delivery(job)
         with spans.submission(job.job_id):
             work = Work(work_document(body, caller), _at_end(body, callbacks))
             try:
@@ -116,11 +115,11 @@ class Submission:
         """Check that a job can be accepted; returns its callbacks.
 
         Raises:
-            As `submit`, but for what only shows when the job is kept.
+            The errors of `submit`, except those of storing the job.
         """
         self._limits.check(body)
-        request = turn_request(body, "")  # what cannot be sent is refused now, not in the run
-        callbacks = self._callbacks.asked(body)
+        request = turn_request(body, "")  # invalid requests are refused now, not when the job runs
+        callbacks = self._callbacks.requested(body)
         thread = None
         if body.thread_id is not None:
             thread = await self._threads.check(owner, body.thread_id)
@@ -133,16 +132,16 @@ class Submission:
     async def refuse(
         self, owner: str, job_id: str, problem: Problem, callbacks: Mapping[str, str]
     ) -> None:
-        """Store a job that cannot be accepted as failed, and enqueue its notification.
+        """Store a job that cannot be accepted as failed, and enqueue the delivery of its result.
 
-        Callbacks that are not allowed are left out. A job that was accepted before stays as it is.
+        Callbacks that are not allowed are left out. A job that was accepted before is not changed.
         """
         now = self._clock()
         job = Job(job_id, owner, JobStatus.FAILED, now, finished_at=now, problem=problem.to_json())
         notice: list[Change] = []
         if allowed := self._callbacks.allowed(callbacks):
             job = replace(job, delivery=DeliveryStatus.PENDING.value)
-            await self._jobs.promise_delivery(job)
+            await self._jobs.mark_for_delivery(job)
             notice.append(outbox_insert(job_id, allowed, now))
         try:
             await self._jobs.add_ended(job, notice)
@@ -152,11 +151,11 @@ class Submission:
             await self._queues.notify(Notice(owner, job_id))
 
     async def _wake(self, job: Job) -> None:
-        """Make the job start soon; if the queue cannot be reached, the sweeper finds the lane."""
+        """Wake a worker for the job; if the queue is unavailable, the sweeper does it later."""
         try:
             await self._queues.wake(job.owner, job.lane)
         except StorageUnavailableError as error:
-            log.warning("Job %s waits for the sweeper: %s", job.job_id, error)
+            log.warning("Job %s starts later, by the sweeper: %s", job.job_id, error)
 
     def _audited(self, job: Job, caller: Caller) -> AuditRecord:
         return AuditRecord(
@@ -173,13 +172,13 @@ class Submission:
         )
 
     def _new_thread(self, owner: str, body: SubmitJob) -> Thread:
-        """A thread that gets its place in Foundry when its first message is sent."""
+        """A thread that is created in Foundry when its first message is sent."""
         now = self._clock()
         return Thread(new_id(Kind.THREAD), owner, now, now, metadata=body.metadata)
 
 
 def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
-    """The work of a job, for whom it is and the trace it is part of, as its box row keeps it."""
+    """The work of a job for its box row: messages, options, caller and trace context."""
     options = body.model_dump(include=set(TurnOptions.model_fields), exclude_defaults=True)
     document: dict[str, Any] = {"messages": body.texts, "options": options}
     if caller != THE_APP:

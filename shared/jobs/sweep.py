@@ -1,4 +1,4 @@
-"""Finds lanes whose worker died, and wakes another one."""
+"""Finds lanes whose worker died, and wakes another worker."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ log = logging.getLogger(__name__)
 LOOKS_AT_ONCE = 32
 
 MARK_GRACE = timedelta(minutes=10)
-"""A lane is marked before it is written, which takes a moment."""
+"""A marker without its lane is kept this long, because a lane is marked before it is written."""
 
 
 class Sweeper:
-    """Goes through the marked lanes."""
+    """Checks the marked lanes."""
 
     def __init__(
         self, table: Table, jobs: Jobs, lanes: Lanes, queues: Queues, clock: Clock
@@ -35,9 +35,9 @@ class Sweeper:
         self._clock = clock
 
     async def sweep(self) -> int:
-        """Wake every lane that has work now and no worker; returns how many.
+        """Wake a worker for every lane with work and no worker; returns how many lanes.
 
-        A wake-up too many is harmless, so a lane that is just about to be taken may be woken too.
+        A needless wake-up is harmless, so a lane that a worker is about to lease may be woken, too.
         """
         woken = await sweep_markers(self._table, Register.LANES, self._look, at_once=LOOKS_AT_ONCE)
         if woken:

@@ -156,7 +156,7 @@ class Jobs:
         rows = await self._table.scan(partition_key(owner), start, end, limit=limit, where=where)
         return [Job.from_row(owner, row) for row in rows]
 
-    async def promise_delivery(self, job: Job) -> None:
+    async def mark_for_delivery(self, job: Job) -> None:
         """Mark a job for the delivery of its result; call it before `submit`."""
         await mark_delivery(self._table, job.owner, job.job_id, job.created_at)
 

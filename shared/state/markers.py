@@ -29,7 +29,7 @@ MAX_MARKERS = 10_000
 """The most markers of one partition in one sweep."""
 
 _LAST = "~"
-"""A key behind all keys."""
+"""A key that sorts after all keys."""
 
 
 class Register(StrEnum):
@@ -101,13 +101,13 @@ async def sweep_markers(
     due: datetime | None = None,
     limit: int = MAX_MARKERS,
 ) -> int:
-    """Call ``look`` for the markers of a register; returns for how many it did something.
+    """Call ``look`` for the markers of a register; returns for how many it returned True.
 
     Args:
         table: The table of the markers.
-        register: What the markers are about.
-        look: Looks at the subject of a marker; returns whether it did something.
-        at_once: How many are looked at concurrently.
+        register: The kind of markers.
+        look: Handles the subject of a marker; returns whether to count it.
+        at_once: How many calls run concurrently.
         due: Of expiries, only those until this moment.
         limit: The most markers of one partition, oldest first.
     """
@@ -149,11 +149,11 @@ async def forget_markers(table: Table, owner: str, before: datetime) -> None:
 
 
 async def forget_marker(table: Table, marker: Marker) -> None:
-    """Remove a marker, unless its subject was marked anew or its marker is gone."""
+    """Delete a marker, unless its subject was marked again or the marker is gone."""
     try:
         await unmark(table, marker)
     except (RowChangedError, RowMissingError):
-        log.debug("%s was marked anew or unmarked already", marker.lane)
+        log.debug("%s was marked again or unmarked already", marker.lane)
 
 
 async def unmark(table: Table, marker: Marker) -> None:

@@ -1,1 +1,1 @@
-"""The life of threads after their turns: removal, erasure, retention."""
+"""Deletes stored data: threads, all data of an owner, and old records."""

@@ -1,9 +1,9 @@
-"""Erases owners: every row that is theirs, in every table, and what Foundry stores of it.
+"""Erases owners: all their rows, in every table, and the stored data of these rows in Foundry.
 
-What was begun before the owner asked is erased; what comes later stays, so that an owner may go on
-working. A turn or job that runs at that moment cannot be erased before it has ended: the sweeper
-comes back for it, and once more when all that could have been running is over. The receipt goes to
-the audit trail, whose records hold ids and no content and stay.
+Everything that started before the request is erased; later data stays, so an owner may go on
+working. A turn or job that runs at that time cannot be erased before it has ended: sweeps erase it,
+including a last one after everything that may have been running has ended. The receipt is written
+to the audit trail, whose records are kept, because they have ids and no content.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ from .removal import Removal
 log = logging.getLogger(__name__)
 
 INLINE_SECONDS = 15.0
-"""How long a caller waits for the erasure."""
+"""How long a caller waits for the result."""
 
 SETTLED = timedelta(minutes=35)
-"""By then, all turns that ran when it was asked for are over, and their metrics are written."""
+"""After this, all turns that ran at the request have ended, and their metrics are written."""
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where rows of an owner are."""
+    """The tables with rows of owners, and the meter that writes metrics."""
 
     state: Table
     metrics: Table
@@ -74,7 +74,7 @@ class Erasures:
         self._running: dict[str, asyncio.Task[Erasure]] = {}
 
     async def erase(self, owner: str, caller: Caller) -> Erasure:
-        """Erase an owner; what takes longer than a caller can wait goes on in the background."""
+        """Erase an owner; after `INLINE_SECONDS` the rest runs in the background."""
         begun = Erasure(f"erasure_{ULID()}", owner, self._clock(), caller.to_json())
         etag = await begun.begin(self._table)
         task = asyncio.create_task(self._run(begun, etag))
@@ -84,7 +84,7 @@ class Erasures:
         return task.result() if task.done() else begun
 
     async def sweep(self) -> None:
-        """Go on with erasures that are not over and that this process does not work on."""
+        """Continue the open erasures that no task of this process runs."""
         for erasure, row in await open_erasures(self._table):
             if erasure.erased_at is not None:
                 await self._look_again(erasure, row)
@@ -92,19 +92,19 @@ class Erasures:
                 await self._run(erasure, row.etag)
 
     async def _run(self, erasure: Erasure, etag: str) -> Erasure:
-        """One pass over all that is the owner's, and the receipt if nothing is left."""
+        """Run one pass over the owner's data, and write the receipt if nothing is left."""
         try:
             erasure, staying = await self._pass(erasure)
             if not staying:
                 erasure = replace(erasure, erased_at=self._clock())
-                await self._audit.append(_receipt(erasure))  # rather twice than never
+                await self._audit.append(_receipt(erasure))  # at least once
             await erasure.update(self._table, etag)
         except (FoundryError, StateError) as error:
             _log_delay(erasure, error)
         return erasure
 
     async def _look_again(self, erasure: Erasure, row: Row) -> None:
-        """Erase what ran when the erasure was over, and forget it; when all that has ended."""
+        """After `SETTLED`, erase what was running at the first pass, and close the erasure."""
         if self._clock() < erasure.asked_at + SETTLED:
             return
         try:
@@ -115,7 +115,7 @@ class Erasures:
             _log_delay(erasure, error)
 
     async def _pass(self, erasure: Erasure) -> tuple[Erasure, int]:
-        """Delete what can be deleted now; returns also how many lanes were in use."""
+        """Delete what can be deleted now; also returns how many threads and jobs were in use."""
         owner, before = erasure.owner, erasure.asked_at
         counts: Counter[str] = Counter()
         counts["threads"], busy = await self._remove_threads(owner, before)
@@ -135,7 +135,7 @@ class Erasures:
         return erasure.with_counts(counts), staying
 
     async def _remove_threads(self, owner: str, before: datetime) -> tuple[int, frozenset[str]]:
-        """Delete the threads that are older; returns how many, and which are in use."""
+        """Delete the threads created up to ``before``; returns how many, and which are in use."""
         partition, removed, after = partition_key(owner), 0, ""
         busy: set[str] = set()
         while rows := await page_of(self._table, partition, f"{Kind.THREAD}:", after=after):
@@ -147,7 +147,7 @@ class Erasures:
                 except LaneBusyError:
                     busy.add(thread_id)
                 except RowMissingError:
-                    log.debug("Thread %s is gone already", thread_id)
+                    log.debug("Thread %s was deleted already", thread_id)
             after = rows[-1].row_key
         return removed, frozenset(busy)
 
@@ -155,7 +155,7 @@ class Erasures:
         return bool(self._lanes.busy_seconds(row))
 
     async def _remove_turns(self, owner: str, before: datetime, busy: frozenset[str]) -> int:
-        """Delete the turns without a thread, and those of threads that are gone."""
+        """Delete the turns without a thread, and those of deleted threads."""
         partition, removed, after = partition_key(owner), 0, ""
         select = ("created_at", RESPONSES)
         prefix = f"{Kind.TURN}:"
@@ -197,7 +197,7 @@ class Erasures:
         )
 
     async def aclose(self) -> None:
-        """Leave what still runs to the sweeper."""
+        """Cancel running erasures; a sweep continues them."""
         running = list(self._running.values())
         for task in running:
             task.cancel()
@@ -205,11 +205,11 @@ class Erasures:
 
 
 def _log_delay(erasure: Erasure, error: Exception) -> None:
-    log.warning("Erasure %s goes on later: %s", erasure.erasure_id, type(error).__name__)
+    log.warning("Erasure %s is continued later: %s", erasure.erasure_id, type(error).__name__)
 
 
 def _receipt(erasure: Erasure) -> AuditRecord:
-    assert erasure.erased_at is not None  # noqa: S101 - written when it is
+    assert erasure.erased_at is not None  # noqa: S101 - set before the receipt is written
     caller = Caller.from_json(erasure.caller)
     return AuditRecord(
         action=Action.DATA_ERASED,

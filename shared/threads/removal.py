@@ -1,9 +1,8 @@
-"""Deletes threads and all that came of them: on demand, and when their time is over.
+"""Deletes threads with their turns and jobs: on request, and when they have expired.
 
-A thread is marked and hidden before anything is deleted, and its row goes last. What callers can
-see of it, its jobs and the answers to its idempotency keys, goes before the request is answered;
-its turns, here and in Foundry, go a hundred at a time. A worker that dies on the way leaves the
-mark, and the next sweep goes on with what is left.
+A thread is marked and hidden first, and its row is deleted last. What callers can see of it, its
+jobs and stored answers, is deleted before the request is answered; its turns, here and in Foundry,
+are deleted a hundred at a time. If the worker dies, the marker is left, and a sweep continues.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ from ..state.turns import RESPONSES, stored_responses
 log = logging.getLogger(__name__)
 
 MAX_THREADS = 200
-"""Of one partition of markers in one run; 16 times as many in all."""
+"""Of one partition of markers in one run; there are 16 partitions."""
 
 DELETIONS_AT_ONCE = 8
 
@@ -44,10 +43,10 @@ INLINE_SECONDS = 15.0
 """How long a caller waits for the deletion of a thread with many turns."""
 
 BUSY_SECONDS = 300.0
-"""A thread that is in use, or that jobs wait for, is looked at again after this."""
+"""The pause before a thread that is in use, or that jobs wait for, is tried again."""
 
 REFUSED_SECONDS = 3_600.0
-"""One that Foundry would not delete, after this."""
+"""The pause after Foundry failed to delete a thread."""
 
 
 class Removal:
@@ -61,7 +60,7 @@ class Removal:
         clock: Clock,
         hold_seconds: float,
     ) -> None:
-        """Take the parts, and after how long a deletion whose worker died is taken over."""
+        """After ``hold_seconds``, a sweep takes over a deletion whose worker died."""
         self._table = table
         self._threads = threads
         self._foundry = foundry
@@ -72,15 +71,15 @@ class Removal:
         self._removing: set[str] = set()
 
     async def remove(self, owner: str, thread_id: str) -> bool:
-        """Delete a thread with all that came of it; one already gone in Foundry still goes here.
+        """Delete a thread with its turns and jobs, even if Foundry has deleted it already.
 
-        Returns whether all of it is gone. If not, nothing of it can be seen any more, and the rest
-        goes in the background.
+        Returns whether all of it is deleted. If not, callers can no longer see the thread, and the
+        rest is deleted in the background.
 
         Raises:
             LaneBusyError: if a turn runs on it.
             RowMissingError: if the owner has no such thread.
-            FoundryError: if Foundry does not delete it; it stays hidden, and is tried again.
+            FoundryError: if Foundry does not delete it; it stays hidden and a sweep tries again.
         """
         task = asyncio.create_task(self._remove(await self._begin(owner, thread_id)))
         self._running.add(task)
@@ -93,14 +92,14 @@ class Removal:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            log.warning("A thread is deleted later: %s", type(error).__name__)
+            log.warning("The deletion of a thread failed and is retried: %s", type(error).__name__)
 
     async def remove_now(self, owner: str, thread_id: str) -> None:
-        """As `remove`, however long it takes."""
+        """Delete a thread like `remove`, but wait until all of it is deleted."""
         await self._remove(await self._begin(owner, thread_id))
 
     async def _begin(self, owner: str, thread_id: str) -> Thread:
-        """Hide a thread, and delete what callers could still see of it."""
+        """Hide a thread, and delete what callers can still see of it."""
         resumed_at = self._clock() + self._hold
         thread = await self._threads.start_removal(owner, thread_id, removed_from=resumed_at)
         await self._remove_visible(thread)
@@ -114,7 +113,7 @@ class Removal:
             await self._remove_name(thread, thread.named_by)
 
     async def _remove_name(self, thread: Thread, row_key: str) -> None:
-        """Delete the row that leads to a thread, unless it leads to a newer one by now."""
+        """Delete the row of a thread's conversation id, unless it maps to a newer thread now."""
         partition = partition_key(thread.owner)
         row = await self._table.get(partition, row_key)
         if row is None or row.values["thread_id"] != thread.thread_id:
@@ -122,15 +121,15 @@ class Removal:
         try:
             await self._table.write(partition, [Change(Operation.DELETE, row_key, etag=row.etag)])
         except (RowChangedError, RowMissingError):
-            log.debug("The name of thread %s leads elsewhere by now", thread.thread_id)
+            log.debug("The conversation id of thread %s has a newer thread", thread.thread_id)
 
     async def _remove(self, thread: Thread) -> None:
-        """Delete a hidden thread, in Foundry first; its row goes last."""
-        backing = ThreadRef(thread.conversation_id, thread.last_response_id)
+        """Delete a hidden thread, first in Foundry; its row is deleted last."""
+        ref = ThreadRef(thread.conversation_id, thread.last_response_id)
         self._removing.add(thread.thread_id)
         try:
             await self._remove_turns(thread)
-            await self._foundry.delete_thread(backing)
+            await self._foundry.delete_thread(ref)
             await self._exchanges.remove(thread.owner, thread.thread_id)
             await unmark_lane(self._table, thread.owner, thread.thread_id)
             await self._threads.finish_removal(thread)
@@ -144,7 +143,7 @@ class Removal:
         while rows := await page_of(self._table, partition, prefix, select=(RESPONSES,)):
             if is_first and thread.conversation_id is None:
                 oldest = next((each for row in rows for each in stored_responses(row)), None)
-                await self._foundry.delete_thread(ThreadRef(None, oldest))  # and all before it
+                await self._foundry.delete_thread(ThreadRef(None, oldest))  # and all earlier ones
             is_first = False
             await self._foundry.delete_responses(
                 response_id for row in rows for response_id in stored_responses(row)
@@ -152,8 +151,7 @@ class Removal:
             await delete_rows(self._table, partition, [row.row_key for row in rows])
 
     async def expire(self) -> int:
-        """Delete threads whose time is over, and go on with deletions that were interrupted;
-        returns how many."""
+        """Delete expired threads, and continue interrupted deletions; returns how many threads."""
         removed = await sweep_markers(
             self._table,
             Register.EXPIRIES,
@@ -196,7 +194,7 @@ class Removal:
         await forget_marker(self._table, marker)
 
     async def aclose(self) -> None:
-        """Leave what still runs to the sweeper."""
+        """Cancel running deletions; a sweep continues them."""
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -1,7 +1,7 @@
-"""Deletes records that have been kept long enough.
+"""Deletes records whose retention period is over.
 
-It walks through the table in order, a bounded number of rows a run, and goes on at the next run
-where it stopped; a page of a thousand rows is one storage transaction.
+Each run reads a bounded number of rows in the order of the table, and the next run continues where
+it stopped. A page of 1,000 rows is one storage transaction.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ log = logging.getLogger(__name__)
 IDEMPOTENCY_HOURS = 24
 
 MAX_HELD_DAYS = 30
-"""Of an answer whose delivery never ended, where jobs are kept for good."""
+"""Of an answer whose delivery never ended, if jobs are kept forever."""
 
 PAGE_ROWS = 1_000
 MAX_PAGES = 1_000
-"""In one run: a million rows."""
+"""In one run, which is a million rows."""
 
 TRANSACTION_ROWS = 100
 
@@ -48,7 +48,7 @@ CURSOR_PARTITION = "$retention"
 CURSOR_KEY = "cursor"
 
 START = (REJECTED_PARTITION, "")
-"""Partitions before it hold markers, which go by themselves."""
+"""Earlier partitions hold markers, which the sweeps delete."""
 
 READ = (
     "answered",
@@ -59,11 +59,11 @@ READ = (
     "status",
     "until",
 )
-"""The properties that decide."""
+"""The properties that the rules read."""
 
 
 class Retention:
-    """Deletes what is old."""
+    """Deletes old rows by the rules."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Retention:
         self._max_pages = max_pages
 
     async def run(self) -> int:
-        """Go on where the last run stopped; returns how many rows were deleted."""
+        """Continue where the last run stopped; returns how many rows were deleted."""
         position, deleted = await self._position(), 0
         for _ in range(self._max_pages):
             page = await self._table.walk(position, limit=self._page_rows, select=READ)
@@ -93,7 +93,7 @@ class Retention:
             position = (partition, row.row_key)
         await self._remember(position)
         if deleted:
-            log.info("Deleted %d record(s) that were kept long enough", deleted)
+            log.info("Deleted %d record(s) whose retention period is over", deleted)
         return deleted
 
     async def _position(self) -> tuple[str, str]:
@@ -135,11 +135,11 @@ class Retention:
 
 Values = Mapping[str, Any]
 Rule = Callable[[Values, RetentionSettings, datetime], bool]
-"""Whether a row has been kept long enough."""
+"""Whether the retention period of a row is over."""
 
 
 def _stays(_: Values, __: RetentionSettings, ___: datetime) -> bool:
-    """Of rows that go with what they belong to, however old they are."""
+    """The rule of rows that are deleted together with what they belong to."""
     return False
 
 
@@ -159,7 +159,7 @@ def _old_delivery(values: Values, days: RetentionSettings, now: datetime) -> boo
 
 
 def _old_answer(values: Values, days: RetentionSettings, now: datetime) -> bool:
-    """A held answer goes with its delivery; one whose job died before it does not stay behind."""
+    """An answer is deleted with its delivery; this rule deletes those without one."""
     return _is_past(values.get("created_at"), days.job_days or MAX_HELD_DAYS, now)
 
 
@@ -184,8 +184,8 @@ RULES: Mapping[str, Rule] = {
     BOX: _stays,
     ERASURE: _stays,
 }
-"""By kind of row: threads stay until they are deleted or expire, with the names and exchanges that
-are theirs; a waiting job's work goes when it has ended, and an erasure when it is over."""
+"""By kind of row. Threads stay until they are deleted or expire, with their conversation ids and
+exchanges; the work of a job is deleted when it ends, and an erasure when it is closed."""
 
 
 def _is_past(moment: datetime | None, days: int, now: datetime) -> bool:
@@ -193,6 +193,6 @@ def _is_past(moment: datetime | None, days: int, now: datetime) -> bool:
 
 
 def _is_spent(values: Mapping[str, Any], now: datetime) -> bool:
-    """Whether an idempotency key has been kept long enough, and its request does not run."""
+    """Whether an idempotency key is old enough, and its request is not running."""
     running = not values.get(ANSWERED) and values["until"] > now
     return not running and values["created_at"] + timedelta(hours=IDEMPOTENCY_HOURS) <= now

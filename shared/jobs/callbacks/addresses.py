@@ -1,8 +1,7 @@
-"""Which network addresses a callback may connect to: those of the public internet.
+"""Restricts callbacks to addresses of the public internet.
 
-An address is looked at in the moment a socket is made for it, after all names are resolved and
-whatever they resolved to before. So no spelling of a host, no second DNS answer and no redirect
-leads into the app's own network.
+An address is checked when its socket is created, after the host name is resolved. So neither an
+unusual spelling of a host nor a changed DNS record reaches the app's own network.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ NOT_PUBLIC = tuple(
     )
 )
 """https://www.iana.org/assignments/iana-ipv4-special-registry and
-https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16; multicast and
-reserved addresses are the last one. Written out, because Python releases differ in theirs."""
+https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16; the last one is
+multicast and reserved. Not `ipaddress.is_global`, which differs between Python releases."""
 
 GLOBAL_UNICAST = IPv6Network("2000::/3")
-"""All of IPv6 that is given out; whatever embeds an IPv4 address elsewhere is refused, but for
-the two forms below (https://www.iana.org/assignments/ipv6-address-space)."""
+"""All allocated IPv6 addresses. Outside, only the two forms below that embed an IPv4 address are
+allowed (https://www.iana.org/assignments/ipv6-address-space)."""
 
 NOT_PUBLIC_6 = tuple(
     IPv6Network(network)
@@ -57,25 +56,25 @@ NOT_PUBLIC_6 = tuple(
 
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 NAT64 = IPv6Network("64:ff9b::/96")
-"""Public as the IPv4 addresses that they hold are; how a network writes those that its own
-translator reaches (RFC 6052)."""
+"""Public if the embedded IPv4 address is. NAT64 is the prefix that networks use for IPv4 addresses
+behind a translator (RFC 6052)."""
 
 ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
-"""Begin the lower half of an address that holds the IPv4 address of a tunnel's end (RFC 5214)."""
+"""The start of an interface id that embeds a tunnel endpoint's IPv4 address (RFC 5214)."""
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
-"""As `socket.getaddrinfo` gives it; the address comes last."""
+"""An entry of `socket.getaddrinfo`; the address is its last member."""
 
 
 class ForbiddenAddressError(OSError):
-    """A callback would have gone to an address that is not on the public internet."""
+    """A callback's host resolved to an address that is not on the public internet."""
 
     def __init__(self, address: str) -> None:
         super().__init__(errno.EACCES, f"{address} is not an address of the public internet")
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is public; an incomplete address is not."""
+    """Whether an address is public; False for an invalid address."""
     try:
         ip = ip_address(address)
     except ValueError:
@@ -93,7 +92,7 @@ def is_public(address: str) -> bool:
 
 
 def public_socket(info: AddressInfo) -> socket.socket:
-    """A socket for a resolved address; what connects with it must take the same address.
+    """Create a socket for a resolved address; it must be connected to the same address.
 
     Raises:
         ForbiddenAddressError: if the address is not public; nothing is sent.

@@ -1,8 +1,8 @@
 """Delivers the results of jobs: by a signed callback, on a reply queue, or both.
 
-At least once: an attempt whose answer was lost is repeated, under the same id. Attempts are counted
-before they are made and end after `MAX_ATTEMPTS`; they run from a queue of their own, so a
-receiver that is slow or dead delays neither jobs nor, by its share of places, other receivers.
+Delivery is at least once: an attempt whose response was lost is repeated with the same id. Attempts
+are counted before they are made, up to `MAX_ATTEMPTS`. They run from a separate queue and with a
+limit per host, so a slow receiver delays neither jobs nor other receivers.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ from .webhooks import Callback, CallbackError, Webhooks
 log = logging.getLogger(__name__)
 
 PAUSES_SECONDS = (5.0, 60.0, 300.0, 1_800.0, 7_200.0, 21_600.0, 50_400.0)
-"""After each attempt that failed but the last; a day together."""
+"""The pause after each failed attempt except the last; about a day in all."""
 
 MAX_ATTEMPTS = len(PAUSES_SECONDS) + 1
 
 MAX_PAUSE_SECONDS = 50_400.0
-"""However long a receiver asks for."""
+"""The longest pause that a receiver can request by `Retry-After`."""
 
 BUSY_PAUSE_SECONDS = 5.0
 STORAGE_PAUSE_SECONDS = ATTEMPT_SECONDS
-"""By then, an attempt that was counted but not made is due again."""
+"""After this, an attempt that was counted but not made is due again."""
 
 OVERDUE_SECONDS = 60.0
-"""A delivery whose time passed this long ago lost its notice."""
+"""A delivery that is overdue by this has lost its notice."""
 
 LOOKS_AT_ONCE = 32
 
 
 class Deliveries:
-    """Makes the attempts that are due."""
+    """Makes delivery attempts that are due."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Deliveries:
         self._webhooks = webhooks
 
     async def receive(self, body: bytes) -> None:
-        """Take a message of the deliveries queue."""
+        """Process a message of the deliveries queue."""
         try:
             notice = Notice.parse(body)
         except ValueError:
@@ -78,7 +78,7 @@ class Deliveries:
             await self.deliver(notice)
 
     async def receive_poison(self, body: bytes) -> None:
-        """End the delivery of a notice that failed for an unexpected reason."""
+        """Fail the delivery of a notice that could not be processed."""
         try:
             notice = Notice.parse(body)
         except ValueError:
@@ -93,7 +93,7 @@ class Deliveries:
         """Make an attempt, if one is due.
 
         Raises:
-            StorageUnavailableError: if not even a later try could be arranged.
+            StorageUnavailableError: if no later attempt could be scheduled.
         """
         pause = 0.0
         try:
@@ -101,9 +101,9 @@ class Deliveries:
             if delivery is not None and self._outbox.is_due(delivery):
                 pause = await self._deliver(delivery)
         except (RowChangedError, RowMissingError):
-            log.debug("The end of job %s is delivered elsewhere, or deleted", notice.job_id)
+            log.debug("Job %s was deleted, or another worker delivers it", notice.job_id)
         except StorageUnavailableError as error:
-            log.warning("The end of job %s has to wait: %s", notice.job_id, error)
+            log.warning("The delivery of job %s is postponed: %s", notice.job_id, error)
             pause = STORAGE_PAUSE_SECONDS
         if pause:
             await self._queues.notify(notice, pause)
@@ -113,7 +113,7 @@ class Deliveries:
         url = delivery.callback_url
         if url is not None and self._webhooks.is_busy(url):
             return BUSY_PAUSE_SECONDS * random.uniform(1, 3)  # noqa: S311 - spreads the load
-        if delivery.attempts >= MAX_ATTEMPTS:  # its worker died in the last one
+        if delivery.attempts >= MAX_ATTEMPTS:  # the worker died during the last one
             await self._end(delivery, DeliveryStatus.FAILED, "no attempt was answered")
             return 0.0
         delivery = await self._outbox.begin(delivery)
@@ -157,7 +157,7 @@ class Deliveries:
         await self._webhooks.post(url, Callback(delivery.job_id, body), self._clock())
 
     async def _failed(self, delivery: Delivery, error: CallbackError, *, replied: bool) -> float:
-        log.info("Job %s: attempt %d: %s", delivery.job_id, delivery.attempts, error)
+        log.info("Delivery of job %s: attempt %d: %s", delivery.job_id, delivery.attempts, error)
         if error.is_final or delivery.attempts >= MAX_ATTEMPTS:
             await self._end(delivery, DeliveryStatus.FAILED, str(error))
             return 0.0
@@ -174,7 +174,7 @@ class Deliveries:
         await unmark_delivery(self._table, delivery.owner, delivery.job_id)
 
     async def sweep(self) -> int:
-        """Notify again of deliveries that are overdue, for a worker died; returns how many."""
+        """Enqueue overdue deliveries again, whose worker died; returns how many."""
         notified = await sweep_markers(
             self._table, Register.DELIVERIES, self._look, at_once=LOOKS_AT_ONCE
         )
@@ -210,7 +210,7 @@ def _encode(document: dict[str, object]) -> bytes:
 
 
 def _without_answers(body: bytes) -> dict[str, object]:
-    """A job's end that fits into a queue message; its answers are read over HTTP."""
+    """The document without answers, to fit into a queue message; HTTP has the answers."""
     document = json.loads(body)
     document["data"] |= {"result": None, "results": [], "truncated": True}
     return document

@@ -1,4 +1,4 @@
-"""Which callbacks and reply queues jobs may use, by the settings."""
+"""The callbacks and reply queues that the settings allow."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class CallbackPolicy:
         self._queues = set(names_in(settings.reply_queues))
         self._allow_loopback = settings.loopback_callbacks
 
-    def asked(self, body: SubmitJob) -> dict[str, str]:
-        """The callbacks that a job asks for, by field.
+    def requested(self, body: SubmitJob) -> dict[str, str]:
+        """The callbacks that a job requests, by field.
 
         Raises:
             ProblemError: 422, if one of them is not allowed.
         """
-        asked: dict[str, str] = {}
+        requested: dict[str, str] = {}
         errors: list[FieldError] = []
         for field, text, refusal in (
             ("callback_url", body.callback_url, self.refused_url),
@@ -35,20 +35,20 @@ class CallbackPolicy:
         ):
             if text is None:
                 continue
-            asked[field] = text
+            requested[field] = text
             if reason := refusal(text):
                 errors.append(FieldError(field, reason))
         if errors:
             raise ProblemError(_refusal(errors))
-        return asked
+        return requested
 
-    def allowed(self, asked: Mapping[str, str]) -> dict[str, str]:
-        """Those callbacks, by field, that are allowed."""
+    def allowed(self, requested: Mapping[str, str]) -> dict[str, str]:
+        """The requested callbacks that are allowed, by field."""
         refusals = {"callback_url": self.refused_url, "reply_queue": self.refused_queue}
-        return {field: text for field, text in asked.items() if not refusals[field](text)}
+        return {field: text for field, text in requested.items() if not refusals[field](text)}
 
     def refused_url(self, text: str) -> str | None:
-        """Why a callback cannot go to an address; None if it can."""
+        """Why a callback address is refused; None if it is allowed."""
         try:
             url = URL(text)
             port = url.port
@@ -59,11 +59,11 @@ class CallbackPolicy:
         if url.scheme != "https" or not url.host or url.user or url.password or url.fragment:
             return "must be an https address without user name and fragment"
         if not any(host.matches(url.raw_host or "", port) for host in self._hosts):
-            return "leads to a host that is not among CALLBACK_HOSTS"
+            return "has a host that is not among CALLBACK_HOSTS"
         return None if self._can_sign else "cannot be signed; CALLBACK_SECRET is not set"
 
     def refused_queue(self, name: str) -> str | None:
-        """Why a reply cannot be put on a queue; None if it can."""
+        """Why a reply queue is refused; None if it is allowed."""
         return None if name in self._queues else "is not among REPLY_QUEUES"
 
 

@@ -22,12 +22,12 @@ from ...config import SECRET_PREFIX, CallbackSettings, names_in
 from .addresses import public_socket
 
 MAX_AT_ONCE = 4
-"""To one host from one process, so that a slow receiver does not take the others' places."""
+"""Concurrent requests per host and process, so that a slow receiver does not block others."""
 
 LOOPBACK = "127.0.0.1"
 
 MAX_LINE_BYTES = 8_190
-"""Of a receiver's status line, and of each of its headers; what follows those is not read."""
+"""The most bytes of a status line or header of a receiver; the body is not read."""
 
 MAX_REASON_CHARS = 300
 MAX_RETRY_AFTER_DIGITS = 9
@@ -35,26 +35,26 @@ MAX_RETRY_AFTER_DIGITS = 9
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """What a receiver gets."""
+    """The id and body of a callback."""
 
     delivery_id: str
-    """The same at every attempt, so that the receiver can recognise repetitions."""
+    """The same in every attempt, so that the receiver can detect duplicates."""
     body: bytes
 
 
 class CallbackError(Exception):
-    """The receiver did not take a callback."""
+    """The receiver did not accept a callback."""
 
     def __init__(self, reason: str, *, retry_after: float = 0.0, is_final: bool = False) -> None:
         super().__init__(reason)
         self.retry_after = retry_after
-        """Seconds the receiver asks for."""
+        """The receiver's `Retry-After`, in seconds."""
         self.is_final = is_final
-        """The receiver wants no more of it."""
+        """Whether further attempts are pointless."""
 
 
 class Webhooks:
-    """Sends callbacks; connects to the public internet only."""
+    """Sends callbacks, only to the public internet."""
 
     def __init__(self, settings: CallbackSettings) -> None:
         self._secrets = names_in(settings.callback_secret)
@@ -64,14 +64,14 @@ class Webhooks:
         self._running: Counter[str] = Counter()
 
     def is_busy(self, url: str) -> bool:
-        """Whether a receiver's host has as many callbacks running as it may."""
+        """Whether `MAX_AT_ONCE` callbacks to the host of an address are running."""
         return self._running[_place(url)] >= MAX_AT_ONCE
 
     async def post(self, url: str, callback: Callback, now: datetime) -> None:
         """Make one attempt.
 
         Raises:
-            CallbackError: if it was not answered with 2xx in time.
+            CallbackError: if the response was not 2xx, or not in time.
         """
         place = _place(url)
         self._running[place] += 1
@@ -80,12 +80,12 @@ class Webhooks:
         except TimeoutError as error:
             raise CallbackError(f"no answer within {self._timeout.total:g} s") from error
         except (aiohttp.ClientResponseError, HttpProcessingError) as error:
-            raise CallbackError("no answer that can be read as HTTP") from error
+            raise CallbackError("no valid HTTP response") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise CallbackError(f"no answer: {str(error)[:MAX_REASON_CHARS]}") from error
         finally:
             self._running[place] -= 1
-            self._running += Counter[str]()  # drops what is 0
+            self._running += Counter[str]()  # drops zero counts
 
     async def _post(self, url: URL, callback: Callback, now: datetime) -> None:
         timestamp = int(now.timestamp())
@@ -108,7 +108,7 @@ class Webhooks:
         return " ".join(f"v1,{base64.b64encode(digest).decode()}" for digest in digests)
 
     def _session(self, url: URL) -> aiohttp.ClientSession:
-        """What connects to public addresses, or, for tests only, to this machine."""
+        """The session for public addresses, or, in tests, for the loopback address."""
         local = self._allow_loopback and url.scheme == "http" and url.host == LOOPBACK
         if local not in self._sessions:
             connector = aiohttp.TCPConnector(
@@ -142,9 +142,9 @@ def _check(status: int, retry_after: str) -> None:
 
 
 def receiver_secret(secret: str, host: str) -> str:
-    """The secret that callbacks to a host are signed with, made from one of `CALLBACK_SECRET`.
+    """The secret that signs callbacks to a host, derived from one in `CALLBACK_SECRET`.
 
-    A receiver that knows its own knows nothing of those of others.
+    A receiver cannot derive the secrets of other hosts from its own.
     """
     digest = hmac.digest(_key(secret), host.lower().encode(), hashlib.sha256)
     return SECRET_PREFIX + base64.b64encode(digest).decode()

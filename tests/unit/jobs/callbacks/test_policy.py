@@ -67,7 +67,7 @@ def test_all_others_are_refused(url: str) -> None:
 def test_without_settings_nothing_is_allowed() -> None:
     body = SubmitJob(message="Hi", callback_url="https://a.example/", reply_queue="replies")
     with pytest.raises(ProblemError) as caught:
-        callbacks().asked(body)
+        callbacks().requested(body)
     problem = caught.value.problem
     assert (problem.status, problem.code) == (422, "outlet_refused")
     assert [error.field for error in problem.errors] == ["callback_url", "reply_queue"]
@@ -81,11 +81,11 @@ def test_a_callback_needs_a_secret() -> None:
 
 def test_what_is_allowed_goes_with_the_job() -> None:
     body = SubmitJob(message="Hi", callback_url="https://x.fabrikam.com/", reply_queue="replies")
-    assert callbacks(**ALLOWING).asked(body) == {
+    assert callbacks(**ALLOWING).requested(body) == {
         "callback_url": "https://x.fabrikam.com/",
         "reply_queue": "replies",
     }
-    assert callbacks(**ALLOWING).asked(SubmitJob(message="Hi")) == {}
+    assert callbacks(**ALLOWING).requested(SubmitJob(message="Hi")) == {}
 
 
 def test_loopback_is_for_tests_and_only_as_a_number() -> None:
