@@ -93,6 +93,7 @@ class Thread:
             "conversation_id": self.conversation_id,
             "last_response_id": self.last_response_id,
             "last_item_id": self.last_item_id,
+            "messages_in_foundry": self.messages_in_foundry,
             EXPIRES_AT: self.expires_at,
             "named_by": self.named_by,
             **_metadata_values(self.metadata),
