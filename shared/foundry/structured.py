@@ -1,7 +1,7 @@
-"""Structured answers: a response format to ask for, and the object to get back.
+"""Structured answers: the response format of a request, and the object read from its answer.
 
-Strict mode makes the service hold the model to the schema; it wants every property required and
-no others allowed. Answers are checked here in either mode, because not every model honours a
+In strict mode the service makes the model follow the schema, which must then require every property
+and allow no others. Answers are validated here in either mode, because some models ignore the
 schema.
 https://learn.microsoft.com/azure/ai-foundry/openai/how-to/structured-outputs
 """
@@ -31,7 +31,7 @@ _FENCED_AS = {"", "json"}
 _NO_SCHEMAS = {"text", "json_object"}
 
 LIGHT_MODEL_CHARS = 64 * 1024
-"""An answer so long is read by a pydantic model within a millisecond or so."""
+"""A pydantic model reads an answer of this length in about a millisecond."""
 
 _T = TypeVar("_T")
 _ModelT = TypeVar("_ModelT", bound=BaseModel)
@@ -47,21 +47,21 @@ class AnswerText:
 
 @dataclass(frozen=True, slots=True)
 class ResponseFormat(Generic[_T]):
-    """A JSON schema that answers follow."""
+    """The JSON schema that an answer must follow, and what reads the answer."""
 
     name: str
     schema: JsonObject
     strict: bool
     model: type[BaseModel] | None = None
-    """What answers are read as; a plain JSON value where it is None."""
+    """The pydantic model that answers are read into; None for a plain JSON value."""
     judge: Schema | None = None
-    """What judges plain JSON values."""
+    """Validates plain JSON values; None where there is a pydantic model."""
 
     def ready(self) -> None:
-        """Compile the schema; only then is it known whether it is one.
+        """Compile the schema, which shows whether it is valid.
 
         Raises:
-            InvalidRequestError: `invalid_response_format`, saying what is wrong with it.
+            InvalidRequestError: `invalid_response_format`, saying what is wrong with the schema.
         """
         if self.judge is None:
             return
@@ -71,11 +71,11 @@ class ResponseFormat(Generic[_T]):
             raise _invalid(str(error)) from None
 
     def is_light_for(self, text: str) -> bool:
-        """Whether an answer can be read at once, without another process."""
+        """Whether an answer can be validated in this process without blocking the event loop."""
         return self.judge.is_light_for(text) if self.judge else len(text) <= LIGHT_MODEL_CHARS
 
     def to_json(self) -> JsonObject:
-        """The `text.format` of a request, or of an agent."""
+        """The `text.format` field of a request or an agent's definition."""
         return {
             "type": "json_schema",
             "name": self.name,
@@ -99,18 +99,18 @@ def response_format(
 def response_format(
     wanted: type[BaseModel] | Mapping[str, Any], *, name: str | None = None
 ) -> ResponseFormat[Any]:
-    """The format that a pydantic model or a JSON schema describes.
+    """Make a response format from a pydantic model or a JSON schema.
 
     Args:
-        wanted: A model; or a JSON schema; or a schema wrapped as the Responses or the Chat
-            Completions API write it (`{"type": "json_schema", ...}`). A model is sent in strict
-            mode where its schema allows it, a bare schema never, a wrapped one as it says.
+        wanted: A pydantic model, a JSON schema, or a schema wrapped as in the Responses or the Chat
+            Completions API (`{"type": "json_schema", ...}`). A model is sent in strict mode if its
+            schema allows it; a bare schema is not strict; a wrapped one has its own `strict`.
         name: 1 to 64 letters, digits, `_` or `-`; default is the model's name or schema's title.
 
-    A schema is checked against bounds here; `ResponseFormat.ready` compiles it.
+    The size of a schema is checked here; `ResponseFormat.ready` compiles it.
 
     Raises:
-        InvalidRequestError: `invalid_response_format`, saying what is wrong with it.
+        InvalidRequestError: `invalid_response_format`, saying what is wrong with the format.
     """
     if isinstance(wanted, Mapping):
         return _from_schema(_unwrapped(dict(wanted)), name)
@@ -123,7 +123,7 @@ def response_format(
 
 
 def read_answer(items: Iterable[JsonObject]) -> AnswerText:
-    """The text and the refusal among the output items of a response."""
+    """Read the text and the refusal from the output items of a response."""
     parts = [
         part
         for item in items
@@ -136,7 +136,7 @@ def read_answer(items: Iterable[JsonObject]) -> AnswerText:
 
 
 async def parsed(answer: AnswerText, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
-    """Run `parse_structured`, outside the event loop if it may take long."""
+    """Run `parse_structured`, in another process if it may take long."""
     if format.is_light_for(answer.text):
         return parse_structured(answer, format)
     loop = asyncio.get_running_loop()
@@ -144,12 +144,12 @@ async def parsed(answer: AnswerText, format: ResponseFormat[_T]) -> _T:  # noqa:
 
 
 def parse_structured(answer: AnswerText | str, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
-    """Read an answer as its format says: an instance of the model, or a plain JSON value.
+    """Parse an answer into an instance of the format's pydantic model, or a plain JSON value.
 
     Raises:
-        InvalidRequestError: `refused`, with what the model said, if it refused; or, where it was
-            not `ready`, `invalid_response_format`.
-        ProtocolError: `response_format_mismatch`, saying what is first wrong with the answer.
+        InvalidRequestError: `refused`, with the model's text, if the model refused to answer;
+            `invalid_response_format`, if the schema does not compile.
+        ProtocolError: `response_format_mismatch`, naming the first error in the answer.
     """
     if isinstance(answer, str):
         answer = AnswerText(answer)
@@ -160,7 +160,7 @@ def parse_structured(answer: AnswerText | str, format: ResponseFormat[_T]) -> _T
 
 
 def unfenced(text: str) -> str:
-    """An answer without the fence that models like to put around JSON."""
+    """Remove the Markdown code fence that some models put around JSON."""
     stripped = text.strip()
     first, _, rest = stripped.partition("\n")
     kind = first.removeprefix(_FENCE).strip().lower()
@@ -170,7 +170,7 @@ def unfenced(text: str) -> str:
 
 
 def _as_model(text: str, wanted: ResponseFormat[Any]) -> BaseModel:
-    assert wanted.model is not None  # noqa: S101 - the caller has looked
+    assert wanted.model is not None  # noqa: S101 - the caller checked it
     if len(text) > MAX_ANSWER_CHARS:
         raise _mismatch(wanted, f"it has more than {MAX_ANSWER_CHARS} characters")
     try:
@@ -180,7 +180,7 @@ def _as_model(text: str, wanted: ResponseFormat[Any]) -> BaseModel:
 
 
 def _as_json(text: str, wanted: ResponseFormat[Any]) -> Any:
-    assert wanted.judge is not None  # noqa: S101 - what has no model has a schema
+    assert wanted.judge is not None  # noqa: S101 - a format without a model has a schema
     try:
         return wanted.judge.read(text)
     except SchemaError as error:
@@ -210,7 +210,7 @@ def _from_schema(wrapped: JsonObject, name: str | None) -> ResponseFormat[Any]:
 
 
 def _with_object_at_root(schema: JsonObject) -> JsonObject:
-    """The schema with a reference at its root (pydantic's way with recursive models) followed."""
+    """Resolve a reference at the schema's root, as pydantic writes it for recursive models."""
     if (reference := text_at(schema, "$ref")) and reference.startswith("#/$defs/"):
         definitions = object_at(schema, "$defs")
         root = object_at(definitions, reference.removeprefix("#/$defs/"))
@@ -221,7 +221,7 @@ def _with_object_at_root(schema: JsonObject) -> JsonObject:
 
 
 def _unwrapped(wanted: JsonObject) -> JsonObject:
-    """`schema`, `name` and `strict`, however they were wrapped."""
+    """The object that holds `schema`, `name` and `strict`, in any of the accepted forms."""
     kind = wanted.get("type")
     if kind == "json_schema":
         inner = object_at(wanted, "json_schema") or wanted
@@ -252,7 +252,7 @@ def _invalid(reason: str) -> InvalidRequestError:
 
 
 class _NotStrictError(Exception):
-    """The schema allows properties that it does not name."""
+    """Strict mode cannot express the schema, because it allows properties that it does not list."""
 
 
 _NAMED_SCHEMAS = {"properties", "$defs"}
@@ -261,7 +261,7 @@ _NOT_IN_STRICT = {"default", "discriminator"}
 
 
 def _strict(schema: JsonObject) -> JsonObject:
-    """The schema as strict mode wants it: all properties required, no others, no defaults."""
+    """Convert a schema for strict mode: all properties required, no others, no defaults."""
     if "$ref" in schema:
         return {"$ref": schema["$ref"]}
     made: JsonObject = {}

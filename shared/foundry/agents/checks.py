@@ -1,6 +1,6 @@
-"""Whether an agent has the tools that a caller asks for.
+"""Checks that an agent has the tools that a caller requests.
 
-Beside an agent no tools can be sent, so asking for one by name can only mean the agent's own.
+A request to an agent cannot carry tools, so a tool that the caller requests must be the agent's.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ..wire_json import JsonObject, object_at, objects_at, text_at
 
 
 def check_tools(version: JsonObject, wanted: Iterable[ToolLike]) -> None:
-    """Check that an agent's version has each tool that a caller asks for.
+    """Check that an agent's version has each tool that a caller requests.
 
-    A name is satisfied by a tool that it stands for (`data_analysis`: a code interpreter), by a
-    function of that name, by an MCP server of that label, or by a tool of that type; a tool that
-    is given whole, by one of its name, label or type.
+    A name matches a tool that it stands for (`data_analysis`: a code interpreter), a function of
+    that name, an MCP server with that label, or a tool of that type. A tool object or a function
+    matches a tool with its name, label or type.
 
     Args:
-        version: As `Agents.get` returns it, with `name`, `version` and `definition`.
-        wanted: What the caller asked for.
+        version: The version as `Agents.get` returns it, with `name`, `version` and `definition`.
+        wanted: The tools that the caller requests.
 
     Raises:
         InvalidRequestError: `tool_not_in_agent`, listing what the agent has.
@@ -55,5 +55,5 @@ def _name_of(tool: ToolLike) -> str:
 
 
 def _label(tool: JsonObject) -> str:
-    """What distinguishes this tool from others of its type, or its type."""
+    """The tool's name or MCP server label, or else its type."""
     return text_at(tool, "name") or text_at(tool, "server_label") or str(tool.get("type"))

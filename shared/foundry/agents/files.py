@@ -1,4 +1,4 @@
-"""An agent as a file that people write, review and keep beside their code.
+"""Agent files: the definition of an agent as YAML, to review and version with the code.
 
 name: support
 model: llama-3.3-70b
@@ -36,7 +36,7 @@ except ImportError as error:
     ) from error
 
 MAX_TOOLS = 128
-"""Tools that an agent may have."""
+"""The most tools of one agent."""
 
 _Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")]
 _Key = Annotated[str, StringConstraints(max_length=64)]
@@ -51,7 +51,7 @@ _DEFAULTS: JsonObject = {
     "tool_choice": "auto",
     "text": {"format": {"type": "text"}},
 }
-"""What the service may write where a definition has no such field."""
+"""Defaults that the service may add where a definition does not have the field."""
 
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
@@ -77,7 +77,7 @@ class AgentFile(BaseModel):
     """`format` of the answer, such as a JSON schema."""
     reasoning: JsonObject | None = None
     structured_inputs: JsonObject | None = None
-    """Slots in the instructions that a request fills in."""
+    """Placeholders in the instructions, which each request fills in."""
     rai_config: JsonObject | None = None
     """The content filter, by `rai_policy_name`."""
     metadata: dict[_Key, _Value] | None = Field(default=None, max_length=16)
@@ -102,11 +102,11 @@ class AgentFile(BaseModel):
             raise InvalidRequestError(f"{path}: {explain(error)}") from None
 
     def version(self, config: FoundryAgentServiceConfig) -> JsonObject:
-        """The body that creates a version of this agent; ``config`` resolves the names of tools.
+        """The request body that creates a version; ``config`` has the settings of named tools.
 
         Raises:
-            InvalidRequestError: for a tool or a tool choice that is unknown, or a custom tool that
-                is not there.
+            InvalidRequestError: for an unknown tool or tool choice, or a custom tool that cannot be
+                imported.
             ConfigurationError: naming the setting that a tool needs.
         """
         definition = self.model_dump(exclude_none=True, exclude={*_OF_THE_VERSION, "tools"})
@@ -122,7 +122,7 @@ class AgentFile(BaseModel):
 
 
 def as_file(version: JsonObject) -> str:
-    """An agent's version as the text of a file that would make it."""
+    """The agent file that would create a version, as text."""
     said: JsonObject = {
         "name": version.get("name"),
         "description": version.get("description"),
@@ -142,7 +142,7 @@ def _definition(wanted: str | JsonObject, config: FoundryAgentServiceConfig) -> 
 
 
 def _custom_tool(reference: str) -> CustomTool[..., Any]:
-    """The tool that ``module:function`` names, whether decorated or a plain function."""
+    """Import the tool ``module:function``, a `CustomTool` or a plain function."""
     module, _, name = reference.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -156,9 +156,9 @@ def _custom_tool(reference: str) -> CustomTool[..., Any]:
 
 
 def difference(current: JsonObject | None, wanted: JsonObject) -> str:
-    """A unified diff from a version to the one wanted; empty if they are equivalent.
+    """A unified diff between two versions; empty if they are equivalent.
 
-    Nulls, empty lists and objects, and the service's defaults count as absent.
+    Nulls, empty lists and objects, and the service's defaults are treated as absent.
     """
     before = [] if current is None else _lines(current)
     after = _lines(wanted)
@@ -176,7 +176,7 @@ def _lines(version: JsonObject) -> list[str]:
 
 
 def _said(value: Any) -> Any:
-    """The value with sorted keys and without empty members."""
+    """A copy of a value with sorted keys and without empty members."""
     if isinstance(value, dict):
         members = {key: _said(member) for key, member in cast("JsonObject", value).items()}
         return {key: members[key] for key in sorted(members) if members[key] not in (None, {}, [])}
@@ -198,10 +198,10 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def load_yaml(text: str, source: str) -> Any:
-    """Read one document; ``source`` names it in errors.
+    """Parse one YAML document; errors name it by ``source``.
 
     Raises:
-        InvalidRequestError: with the line that is wrong.
+        InvalidRequestError: naming the line of the error.
     """
     try:
         return yaml.safe_load(text)
@@ -211,5 +211,5 @@ def load_yaml(text: str, source: str) -> Any:
 
 
 def dump_yaml(value: Any) -> str:
-    """Write a document in a form that is pleasant to read and to compare."""
+    """Write a YAML document in a form that is easy to read and to diff."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

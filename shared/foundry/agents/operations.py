@@ -27,10 +27,10 @@ class Agents:
     """Operations on agents; what they return is JSON as Foundry sends it."""
 
     def __init__(self, endpoint: Endpoint, send: Send) -> None:
-        """Work on the project that ``endpoint`` leads to.
+        """Manage the agents of the project at ``endpoint``.
 
         Raises:
-            ConfigurationError: if it leads to a resource, which has no agents.
+            ConfigurationError: if it is a resource endpoint, which has no agents.
         """
         if endpoint.surface is not Surface.PROJECT:
             raise ConfigurationError(
@@ -41,7 +41,7 @@ class Agents:
         self._send = send
 
     async def get(self, agent: AgentReference) -> JsonObject:
-        """A version of an agent, the latest where none is named.
+        """A version of an agent, by default the latest.
 
         It has `name`, `version`, `definition`, `description`, `metadata`, `created_at`, `status`.
 
@@ -56,7 +56,7 @@ class Agents:
         return latest
 
     async def find(self, agent: AgentReference) -> JsonObject | None:
-        """A version of an agent, the latest by default; None if it does not exist."""
+        """A version of an agent, by default the latest; None if it does not exist."""
         try:
             return await self.get(agent)
         except NotFoundError:
@@ -75,16 +75,16 @@ class Agents:
             query["after"] = last_id
 
     async def create_version(self, name: str, version: JsonObject) -> JsonObject:
-        """Make a new version, and the agent with its first; returns the version.
+        """Create a version, and the agent too if it does not exist; returns the version.
 
         Args:
             name: Name of the agent.
-            version: `definition`, and where wanted `description` and `metadata`.
+            version: `definition`, and optionally `description` and `metadata`.
         """
         return await self._call("POST", f"{name}/versions", body=version)
 
     async def delete(self, agent: AgentReference) -> None:
-        """Delete a version, or the agent with all its versions where none is named.
+        """Delete a version, or the agent with all its versions if no version is given.
 
         Raises:
             NotFoundError: if there is no such agent or version.
@@ -108,10 +108,10 @@ class Agents:
 async def open_agents(
     config: FoundryAgentServiceConfig, identity: IdentitySettings
 ) -> AsyncGenerator[Agents]:
-    """The agents of the configured project, reached with an Entra identity: keys do not work here.
+    """Open the agents of the configured project; this needs an Entra identity, not an API key.
 
     Raises:
-        ConfigurationError: naming what is missing.
+        ConfigurationError: if the endpoint is not a project, or there is no Entra identity.
     """
     endpoint = Endpoint.parse(config.endpoint_url)
     tokens = token_credential(identity)

@@ -1,7 +1,7 @@
-"""Approvals: whether an MCP server's tool may be called on the user's behalf.
+"""Approvals: whether the service may call an MCP server's tool on the user's behalf.
 
-Every request gets an answer, a denial by default, because one without an answer appears as an
-empty message and breaks the next turn.
+Every approval request is answered, by default with a denial: an unanswered request makes the
+answer an empty message, and the next turn fails.
 https://learn.microsoft.com/azure/ai-foundry/agents/how-to/tools/model-context-protocol
 """
 
@@ -21,13 +21,13 @@ from .unanswered import approval
 log = logging.getLogger(__name__)
 
 ApprovalCallback = Callable[[str, str, JsonObject], Awaitable[bool]]
-"""``await approve(server_label, tool_name, arguments)``: True lets the call happen."""
+"""``await approve(server_label, tool_name, arguments)``: True approves the call."""
 
 _ARGUMENTS: TypeAdapter[JsonObject] = TypeAdapter(JsonObject)
 
 
 async def deny(_server_label: str, _name: str, _arguments: JsonObject) -> bool:
-    """Approve nothing; what happens where no callback is given."""
+    """Deny every call; the default callback."""
     return False
 
 
@@ -37,13 +37,13 @@ async def answer_approvals(
     *,
     seconds: float | None = None,
 ) -> list[JsonObject]:
-    """A `mcp_approval_response` for every `mcp_approval_request` among a response's output items.
+    """Make an `mcp_approval_response` for each `mcp_approval_request` in a response's output items.
 
-    The callback is asked for all at once. It denies by raising, too, and by not being done after
-    ``seconds``.
+    The callbacks run in parallel. A callback that raises, or that has not returned after
+    ``seconds``, denies the call.
 
     Raises:
-        ProtocolError: for a request that has no id to answer to.
+        ProtocolError: for an approval request without an id.
     """
     requests = [item for item in items if item.get("type") == "mcp_approval_request"]
     ids = [_id(request) for request in requests]
@@ -65,7 +65,7 @@ async def _decide(request: JsonObject, approve: ApprovalCallback) -> bool:
         arguments = _ARGUMENTS.validate_json(text_at(request, "arguments") or "{}")
         approved = await approve(server, name, arguments)
     except ValidationError:
-        log.warning("MCP tool %s of %s denied: its arguments are no JSON object", name, server)
+        log.warning("MCP tool %s of %s denied: its arguments are not a JSON object", name, server)
         return False
     except Exception:
         log.exception("MCP tool %s of %s denied: the approval callback failed", name, server)

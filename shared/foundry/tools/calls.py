@@ -1,7 +1,7 @@
-"""Calls of our functions by a model, and their answers.
+"""Function calls that the model makes, and their outputs.
 
-A call without an answer makes its conversation unusable ("No tool output found for function
-call"), so every call gets one, however it ends.
+A call without an output makes its conversation unusable ("No tool output found for function
+call"), so every call gets one, even if it fails or is stopped.
 https://learn.microsoft.com/azure/ai-foundry/agents/how-to/tools/function-calling
 """
 
@@ -24,14 +24,14 @@ MAX_OUTPUT_CHARACTERS = 100_000
 
 
 STOP_SECONDS = 1.0
-"""How long a tool may take to end once it is stopped."""
+"""How long a tool may take to end after it was cancelled."""
 
 STOPPED = "The tool was stopped before it finished."
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionCall:
-    """A function that the model wants called."""
+    """A function call that the model requested."""
 
     call_id: str
     name: str
@@ -43,7 +43,7 @@ class FunctionCall:
         """Read a `function_call` item.
 
         Raises:
-            ProtocolError: if it has no id to answer to.
+            ProtocolError: if it has no call id or no name.
         """
         call_id, name = text_at(item, "call_id"), text_at(item, "name")
         if call_id is None or name is None:
@@ -53,14 +53,14 @@ class FunctionCall:
 
 @dataclass(frozen=True, slots=True)
 class FunctionOutput:
-    """The answer to one call."""
+    """The output of one call."""
 
     call_id: str
     output: str
     succeeded: bool
 
     def to_item(self) -> JsonObject:
-        """The item that goes into the next request's `input`."""
+        """The item of the next request's `input`."""
         return {
             "type": "function_call_output",
             "call_id": self.call_id,
@@ -69,7 +69,7 @@ class FunctionOutput:
 
 
 def function_output(call: FunctionCall, text: str, *, succeeded: bool) -> FunctionOutput:
-    """The answer to ``call``, cut where it is too long."""
+    """The output of ``call``, truncated if it is too long."""
     text = clean_text(text)
     if len(text) > MAX_OUTPUT_CHARACTERS:
         note = f"\n[cut: {len(text)} characters in all]"
@@ -83,10 +83,10 @@ def function_calls(items: Iterable[JsonObject]) -> list[FunctionCall]:
 
 
 def as_output(result: Any) -> str:
-    """A function's result as text: a str as it is, anything else as JSON.
+    """Convert a function's result to text: a str unchanged, anything else as JSON.
 
     Raises:
-        pydantic_core.PydanticSerializationError: if JSON cannot say it.
+        pydantic_core.PydanticSerializationError: if the result cannot be written as JSON.
     """
     if isinstance(result, str):
         return result
@@ -97,15 +97,15 @@ def as_output(result: Any) -> str:
     except PydanticSerializationError as error:
         if "surrogates" not in str(error):
             raise
-    # half a pair of surrogates, which becomes "?" in `function_output`
+    # an unpaired surrogate, which `function_output` replaces by "?"
     return json.dumps(result, default=to_jsonable_python, ensure_ascii=False, separators=(",", ":"))
 
 
 async def settle(tasks: Iterable[asyncio.Task[Any]], seconds: float | None = None) -> None:
-    """Wait until all tasks have ended, and stop those that have not after ``seconds``.
+    """Wait until all tasks have ended, and cancel those still running after ``seconds``.
 
-    Where the caller is cancelled, the tasks are stopped as well before the cancellation goes on.
-    A task that does not end within `STOP_SECONDS` of being stopped is abandoned.
+    If the caller is cancelled, the tasks are cancelled first. A task that has not ended
+    `STOP_SECONDS` after its cancellation is abandoned.
     """
     pending = set(tasks)
     try:

@@ -1,7 +1,7 @@
-"""The kinds of tools that exist, and the fields without which a tool or a choice cannot work.
+"""The types of tools, and the required fields of tools and of `tool_choice`.
 
-A tool is an object as the Responses API writes it. Only required fields are checked here, so that
-a mistake is named before anything is sent; all others pass through as they are. Names are those of
+A tool is an object of the Responses API. Only required fields are checked here, so that a mistake
+is reported before anything is sent; other fields are sent unchanged. Names are those of
 `azure.ai.projects.models` 2.10 and `openai.types.responses` 3.54.
 """
 
@@ -18,7 +18,7 @@ from ..wire_json import JsonObject, explain
 
 
 class _Part(BaseModel):
-    """An object of a definition: unknown fields pass through, nulls are left out."""
+    """An object in a definition: unknown fields are kept, nulls are left out."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
 
@@ -133,7 +133,7 @@ _CHOICES: dict[str, dict[str, Any]] = {
 
 
 def parse_tool(definition: Mapping[str, Any]) -> JsonObject:
-    """Check a tool, and return it as it goes on the wire.
+    """Check a tool, and return it in the form that is sent.
 
     Raises:
         InvalidRequestError: `unknown_tool`, or naming the field that is missing or wrong.
@@ -153,7 +153,7 @@ def parse_tool(definition: Mapping[str, Any]) -> JsonObject:
 
 
 def parse_tool_choice(choice: str | Mapping[str, Any]) -> str | JsonObject:
-    """Check a `tool_choice`, and return it as it goes on the wire.
+    """Check a `tool_choice`, and return it in the form that is sent.
 
     Raises:
         InvalidRequestError: saying what is wrong with it.
@@ -173,7 +173,7 @@ def parse_tool_choice(choice: str | Mapping[str, Any]) -> str | JsonObject:
 
 @cache
 def _tool_model(kind: str) -> type[_Part]:
-    """Built when first needed: an app that uses two tools does not pay for thirty."""
+    """The pydantic model of a tool type, built on first use because building all is slow."""
     return _model(TOOL_TYPES[kind])
 
 

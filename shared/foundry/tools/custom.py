@@ -2,13 +2,13 @@
 
     @tool
     async def order_status(order_id: str) -> str:
-        '''Where an order is.
+        '''Look up where an order is.
 
         Args:
             order_id: Number on the invoice.
         '''
 
-The model gets what the function itself says: its name, its docstring, its type hints.
+The model is sent the function's name, its docstring, and its parameters as a JSON schema.
 """
 
 from __future__ import annotations
@@ -37,28 +37,29 @@ _Bound = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 class ToolError(Exception):
-    """Raise it in a custom tool to report a failure to the model; its text is sent.
+    """Raise it in a custom tool to report a failure to the model, with its text.
 
-    The text of any other exception stays here: the model learns only that the tool failed.
+    Of any other exception, the model gets the class name only, and the text is logged.
     """
 
 
 class CustomTool(Generic[_P, _R]):
-    """A function that a model may call; calling it yourself works as before."""
+    """A function that a model may call; Python code can still call it directly."""
 
     def __init__(
         self, function: Callable[_P, _R], *, name: str | None = None, timeout: float | None = None
     ) -> None:
-        """Describe ``function``.
+        """Build the tool's description and JSON schema from ``function``.
 
         Raises:
-            TypeError: if it lacks a docstring or type hints, if JSON cannot say its parameters,
-                or if it is a generator.
-            ValueError: if the name is none that a model can call, or the timeout no time.
+            TypeError: if it lacks a docstring or type hints, if JSON schema cannot describe its
+                parameters, or if it is a generator.
+            ValueError: if the name is not a valid tool name, or the timeout is not a positive,
+                finite number.
         """
         self.name = name or _name_of(function)
         self.timeout = timeout
-        """Seconds that a call may take; None means as configured."""
+        """Seconds that a call may take; None for the configured timeout."""
         self.is_async = inspect.iscoroutinefunction(function)
         if not _NAME.match(self.name):
             raise ValueError(
@@ -67,7 +68,7 @@ class CustomTool(Generic[_P, _R]):
         if timeout is not None and not 0 < timeout < math.inf:
             raise ValueError(f"A tool's timeout is a number of seconds above 0, not {timeout!r}.")
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(f"{self.name} cannot be a tool: it yields; return a list instead.")
+            raise TypeError(f"{self.name} cannot be a tool: it is a generator; return a list.")
         self._function = function
         self._arguments = _arguments_of(function)
         self.description, described = _documentation(function)
@@ -79,18 +80,19 @@ class CustomTool(Generic[_P, _R]):
         return self._function(*args, **kwargs)
 
     def bind(self, arguments: str) -> Callable[[], _R]:
-        """The call that ``arguments``, JSON text as the model wrote it, ask for.
+        """Bind the model's ``arguments`` (JSON text) to the function; the result runs the call.
 
         Raises:
-            pydantic.ValidationError: if it is not JSON or does not fit the parameters.
+            pydantic.ValidationError: if they are not JSON or do not match the parameters.
         """
         args, kwargs = self._arguments.validate_json(arguments.strip() or "{}")
         return functools.partial(self._function, *args, **kwargs)
 
     def definition(self) -> JsonObject:
-        """The tool as a request or an agent offers it.
+        """The tool's JSON object in a request or an agent's definition.
 
-        Not `strict`: that mode has no optional parameters; `bind` checks the arguments anyway.
+        `strict` is false, because strict mode has no optional parameters; `bind` validates the
+        arguments.
         """
         return {
             "type": "function",
@@ -121,12 +123,12 @@ def tool(
     """Make a custom tool of a sync or async function.
 
     Args:
-        function: Has type hints and a docstring. A sync one runs in a thread.
-        name: What the model calls it; default is the function's name.
+        function: Needs type hints and a docstring. A sync function runs in a thread.
+        name: The tool's name for the model; default is the function's name.
         timeout: Seconds that a call may take; default is `FOUNDRY_TOOL_TIMEOUT`.
 
     Raises:
-        TypeError: if the function cannot be a tool; the text says why.
+        TypeError, ValueError: if the function cannot be a tool; the text says why.
     """
     if function is not None:
         return CustomTool(function, name=name, timeout=timeout)
@@ -134,15 +136,15 @@ def tool(
 
 
 def custom_tool(function: Callable[..., Any]) -> CustomTool[..., Any]:
-    """A function as a tool; one that is a tool already stays as it is.
+    """Make a tool of a function; a `CustomTool` is returned unchanged.
 
     Raises:
-        TypeError, ValueError: if it cannot be a tool; the text says why.
+        TypeError, ValueError: if the function cannot be a tool; the text says why.
     """
     if isinstance(function, CustomTool):
         return cast("CustomTool[..., Any]", function)
     if not callable(function):
-        raise TypeError(f"{function!r} is no tool: give a name, an object, or a function.")
+        raise TypeError(f"{function!r} is not a tool: give a name, an object or a function.")
     return CustomTool(function)
 
 
@@ -154,7 +156,7 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 
 class _UntitledSchema(GenerateJsonSchema):
-    """Titles repeat the names and cost tokens."""
+    """Writes a schema without titles, which repeat the names and cost tokens."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -188,7 +190,7 @@ def _schema(arguments: TypeAdapter[_Bound], described: dict[str, str]) -> JsonOb
     try:
         schema: JsonObject = arguments.json_schema(schema_generator=_UntitledSchema)
     except PydanticUserError as error:
-        raise TypeError(f"No JSON schema can say the parameters: {error}") from error
+        raise TypeError(f"No JSON schema can describe the parameters: {error}") from error
     properties = object_at(schema, "properties")
     for name, text in described.items():
         if name in properties:
@@ -197,14 +199,13 @@ def _schema(arguments: TypeAdapter[_Bound], described: dict[str, str]) -> JsonOb
 
 
 def _documentation(function: Callable[..., Any]) -> tuple[str, dict[str, str]]:
-    """What the docstring says of the function, and of each parameter."""
+    """The docstring's description of the function, and of each parameter by name."""
     from docstring_parser import parse
 
     parsed = parse(inspect.getdoc(function) or "")
     if not parsed.description:
         raise TypeError(
-            f"{function.__qualname__} cannot be a tool: it has no docstring to tell the model "
-            "what it does."
+            f"{function.__qualname__} cannot be a tool: it has no docstring that says what it does."
         )
     described = {p.arg_name: " ".join((p.description or "").split()) for p in parsed.params}
     return parsed.description, {name: text for name, text in described.items() if text}

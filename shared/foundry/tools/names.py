@@ -1,7 +1,7 @@
-"""Tools by the names that callers use, such as `data_analysis` or `knowledge_retrieval`.
+"""Tools that callers request by name, such as `data_analysis` or `knowledge_retrieval`.
 
-A name means a tool of the service, configured by settings. A tool that needs more than its name,
-such as an MCP server's address, is given as an object or in an agent's definition.
+A name stands for a hosted tool of the service, configured by settings. A tool that needs more than
+a name, such as an MCP server's URL, is given as an object or in an agent's definition.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ class NamedTool:
 
     description: str
     types: frozenset[str]
-    """The types of an agent's tools that match the name."""
+    """The types of agent tools that the name stands for."""
     build: Callable[[FoundryAgentServiceConfig], JsonObject]
 
 
 def named_tool(
     name: str, config: FoundryAgentServiceConfig, *, also_known: Iterable[str] = ()
 ) -> JsonObject:
-    """The tool of a name; ``also_known`` are further names to suggest.
+    """The definition of the tool with a name; an error lists ``also_known`` names as well.
 
     Raises:
         InvalidRequestError: `unknown_tool`, listing the known names.
@@ -39,8 +39,8 @@ def named_tool(
     known = ", ".join(sorted({*NAMED_TOOLS, *also_known}))
     if name in TOOL_TYPES:
         raise InvalidRequestError(
-            f"The tool '{name}' takes more than its name: give it as an object with "
-            f"'type': '{name}', or give it to an agent. Tools known by name are {known}.",
+            f"The tool '{name}' needs more than its name: give it as an object with "
+            f"'type': '{name}', or add it to an agent. Tools known by name are {known}.",
             code="unknown_tool",
         )
     raise InvalidRequestError(
@@ -78,7 +78,7 @@ def _azure_ai_search(config: FoundryAgentServiceConfig) -> JsonObject:
 
 
 def _knowledge_retrieval(config: FoundryAgentServiceConfig) -> JsonObject:
-    """File search where vector stores are set, else Azure AI Search."""
+    """File search if vector stores are configured, or else Azure AI Search."""
     if config.vector_store_ids.strip(" ,"):
         return _file_search(config)
     if config.search_connection_id or config.search_index:

@@ -1,4 +1,4 @@
-"""Recognises that a model cannot use tools, which the service says in several ways."""
+"""Recognises errors that say that a model does not support tools."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _REFUSALS = re.compile(
     r"|unsupported parameter: '?(?:tools|tool_choice)\b",
     re.IGNORECASE,
 )
-"""Foundry and Azure OpenAI about tools, hosted tools and functions; vLLM, which serves open
-models, about a flag; older deployments about a field they do not know."""
+"""The error messages of Foundry and Azure OpenAI (tools, hosted tools, functions), of vLLM (a
+missing flag), and of older deployments (an unknown field)."""
 
 
 def tools_refused(error: FoundryError, model: str) -> InvalidRequestError | None:
-    """`tools_not_supported` where ``error`` says that ``model`` cannot use tools, else None."""
+    """The error `tools_not_supported` if ``error`` says that ``model`` cannot use tools."""
     if not isinstance(error, InvalidRequestError | NotFoundError):
         return None
     if not _REFUSALS.search(error.message[:MAX_PROSE_CHARS]):

@@ -1,7 +1,7 @@
 """Threads for sync tools.
 
-They are daemons: a tool that never returns keeps neither the event loop nor the end of the
-process waiting, as a thread of `concurrent.futures` would.
+They are daemon threads, so a tool that never returns blocks neither the event loop nor the exit of
+the process; a thread of `concurrent.futures` would block the exit.
 """
 
 from __future__ import annotations
@@ -14,26 +14,27 @@ from contextlib import suppress
 from typing import Any
 
 SYNC_TOOL_THREADS = 32
-"""Sync tools that run at once; one that never returns keeps its place."""
+"""The most sync tools that run at once; one that never returns occupies its thread forever."""
 
 
 class RaisedInThreadError(Exception):
-    """A tool raised what a coroutine may not, such as StopIteration; it is the cause."""
+    """A tool raised an exception that a future cannot carry, such as StopIteration: its cause."""
 
 
 class ToolThreads:
-    """Runs functions in threads of their own, with the context of the caller."""
+    """Runs each function in its own thread, with the caller's context variables."""
 
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(SYNC_TOOL_THREADS)
 
     async def run(self, function: Callable[[], Any]) -> Any:
-        """What ``function`` returns.
+        """Run ``function`` in a thread, and return its result.
 
-        Where the caller is cancelled, the function goes on and its result is ignored.
+        If the caller is cancelled, the function runs on and its result is ignored.
 
         Raises:
-            RaisedInThreadError: for what it raises that is no ordinary exception.
+            RaisedInThreadError: if the function raised StopIteration, or a BaseException that is
+                not an Exception.
         """
         await self._places.acquire()
         loop = asyncio.get_running_loop()
@@ -53,21 +54,21 @@ class ToolThreads:
             result, error = None, None
             try:
                 result = context.run(function)
-            except BaseException as raised:  # noqa: BLE001 - the border of the thread
+            except BaseException as raised:  # noqa: BLE001 - the outermost call of the thread
                 error = _passable(raised)
             with suppress(RuntimeError):  # the loop has ended
                 loop.call_soon_threadsafe(settle, result, error)
 
         try:
             threading.Thread(target=work, name="tool", daemon=True).start()
-        except RuntimeError:  # the system gives no more threads
+        except RuntimeError:  # the system cannot start another thread
             self._places.release()
             raise
         return await outcome
 
 
 def _passable(error: BaseException) -> Exception:
-    """What a future can carry: neither what ends iterations nor what ends event loops."""
+    """Wrap exceptions that a future cannot carry, such as StopIteration and SystemExit."""
     if isinstance(error, Exception) and not isinstance(error, StopIteration):
         return error
     passable = RaisedInThreadError(type(error).__name__)

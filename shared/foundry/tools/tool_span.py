@@ -1,4 +1,4 @@
-"""The spans of custom tools, under the names of the GenAI conventions."""
+"""The spans of custom tools, with the names of OpenTelemetry's GenAI conventions."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ...observability.tracing import (
 from .calls import FunctionCall, FunctionOutput
 
 TOOL_FAILED = "tool_failed"
-"""Type of the error of a tool that failed."""
+"""The `error.type` of a tool call that failed."""
 
 UNKNOWN = "unknown"
 
 
 def execution(call: FunctionCall, *, known: bool) -> span:
-    """The span of a tool's run; what a model asks for and does not exist gives no name."""
+    """The span of a tool call; its name is `unknown` if there is no such tool."""
     name = call.name if known else UNKNOWN
     attributes = {
         OPERATION_NAME: "execute_tool",
@@ -35,11 +35,11 @@ def execution(call: FunctionCall, *, known: bool) -> span:
 
 
 def record_output(ran: Span, output: FunctionOutput) -> None:
-    """Record whether the tool succeeded."""
+    """Mark the span as failed if the tool failed."""
     if not output.succeeded:
         fail(ran, TOOL_FAILED)
 
 
 def record_content(ran: Span, call: FunctionCall, output: FunctionOutput) -> None:
-    """Record the arguments and the output, if content is to be recorded."""
+    """Add the arguments and the output to the span."""
     ran.set_attributes({TOOL_ARGUMENTS: call.arguments, TOOL_RESULT: output.output})

@@ -1,4 +1,4 @@
-"""The tools of one client: what is offered to the model, and what runs when it calls."""
+"""The tools of one client: their definitions for the model, and running the calls it makes."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from .threads import RaisedInThreadError, ToolThreads
 log = logging.getLogger(__name__)
 
 ToolLike = str | Mapping[str, Any] | Callable[..., Any]
-"""A tool as a caller may ask for it: by name, as a JSON object of the Responses API, or as the
-function itself, which the model may then call in this turn."""
+"""How a caller requests a tool: by name, as a JSON object of the Responses API, or as a function
+that the model may call in this turn."""
 
 
 class Toolbox:
-    """Custom tools, and the service's tools by name; belongs to one event loop."""
+    """Custom tools, and the service's hosted tools by name. Belongs to one event loop."""
 
     def __init__(
         self,
@@ -38,11 +38,11 @@ class Toolbox:
         *,
         config: FoundryAgentServiceConfig | None = None,
     ) -> None:
-        """Register ``tools``; the settings of ``config`` resolve the names of hosted tools.
+        """Register custom ``tools``; ``config`` has the settings of hosted tools.
 
         Raises:
             TypeError: for a function that cannot be a tool.
-            ValueError: if two tools have one name.
+            ValueError: if two tools have the same name.
         """
         self._config = config or FoundryAgentServiceConfig()
         self._custom: dict[str, CustomTool[..., Any]] = {}
@@ -53,7 +53,7 @@ class Toolbox:
             self._custom[tool.name] = tool
 
     def with_tools(self, wanted: Iterable[ToolLike]) -> Toolbox:
-        """A toolbox that can run the functions among ``wanted`` too; the threads are shared.
+        """A toolbox that also has the functions in ``wanted``; it shares the threads.
 
         Raises:
             TypeError: for a function that cannot be a tool.
@@ -68,15 +68,15 @@ class Toolbox:
 
     @property
     def names(self) -> list[str]:
-        """Every name that `definitions` knows, sorted."""
+        """The names of all tools, sorted."""
         return sorted({*self._custom, *NAMED_TOOLS})
 
     def definitions(self, wanted: Iterable[ToolLike]) -> list[JsonObject]:
-        """The `tools` of a request; names that mean the same tool give one.
+        """The `tools` field of a request, without duplicates.
 
         Raises:
-            InvalidRequestError: `unknown_tool`, or saying what is wrong with a definition; also
-                where two functions have one name.
+            InvalidRequestError: `unknown_tool`; for an invalid definition, saying what is wrong;
+                for two different functions with the same name.
             ConfigurationError: naming the setting that a tool needs.
         """
         found: list[JsonObject] = []
@@ -87,8 +87,8 @@ class Toolbox:
         names = [definition["name"] for definition in found if definition["type"] == "function"]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise InvalidRequestError(
-                f"Two different functions are named {', '.join(twice)}: a model could not tell "
-                "them apart. Give one another name, as in tool(name=...)."
+                f"Two different functions are named {', '.join(twice)}: a model cannot choose "
+                "between them. Give one another name, as in tool(name=...)."
             )
         return found
 
@@ -104,15 +104,15 @@ class Toolbox:
     async def run(
         self, calls: Sequence[FunctionCall], *, seconds: float | None = None
     ) -> list[FunctionOutput]:
-        """Run calls in parallel and answer each, in the same order, whatever becomes of it.
+        """Run calls in parallel, and return an output for each, in the order of the calls.
 
-        A call fails with a text for the model: an unknown tool, wrong arguments, a tool that
-        raised (its exception is only logged) or took too long. A sync tool that is
-        stopped goes on in its thread, its result ignored.
+        A call fails with a text for the model if the tool is unknown, its arguments are wrong, it
+        raises (the exception is only logged) or it times out. A sync tool that is stopped runs on
+        in its thread, and its result is ignored.
 
         Args:
-            calls: What the model asked for.
-            seconds: After so long, tools that still run are stopped.
+            calls: The calls that the model requested.
+            seconds: Tools that still run after this time are stopped.
         """
         outputs: list[FunctionOutput] = []
         await self.answer(calls, outputs, seconds=seconds)
@@ -125,7 +125,7 @@ class Toolbox:
         *,
         seconds: float | None = None,
     ) -> None:
-        """Run calls as `run` does; ``outputs`` is filled in even if the caller is cancelled."""
+        """Run calls as `run` does, and append to ``outputs`` even if the caller is cancelled."""
         tasks = [asyncio.create_task(self._traced_answer(call)) for call in calls]
         try:
             await settle(tasks, seconds)
@@ -133,7 +133,7 @@ class Toolbox:
             outputs += map(_output, calls, tasks)
 
     async def _traced_answer(self, call: FunctionCall) -> FunctionOutput:
-        """Answer a call within a span of its own."""
+        """Run a call within its own span."""
         with spans.execution(call, known=call.name in self._custom) as ran:
             output = await self._answer(call)
             spans.record_output(ran, output)
@@ -163,7 +163,7 @@ class Toolbox:
             bound = tool.bind(call.arguments)
         except ValidationError as error:
             return _failed(call, f"The arguments are wrong: {explain(error)}.")
-        except Exception as error:  # noqa: BLE001 - the border of a tool: its types' validators
+        except Exception as error:  # noqa: BLE001 - a tool's types may have validators that raise
             return _raised(call, error)
         seconds = tool.timeout or self._config.tool_timeout
         limit = asyncio.timeout(seconds)
@@ -173,9 +173,9 @@ class Toolbox:
         except ToolError as error:
             return _failed(call, str(error) or "The tool failed.")
         except PydanticSerializationError:
-            log.warning("tool %s (call %s): its result is no JSON", call.name, call.call_id)
+            log.warning("tool %s (call %s): its result is not JSON", call.name, call.call_id)
             return _failed(call, "The tool's result could not be written as JSON.")
-        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - its border
+        except (Exception, SystemExit, GeneratorExit) as error:  # noqa: BLE001 - a tool may raise anything
             if limit.expired():
                 log.warning("tool %s (call %s) timed out", call.name, call.call_id)
                 return _failed(call, f"The tool gave no result within {seconds:g} s.")
@@ -196,14 +196,14 @@ async def _awaited(result: Awaitable[Any]) -> str:
 
 
 def _output(call: FunctionCall, task: asyncio.Task[FunctionOutput]) -> FunctionOutput:
-    """How a call ended; one whose task was stopped, or would not stop, has no result."""
+    """The output of a call's task, or the text `STOPPED` if the task was stopped."""
     if task.done() and not task.cancelled():
         return task.result()
     return _failed(call, STOPPED)
 
 
 def _raised(call: FunctionCall, error: BaseException) -> FunctionOutput:
-    """The answer if a tool raised: the model gets the kind of error, its text is only logged."""
+    """The output of a tool that raised: the model gets the error's class, the log its text."""
     log.warning("tool %s (call %s) failed", call.name, call.call_id, exc_info=error)
     raised = error.__cause__ if isinstance(error, RaisedInThreadError) else error
     return _failed(call, f"The tool failed ({type(raised).__name__}).")

@@ -1,7 +1,8 @@
-"""The items of a conversation that wait for our answer: function calls and requests for approval.
+"""The items of a conversation that need an answer from this app: function calls and approvals.
 
-Without an answer, the service refuses every later message ("No tool output found for function
-call"). So a turn that ends early, or a client that finds such an item, still answers it.
+While an item has no answer, the service refuses every later message ("No tool output found for
+function call"). So a turn that ends early answers its items, and so does a turn that finds such an
+item of an earlier one.
 https://learn.microsoft.com/azure/ai-foundry/agents/how-to/tools/function-calling
 """
 
@@ -13,7 +14,7 @@ from ..errors import FoundryError, InvalidRequestError
 from ..wire_json import JsonObject, text_at
 
 ABANDONED_CALL = "The tool did not run: the turn that asked for it was interrupted."
-"""Answers a call that will not be run any more."""
+"""The output of a call that will not run."""
 
 DENIED = "The call was not approved."
 
@@ -21,35 +22,35 @@ _OUTPUTS = {
     "function_call": "function_call_output",
     "custom_tool_call": "custom_tool_call_output",
 }
-"""The calls that run on our side, and what answers each."""
+"""The item types of calls that run in this app, and the item types of their outputs."""
 
 _APPROVAL_REQUEST, _APPROVAL = "mcp_approval_request", "mcp_approval_response"
 
 ASKING_TYPES = {*_OUTPUTS, _APPROVAL_REQUEST}
-"""Items that need an answer of ours."""
+"""The types of items that need an answer from this app."""
 
 ANSWER_TYPES = {*_OUTPUTS.values(), _APPROVAL}
-"""Items that answer a call or a request."""
+"""The types of items that answer a call or an approval request."""
 
 _LEFT_OPEN = ("no tool output found", "no tool call output found", "no approval response found")
-"""How the service says that a conversation has a call without an answer."""
+"""Parts of the error messages about a call or an approval request that has no answer."""
 
 
 def unanswered(items: Iterable[JsonObject]) -> list[JsonObject]:
-    """The calls and requests among ``items`` that nothing among them answers, in order."""
+    """The calls and approval requests in ``items`` that have no answer there, in order."""
     found = list(items)
     answered = {key for item in found if (key := _answered_by(item))}
     return [item for item in found if (key := _asked_by(item)) and key not in answered]
 
 
 def missing(answers: Iterable[JsonObject], items: Iterable[JsonObject]) -> list[JsonObject]:
-    """Those of our ``answers`` whose call or request nothing among ``items`` answers."""
+    """Those of ``answers`` whose call or approval request has no answer in ``items`` yet."""
     answered = {key for item in items if (key := _answered_by(item))}
     return [answer for answer in answers if _answered_by(answer) not in answered]
 
 
 def refusal(item: JsonObject) -> JsonObject:
-    """The answer to a call that will not run, or a request that is not granted."""
+    """The answer to a call that will not run, or a denial of an approval request."""
     if item.get("type") == _APPROVAL_REQUEST:
         return approval(str(item["id"]), approved=False)
     kind = _OUTPUTS[str(item["type"])]
@@ -57,7 +58,7 @@ def refusal(item: JsonObject) -> JsonObject:
 
 
 def approval(request_id: str, *, approved: bool) -> JsonObject:
-    """The answer to a request for approval."""
+    """The answer to an approval request."""
     answer: JsonObject = {
         "type": _APPROVAL,
         "approval_request_id": request_id,
@@ -67,7 +68,7 @@ def approval(request_id: str, *, approved: bool) -> JsonObject:
 
 
 def blocks_the_thread(error: FoundryError) -> bool:
-    """Whether a message was refused because of a call that has no answer."""
+    """Whether a message was refused because a call or an approval request has no answer."""
     if not isinstance(error, InvalidRequestError):
         return False
     text = error.message.lower()
@@ -75,14 +76,14 @@ def blocks_the_thread(error: FoundryError) -> bool:
 
 
 def _asked_by(item: JsonObject) -> str | None:
-    """The id that an answer to a call or request must carry."""
+    """The id by which an answer refers to a call or approval request; None for other items."""
     if item.get("type") in _OUTPUTS:
         return text_at(item, "call_id")
     return text_at(item, "id") if item.get("type") == _APPROVAL_REQUEST else None
 
 
 def _answered_by(item: JsonObject) -> str | None:
-    """The call or request that an item answers; an MCP call shows that it was approved."""
+    """The id of the call or approval request that an item answers; an MCP call was approved."""
     kind = item.get("type")
     if kind in _OUTPUTS.values():
         return text_at(item, "call_id")

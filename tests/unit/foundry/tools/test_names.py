@@ -73,7 +73,7 @@ def test_half_a_configuration_names_the_missing_half() -> None:
 
 
 def test_a_tool_that_a_name_cannot_carry_says_how_to_give_it() -> None:
-    with pytest.raises(InvalidRequestError, match="'mcp' takes more than its name") as caught:
+    with pytest.raises(InvalidRequestError, match="'mcp' needs more than its name") as caught:
         Toolbox().definitions(["mcp"])
     assert caught.value.code == "unknown_tool"
 

@@ -526,7 +526,7 @@ def test_a_generator_is_no_tool() -> None:
         """Count."""
         yield 1
 
-    with pytest.raises(TypeError, match="it yields"):
+    with pytest.raises(TypeError, match="it is a generator"):
         Toolbox([numbers])
 
 
