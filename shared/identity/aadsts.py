@@ -1,6 +1,6 @@
-"""What each error of Microsoft Entra means in the agent identity exchange, and its fix.
+"""What each error code of Microsoft Entra means in the agent identity exchange, and its fix.
 
-For people only: nothing here decides what the code does next.
+The texts are for error messages only; no code branches on them.
 https://learn.microsoft.com/entra/identity-platform/reference-error-codes
 """
 
@@ -14,16 +14,16 @@ _WRONG_SCOPE = "The scope must be the resource followed by '/.default'."
 
 FIXES: dict[int, str] = {
     82001: (
-        "The blueprint asked for a resource token itself, which only its agent identity may: check "
+        "The blueprint requested a resource token, which only its agent identity may: check "
         "that FOUNDRY_AGENT_IDENTITY_CLIENT_ID names the agent identity and not the blueprint. "
-        "Roles given to the blueprint do not help."
+        "Roles of the blueprint do not help."
     ),
     82002: (
         "The blueprint cannot act on behalf of a user: check that FOUNDRY_AGENT_IDENTITY_CLIENT_ID "
         "names the agent identity and not the blueprint."
     ),
     700211: (
-        "The blueprint trusts no such issuer: set AZURE_TENANT_ID to the agent identity's home "
+        "The blueprint does not trust the issuer: set AZURE_TENANT_ID to the agent identity's home "
         "tenant, and the issuer of the blueprint's federated credential to "
         "https://login.microsoftonline.com/<tenant>/v2.0."
     ),
@@ -36,8 +36,8 @@ FIXES: dict[int, str] = {
         "the app, so that the token comes from the platform, or use a certificate."
     ),
     700024: (
-        "The assertion is outside its time of validity: check the machine's clock; a new one is "
-        "asked for at the next attempt."
+        "The assertion has expired or is not valid yet: check the machine's clock; the next "
+        "attempt requests a new one."
     ),
     700016: (
         "The application is not in this tenant: check that the client ids and AZURE_TENANT_ID are "
@@ -45,7 +45,7 @@ FIXES: dict[int, str] = {
     ),
     7000215: (
         "The secret is wrong: set FOUNDRY_AGENT_BLUEPRINT_CLIENT_SECRET to its value, not its id; "
-        "a new one takes half a minute to work."
+        "a new secret works after about 30 seconds."
     ),
     7000216: (
         "No assertion and no secret was sent: assign a managed identity, or for development set a "
@@ -57,20 +57,20 @@ FIXES: dict[int, str] = {
     ),
     1002012: _WRONG_SCOPE,
     70011: _WRONG_SCOPE,
-    50013: "The user's token has another audience: it must be asked for the blueprint.",
+    50013: "The user's token has the wrong audience: request a token for the blueprint.",
     65001: (
         "Consent is missing: grant the agent identity the app role or permission on the resource; "
         "a new grant takes up to two minutes."
     ),
     500011: (
-        "The resource is not known in this tenant: check the audience, and that the resource's "
+        "The tenant does not know the resource: check the audience, and that the resource's "
         "application still has its identifier URI."
     ),
-    53003: "A Conditional Access policy blocks the agent: let it pass in the policy for agents.",
-    50196: "Entra saw too many equal requests: let one process make one credential and keep it.",
+    53003: "A Conditional Access policy blocks the agent: allow it in the policy for agents.",
+    50196: "Entra got too many identical requests: create one credential per process and reuse it.",
 }
 
 
 def fix_for(code: int | None) -> str:
-    """What to do about an error; empty for one that is not in the table."""
+    """The fix for an error code; empty for a code that is not in the table."""
     return FIXES.get(code, "") if code else ""

@@ -4,7 +4,7 @@
     leg 1   blueprint, with the assertion   -> T1     (fmi_path names the agent identity)
     leg 2   agent identity, with T1         -> token for the resource
 
-azure-identity has no such credential, so the two exchanges are form posts of our own.
+azure-identity has no such credential, so this module posts the forms of legs 1 and 2 itself.
 https://learn.microsoft.com/entra/agent-id/identity-platform/agent-autonomous-app-oauth-flow
 """
 
@@ -31,11 +31,11 @@ _DEFAULT = "/.default"
 
 @dataclass(frozen=True, slots=True)
 class AgentIdentity:
-    """An agent identity, the blueprint it was made from, and the tenant both are in.
+    """An agent identity, its blueprint, and the tenant of both.
 
     Raises:
-        CredentialSettingsError: if one of them is not a GUID. An empty agent id would be worse
-            than an error: Entra answers it with a token of the blueprint.
+        CredentialSettingsError: if an id is not a GUID. An empty agent id must be refused, because
+            Entra would issue a token of the blueprint for it.
     """
 
     tenant_id: str
@@ -56,9 +56,9 @@ class AgentIdentity:
 
 
 class AgentIdentityCredential:
-    """An asynchronous `TokenCredential` of azure-core that acts as an agent identity.
+    """An `AsyncTokenCredential` of azure-core that authenticates as an agent identity.
 
-    Keeps one token per scope and one T1; belongs to one event loop; make one per process.
+    It caches T1 and one token per scope. It belongs to one event loop; create one per process.
     """
 
     def __init__(
@@ -81,19 +81,19 @@ class AgentIdentityCredential:
     async def get_token_info(
         self, *scopes: str, options: TokenRequestOptions | None = None
     ) -> AccessTokenInfo:
-        """A token for one scope, ``<resource>/.default``.
+        """Get a token for one scope, ``<resource>/.default``.
 
-        With ``claims`` among the options, as a resource challenged for them, a new token.
+        With ``claims`` from a claims challenge in the options, a new token is fetched.
 
         Raises:
             IdentityError: if no token could be obtained, or another tenant was requested.
-            ValueError: for anything but one ``/.default`` scope.
+            ValueError: if there is not exactly one scope, or it does not end in ``/.default``.
         """
         given = options or {}
         tenant_id = given.get("tenant_id")
         if tenant_id and tenant_id.lower() != self.identity.tenant_id.lower():
             raise IdentityError(
-                f"An agent identity gets tokens of its own tenant only; {tenant_id} is another one."
+                f"An agent identity gets tokens of its own tenant only, not of {tenant_id}."
             )
         return await self._slot(scopes).get(given.get("claims") or None)
 
@@ -105,7 +105,7 @@ class AgentIdentityCredential:
         enable_cae: bool = False,
         **_: Any,
     ) -> AccessToken:
-        """As `get_token_info`, in the older form."""
+        """Get a token in the older form of azure-core's protocol; see `get_token_info`."""
         options: TokenRequestOptions = {"enable_cae": enable_cae}
         if claims:
             options["claims"] = claims
@@ -151,7 +151,7 @@ class AgentIdentityCredential:
             return await self._endpoint.post(Leg.AGENT, form)
         except ExchangeError as error:
             if not error.transient:
-                self._t1.forget()  # it may be T1 that was refused
+                self._t1.forget()  # Entra may have refused T1
             raise
 
     async def close(self) -> None:

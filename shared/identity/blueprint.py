@@ -1,7 +1,7 @@
-"""How a blueprint proves to Entra that it is itself (leg 0 of the agent identity exchange).
+"""How a blueprint authenticates to Entra (leg 0 of the agent identity exchange).
 
-In Azure a managed identity vouches for it, through a federated credential. A certificate or a
-secret does the same on a developer's machine.
+In Azure it uses a token of a managed identity, which its federated credential trusts. On a
+developer's machine it uses a certificate or a secret.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ ASSERTION_SECONDS = 600
 
 
 class BlueprintProof(Protocol):
-    """What a blueprint authenticates with."""
+    """The credential of a blueprint."""
 
     async def fields(self) -> dict[str, str]:
         """The form fields that carry the proof.
 
         Raises:
-            ExchangeError: of leg 0, if no proof can be obtained.
+            ExchangeError: for leg 0, if no proof can be obtained.
         """
         ...
 
     async def aclose(self) -> None:
-        """Release what the proof holds."""
+        """Close all connections."""
         ...
 
 
@@ -53,7 +53,7 @@ class ManagedIdentityProof:
             token = await self._tokens.get_token(self._scope)
         except AzureError as error:
             reason = (
-                f"the managed identity gave no token ({first_line(error)}); check that it is "
+                f"no token of the managed identity ({first_line(error)}); check that it is "
                 "assigned to the app, and that AZURE_CLIENT_ID is its client id"
             )
             raise ExchangeError(Leg.ASSERTION, reason) from error
@@ -101,8 +101,8 @@ class CertificateProof:
             assertion = self._sign(pem)
         except (OSError, ValueError, TypeError, jwt.PyJWTError) as error:
             reason = (
-                "FOUNDRY_AGENT_BLUEPRINT_CERTIFICATE_PATH does not lead to a PEM file with a "
-                "certificate and its RSA key without a password"
+                "FOUNDRY_AGENT_BLUEPRINT_CERTIFICATE_PATH must name a PEM file with a certificate "
+                "and its RSA key without a password"
             )
             raise ExchangeError(Leg.ASSERTION, reason) from error
         return {"client_assertion_type": JWT_BEARER, "client_assertion": assertion}

@@ -1,4 +1,4 @@
-"""What authenticates requests to Foundry: an API key, or tokens of an Entra identity."""
+"""The credentials of requests to Foundry: an API key, or tokens of an Entra identity."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from azure.core.credentials_async import AsyncSupportsTokenInfo
 
 FOUNDRY_SCOPE = "https://ai.azure.com/.default"
-"""Audience of the Foundry data plane, as `azure-ai-projects` uses it."""
+"""Scope of the Foundry data plane, as in `azure-ai-projects`."""
 
 _CLAIMS = re.compile(r'(?:^|[\s,])claims="([^"]+)"', re.IGNORECASE)
 
 
 class Credential(Protocol):
-    """Something that authenticates requests to Foundry."""
+    """Authenticates requests to Foundry."""
 
     async def headers(self, claims: str | None = None) -> dict[str, str]:
         """The request headers that carry the credential.
 
-        ``claims`` are what Foundry found missing, as `claims_challenge` read them.
+        ``claims`` are those that Foundry requires, as `claims_challenge` returned them.
 
         Raises:
             IdentityError: if no credential can be obtained.
@@ -38,12 +38,12 @@ class Credential(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Release what the credential holds."""
+        """Close all connections."""
         ...
 
 
 class ApiKeyCredential:
-    """An API key, sent as it is."""
+    """An API key."""
 
     def __init__(self, api_key: str) -> None:
         self._headers = {"api-key": api_key}
@@ -57,7 +57,7 @@ class ApiKeyCredential:
 
 
 class EntraCredential:
-    """Bearer tokens for one scope, fetched once however many requests wait for them."""
+    """Bearer tokens for one scope; concurrent requests share one token request."""
 
     def __init__(
         self,
@@ -88,13 +88,13 @@ class EntraCredential:
             ) from error
 
     async def aclose(self) -> None:
-        """Close the connections of the token source."""
+        """Close all connections."""
         await self._slot.aclose()
         await self._tokens.close()
 
 
 def claims_challenge(www_authenticate: str) -> str | None:
-    """The claims that a 401 asks for: the decoded parameter ``claims``, a JSON text, or None.
+    """The claims that a 401 response requires, as decoded JSON text; None if it requires none.
 
     https://learn.microsoft.com/entra/identity-platform/claims-challenge
     """

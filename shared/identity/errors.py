@@ -1,10 +1,10 @@
-"""The errors of obtaining a token, and what to do about them.
+"""The errors of getting a token.
 
-CredentialSettingsError   (a ValueError) settings that name no usable credential
+CredentialSettingsError   (a ValueError) settings that configure no usable credential
 IdentityError             (azure-core's ClientAuthenticationError) no token could be obtained
 └── ExchangeError         Microsoft Entra refused a leg of the agent identity exchange
 
-Neither carries a form, an assertion or a token.
+No error contains a form, an assertion or a token.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from .aadsts import fix_for
 
 
 class CredentialSettingsError(ValueError):
-    """The settings name no usable credential; the text says which to correct and how."""
+    """The settings configure no usable credential; the text says which to correct and how."""
 
 
 class Leg(IntEnum):
     """The steps of the agent identity exchange."""
 
     ASSERTION = 0
-    """The managed identity vouches for the blueprint."""
+    """The managed identity, a certificate or a secret authenticates the blueprint."""
     BLUEPRINT = 1
     """The blueprint gets the token T1 for its agent identity."""
     AGENT = 2
-    """The agent identity turns T1 into a token for the resource."""
+    """The agent identity exchanges T1 for a token for the resource."""
 
 
 _ACTORS = {Leg.ASSERTION: "managed identity", Leg.BLUEPRINT: "blueprint", Leg.AGENT: "agent"}
@@ -40,7 +40,7 @@ class IdentityError(ClientAuthenticationError):
     def __init__(self, message: str, *, transient: bool = False) -> None:
         super().__init__(message)
         self.transient = transient
-        """The same request may succeed later without any change."""
+        """Whether the same request may succeed later without a change."""
 
 
 class ExchangeError(IdentityError):
@@ -63,11 +63,11 @@ class ExchangeError(IdentityError):
         super().__init__(text, transient=transient)
         self.leg = leg
         self.aadsts = aadsts
-        """Entra's number for the error, without the letters."""
+        """The number of Entra's error code, without the prefix `AADSTS`."""
         self.correlation_id = correlation_id
         """Identifies the request in Entra's sign-in logs and for Microsoft's support."""
 
 
 def first_line(error: AzureError) -> str:
-    """What an Azure library says went wrong, without the repetitions below it."""
+    """The first line of an Azure error's message; the lines below repeat it."""
     return str(error.message).partition("\n")[0].strip()

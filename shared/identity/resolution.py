@@ -1,12 +1,14 @@
-"""Which credential the app uses, decided by settings alone and said once.
+"""Chooses the app's credential from the settings alone.
+
+The first line that applies decides:
 
     an API key                          -> the key
-    the client id of an agent identity  -> the agent identity, vouched for by its blueprint
-    a managed identity assigned         -> that identity
-    the Azure CLI on a machine          -> the developer signed in there
+    the client id of an agent identity  -> the agent identity, through its blueprint
+    a managed identity is assigned      -> that identity
+    the Azure CLI is installed          -> the developer who signed in with it
 
-Nothing is tried out: a setting that is present and does not work is an error, not a reason to try
-the next. azure-identity costs 0.2 s to import, so it is imported where it is needed.
+There is no fallback at run time: if the chosen credential does not work, that is an error.
+azure-identity takes 0.2 s to import, so it is imported only where it is needed.
 """
 
 from __future__ import annotations
@@ -50,12 +52,12 @@ class CredentialKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CredentialChoice:
-    """A credential that settings ask for, and why."""
+    """The credential that the settings select, and why."""
 
     kind: CredentialKind
     reason: str
     client_id: str | None = None
-    """Of the Entra identity acted under, where settings name it."""
+    """Client id of the Entra identity, if the settings name one."""
 
     def __str__(self) -> str:
         name = f" {self.client_id}" if self.client_id else ""
@@ -65,10 +67,10 @@ class CredentialChoice:
 def choose_credential(
     foundry: FoundryAgentServiceConfig, identity: IdentitySettings
 ) -> CredentialChoice:
-    """The credential that settings ask for; nothing is made or sent.
+    """Choose the credential that the settings select, without creating it.
 
     Raises:
-        CredentialSettingsError: if they ask for none, or for one that cannot work.
+        CredentialSettingsError: if the settings select none, or one that cannot work.
     """
     if foundry.api_key:
         return CredentialChoice(
@@ -88,12 +90,12 @@ def choose_credential(
         return CredentialChoice(
             CredentialKind.MANAGED_IDENTITY,
             "a managed identity is assigned"
-            + (" and AZURE_CLIENT_ID names it" if identity.client_id else ", the system's"),
+            + (" and AZURE_CLIENT_ID names it" if identity.client_id else ", system-assigned"),
             identity.client_id or None,
         )
     if shutil.which("az"):
         return CredentialChoice(
-            CredentialKind.DEVELOPER, "no managed identity is assigned and the Azure CLI is here"
+            CredentialKind.DEVELOPER, "there is no managed identity, and the Azure CLI is installed"
         )
     raise CredentialSettingsError(NOTHING_USABLE)
 
@@ -104,18 +106,18 @@ def resolve_credential(
     *,
     http: httpx.AsyncBaseTransport | None = None,
 ) -> Credential:
-    """The credential that settings ask for, ready for use; ``http`` carries its token requests.
+    """Create the credential that the settings select; token requests are sent through ``http``.
 
-    Without ``identity``, its settings are read from the environment when they matter.
+    Without ``identity``, its settings are read from the environment, unless there is an API key.
 
     Raises:
-        CredentialSettingsError: as `choose_credential`.
-        SettingsError: if the environment is read and wrong.
+        CredentialSettingsError: if the settings select none, or one that cannot work.
+        SettingsError: if a setting in the environment is wrong.
     """
     if identity is None:
         identity = IdentitySettings() if foundry.api_key else IdentitySettings.from_env()
     choice = choose_credential(foundry, identity)
-    log.info("Foundry is called with the %s", choice)
+    log.info("Requests to Foundry use the %s", choice)
     if choice.kind is CredentialKind.API_KEY:
         return ApiKeyCredential(foundry.api_key)
     if choice.kind is CredentialKind.AGENT_IDENTITY:
@@ -129,7 +131,7 @@ def resolve_credential(
 def token_credential(
     settings: IdentitySettings,
 ) -> ManagedIdentityCredential | AzureCliCredential | None:
-    """The app's own identity in this environment; None if it has none."""
+    """A credential for the managed identity or the Azure CLI's user; None if there is neither."""
     if settings.managed_identity_endpoint:
         from azure.identity.aio import ManagedIdentityCredential
 
@@ -161,7 +163,7 @@ def _agent_identity(identity: IdentitySettings) -> AgentIdentity:
 
 
 def _check_proof(identity: IdentitySettings) -> None:
-    """The blueprint has exactly one proof, and where Azure gives one it is Azure's."""
+    """Check that the blueprint has exactly one proof; a managed identity is one."""
     proofs = {
         "a managed identity": identity.managed_identity_endpoint,
         "FOUNDRY_AGENT_BLUEPRINT_CERTIFICATE_PATH": identity.agent_blueprint_certificate,
@@ -170,14 +172,14 @@ def _check_proof(identity: IdentitySettings) -> None:
     present = [name for name, value in proofs.items() if value]
     if not present:
         raise CredentialSettingsError(
-            "The blueprint of the agent identity has nothing to prove itself with: assign a "
+            "The blueprint of the agent identity has nothing to authenticate with: assign a "
             "managed identity (in Azure), or set FOUNDRY_AGENT_BLUEPRINT_CERTIFICATE_PATH (on "
             "your machine)."
         )
     if len(present) > 1:
         raise CredentialSettingsError(
-            f"The blueprint of the agent identity has {len(present)} proofs: keep one of "
-            f"{', '.join(present)}. In Azure that is the managed identity."
+            f"The blueprint of the agent identity has {len(present)} credentials: keep one of "
+            f"{', '.join(present)}. In Azure, keep the managed identity."
         )
 
 

@@ -1,7 +1,7 @@
-"""Posts forms to the token endpoint of one Entra tenant and reads what comes back.
+"""Posts forms to the token endpoint of one Entra tenant, and reads the responses.
 
 https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
-Forms and answers hold credentials: neither is logged, and no error repeats them.
+Forms and responses contain credentials, so they are never logged or quoted in errors.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ log = logging.getLogger(__name__)
 
 POST_SECONDS = 10.0
 ATTEMPTS = 3
-"""For one form: Entra asks clients to repeat what fails with a 5xx."""
+"""How often one form is posted: Entra asks clients to retry after a 5xx."""
 
 FIRST_BACKOFF_SECONDS = 0.25
 MAX_DESCRIPTION_CHARS = 300
 
 _LONG_RUN = re.compile(r"[A-Za-z0-9_.~+=-]{40,}")
-"""What a token, an assertion or a secret looks like in prose; a GUID is shorter."""
+"""Matches tokens, assertions and secrets in error texts; a GUID is shorter."""
 
 _CODE_IN_PROSE = re.compile(r"AADSTS(\d+)")
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
@@ -73,10 +73,10 @@ class TokenEndpoint:
         self._http = httpx.AsyncClient(transport=carrier, timeout=POST_SECONDS)
 
     async def post(self, leg: Leg, form: Mapping[str, str]) -> AccessTokenInfo:
-        """Send a form and return the token it is answered with.
+        """Post a form, and return the token in the response.
 
         Raises:
-            ExchangeError: naming the leg, Entra's code and the fix.
+            ExchangeError: naming the leg, Entra's error code and the fix.
         """
         backoff = FIRST_BACKOFF_SECONDS
         for attempt in range(1, ATTEMPTS + 1):
@@ -85,7 +85,7 @@ class TokenEndpoint:
             except ExchangeError as error:
                 if not error.transient or attempt == ATTEMPTS:
                     raise
-                log.info("Leg %d is tried again: %s", leg.value, error.message)
+                log.info("Leg %d will be retried: %s", leg.value, error.message)
             await asyncio.sleep(backoff * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
             backoff *= 2
         raise AssertionError("unreachable: the last attempt returns or raises")
@@ -113,8 +113,8 @@ class TokenEndpoint:
         try:
             answer = _TokenAnswer.model_validate_json(response.content)
         except ValidationError:
-            # The cause is left out: it would quote the answer, and so the token.
-            reason = "the answer holds no token; check AZURE_AUTHORITY_HOST"
+            # The cause is left out, because it would quote the response and so the token.
+            reason = "the response has no token; check AZURE_AUTHORITY_HOST"
             raise ExchangeError(leg, reason, correlation_id=request_id) from None
         refresh_on = int(asked_at) + answer.refresh_in if answer.refresh_in else None
         return AccessTokenInfo(
@@ -154,7 +154,7 @@ def _refused(
 
 
 def _harmless(text: str, form: Mapping[str, Any]) -> str:
-    """The first line of a text from outside, without anything that may be a credential."""
+    """The first line of Entra's error text, with everything that may be a credential removed."""
     line = text.partition("Trace ID")[0].strip().partition("\n")[0]
     for name in ("client_assertion", "client_secret"):
         if secret := form.get(name):

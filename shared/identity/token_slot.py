@@ -1,7 +1,7 @@
-"""One token, kept: fetched once however many wait, renewed before it ends.
+"""A cache for one token. Concurrent requests share one fetch, and the token is renewed early.
 
-A token past half its life, or past the moment its issuer named, is renewed in the background. If
-that fails, the old token is used for as long as it is valid.
+A token is renewed in the background after half of its lifetime, or at the time that its issuer
+gave. If the renewal fails, the old token is used until it expires.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Fetch = Callable[[str | None], "Awaitable[AccessTokenInfo]"]
-"""Gets a new token, with the claims that a resource insists on where it named any."""
+"""Fetches a new token, with the claims that the resource requires, if any."""
 
 UNUSABLE_SECONDS = 30
-"""A token this close to its end may be refused on arrival."""
+"""A token that expires sooner is not used, because it may have expired when it arrives."""
 
 RETRY_SECONDS = 30
-"""A renewal that failed, or brought nothing newer, is tried again after this time."""
+"""The time after which a renewal that failed, or returned the same token, is retried."""
 
 
 class TokenSlot:
-    """Keeps one token. Belongs to one event loop."""
+    """Caches one token. Belongs to one event loop."""
 
     def __init__(self, fetch: Fetch, clock: Callable[[], float]) -> None:
         self._fetch = fetch
@@ -39,7 +39,7 @@ class TokenSlot:
         self._fetching: dict[str | None, asyncio.Task[AccessTokenInfo]] = {}
 
     async def get(self, claims: str | None = None) -> AccessTokenInfo:
-        """The token; a new one where ``claims`` say what the present one lacks.
+        """The cached token, or a new one; with ``claims`` always a new one that has them.
 
         Raises:
             IdentityError: if there is no valid token and none could be obtained.
@@ -52,11 +52,11 @@ class TokenSlot:
         return await asyncio.shield(self._start(claims))
 
     def forget(self) -> None:
-        """Drop the token, because whom it was shown to refused it."""
+        """Drop the token, because it was refused."""
         self._token = None
 
     async def aclose(self) -> None:
-        """Give up what is still being fetched."""
+        """Cancel all fetches."""
         tasks = list(self._fetching.values())
         for task in tasks:
             task.cancel()
@@ -66,7 +66,7 @@ class TokenSlot:
         return self._clock() < token.expires_on - UNUSABLE_SECONDS
 
     def _start(self, claims: str | None) -> asyncio.Task[AccessTokenInfo]:
-        """Fetch a token, or join those who wait for the same one."""
+        """Start to fetch a token, or return the task that already fetches it."""
         if claims not in self._fetching:
             task = asyncio.create_task(self._run(claims))
             self._fetching[claims] = task
@@ -87,9 +87,9 @@ class TokenSlot:
         return token
 
     def _ended(self, task: asyncio.Task[AccessTokenInfo]) -> None:
-        """Log a failed renewal, for which no caller waits; a failed first fetch raises."""
+        """Log a failed renewal, because no caller awaits it; a failed first fetch raises."""
         if task.cancelled() or (error := task.exception()) is None:
             return
         if self._token is not None and self._is_usable(self._token):
             reason = error.message if isinstance(error, IdentityError) else repr(error)
-            log.warning("A token could not be renewed, the old one serves on: %s", reason)
+            log.warning("A token could not be renewed; the old one is still used: %s", reason)
