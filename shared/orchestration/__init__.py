@@ -1,4 +1,4 @@
-"""Models by type: who answers, who answers instead, and the conversation they share."""
+"""Orchestration: choosing the model that answers, and fallback to another model."""
 
 from .model_types import ModelType
 from .orchestrator import ModelOrchestrator

@@ -1,4 +1,4 @@
-"""What a model must offer to be orchestrated, and a model together with its health."""
+"""The interface of a model backend, and a model with its circuit breaker and health."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from .breaker import Breaker
 from .model_types import ModelType
 
 HEALTH_SECONDS = 30.0
-"""How long the last known health of a model counts."""
+"""How long the last known health of a model is used before it is checked again."""
 
 CHECK_SECONDS = 5.0
 """How long a health check may take; a request waits for it before a model is chosen."""
 
 
 class Backend(Protocol):
-    """One way to have a message answered."""
+    """Answers turns with one model or service."""
 
     @property
     def model_type(self) -> ModelType:
-        """The type that requests name."""
+        """The type by which requests select it."""
         ...
 
     @property
@@ -44,11 +44,11 @@ class Backend(Protocol):
         ...
 
     def refusal(self, request: TurnRequest) -> FoundryError | None:
-        """Why it can never answer this request; None if it can."""
+        """The error that says why the backend cannot answer this request; None if it can."""
         ...
 
     async def answer(self, turn: RunningTurn) -> TurnResult:
-        """Have a turn answered.
+        """Answer a turn.
 
         Raises:
             FoundryError: if there is no answer.
@@ -56,7 +56,7 @@ class Backend(Protocol):
         ...
 
     async def check(self) -> None:
-        """Ask the service whether it answers; costs no tokens.
+        """Check with a request that costs no tokens that the service works.
 
         Raises:
             FoundryError: saying what is wrong.
@@ -69,7 +69,7 @@ class Backend(Protocol):
 
 
 class Health:
-    """Whether a model answers, checked at most every `HEALTH_SECONDS`."""
+    """Whether a model is healthy, checked at most every `HEALTH_SECONDS`."""
 
     def __init__(self, backend: Backend, clock: Callable[[], float] = monotonic) -> None:
         self._backend = backend
@@ -79,7 +79,7 @@ class Health:
         self._healthy = False
 
     async def is_good(self) -> bool:
-        """The known health, or else that of a check, which concurrent requests share."""
+        """The last known health, or the result of a new check, which concurrent requests share."""
         async with self._checking:
             if self._clock() >= self._known_until:
                 await self._check()
@@ -95,12 +95,12 @@ class Health:
             self.learn(healthy=True)
 
     def learn(self, *, healthy: bool) -> None:
-        """Note the health that a check or a turn showed."""
+        """Store the health that a check or a turn showed."""
         self._healthy = healthy
         self._known_until = self._clock() + HEALTH_SECONDS
 
     def forget(self) -> None:
-        """Check again before the next choice, because a turn failed."""
+        """Check again before the next selection, because a turn failed."""
         self._known_until = 0.0
 
 
@@ -119,5 +119,5 @@ class Model:
 
     @property
     def model_type(self) -> ModelType:
-        """The type that requests name."""
+        """The type by which requests select it."""
         return self.backend.model_type

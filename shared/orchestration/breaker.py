@@ -1,4 +1,4 @@
-"""Circuit breakers: a model that keeps failing is given a rest instead of more requests.
+"""Circuit breakers: a model that keeps failing gets no requests until a cool-down is over.
 
 closed --5 failures in a row--> open --cool-down, first request--> half-open
 half-open --that request succeeds--> closed
@@ -31,7 +31,7 @@ class Circuit(StrEnum):
     OPEN = "open"
     """Requests are refused until the cool-down is over."""
     HALF_OPEN = "half_open"
-    """One request, the probe, is on its way; all others are refused."""
+    """One request, the probe, is in flight; all others are refused."""
 
 
 class Breaker:
@@ -45,7 +45,7 @@ class Breaker:
         self._era = 0
         self.circuit = Circuit.CLOSED
         self.openings = 0
-        """How often it has opened."""
+        """How many times the circuit has opened."""
 
     def rest(self) -> float:
         """Seconds until a request may pass; 0 where one may now."""
@@ -55,10 +55,10 @@ class Breaker:
         return left if self.circuit is Circuit.OPEN else max(left, 1.0)
 
     def admit(self, *, has_time: bool = True) -> Passage | None:
-        """A passage for one request; None while the model rests.
+        """Let one request pass; returns None while the circuit is open.
 
-        Without ``has_time``, the request has less than the model may need, so that silence says
-        nothing of the model.
+        Without ``has_time``, the request has less time than the model may need, so its timeout
+        does not count as a failure of the model.
         """
         if self.circuit is not Circuit.CLOSED:
             if self.rest():
@@ -67,7 +67,7 @@ class Breaker:
         return Passage(self, self._era, has_time)
 
     def record(self, era: int, *, failed: bool) -> None:
-        """Take in how a request of ``era`` ended; one from before the last change is too old."""
+        """Record a request's result; it is ignored if the circuit has changed since ``era``."""
         if era != self._era:
             return
         self._failures = self._failures + 1 if failed else 0
@@ -79,17 +79,17 @@ class Breaker:
             self._change(Circuit.CLOSED)
 
     def give_back(self, era: int) -> None:
-        """Let another request be the probe, because that of ``era`` ended without telling."""
+        """Let another request be the probe, because that of ``era`` ended without a result."""
         if era == self._era and self.circuit is Circuit.HALF_OPEN:
             self._change(Circuit.OPEN)
 
     def _change(self, circuit: Circuit) -> None:
-        log.warning("The circuit of %s is %s, was %s", self._name, circuit, self.circuit)
+        log.warning("The circuit of %s is now %s, was %s", self._name, circuit, self.circuit)
         self.circuit = circuit
         self._era += 1
 
     def snapshot(self) -> dict[str, str | int | float]:
-        """The state as metrics show it."""
+        """The breaker's state for metrics."""
         return {
             "circuit": self.circuit.value,
             "failures_in_a_row": self._failures,
@@ -100,7 +100,7 @@ class Breaker:
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """One request through a breaker: enter it around the request, and its ending is recorded."""
+    """A context manager around one request, which records the request's result in the breaker."""
 
     breaker: Breaker
     era: int
@@ -119,10 +119,10 @@ class Passage:
                 self.breaker.record(self.era, failed=failed)
 
     def _verdict(self, error: BaseException | None) -> bool | None:
-        """Whether the model failed; None where the request's ending says nothing of it."""
+        """Whether the model failed; None if the result does not show it."""
         if error is None:
             return False
-        if not isinstance(error, FoundryError):  # the caller left, or a fault of ours
+        if not isinstance(error, FoundryError):  # the caller disconnected, or the app has a bug
             return None
         ran_out_of_time = isinstance(error, TimeoutError) and error.status_code is None
         if error.treatment.counts:

@@ -1,7 +1,7 @@
-"""Any model behind OpenAI chat completions: vLLM, Azure ML, Azure OpenAI, OpenAI.
+"""Backend for OpenAI chat completions: vLLM, Azure ML, Azure OpenAI and OpenAI.
 
-These services keep no threads, so each request carries the history, and sending one again leaves
-nothing behind: after a failure it is simply repeated, unless part of the answer was delivered.
+These services store no threads, so each request contains the history. A request has no side
+effects, so a failed one is retried, unless part of the answer was already delivered.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ class ChatModel:
     model_type: ModelType
     peer: Peer
     base_url: str
-    """URL above `/chat/completions`."""
+    """The URL to which `/chat/completions` is added."""
     name: str
-    """The model's name there; empty for the first that the server lists."""
+    """The model's name on the server; empty for the first that the server lists."""
     context_tokens: int
     limit_field: str = "max_tokens"
-    """What the request calls the most tokens of an answer; newer OpenAI models take only
+    """The field that limits the tokens of an answer; newer OpenAI models accept only
     `max_completion_tokens`."""
 
 
 class ChatBackend:
-    """Answers through a chat-completions server."""
+    """Answers turns with a chat-completions server."""
 
     def __init__(
         self,
@@ -65,15 +65,15 @@ class ChatBackend:
         max_retries: int,
         silence: float,
     ) -> None:
-        """Take the parts in.
+        """Create the backend.
 
         Args:
-            model: Which model to ask.
-            transport: Carries the calls, with the credential.
-            max_tokens: The most tokens of an answer where the request sets no limit; half the
-                context where that is less.
-            max_retries: How often a failed call is repeated.
-            silence: The most seconds between two pieces of a streamed answer.
+            model: The model to call.
+            transport: Sends the calls, with the credential.
+            max_tokens: The most tokens of an answer if the request sets no limit; at most half of
+                the model's context.
+            max_retries: How often a failed call is retried.
+            silence: The most seconds between two chunks of a streamed answer.
         """
         self._model = model
         self._transport = transport
@@ -86,7 +86,7 @@ class ChatBackend:
 
     @property
     def model_type(self) -> ModelType:
-        """The type that requests name."""
+        """The type by which requests select it."""
         return self._model.model_type
 
     @property
@@ -95,10 +95,10 @@ class ChatBackend:
         return self._metrics
 
     def connect(self) -> None:
-        """Nothing is left to check: the parts were made of checked settings."""
+        """Nothing to check: the settings were checked when the backend was created."""
 
     def refusal(self, request: TurnRequest) -> FoundryError | None:
-        """Tools, images, files and response formats are Foundry's alone."""
+        """An error if the request uses tools, images, files or a response format."""
         asked = {
             "tools": request.tools,
             "images or files": request.parts,
@@ -134,13 +134,13 @@ class ChatBackend:
         return result
 
     def _room(self, request: TurnRequest, answer_tokens: int) -> int:
-        """How many tokens of history fit between the message and its answer."""
+        """How many tokens of history fit into the context, beside the message and its answer."""
         instructions = request.system_prompt or request.domain
         asked = estimated_tokens(request.message) + estimated_tokens(instructions)
         return self._model.context_tokens - answer_tokens - asked
 
     async def _attempts(self, body: JsonObject, turn: RunningTurn) -> TurnResult:
-        """The answer, after as many attempts as it takes."""
+        """Get the answer, with retries."""
         failures = 0
         while True:
             try:
@@ -148,13 +148,13 @@ class ChatBackend:
                     await turn.ensure_held()
                     return await self._attempt(body, turn)
             except FoundryError as error:
-                if error.may_have_run:  # it may have used tokens that were not reported
+                if error.may_have_run:  # the attempt may have used tokens that were not reported
                     upstream().unreported += 1
                 failures += 1
                 await self._pause(error, failures, turn.deadline)
 
     async def _pause(self, error: FoundryError, failures: int, deadline: Deadline) -> None:
-        """Wait before the next attempt, or raise the failure where there shall be none."""
+        """Wait before the next attempt, or raise the error if there are no more attempts."""
         pause = self._retry.pause(error, failures)
         waits_at_gate = self._gate.heed(error, pause)
         may_repeat = self._retry.may_repeat(error, failures)
@@ -185,7 +185,7 @@ class ChatBackend:
                 await self._read(chat, stream, emit)
         except FoundryError as error:
             if chat is None or not chat.text or not error.treatment.counts:
-                raise  # a failure that names its reason, such as a filter or a limit, keeps it
+                raise  # an error with a specific reason, such as a filter or a limit
             raise StreamInterruptedError(
                 f"The answer broke off. {error.message}",
                 request_id=error.request_id,
@@ -196,7 +196,7 @@ class ChatBackend:
         return chat.result()
 
     async def _read(self, chat: ChatStream, stream: Stream, emit: Emit) -> None:
-        """Emit the pieces of text that a stream brings, until it says that it has ended."""
+        """Emit the text of each event, until the stream's end event."""
         parser = SseParser()
         async for chunk in stream.chunks:
             for data in parser.feed(chunk):
@@ -229,7 +229,7 @@ class ChatBackend:
         return (await self._transport.send(call, seconds=seconds)).body
 
     async def check(self) -> None:
-        """List the server's models, which every one of these services can."""
+        """List the server's models, which all these services support."""
         await self._list_models(CHECK_SECONDS)
 
     async def aclose(self) -> None:

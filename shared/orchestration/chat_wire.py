@@ -1,4 +1,4 @@
-"""OpenAI chat completions on the wire: what we send, and how we read what comes back.
+"""OpenAI chat completions on the wire: building requests and reading responses.
 
 https://platform.openai.com/docs/api-reference/chat and
 https://docs.vllm.ai/en/latest/serving/openai_compatible_server.html
@@ -30,9 +30,9 @@ _REASONS = {"length": FinishReason.LENGTH, "max_tokens": FinishReason.LENGTH}
 
 
 def chat_body(turn: TurnRequest, history: Iterable[MessagePair]) -> JsonObject:
-    """The body of `POST /chat/completions` for a message; model and token limit are to be added.
+    """The body of `POST /chat/completions`, without the model and the token limit.
 
-    Sampling is sent only where the request sets it: some models refuse it.
+    Sampling options are sent only if the request sets them, because some models reject them.
     """
     messages: list[JsonObject] = []
     if instructions := turn.system_prompt or instructions_for(turn.domain):
@@ -46,7 +46,7 @@ def chat_body(turn: TurnRequest, history: Iterable[MessagePair]) -> JsonObject:
 
 @dataclass(frozen=True, slots=True)
 class ChatPeer:
-    """The server and model that answer, as results and errors name them."""
+    """The server, model and request id of a response, for results and errors."""
 
     peer: Peer
     model: str
@@ -54,10 +54,10 @@ class ChatPeer:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def check(self, body: JsonObject) -> None:
-        """Raise the failure that an answer or a piece of one reports in place of text.
+        """Raise the error that a response, or a chunk of a stream, contains.
 
         Raises:
-            FoundryError: as it says.
+            FoundryError: if there is an error in it.
         """
         choices = objects_at(body, "choices")
         for part in (body, *choices[:1]):
@@ -70,7 +70,8 @@ def read_completion(body: JsonObject, by: ChatPeer) -> TurnResult:
 
     Raises:
         ContentFilteredError: if a filter stopped the answer.
-        ProtocolError: if it holds no answer.
+        FoundryError: if it contains an error.
+        ProtocolError: if it contains no answer.
     """
     by.check(body)
     choices = objects_at(body, "choices")
@@ -82,7 +83,7 @@ def read_completion(body: JsonObject, by: ChatPeer) -> TurnResult:
 
 
 class ChatStream:
-    """Puts a streamed completion together."""
+    """Assembles a streamed completion."""
 
     def __init__(self, by: ChatPeer) -> None:
         self.by = by
@@ -92,7 +93,7 @@ class ChatStream:
         self._reason: str | None = None
         self._refusal = ""
         self.text = ""
-        """The answer as far as it has come."""
+        """The text received so far."""
 
     @property
     def is_complete(self) -> bool:
@@ -100,10 +101,10 @@ class ChatStream:
         return self._reason is not None
 
     def feed(self, data: str) -> MessageDelta | None:
-        """Take in the data of one event; gives the piece of text that it brings.
+        """Read the data of one event, and return its text, if it has any.
 
         Raises:
-            FoundryError: if the event says that the answer failed, or cannot be read.
+            FoundryError: if the event contains an error, or cannot be read.
         """
         known = len(self.text)
         try:
@@ -119,7 +120,7 @@ class ChatStream:
         return MessageDelta(self.text[known:]) if len(self.text) > known else None
 
     def read(self, chunk: JsonObject) -> ChatStream:
-        """Take in one chunk."""
+        """Add one chunk to the completion."""
         self._id = text_at(chunk, "id") or self._id
         self._model = text_at(chunk, "model") or self._model
         self._usage = _usage(object_at(chunk, "usage")) or self._usage
@@ -154,7 +155,7 @@ class ChatStream:
 
 
 def _usage(usage: JsonObject) -> Usage:
-    """Token counts in our words; a count that is missing or cannot be true stays absent."""
+    """Token counts under this app's names, without counts that are missing or invalid."""
     counts: JsonObject = {
         **{ours: usage.get(theirs) for ours, theirs in _COUNTS.items()},
         "cached_tokens": object_at(usage, "prompt_tokens_details").get("cached_tokens"),

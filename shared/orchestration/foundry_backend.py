@@ -1,4 +1,4 @@
-"""Foundry as one of the models."""
+"""Foundry as a model backend."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from ..turns.answerer import FoundryAnswerer
 
 
 class FoundryBackend(FoundryAnswerer):
-    """Answers through the Foundry client."""
+    """Answers turns with Foundry."""
 
     @property
     def model_type(self) -> ModelType:
-        """Foundry's."""
+        """The type of Foundry."""
         return ModelType.FOUNDRY_AGENT_SERVICE
 
     @property
     def metrics(self) -> ClientMetrics:
-        """Those of the client, from all its users."""
+        """Metrics of the Foundry client, which other turns use too."""
         return self.service.metrics
 
     def connect(self) -> None:
@@ -31,11 +31,11 @@ class FoundryBackend(FoundryAnswerer):
         self.service.connect()
 
     def refusal(self, request: TurnRequest) -> FoundryError | None:
-        """None: Foundry itself refuses what it cannot do."""
+        """None, because Foundry itself refuses requests that it does not support."""
         return None
 
     async def check(self) -> None:
-        """Ask Foundry for the agent or model in use.
+        """Check that Foundry has the configured agent or model.
 
         Raises:
             FoundryError: saying what is wrong.

@@ -1,4 +1,4 @@
-"""Turns whose conversations are kept in this process, for programs without storage."""
+"""Runs turns with conversations in memory, for programs without storage."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from ..turns.command import (
 from ..turns.conversation import Conversation, ConversationState, HistoryWindow, MessagePair
 
 REMEMBERED_CONVERSATIONS = 1_000
-"""The ones used longest ago are forgotten first."""
+"""The most conversations in memory; the least recently used is dropped first."""
 
 REMEMBERED_TOKENS = 128_000
-"""Of each conversation: as much as the largest common context takes."""
+"""The most tokens of a conversation in memory, enough for the largest common context."""
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class _Remembered:
     turns: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def add(self, pair: MessagePair) -> None:
-        """Remember one more pair, and forget the oldest where there are too many."""
+        """Add a pair, and drop the oldest ones beyond `REMEMBERED_TOKENS`."""
         self.pairs.append(pair)
         self.tokens += pair.tokens
         while self.tokens > REMEMBERED_TOKENS and len(self.pairs) > 1:
@@ -54,13 +54,13 @@ class MemoryConversation(Conversation):
         self._remembered = remembered
 
     async def history(self, since: int, tokens: int) -> tuple[MessagePair, ...]:
-        """The remembered pairs."""
+        """The newest pairs from number ``since`` on that fit into ``tokens``, oldest first."""
         window = HistoryWindow(tokens)
         window.take(list(reversed(self._remembered.pairs))[: self.state.messages - since])
         return window.pairs()
 
     async def save(self, state: ConversationState) -> None:
-        """Remember a new state."""
+        """Store a new state."""
         self.state = self._remembered.state = state
 
 
@@ -107,7 +107,7 @@ class MemoryTurns:
         return AnsweredTurn(opened, result, tuple(turn.attempts), seconds, now)
 
     def stream(self, command: TurnCommand) -> AsyncGenerator[Progress]:
-        """Run one turn as `run` does, and yield what happens; the `AnsweredTurn` comes last."""
+        """Run one turn as `run` does, and yield its events; the `AnsweredTurn` comes last."""
         return events_of(partial(self.run, command))
 
     def _conversation(self, owner: str, conversation_id: str) -> _Remembered:
@@ -120,4 +120,4 @@ class MemoryTurns:
         return self._remembered[key]
 
     async def aclose(self) -> None:
-        """Nothing is left running: each turn belongs to its caller."""
+        """Nothing to close: each turn runs in its caller's task."""

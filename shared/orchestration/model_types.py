@@ -1,4 +1,4 @@
-"""What to set for the models that requests can name."""
+"""The settings that each type of model needs."""
 
 from __future__ import annotations
 
@@ -32,4 +32,4 @@ WHAT_TO_SET: dict[ModelType, str] = {
         "set VLLM_SERVER_URL, and use VLLM."
     ),
 }
-"""Why a type cannot be used where it is not configured, and what to do."""
+"""The error text for each type that is not configured: why, and what to do."""

@@ -1,4 +1,4 @@
-"""`ModelOrchestrator`, the documented way to ask any model by its type."""
+"""`ModelOrchestrator`, the public class that sends messages to models by type."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .routing import Router
 log = logging.getLogger(__name__)
 
 LOCAL_OWNER = "local"
-"""Owner of everything where the library is used by itself."""
+"""The owner of all threads and turns when the library is used without the app."""
 
 
 class RunsTurns(Protocol):
@@ -48,18 +48,19 @@ class RunsTurns(Protocol):
         ...
 
     def stream(self, command: TurnCommand) -> AsyncGenerator[Progress]:
-        """Run one turn, and yield what happens."""
+        """Run one turn, and yield its events."""
         ...
 
     async def aclose(self) -> None:
-        """Wait for the turns that still run."""
+        """Wait for running turns."""
         ...
 
 
 class ModelOrchestrator:
-    """Asks Foundry, vLLM, Azure ML, Azure OpenAI or OpenAI, in conversations that move freely.
+    """Sends messages to Foundry, vLLM, Azure ML, Azure OpenAI or OpenAI.
 
-    Use it on one event loop, and close it, or let ``async with`` do both::
+    A conversation may continue with another model. Use it on one event loop, and close it, or use
+    ``async with``::
 
         async with ModelOrchestrator() as orchestrator:
             result = await orchestrator.process_model_request(
@@ -76,15 +77,15 @@ class ModelOrchestrator:
         in_memory: bool = False,
         http: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        """Take the settings in; what is left out comes from the environment.
+        """Create it; settings that are not given are read from the environment.
 
         Args:
-            config: How to reach Foundry.
-            models: How to reach the other models, and which is preferred.
-            identity: Which Entra identity to sign in with.
-            in_memory: Keep conversations in this process even where the environment names a
-                storage account; otherwise they are kept in its table.
-            http: What carries requests, in place of the real thing.
+            config: Settings of Foundry.
+            models: Settings of the other models, and the order of preference.
+            identity: The Entra identity to sign in with.
+            in_memory: Store conversations in memory even if the environment configures a storage
+                account; by default they are stored in its table.
+            http: The HTTP transport, for tests.
 
         Raises:
             SettingsError, ConfigurationError: naming a setting that cannot work.
@@ -118,31 +119,31 @@ class ModelOrchestrator:
         conversation_id: str,
         **options: Any,
     ) -> dict[str, Any]:
-        """Have a message answered by a model, or by the next preferred one where that fails.
+        """Send a message to a model, or to the next preferred one if that fails.
 
         Args:
             model_type: The model to ask first.
-            domain: Field the message is about; decides who answers where that model fails.
-            user_input: What the user says.
-            conversation_id: The caller's own name of the conversation; it remembers.
+            domain: Field the message is about; selects the models that may answer if the first one
+                fails.
+            user_input: The user's message.
+            conversation_id: The caller's name for the conversation, whose history is kept.
             options: Those of `FoundryAgentServiceClient.send_message`; `tools`, `images`, `files`
                 and `response_format` are for Foundry only.
 
         Returns:
             `turn_id`, `thread_id`, `conversationId`, `domain`, `reply`, `success`, `error`,
-            `source` (the model that answered), `model_type` (the one that was asked for),
+            `source` (the model that answered), `model_type` (the one that was requested),
             `fallback_from`, `attempts`, `model`, `agent_id`, `tools_used`, `parsed`, `usage`,
-            `finish_reason`, `execution_time` (seconds) and `timestamp`. Where no model gave an
-            answer, ``success`` is False, ``error`` says what to do, and there is an
-            ``error_code``.
+            `finish_reason`, `execution_time` (seconds) and `timestamp`. If no model answered,
+            ``success`` is False, ``error`` says what to do, and there is an ``error_code``.
 
         Raises:
-            TypeError: for an unknown option, or a value of another type.
-            InvalidRequestError: for a value that cannot be used.
+            TypeError: for an unknown option, or a value of the wrong type.
+            InvalidRequestError: for an invalid value.
             ValueError: for an unknown model type.
-            RuntimeError: on another event loop than before, or in a fork of the process.
-            StateError: if the conversation is stored and cannot be read or written, or another
-                turn runs in it (`LaneBusyError`); in memory, turns wait for each other.
+            RuntimeError: on a second event loop, or in a forked process.
+            StateError: if a stored conversation cannot be read or written, or another turn runs in
+                it (`LaneBusyError`); in memory, turns wait for each other.
         """
         command = self._command(model_type, domain, user_input, conversation_id, options)
         started = perf_counter()
@@ -165,12 +166,12 @@ class ModelOrchestrator:
         conversation_id: str,
         **options: Any,
     ) -> AsyncGenerator[Progress]:
-        """Ask as `process_model_request` does, and yield what happens.
+        """Send a message as `process_model_request` does, and yield the turn's events.
 
         A `TurnOpened` comes first, and the `AnsweredTurn` last.
 
         Raises:
-            FoundryError: if no model gave an answer, or the one that began broke off.
+            FoundryError: if no model answered, or the answer was interrupted.
         """
         command = self._command(
             model_type, domain, user_input, conversation_id, options, mode=TurnMode.STREAM
@@ -181,7 +182,7 @@ class ModelOrchestrator:
                 yield event
 
     async def select_optimal_model(self, domain: str) -> ModelType:
-        """The preferred model for a domain that is healthy as far as is known; costs no tokens.
+        """The first healthy model in the domain's order of preference; costs no tokens.
 
         Raises:
             ConfigurationError: if no model is configured.
@@ -233,7 +234,7 @@ class ModelOrchestrator:
 def _turns(
     answerer: Answerer, identity: IdentitySettings, *, in_memory: bool
 ) -> tuple[RunsTurns, ClosedWithLoop]:
-    """Turns in storage where the environment names an account, and what closes them."""
+    """Turns in storage if the environment configures an account, and the resources to close."""
     storage = StorageSettings.from_env()
     if in_memory or not (storage.connection_string or storage.table_service_uri):
         return MemoryTurns(answerer), ClosedWithLoop()
@@ -243,7 +244,7 @@ def _turns(
 
 
 def router(service: FoundryService | None, servers: ChatServers) -> Router:
-    """The router of all models that settings configure.
+    """Create the router of all configured models.
 
     Raises:
         SettingsError, ConfigurationError: naming a setting that cannot work.

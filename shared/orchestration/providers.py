@@ -1,4 +1,4 @@
-"""Which models the settings configure, and how each is reached."""
+"""Creates the backends of the models that the settings configure."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ AZURE_OPENAI_SCOPE = "https://cognitiveservices.azure.com/.default"
 
 
 class BearerKey:
-    """A key sent as `Authorization: Bearer`, as OpenAI's protocol has it; nothing without one."""
+    """A key sent as `Authorization: Bearer`, as OpenAI expects it; without a key, no header."""
 
     def __init__(self, key: str) -> None:
         self._headers = {"Authorization": f"Bearer {key}"} if key else {}
 
     async def headers(self, claims: str | None = None) -> dict[str, str]:
-        """The header."""
+        """The `Authorization` header, if there is a key."""
         return self._headers
 
     async def aclose(self) -> None:
@@ -41,18 +41,17 @@ class BearerKey:
 
 @dataclass(frozen=True, slots=True)
 class ChatServers:
-    """Makes the backends of all chat-completions servers that are configured."""
+    """Creates the backends of all configured chat-completions servers."""
 
     models: ModelSettings
     foundry: FoundryAgentServiceConfig
-    """How long a turn may take, how often calls are repeated, and how many connections there are,
-    is the same for all models."""
+    """Its timeout, retries and pool size apply to all models."""
     identity: IdentitySettings
     http: httpx.AsyncBaseTransport | None = None
-    """What carries requests, in place of the real thing."""
+    """The HTTP transport, for tests."""
 
     def backends(self) -> Iterator[Backend]:
-        """One for each server with settings.
+        """Create a backend for each configured server.
 
         Raises:
             ConfigurationError: naming a setting that cannot work.
@@ -163,7 +162,7 @@ def _peer(name: str, endpoint_setting: str, key_setting: str, model_setting: str
 
 
 def _base_url(setting: str, url: str, *, with_credentials: bool = True) -> str:
-    """The URL above `/chat/completions`, from whatever form of it a setting has."""
+    """The URL to which `/chat/completions` is added, from any accepted form of a setting."""
     try:
         parts = split_url(url, with_credentials=with_credentials)
     except ValueError as error:

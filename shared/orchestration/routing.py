@@ -1,8 +1,8 @@
-"""Asks the right model, and the next one where it fails.
+"""Routes a turn to the preferred model, and to the next one if that fails.
 
-A model is passed over while its circuit is open. Where it fails as models fail (outage, exhausted
-rate limit, no answer in time), the next preferred one is asked within the same deadline; where the
-message itself is refused, or part of an answer was delivered, no other model is asked.
+A model is skipped while its circuit is open. After an outage, a rate limit or a timeout, the next
+preferred model is asked within the same deadline. No other model is asked if the message itself was
+refused, or if part of an answer was delivered.
 """
 
 from __future__ import annotations
@@ -34,43 +34,44 @@ from .model_types import WHAT_TO_SET, ModelType
 log = logging.getLogger(__name__)
 
 SHARE_WHILE_OTHERS_WAIT = 0.5
-"""Of the time that is left: a model that hangs must leave time for the next one to answer."""
+"""The share of the remaining time that a model gets while other models could still answer, so that
+a model that hangs leaves time for the next one."""
 
 ENOUGH = 0.9
-"""Of the time that a model gets by default while others wait."""
+"""The share of a model's default time from which on a timeout counts as the model's failure."""
 
 CLOSING_SECONDS = 5.0
-"""Beyond its deadline, for the last model to look whether a lost answer is there after all."""
+"""Time after the deadline in which the last model may still find an answer that was lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """How long one model may take, in seconds."""
+    """The time limits of one model, in seconds."""
 
     seconds: float
     """For the whole answer."""
     patience: float
-    """For the first piece of it."""
+    """Until the answer begins."""
 
 
 class Router:
-    """The models that are configured, and the order in which they are asked."""
+    """Asks the configured models in the order of preference."""
 
     def __init__(
         self, models: Iterable[Model], preferences: Preferences, *, patience: float
     ) -> None:
-        """Take the models in.
+        """Create the router.
 
         Args:
-            models: Those that are configured.
-            preferences: Who answers for which domain.
-            patience: The most seconds to wait for the first piece of a streamed answer.
+            models: The configured models.
+            preferences: The order of models for each domain.
+            patience: The most seconds until a streamed answer begins.
         """
         self._models: Mapping[ModelType, Model] = {model.model_type: model for model in models}
         self._preferences = preferences
         self._patience = patience
         self._enough = patience * SHARE_WHILE_OTHERS_WAIT * ENOUGH
-        """Seconds after which silence is the model's failure and not its caller's haste."""
+        """A timeout after fewer seconds is due to the caller's short deadline, not the model."""
 
     @property
     def only_foundry(self) -> bool:
@@ -87,9 +88,9 @@ class Router:
             model.backend.connect()
 
     async def select(self, domain: str) -> ModelType:
-        """The best model for a domain that does not rest and whose health is good.
+        """The first model in the domain's order whose circuit is not open and that is healthy.
 
-        Where none is, the best that is configured.
+        If there is none, the first that is configured.
 
         Raises:
             ConfigurationError: if none is configured.
@@ -111,7 +112,7 @@ class Router:
         return ranked
 
     def _candidates(self, first: ModelType, request: TurnRequest) -> list[Model]:
-        """The model to ask first, and those that may answer in its place."""
+        """The model to ask first, then those that may answer if it fails."""
         if first not in self._models:
             raise ConfigurationError(WHAT_TO_SET[first])
         if refusal := self._models[first].backend.refusal(request):
@@ -123,10 +124,10 @@ class Router:
         ]
 
     async def answer(self, turn: RunningTurn) -> TurnResult:
-        """Have a turn answered; ``turn.attempts`` is filled in on the way.
+        """Answer a turn, and append each attempt to ``turn.attempts``.
 
         Raises:
-            FoundryError: that of the model asked first, if none gave an answer.
+            FoundryError: the error of the model asked first, if no model answered.
         """
         request, deadline = turn.request, turn.deadline
         first = turn.model_type or await self.select(request.domain)
@@ -148,7 +149,7 @@ class Router:
             else:
                 turn.attempts.append(Attempt(model.model_type))
                 return result
-            request = replace(request, model=None)  # that name was for the first model
+            request = replace(request, model=None)  # the name belongs to the first model
         assert failure is not None  # noqa: S101 - there was a candidate, and it failed
         raise failure
 
@@ -163,7 +164,7 @@ class Router:
     async def _ask(
         self, model: Model, turn: RunningTurn, limits: _Limits, sent: _Sent
     ) -> TurnResult:
-        """The answer of one model, unless its circuit is open or it does not begin in time."""
+        """Ask one model, unless its circuit is open; its answer must begin in time."""
         has_time = min(limits.seconds, limits.patience) >= self._enough
         passage = model.breaker.admit(has_time=has_time)
         if passage is None:
@@ -203,10 +204,10 @@ class Router:
 
 
 def _another_may_answer(error: FoundryError, *, is_fallback: bool) -> bool:
-    """Whether a failure is the model's and not the message's.
+    """Whether another model may answer, because the model failed and not the message.
 
-    Where another model has failed before, its failure is what the caller needs to know, and not
-    that the one in its place is not set up well.
+    A fallback model with a configuration error is skipped too: the caller needs the error of the
+    first model.
     """
     return error.treatment.moves or (is_fallback and error.treatment not in {MISTAKE, INTERRUPTED})
 
@@ -222,14 +223,14 @@ def _resting(model: Model) -> ServiceUnavailableError:
 
 
 class _Sent:
-    """What of an answer has been sent to the caller."""
+    """Whether part of an answer has been sent to the caller."""
 
     def __init__(self, emit: Emit | None) -> None:
         self._emit = emit
         self.text = False
 
     def watch(self, patience: asyncio.Timeout) -> Emit:
-        """A function to emit with, which ends the time limit when the answer begins."""
+        """Return a function that emits events, and ends the time limit when the answer begins."""
 
         def emit(event: TurnEvent) -> None:
             if isinstance(event, MessageDelta | ToolStarted) and not patience.expired():

@@ -1,6 +1,6 @@
-"""Turns of a program that uses the library, in the tables of the app.
+"""Runs the library's turns with conversations in Table Storage.
 
-Importing it takes the storage SDK, which a program without storage does not need.
+It imports the storage SDK, so a program without storage does not import it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ NO_IDENTITY = (
 def stored_turns(
     answerer: Answerer, storage: StorageSettings, identity: IdentitySettings
 ) -> tuple[Turns, ClosedWithLoop]:
-    """Turns in the storage account that settings name, and what closes its connections.
+    """Create turns in the configured storage account; returns the resources to close as well.
 
     Raises:
-        ConfigurationError: if there is nothing to sign in to it with.
+        ConfigurationError: if there is no connection string and no Entra identity.
     """
     signed_in = None if storage.connection_string else token_credential(identity)
     if signed_in is None and not storage.connection_string:
@@ -57,4 +57,4 @@ def stored_turns(
 
 
 async def _wake_no_worker(_: str, __: str) -> None:
-    """A program has no workers; the app's sweeper finds jobs on a conversation's thread."""
+    """Do nothing: a program has no workers, and the app's sweeper finds waiting jobs."""

@@ -1,4 +1,4 @@
-"""Admits turns as far as budgets allow, and charges budgets with what turns used."""
+"""Admits turns if the budgets allow them, and charges their usage to the budgets."""
 
 from __future__ import annotations
 
@@ -28,32 +28,33 @@ ToolDefinitions = Callable[[Sequence[ToolLike]], Sequence[JsonObject]]
 
 
 def no_definitions(_: Sequence[ToolLike]) -> Sequence[JsonObject]:
-    """Where no tools can be asked for."""
+    """The definitions of tools in a program that offers none."""
     return ()
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """What turns are measured by."""
+    """Reserves budget for turns, and computes what they cost."""
 
     budgets: Budgets
     prices: PriceTable
     config: FoundryAgentServiceConfig
     departments: Departments = NO_DEPARTMENTS
     definitions: ToolDefinitions = no_definitions
-    """What tools are sent as."""
+    """Returns the JSON of the tools that a request names."""
 
     async def reserve(
         self, owner: str, request: TurnRequest, thread: Row | None, caller: Caller
     ) -> Reservation:
-        """Reserve what a turn may need; on a thread, given the thread's row.
+        """Reserve what a turn may need; ``thread`` is the row of its thread, if it has one.
 
-        Only for a turn that may begin is a schema compiled that its answer shall follow.
+        The schema of its response format is compiled after that, so a turn over budget costs no
+        compilation.
 
         Raises:
             BudgetTooSmallError: if it may need more than a whole budget.
             BudgetExhaustedError: if a budget does not allow it now.
-            InvalidRequestError: if that is no schema.
+            InvalidRequestError: if the schema of its response format is invalid.
             StorageUnavailableError: if the budget cannot be read.
         """
         reservation = Reservation()
@@ -70,7 +71,7 @@ class Admission:
         return reservation
 
     def check(self, owner: str, request: TurnRequest, thread: Row | None, caller: Caller) -> None:
-        """See to it that a turn can ever run, however little its thread brings with it then.
+        """Check that a turn fits into its whole budgets, without the history of its thread.
 
         Raises:
             BudgetTooSmallError: if it may need more than a whole budget.
@@ -82,7 +83,7 @@ class Admission:
     def attribution(
         self, owner: str, metadata: Mapping[str, str], thread: Row | None, caller: Caller
     ) -> Attribution:
-        """For whom a turn is, as usage says it."""
+        """The user and department that usage attributes a turn to."""
         stated = Attribution.of(metadata, thread)
         return replace(stated, department=self._belonging(owner, metadata, thread, caller).label)
 
@@ -103,7 +104,7 @@ class Admission:
         return prospect.need(self.prices)
 
     def _sent_bytes(self, request: TurnRequest) -> int:
-        """How much text goes to the model beside the thread's history and images."""
+        """The bytes of text that are sent to the model, without the thread's history and images."""
         wanted = request.response_format
         documents: list[Any] = [
             request.system_prompt or instructions_for(request.domain) or "",
@@ -115,13 +116,13 @@ class Admission:
         return sum(map(len, map(to_json_bytes, documents))) + len(to_utf8(request.message))
 
     def cost(self, model: str, asked: str, upstream: Upstream) -> int | None:
-        """What a turn cost as far as Foundry reported, in billionths; None if that is unknown.
+        """The cost of the tokens that were reported for a turn, in billionths; None if unknown.
 
-        ``asked`` is the model that was asked for, unless an agent chose it.
+        ``asked`` is the model that was requested; an agent has its own, so it is ignored then.
         """
         name = None if self.config.agent_id else asked
         return self.prices.cost(model, name, upstream.usage, complete=not upstream.unreported)
 
     def charge(self, reservation: Reservation, turn: TurnRecord) -> None:
-        """Note what a turn used; budgets are charged when the reservation ends."""
+        """Set what a turn used; budgets are charged when the reservation is settled."""
         reservation.spend(used_by(turn, reservation.need, self.prices))

@@ -1,4 +1,4 @@
-"""Work that goes on when its caller goes away."""
+"""Runs work in tasks that continue when their caller disconnects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 log = logging.getLogger(__name__)
 
 QUIET_SECONDS = 15.0
-"""A stream without events sends a sign of life this often, so that no proxy closes it."""
+"""A stream without events sends a keep-alive this often, so that no proxy closes it."""
 
 _Event = TypeVar("_Event")
 _T = TypeVar("_T")
@@ -19,25 +19,25 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class StillRunning:
-    """No event since the last one; the work goes on."""
+    """A keep-alive: there was no new event, and the work continues."""
 
 
 class Background:
-    """Runs work in tasks of its own, which a caller's cancellation does not reach."""
+    """Runs work in its own tasks, which are not cancelled with the caller."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Wait for work, which goes on if the wait is cancelled."""
+        """Run work and return its result; the work continues if the caller is cancelled."""
         return await asyncio.shield(self._start(work))
 
     async def stream(
         self, work: Callable[[Callable[[_Event], None]], Coroutine[Any, Any, _T]]
     ) -> AsyncGenerator[_Event | StillRunning | _T]:
-        """Yield the events that work emits, and its result last.
+        """Yield the events that work emits, then its result.
 
-        ``work`` is called with the function to emit with. It goes on if the caller stops reading.
+        ``work`` gets the function that emits an event. It continues if the caller stops reading.
         """
         events: asyncio.Queue[_Event | None] = asyncio.Queue()
         task = self._start(work(events.put_nowait))
@@ -66,5 +66,5 @@ class Background:
             log.debug("Work in the background ended with %s", type(error).__name__)
 
     async def aclose(self) -> None:
-        """Wait for what still runs."""
+        """Wait for all running work."""
         await asyncio.gather(*self._running, return_exceptions=True)

@@ -1,4 +1,4 @@
-"""What all bodies that callers send have in common, over HTTP or on a queue."""
+"""The base model of all request bodies, of HTTP requests and queue messages."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _NULL_IS_DEFAULT = (
     "max_attempts",
     "stop_lane_on_failure",
 )
-"""Fields with a default that is not null; a test holds that these are all."""
+"""All fields with a default that is not null; a test checks that none is missing."""
 
 
 class Body(BaseModel):
@@ -72,14 +72,14 @@ class Body(BaseModel):
         """Read a body from JSON.
 
         Raises:
-            ValidationError: if it is not JSON, or not such a body.
+            ValidationError: if it is not JSON, or a field is unknown, missing or invalid.
         """
         return cls.model_validate_json(clean_json(content))
 
     @field_validator(*_NULL_IS_DEFAULT, mode="before", check_fields=False)
     @classmethod
     def _null_is_default(cls, value: object, info: ValidationInfo) -> object:
-        """Take null as if the field were left out: many JSON libraries write it for no value."""
+        """Treat null as the default, because many JSON libraries write null for a missing value."""
         field = cls.model_fields[info.field_name or ""]
         if value is None and not field.is_required():
             return field.get_default(call_default_factory=True)

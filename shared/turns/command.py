@@ -1,4 +1,4 @@
-"""What a turn is made of: the command to run it, the running turn, and the answered turn."""
+"""The data of a turn: the command to run it, the running turn, and the answered turn."""
 
 from __future__ import annotations
 
@@ -30,33 +30,33 @@ class Attempt:
     """Why it gave no answer; None for the one that did."""
 
     def to_json(self) -> dict[str, str | None]:
-        """As results and HTTP answers show it."""
+        """The attempt as results and HTTP responses contain it."""
         return {"model_type": self.model_type.value, "error_code": self.error_code}
 
 
 @dataclass(frozen=True, slots=True)
 class TurnCommand:
-    """A turn to run: for whom, what, on which thread, by which model, and how long it may take."""
+    """A turn to run: its owner, request, thread, model and time limit."""
 
     owner: str
     request: TurnRequest
     seconds: float
     thread_id: str | None = None
     conversation_id: str | None = None
-    """The caller's own name of a conversation, in place of a thread's id."""
+    """The caller's name for a conversation, instead of a thread's id."""
     orchestrated: bool = False
-    """Any configured model may answer, not Foundry alone."""
+    """Whether any configured model may answer; otherwise only Foundry does."""
     model_type: ModelType | None = None
-    """The model that an orchestrated turn asks first; None for the one preferred for the domain."""
+    """The model that an orchestrated turn asks first; None for the domain's preferred model."""
     wait: float = 0.0
     """Seconds to wait for a thread that is in use."""
     mode: TurnMode = TurnMode.SYNC
     job_id: str | None = None
     caller: Caller = THE_APP
     claim: Claim | None = None
-    """The idempotency key of the request, held while the turn runs; it names the turn."""
+    """The claim on the request's idempotency key, held while the turn runs; sets the turn's id."""
     first_try: FirstTry | None = None
-    """An earlier attempt, which may have sent the message before its process died or gave up."""
+    """An earlier attempt of this turn, which may have sent the message before it failed."""
     received_at: float = field(default_factory=perf_counter)
     """When work on the turn began, by this machine's performance counter."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
@@ -71,15 +71,15 @@ class RunningTurn:
     request: TurnRequest
     deadline: Deadline
     model_type: ModelType | None = None
-    """The model to ask first; None for the one preferred for the domain."""
+    """The model to ask first; None for the domain's preferred model."""
     conversation: Conversation | None = None
     """None for a message without a thread."""
     emit: Emit | None = None
-    """Takes the events of a streamed turn."""
+    """Receives the events of a streamed turn."""
     ensure_held: BeforeSend = may_send
     """Raises if the lease may have been lost; awaited right before each request to a model."""
     attempts: list[Attempt] = field(default_factory=list[Attempt])
-    """The models that were asked so far, those of the command."""
+    """The models that were asked so far; the same list as in the command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +89,9 @@ class TurnOpened:
     turn_id: str
     thread_id: str | None
     warnings: tuple[str, ...] = ()
-    """Of budgets that are nearly used up."""
+    """Warnings about budgets that are nearly used up."""
     conversation_id: str | None = None
-    """The caller's own name of the conversation, where the turn was asked for by it."""
+    """The caller's name for the conversation, if the request used it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class AnsweredTurn:
     opened: TurnOpened
     result: TurnResult
     attempts: tuple[Attempt, ...]
-    """The models that were asked, in order; empty where the turn was Foundry's alone."""
+    """The models that were asked, in order; empty if the turn was not orchestrated."""
     seconds: float
     finished_at: datetime
 
@@ -112,7 +112,7 @@ class AnsweredTurn:
 
     @property
     def thread_id(self) -> str | None:
-        """The thread it is on, if any."""
+        """The id of the turn's thread, if it has one."""
         return self.opened.thread_id
 
     @property
@@ -122,7 +122,7 @@ class AnsweredTurn:
 
     @property
     def fallback_from(self) -> ModelType | None:
-        """The model that should have answered, if another one had to."""
+        """The model that was asked first, if another one answered."""
         return self.attempts[0].model_type if len(self.attempts) > 1 else None
 
 
@@ -133,13 +133,14 @@ Progress = TurnOpened | TurnEvent | StillRunning | AnsweredTurn
 """What a streamed turn yields; an `AnsweredTurn` comes last."""
 
 EmitProgress = Callable[[TurnOpened | TurnEvent], None]
-"""Takes what happens while a streamed turn runs."""
+"""Receives the events of a streamed turn."""
 
 AlsoCommit = Callable[[Outcome, Row], Sequence[Change]]
-"""What else to write together with a turn, given how it ended and its lane's row by then."""
+"""Returns further changes for a turn's commit, from its outcome and the current row of its lane."""
 
 Keep = Callable[[Outcome], Sequence[Change]]
-"""What keeps the answer to a request, to be written together with its turn."""
+"""Returns the changes that store the answer under the request's idempotency key; they are part of
+the turn's commit."""
 
 
 def keep_nothing(_: Outcome) -> Sequence[Change]:

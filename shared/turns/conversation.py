@@ -1,6 +1,6 @@
-"""A conversation during a turn: its thread in Foundry, and the messages before this one.
+"""A conversation during a turn: its thread in Foundry, and the earlier messages.
 
-Whichever model answers reads the history from here, so a conversation may move between models.
+All models read the history from here, so a conversation can continue with another model.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from typing import Any
 from ..foundry.models import ThreadRef
 
 BYTES_PER_TOKEN = 3
-"""English has four and more, Chinese about three: an estimate on the safe side."""
+"""English has at least four and Chinese about three, so this estimates too many tokens."""
 
 TOKENS_PER_MESSAGE = 8
-"""What a chat template adds around a message, at the most."""
+"""The most tokens that a chat template adds to a message."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessagePair:
-    """A question and its answer."""
+    """A user's message and its answer."""
 
     question: str
     answer: str
 
     @property
     def tokens(self) -> int:
-        """About how many tokens both take."""
+        """The estimated number of tokens of both."""
         return estimated_tokens(self.question) + estimated_tokens(self.answer)
 
     def messages(self) -> list[dict[str, Any]]:
@@ -40,13 +40,13 @@ class MessagePair:
 
 
 def estimated_tokens(text: str) -> int:
-    """About how many tokens a message takes, rather too many than too few."""
+    """Estimate the number of tokens of a message; too high rather than too low."""
     size = len(text.encode(errors="replace"))
     return -(-size // BYTES_PER_TOKEN) + TOKENS_PER_MESSAGE
 
 
 class HistoryWindow:
-    """Collects message pairs, newest first, until a number of tokens is used up."""
+    """Collects message pairs, newest first, up to a number of tokens."""
 
     def __init__(self, tokens: int) -> None:
         self._left = tokens
@@ -64,40 +64,40 @@ class HistoryWindow:
             self._kept.append(pair)
 
     def pairs(self) -> tuple[MessagePair, ...]:
-        """What fits, oldest first."""
+        """The collected pairs, oldest first."""
         return tuple(reversed(self._kept))
 
 
 @dataclass(frozen=True, slots=True)
 class ConversationState:
-    """How far a conversation has come, and how much of it Foundry holds."""
+    """How many messages a conversation has, and how many of them Foundry's thread holds."""
 
     thread_id: str
     messages: int = 0
-    """How many were answered."""
+    """The number of answered messages."""
     thread: ThreadRef | None = None
-    """The thread in Foundry, where there is one."""
+    """The thread in Foundry, if there is one."""
     in_foundry: int = 0
-    """How many of the messages, the first ones, are in Foundry's thread."""
+    """The number of messages, from the first on, that Foundry's thread holds."""
 
 
 class Conversation(ABC):
-    """A conversation during one of its turns; no other turn runs in it meanwhile."""
+    """A conversation during a turn, which is the only turn that runs in it."""
 
     metadata: Mapping[str, str] = {}
-    """Of its thread."""
+    """The metadata of its thread."""
 
     def __init__(self, state: ConversationState) -> None:
         self.state = state
-        """The model that answers changes it; it is stored when the turn ends."""
+        """Updated by the answerer, and stored when the turn ends."""
 
     async def thread_to_send_on(self) -> ThreadRef | None:
-        """The thread in Foundry, and whether the message must be looked for there first."""
+        """The thread in Foundry; its `look_first` says whether the message may be there already."""
         return self.state.thread
 
     @abstractmethod
     async def history(self, since: int, tokens: int) -> tuple[MessagePair, ...]:
-        """The pairs from number ``since`` on, oldest first, without old ones beyond ``tokens``."""
+        """The newest pairs from number ``since`` on that fit into ``tokens``, oldest first."""
 
     @abstractmethod
     async def save(self, state: ConversationState) -> None:

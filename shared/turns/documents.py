@@ -1,4 +1,4 @@
-"""The result of a turn as callers see it, with the names that each route gives its parts."""
+"""The result of a turn as JSON, in the form of each route."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..foundry.models import TurnResult
 from .command import AnsweredTurn, Attempt, TurnCommand
 
 NO_SOURCE = "model_orchestrator"
-"""The `source` of a result that no model gave."""
+"""The `source` of a failure: no model answered."""
 
 
 def turn_document(turn: AnsweredTurn) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def turn_document(turn: AnsweredTurn) -> dict[str, Any]:
 
 
 def job_result_document(turn: AnsweredTurn, most_bytes: int) -> dict[str, Any]:
-    """An answered turn as a job's row keeps it, cut where it would not fit."""
+    """An answered turn as stored in a job's row, with the answer cut to ``most_bytes``."""
     result = turn.result
     kept = result.content
     while len(json.dumps(kept, ensure_ascii=False).encode(errors="replace")) > most_bytes:
@@ -71,7 +71,7 @@ def orchestration_document(turn: AnsweredTurn, command: TurnCommand) -> dict[str
 def orchestration_failure(
     error: FoundryError, command: TurnCommand, attempts: list[Attempt], seconds: float
 ) -> dict[str, Any]:
-    """What `process_model_request` returns where no model gave an answer, but its timestamp."""
+    """The result of `process_model_request` if no model answered, without the timestamp."""
     return {
         "turn_id": None,
         "thread_id": None,
@@ -105,7 +105,7 @@ def _common(result: TurnResult) -> dict[str, Any]:
 
 
 def _models(turn: AnsweredTurn) -> dict[str, Any]:
-    """Which model answered, and in place of which."""
+    """The model that answered, and the one it replaced."""
     passed_over = turn.fallback_from
     return {
         "source": turn.source.value,

@@ -1,8 +1,8 @@
-"""The options of a turn: the one place where they are accepted or refused.
+"""The options of a turn, and their validation.
 
-A body whose fields have the right types may still hold a broken image, a schema that is too large,
-or more than the settings allow. Each is a problem of 422 that names the field, whether the body
-came over HTTP or on a queue.
+A body whose fields have the right types may still contain a broken image, a schema that is too
+large, or a value beyond the limits. Each is a 422 problem that names the field, for HTTP requests
+and queue messages alike.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ANY_MODEL = "*"
 MAX_IMAGES = 10
 
 MAX_TOOLS = 128
-"""As many as a Foundry agent may have."""
+"""The most tools of a Foundry agent."""
 
 MAX_INTEGER = 2**31 - 1
 """The largest whole number that the services behind the app accept."""
@@ -86,21 +86,21 @@ class TurnOptions(Body):
 
 @dataclass(frozen=True, slots=True)
 class OptionLimits:
-    """What settings allow callers to ask for."""
+    """The limits that the settings put on options."""
 
     max_tokens: int
     models: frozenset[str]
-    """Names of models; `ANY_MODEL` among them for all."""
+    """The allowed models; `ANY_MODEL` allows all."""
 
     @classmethod
     def of(cls, settings: AppSettings) -> OptionLimits:
-        """The limits that settings say."""
+        """Read the limits from the settings."""
         foundry = settings.foundry
         models = names_in(foundry.allowed_models) or [foundry.model, *settings.models.names]
         return cls(foundry.max_tokens_limit or foundry.max_tokens, frozenset(models))
 
     def check(self, options: TurnOptions) -> None:
-        """See to it that options are within the limits.
+        """Check that options are within the limits.
 
         Raises:
             ProblemError: 422, naming the field and the limit.
@@ -113,10 +113,10 @@ class OptionLimits:
 
 
 def turn_request(options: TurnOptions, message: str) -> TurnRequest:
-    """The turn that asks ``message`` with options; a schema among them is not compiled yet.
+    """Make the request of a turn; a response format's schema is not compiled yet.
 
     Raises:
-        ProblemError: 422, naming the field that cannot be used.
+        ProblemError: 422, naming the field that is invalid.
     """
     parts = [_made(f"images.{n}", image_part, image) for n, image in enumerate(options.images)]
     wanted = options.response_format
@@ -138,7 +138,7 @@ def turn_request(options: TurnOptions, message: str) -> TurnRequest:
 
 
 def _made(field: str, make: Callable[[_Value], _Made], value: _Value) -> _Made:
-    """What ``make`` makes of the value of a field; what it cannot take is the caller's mistake."""
+    """Convert the value of a field with ``make``, and report its errors as a 422 problem."""
     try:
         return make(value)
     except InvalidRequestError as error:
@@ -148,7 +148,7 @@ def _made(field: str, make: Callable[[_Value], _Made], value: _Value) -> _Made:
 
 
 def refused(field: str, reason: str, code: str = "invalid_request") -> ProblemError:
-    """The problem of one field."""
+    """The 422 problem of one field."""
     detail = reason if code != "invalid_request" else f"{field} {reason}."
     errors = (FieldError(field, reason),)
     return ProblemError(Problem(kind_of(422, code), detail, errors=errors))

@@ -1,14 +1,14 @@
-"""The use case of this product: one user message in, one answer out, recorded.
+"""Runs a turn: one user message, its answer, and their record.
 
     admit -> lease -> answer -> commit
 
-A synchronous call, a stream and a job come through here alike, whichever model answers. On a
-thread, the lease makes the turn the only one; where an earlier attempt may have left something in
-Foundry, that is looked for before anything is sent; and the commit writes the thread, the turn and
-what the caller adds in one transaction, or nothing if the lease was lost. Without a thread there is
-nothing to guard, and the turn's own row is the one write.
+Synchronous calls, streams and jobs all run through this pipeline, for every model. On a thread, the
+lease excludes other turns. If an earlier attempt may have sent the message, Foundry is searched for
+it before anything is sent. The commit writes the thread, the turn and the caller's changes in one
+transaction, or nothing if the lease was lost. A turn without a thread needs no lease and writes one
+row.
 
-A caller who goes away does not undo a turn: it runs in a task of its own until it is committed.
+A turn runs in its own task until it is committed, even if its caller disconnects.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ log = logging.getLogger(__name__)
 
 FIRST_LOOK_SECONDS = 0.25
 MAX_LOOK_SECONDS = 1.0
-"""How often a caller who waits for a thread looks whether it is free; each look is a read."""
+"""The pause between two attempts to lease a busy thread; each attempt reads a row."""
 
 
 def _nothing_else(_: Outcome, __: Row) -> Sequence[Change]:
@@ -65,7 +65,7 @@ def _nothing_else(_: Outcome, __: Row) -> Sequence[Change]:
 
 @dataclass(frozen=True, slots=True)
 class TurnStorage:
-    """Where turns are stored, and what they share."""
+    """The storage of turns, with the clock and the lanes that they share."""
 
     table: Table
     lanes: Lanes
@@ -73,7 +73,7 @@ class TurnStorage:
     wake_lane: WakeLane
     conversation_ids: ConversationIds
     keep_history: bool = True
-    """Store each message pair of a thread, because other models may be asked to continue it."""
+    """Whether to store each message pair of a thread, so that another model can continue it."""
 
 
 class Turns:
@@ -86,10 +86,10 @@ class Turns:
         storage: TurnStorage,
         recording: Recording,
     ) -> None:
-        """Take the parts in.
+        """Create the pipeline.
 
         Args:
-            foundry: Answers turns that are not orchestrated; None where all are.
+            foundry: Answers turns that are not orchestrated; None if all are orchestrated.
             router: Answers orchestrated turns.
             storage: Where turns are stored.
             recording: Admits turns and records them.
@@ -106,11 +106,11 @@ class Turns:
         return self._recording.content
 
     async def run(self, command: TurnCommand, keep: Keep = keep_nothing) -> AnsweredTurn:
-        """Run one turn to its end, even if the caller is cancelled meanwhile.
+        """Run one turn to its end, even if the caller is cancelled.
 
         Raises:
-            FoundryError: if no model gave an answer; the failed turn is recorded.
-            LaneBusyError: if another turn runs on the thread, and goes on for longer than to wait.
+            FoundryError: if no model answered; the failed turn is recorded.
+            LaneBusyError: if another turn still runs on the thread after `command.wait` seconds.
             KeyInUseError: if another process has taken over the idempotency key.
             RowMissingError: if the owner has no such thread.
             BudgetTooSmallError: if it may need more than a whole budget.
@@ -120,10 +120,10 @@ class Turns:
         return await self._background.run(self._run(command, keep, emit=None))
 
     def stream(self, command: TurnCommand, keep: Keep = keep_nothing) -> AsyncGenerator[Progress]:
-        """Run one turn as `run` does, and yield what happens while it happens.
+        """Run one turn as `run` does, and yield its events as they happen.
 
-        The `AnsweredTurn` comes last, when it is committed. A caller who stops reading does not
-        stop the turn.
+        The `AnsweredTurn` comes last, after the commit. The turn continues if the caller stops
+        reading.
         """
         return self._background.stream(partial(self._run, command, keep))
 
@@ -144,7 +144,7 @@ class Turns:
                 )
 
     async def _lane_row(self, command: TurnCommand) -> Row | None:
-        """The row of the thread that a turn names; None for a new conversation, or no thread."""
+        """The row of the turn's thread; None for a new conversation, or a turn without a thread."""
         owner, storage = command.owner, self._storage
         if command.conversation_id is not None:
             return await storage.conversation_ids.find(owner, command.conversation_id)
@@ -155,7 +155,7 @@ class Turns:
         return await storage.lanes.read(owner, newest_first(command.thread_id))
 
     async def admit(self, command: TurnCommand, lane_row: Row | None) -> Reservation:
-        """Reserve what a turn may need of its owner's budgets; end the reservation in any case.
+        """Reserve what a turn may need in its owner's budgets; the caller must settle it.
 
         Raises:
             BudgetTooSmallError, BudgetExhaustedError: if a budget does not allow it.
@@ -165,7 +165,7 @@ class Turns:
         )
 
     async def _lease(self, command: TurnCommand, turn_id: str) -> Lease:
-        """Lease the thread of a turn, as soon as it is free; its idempotency key notes the try."""
+        """Lease the turn's thread when it is free, and record the try under the idempotency key."""
         owner, claim, storage = command.owner, command.claim, self._storage
 
         async def note_try(lane_row: Row) -> Sequence[Change]:
@@ -207,7 +207,7 @@ class Turns:
         also_commit: AlsoCommit = _nothing_else,
         emit: EmitProgress | None = None,
     ) -> AnsweredTurn:
-        """Run the turn that a lease was taken for, and end the lease with its commit."""
+        """Run the turn that holds ``lease``; its commit releases the lease."""
         storage, keeper = self._storage, LeaseKeeper(self._storage.lanes, lease)
         conversation: StoredConversation | None = None
         if command.thread_id is not None or command.conversation_id is not None:
@@ -260,7 +260,7 @@ class Turns:
         reservation: Reservation,
         lane_row: Row | None = None,
     ) -> tuple[ModelOutcome, TurnRecord]:
-        """Have a turn answered, within a span and with its id in what is logged."""
+        """Get a turn's answer and its record, within its span and with its id in the logs."""
         begun = self._begun(command, turn, lane_row)
         config, message = self._recording.admission.config, command.request.message
         agent = "" if command.orchestrated else config.agent_id
@@ -285,7 +285,7 @@ class Turns:
             return error
         except StateError:  # nothing can be recorded; the next holder of the lease resolves it
             raise
-        except Exception:  # the border of a turn: it must be recorded and its lease ended
+        except Exception:  # the turn must be recorded and its lease released after any error
             log.exception("Turn %s failed unexpectedly", turn.turn_id)
             return FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)
 
@@ -298,7 +298,7 @@ class Turns:
         return AnsweredTurn(opened, answer, attempts, record.latency, now)
 
     def _begun(self, command: TurnCommand, turn: RunningTurn, lane_row: Row | None) -> TurnRecord:
-        """The record of a turn as it is before an answer comes."""
+        """The record of a turn before it has an answer."""
         request, config = command.request, self._recording.admission.config
         thread_row = lane_row if turn.conversation else None
         model = request.model or (
@@ -329,7 +329,7 @@ class Turns:
 
 
 async def _when_free(take: Callable[[], Awaitable[Lease]], seconds: float) -> Lease:
-    """Take a lease, as soon as its holder gives it up within some seconds."""
+    """Take a lease; retry for up to ``seconds`` while another holder has it."""
     clock = asyncio.get_running_loop().time
     end, pause = clock() + seconds, FIRST_LOOK_SECONDS
     while True:

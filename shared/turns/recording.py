@@ -1,4 +1,4 @@
-"""Admits turns, and records them: the row, the audit records and the metrics of each."""
+"""Measures turns and records them: the row, the audit records and the metrics of each."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from ..state.turns import TurnEffort, TurnRecord, TurnStatus
 from .admission import Admission
 
 ModelOutcome = TurnResult | FoundryError
-"""What a model answered, or why no model did."""
+"""The answer of a model, or the error if there is none."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What is measured of a turn while it runs."""
+    """The measurements of a turn while it runs."""
 
     upstream: Upstream
     received_at: float
     """When work on it began, by this machine's performance counter."""
     reservation: Reservation
-    """Of its owner's budgets."""
+    """The reservation in its owner's budgets."""
     started: float = field(default_factory=perf_counter)
-    """When it had what it needs to run, by the same."""
+    """When it started to run, after admission and lease, by the same counter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """Completes records and writes them."""
+    """Completes the records of turns, and writes them."""
 
     audit: AuditTrail
     meter: Meter
@@ -50,15 +50,12 @@ class Recording:
     def watching(
         self, owner: str, received_at: float, reservation: Reservation
     ) -> Generator[Watch]:
-        """Watch a turn of an owner that runs in the block."""
+        """Measure an owner's turn that runs in the block."""
         with counted() as upstream, self.meter.running(owner):
             yield Watch(upstream, received_at, reservation)
 
     def ended(self, begun: TurnRecord, outcome: ModelOutcome, watch: Watch) -> TurnRecord:
-        """The record of a turn that was ``begun``, completed by how it ended.
-
-        Its reservation notes what it used.
-        """
+        """Complete the record of a turn with its outcome, and charge its usage."""
         record = self._completed(begun, outcome, watch)
         self.admission.charge(watch.reservation, record)
         return record
@@ -101,7 +98,7 @@ class Recording:
     async def alongside(
         self, write: Awaitable[_T], record: TurnRecord, outcome: ModelOutcome, caller: Caller
     ) -> _T:
-        """Put a turn on the audit trail while its row is written, and return what that gives."""
+        """Write a turn's audit records in parallel with ``write``, and return its result."""
         calls = outcome.tool_calls if isinstance(outcome, TurnResult) else ()
         written = await self.audit.alongside(write, *turn_records(record, caller, calls))
         self.meter.record(record)
