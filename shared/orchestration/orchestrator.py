@@ -25,6 +25,7 @@ from ..foundry.loop_end import ClosedWithLoop
 from ..foundry.service import FoundryService
 from ..state.turns import TurnMode
 from ..turns.answerer import Answerer
+from ..turns.background import StillRunning
 from ..turns.command import AnsweredTurn, Progress, TurnCommand
 from ..turns.documents import orchestration_document, orchestration_failure
 from .backends import Backend, Model
@@ -179,7 +180,8 @@ class ModelOrchestrator:
         await self._storage.begin()
         async with aclosing(self._turns.stream(command)) as events:
             async for event in events:
-                yield event
+                if not isinstance(event, StillRunning):
+                    yield event
 
     async def select_optimal_model(self, domain: str) -> ModelType:
         """The first healthy model in the domain's order of preference; costs no tokens.

@@ -101,8 +101,10 @@ class Thread:
 
 
 def end_of_conversation(row: Row) -> str:
-    """The id of the last known item for `FirstTry`, given a thread's row; empty without one."""
-    return str(row.values.get("last_item_id", ""))
+    """The conversation and its last known item for `FirstTry`, given a thread's row."""
+    if not (item_id := row.values.get("last_item_id")):
+        return ""
+    return f"{row.values.get('conversation_id') or ''} {item_id}"
 
 
 def _metadata_values(metadata: Mapping[str, str]) -> dict[str, Value | None]:

@@ -61,7 +61,17 @@ class FirstTry:
 
     at: datetime
     sent_after: str
-    """Id of the last item before the message; empty if the conversation had none."""
+    """Ids of the conversation and of the last item before the message; empty if it had none."""
+
+    @property
+    def conversation_id(self) -> str:
+        """The conversation; empty if it had no item, or the thread is a chain of responses."""
+        return self.sent_after.rpartition(" ")[0]
+
+    @property
+    def item_id(self) -> str:
+        """The last item before the message; empty if there was none."""
+        return self.sent_after.rpartition(" ")[2]
 
     def to_values(self) -> dict[str, Value]:
         """The properties that store it."""

@@ -36,15 +36,15 @@ class StoredConversation(Conversation):
         thread, first_try = self.state.thread, self._first_try
         if thread is None or first_try is None:
             return thread
+        if first_try.conversation_id not in {"", thread.conversation_id}:
+            return thread  # it was created since, and does not hold the message
         others: frozenset[str] = frozenset()
-        if first_try.sent_after != (thread.last_item_id or ""):  # others have had turns since
+        if first_try.item_id != (thread.last_item_id or ""):  # others have had turns since
             owner, thread_id = self._thread.owner, self._thread.thread_id
             others = await responses_since(self._table, owner, thread_id, first_try.at)
-        # A thread without a last item was created since: it does not hold that of the first try.
-        sent_after = first_try.sent_after if thread.last_item_id else ""
         return replace(
             thread,
-            last_item_id=sent_after or None,
+            last_item_id=first_try.item_id or None,
             look_first=True,
             sent_before=True,
             others=others,

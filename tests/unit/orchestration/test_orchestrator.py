@@ -16,7 +16,9 @@ from shared.foundry.errors import ConfigurationError
 from shared.foundry.events import MessageDelta
 from shared.orchestration import ModelOrchestrator, ModelType
 from shared.orchestration.breaker import FAILURES_TO_OPEN
-from shared.turns.command import AnsweredTurn
+from shared.orchestration.memory import MemoryTurns
+from shared.turns.background import StillRunning
+from shared.turns.command import AnsweredTurn, Progress, TurnOpened
 from tests.support.net import FOUNDRY, KEY, VLLM, Net, model_settings
 
 ML = MLConfig(
@@ -123,6 +125,21 @@ async def test_a_message_can_be_streamed(orchestrator: ModelOrchestrator) -> Non
     assert isinstance(events[-1], AnsweredTurn)
     text = "".join(event.text for event in events if isinstance(event, MessageDelta))
     assert text == events[-1].result.content == "You said: one two"
+
+
+async def test_a_stream_begins_with_the_turn_however_long_that_takes(
+    orchestrator: ModelOrchestrator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where conversations are stored, a stream without events sends a sign of life."""
+    opened = TurnOpened("turn_1", "thread_1")
+
+    async def stream(*_: object) -> AsyncIterator[Progress]:
+        for event in (StillRunning(), opened, StillRunning()):
+            yield event
+
+    monkeypatch.setattr(MemoryTurns, "stream", stream)
+    events = orchestrator.stream_model_request("vllm", "general", "Hi", "c")
+    assert [event async for event in events] == [opened]
 
 
 async def test_metrics_are_by_model(orchestrator: ModelOrchestrator) -> None:

@@ -345,3 +345,21 @@ async def test_a_thread_whose_history_is_not_stored_is_kept(world: World, net: N
     answer = await asking.ask("/history")
     assert json.loads(answer.result.content) == ["first", "second", "/history"]
     assert not world.thread().unsettled
+
+
+async def test_a_message_is_not_looked_for_in_a_thread_that_another_turn_created_again(
+    world: World, net: Net
+) -> None:
+    asking = world.instance()
+    repeated = Repeated(world, asking)
+    await asking.ask("first")
+    await asking.ask("second", VLLM_TYPE)
+    all_down(net, UNAVAILABLE)
+    net.down(FOUNDRY, None)
+    net.lose_answer(FOUNDRY)
+    with pytest.raises(ServiceUnavailableError):
+        await repeated.ask("/history")
+    all_down(net, None)
+    await asking.ask("third")
+    answer = await repeated.ask("/history")
+    assert json.loads(answer.result.content) == ["first", "second", "third", "/history"]
