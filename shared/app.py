@@ -92,7 +92,9 @@ NO_STORAGE = (
 NO_ROW = ("$ready", "probe")
 """Partition and row key of a row that does not exist, which is the cheapest read."""
 
-NO_IDENTITY = "AZURE_CLIENT_ID leads to no identity: assign a managed identity, or run 'az login'"
+NO_IDENTITY = (
+    "No identity was found for AZURE_CLIENT_ID: assign a managed identity, or run 'az login'"
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,11 +177,11 @@ _STATE: dict[type[state.StateError], HTTPStatus] = {
     state.StorageUnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-NOT_FOUND = Problem(ProblemKind.NOT_FOUND, "There is nothing of yours under this address.")
+NOT_FOUND = Problem(ProblemKind.NOT_FOUND, "There is no such address, or no such object of yours.")
 
 INTERNAL_ERROR = Problem(
     ProblemKind.INTERNAL_ERROR,
-    "Something broke on our side. Give the request id to the operator of this service.",
+    "The app failed unexpectedly. Give the request id to the operator of this service.",
 )
 
 

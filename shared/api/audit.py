@@ -44,7 +44,7 @@ class AuditApi:
         try:
             page = await self.reader.page(wanted, limit, incoming.query.get("cursor"))
         except CursorError:
-            raise invalid_field("cursor", "must be the next_cursor of the page before") from None
+            raise invalid_field("cursor", "must be the next_cursor of an earlier page") from None
         records = [record.to_json() for record in page.records]
         if JSON_LINES not in incoming.request.headers.get("accept", ""):
             return Answer({"data": records, "next_cursor": page.next_cursor})

@@ -37,7 +37,7 @@ class OperationsApi:
         detail = " ".join(f"{name}: {text}" for name, text in report.failures.items())
         if not incoming.principal.is_operator:
             checks = {name: {"status": check["status"]} for name, check in checks.items()}
-            detail = f"These do not work: {', '.join(report.failures)}."
+            detail = f"These dependencies do not work: {', '.join(report.failures)}."
         if not report.failures:
             return Answer({"ready": True, "checks": checks})
         problem = Problem(ProblemKind.NOT_READY, detail)

@@ -115,7 +115,7 @@ class ThreadsApi:
         return Answer(thread_document(thread))
 
     async def patch(self, incoming: Incoming) -> Answer:
-        """Merge metadata into a thread's."""
+        """Merge pairs into the metadata of a thread."""
         body = await incoming.body(PatchThread)
         thread = await self.threads.merge_metadata(
             incoming.owner, incoming.path["thread_id"], body.metadata

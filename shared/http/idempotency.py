@@ -44,8 +44,8 @@ _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY
 
 _NOT_KEPT = Problem(
     ProblemKind.ANSWER_NOT_KEPT,
-    "The request was done before, but its answer was too long to keep. Read it where it is: in the "
-    "messages of its thread.",
+    "The request succeeded before, but its answer was too long to store. Read it in the messages "
+    "of its thread.",
 )
 
 Act = Callable[[Claim | None], Awaitable[Answer | Streamed]]

@@ -95,7 +95,7 @@ NO_ROLE = Problem(
     ProblemKind.FORBIDDEN,
     f"The caller needs the app role or permission {Role.USE} of this app.",
 )
-NOT_ADMIN = Problem(ProblemKind.FORBIDDEN, f"This takes the app role {Role.ADMIN} of this app.")
+NOT_ADMIN = Problem(ProblemKind.FORBIDDEN, f"This requires the app role {Role.ADMIN} of this app.")
 
 
 @dataclass(frozen=True, slots=True)

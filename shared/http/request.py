@@ -94,7 +94,9 @@ class Incoming:
             if _CONTROL.search(name) or _CONTROL.search(text):
                 raise invalid_field(_printable(name), "must not contain control characters")
             if len(name) > MAX_FIELD_CHARS or len(text) > MAX_PARAMETER_CHARS:
-                raise invalid_field(_printable(name), f"takes {MAX_PARAMETER_CHARS} characters")
+                raise invalid_field(
+                    _printable(name), f"must have at most {MAX_PARAMETER_CHARS} characters"
+                )
 
     async def body(self, model: type[_Body]) -> _Body:
         """The validated JSON body; a missing body counts as an empty object.

@@ -124,7 +124,7 @@ class Runner:
         try:
             wake_up = WakeUp.parse(body)
         except ValueError:
-            log.error("A message of %d bytes that is not a wake-up was thrown away", len(body))  # noqa: TRY400
+            log.error("A message of %d bytes is not a wake-up and is dropped", len(body))  # noqa: TRY400
         else:
             await self._drain_past_failures(wake_up)
 

@@ -292,11 +292,11 @@ def _translate(error: AzureError) -> StateError:
         return StorageUnavailableError(refused)
     status = error.status_code if isinstance(error, HttpResponseError) else None
     if status == HTTPStatus.NOT_FOUND:
-        return RowMissingError("A row that should exist is missing.")
+        return RowMissingError("The row to change or read does not exist.")
     if status == HTTPStatus.PRECONDITION_FAILED:
         return RowChangedError("Another writer changed the row since it was read.")
     if status == HTTPStatus.CONFLICT:
-        return RowExistsError("A row that should be new exists already.")
+        return RowExistsError("The row to insert exists already.")
     if (
         isinstance(error, HttpResponseError)
         and status

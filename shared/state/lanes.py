@@ -43,7 +43,7 @@ LEASE_MARGIN_SECONDS = 1.5
 so the clocks of two instances may differ by that, and sending a request takes some time."""
 
 UNSETTLED = "unsettled"
-"""Property of a thread whose last turn may have left something in Foundry."""
+"""Property of a thread whose last turn may be unfinished in Foundry."""
 
 EXPIRES_AT = "thread_expires_at"
 """Property of a thread that expires."""

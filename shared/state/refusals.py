@@ -11,7 +11,7 @@ from typing import Any
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 
 _NETWORK = (
-    "its network rules do not let the app in: allow the app's virtual network, or connect a "
+    "its network rules block the app: allow the app's virtual network, or connect a "
     "private endpoint; if they do, give the app's identity the role '{role}'"
 )
 _ROLE = (
@@ -32,7 +32,7 @@ _FIXES = {
     "AuthorizationPermissionMismatch": _ROLE,
     "InsufficientAccountPermissions": _ROLE,
     "KeyBasedAuthenticationNotPermitted": (
-        "the account takes no keys: replace the connection string AzureWebJobsStorage by "
+        "the account does not accept keys: replace the connection string AzureWebJobsStorage by "
         "AzureWebJobsStorage__accountName, which signs in with the app's identity"
     ),
     "AuthenticationFailed": _CREDENTIAL,

@@ -96,7 +96,7 @@ def test_a_state_error_becomes_its_problem(error: state.StateError, status: int,
 def test_a_busy_lane_says_when_to_come_back() -> None:
     problem = problem_from(state.LaneBusyError(4.2))
     assert problem.retry_after == 4.2
-    assert "for the next 5 s" in problem.detail  # as the Retry-After header says
+    assert "lasts for another 5 s" in problem.detail  # as the Retry-After header says
 
 
 @pytest.mark.parametrize(

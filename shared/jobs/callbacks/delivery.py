@@ -73,7 +73,7 @@ class Deliveries:
         try:
             notice = Notice.parse(body)
         except ValueError:
-            log.error("A message of %d bytes that is no notice was thrown away", len(body))  # noqa: TRY400
+            log.error("A message of %d bytes is not a notice and is dropped", len(body))  # noqa: TRY400
         else:
             await self.deliver(notice)
 
@@ -82,12 +82,12 @@ class Deliveries:
         try:
             notice = Notice.parse(body)
         except ValueError:
-            log.error("A message of %d bytes that is no notice was thrown away", len(body))  # noqa: TRY400
+            log.error("A message of %d bytes is not a notice and is dropped", len(body))  # noqa: TRY400
             return
         delivery = await self._outbox.get(notice.owner, notice.job_id)
         if delivery is not None and delivery.is_pending:
             log.error("The result of job %s cannot be delivered", notice.job_id)
-            await self._end(delivery, DeliveryStatus.FAILED, "a fault on our side")
+            await self._end(delivery, DeliveryStatus.FAILED, "an unexpected error in the app")
 
     async def deliver(self, notice: Notice) -> None:
         """Make an attempt, if one is due.

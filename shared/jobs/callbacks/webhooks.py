@@ -50,7 +50,7 @@ class CallbackError(Exception):
         self.retry_after = retry_after
         """The receiver's `Retry-After`, in seconds."""
         self.is_final = is_final
-        """Whether further attempts are pointless."""
+        """Whether the callback must not be tried again."""
 
 
 class Webhooks:
@@ -112,7 +112,7 @@ class Webhooks:
         local = self._allow_loopback and url.scheme == "http" and url.host == LOOPBACK
         if local not in self._sessions:
             connector = aiohttp.TCPConnector(
-                force_close=True,  # every request resolves, checks and connects anew
+                force_close=True,  # every request resolves, checks and connects again
                 use_dns_cache=False,
                 socket_factory=None if local else public_socket,
             )

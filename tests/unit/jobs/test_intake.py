@@ -109,7 +109,7 @@ def test_it_takes_over_what_the_host_delivers() -> None:
         ({"owner": OWNER, "message": "Hi", **dict.fromkeys(map(str, range(5_000)))}, "0: Extra"),
         ({"owner": OWNER, "message": "Hi", "a\nERROR b": "red"}, "a ERROR b: Extra inputs"),
         ({"owner": OWNER, "message": "Hi", "job_id": "mine"}, "job_id"),
-        ({"owner": OWNER, "message": "Hi", "thread_id": "thread_x"}, "nothing of yours"),
+        ({"owner": OWNER, "message": "Hi", "thread_id": "thread_x"}, "no such object of yours"),
         ({"owner": OWNER, "messages": ["x" * 800_000]}, "too many"),
     ],
 )
@@ -185,7 +185,7 @@ def notes(app: App) -> list[str]:
         ({}, "give either message or messages"),
         ({"message": 5}, "message"),
         ({"message": "Hi", "colour": "red"}, "colour: Extra inputs"),
-        ({"message": "Hi", "thread_id": new_id(Kind.THREAD)}, "nothing of yours"),
+        ({"message": "Hi", "thread_id": new_id(Kind.THREAD)}, "no such object of yours"),
         ({"message": "Hi", "callback_url": "https://evil.example"}, "CALLBACK_HOSTS"),
     ],
 )
