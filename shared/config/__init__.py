@@ -1,8 +1,8 @@
-"""Every setting of the product: where it comes from, what it means, its default.
+"""All settings: their environment variables, meanings and defaults.
 
-Settings are environment variables. They are read here and nowhere else, once, and all problems
-are reported together: ``AppSettings.from_env()`` either returns a frozen object or raises one
-``SettingsError`` that names each variable, what it must be and how to fix it, never its value.
+Environment variables are read only here, and once. ``AppSettings.from_env()`` returns a frozen
+object, or raises one ``SettingsError`` that lists every problem: the variable, what it must be and
+how to fix it, but never its value.
 """
 
 from .app import HTTP_DEADLINE_SECONDS, AppSettings

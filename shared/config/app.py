@@ -21,11 +21,11 @@ from .storage import RetentionSettings, StorageSettings
 log = logging.getLogger(__name__)
 
 HTTP_DEADLINE_SECONDS = 220
-"""Azure cuts an HTTP answer at about 230 s; a turn must be over a little before that."""
+"""Azure ends an HTTP request after about 230 s, so a turn must end a little earlier."""
 
 
 class AppSettings(Settings):
-    """Everything the Functions app reads, in groups."""
+    """All settings of the Functions app, in groups."""
 
     foundry: FoundryAgentServiceConfig = FoundryAgentServiceConfig()
     """The Foundry Agent Service."""
@@ -49,7 +49,7 @@ class AppSettings(Settings):
     """Callbacks and reply queues."""
 
     limits: LimitSettings = LimitSettings()
-    """What one caller may take."""
+    """Limits for each owner."""
 
     retention: RetentionSettings = RetentionSettings()
     """How long records are kept."""
@@ -68,7 +68,7 @@ class AppSettings(Settings):
 
     @classmethod
     def read(cls, source: Mapping[str, str]) -> tuple[Self, list[str]]:
-        """See `Settings.read`; variables that nothing reads are checked as well."""
+        """Read the settings, and check for misspelt variables; see `Settings.read`."""
         settings, problems = super().read(source)
         known = cls.all_variables()
         problems += slips(source, known)
@@ -94,14 +94,14 @@ class AppSettings(Settings):
 
     @property
     def turn_seconds(self) -> float:
-        """How long a turn may take while its caller waits on HTTP."""
+        """The most seconds of a turn whose caller waits for the HTTP response."""
         return self.turn_seconds_after(0)
 
     def turn_seconds_after(self, waited: float) -> float:
-        """Like `turn_seconds`, for a caller who has already waited for some seconds."""
+        """Like `turn_seconds`, for a caller who has already waited ``waited`` seconds."""
         return min(self.foundry.timeout, HTTP_DEADLINE_SECONDS - waited)
 
     @property
     def stream_seconds(self) -> float:
-        """How long a streamed turn may take; Azure does not cut an answer that keeps coming."""
+        """The most seconds of a streamed turn; Azure does not end a response that sends data."""
         return self.jobs.turn_timeout

@@ -1,4 +1,4 @@
-"""How settings are read from the environment, and what is said of wrong ones."""
+"""Reads settings from the environment, and reports wrong ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 _KINDS: dict[object, str] = {bool: "true or false", int: "a whole number", float: "a number"}
 
 _UNRESOLVED = "@microsoft.keyvault("
-"""How the value of an app setting begins whose Key Vault reference Azure could not follow.
+"""The prefix of an app setting's value if Azure could not resolve its Key Vault reference.
 https://learn.microsoft.com/azure/app-service/app-service-key-vault-references"""
 
 
@@ -28,7 +28,7 @@ class SettingsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Env:
-    """The environment variable behind a field, and an example that shows its form."""
+    """The environment variable of a field, and an example value."""
 
     name: str
     example: str = ""
@@ -49,7 +49,7 @@ class Settings(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _is_no_flag(cls, value: object, info: Any) -> object:
-        """Refuse true and false for a number, for which pydantic would take 1 and 0."""
+        """Reject true and false for a number; pydantic would convert them to 1 and 0."""
         if isinstance(value, bool) and cls.model_fields[info.field_name].annotation is not bool:
             raise ValueError("it is true or false")
         return value
@@ -68,7 +68,7 @@ class Settings(BaseModel):
 
     @classmethod
     def read(cls, source: Mapping[str, str]) -> tuple[Self, list[str]]:
-        """The settings, with defaults in place of wrong ones, and all that is wrong.
+        """Read the settings, with defaults in place of wrong ones; returns all problems as well.
 
         Each problem begins with the name of a variable.
         """
@@ -86,12 +86,12 @@ class Settings(BaseModel):
         settings, wrong = cls._validated(values)
         problems += wrong
         named = {problem.split()[0] for problem in problems}
-        # A rule about a variable that is wrong by itself would judge the default in its place.
+        # A rule that involves a wrong variable is skipped: it would check the default instead.
         problems += [p for p in settings.problems() if named.isdisjoint(_words(p))]
         return settings, problems
 
     def problems(self) -> list[str]:
-        """What is wrong with values that have the right form."""
+        """Problems of values that are valid by themselves, such as combinations of them."""
         return []
 
     @classmethod
@@ -120,7 +120,7 @@ class Settings(BaseModel):
 
     @classmethod
     def _validated(cls, values: Mapping[str, Any]) -> tuple[Self, list[str]]:
-        """The settings of those values that are right, and what is wrong with the others."""
+        """The settings from the valid values, and the problems of the others."""
         try:
             return cls.model_validate(values), []
         except ValidationError as error:

@@ -1,7 +1,7 @@
 """Checks over all settings: misspelt variables, and names that must differ.
 
-A name that differs from a setting by a slip is refused, because the setting would silently keep its
-default. A name that is merely unknown may belong to another program, and is only logged.
+A name that is a misspelt setting is refused, because the setting would silently keep its default.
+Any other unknown name may belong to another program, and is only logged.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ OWN_PREFIXES = (
     "RETAIN_",
     "STATE_TABLE",
 )
-"""Prefixes of names that no other program uses, unlike AZURE_, OPENAI_ or VLLM_."""
+"""Prefixes that only this app uses, unlike AZURE_, OPENAI_ or VLLM_."""
 
 _IN_ONE_CASE = (*OWN_PREFIXES, "AZUREWEBJOBSSTORAGE__")
-"""Prefixes of names that are read in one letter case only; the Functions host reads its own in
-any."""
+"""Prefixes of names that must be written in the exact letter case; the Functions host ignores the
+case of its own."""
 
 LOCAL_RUN = ("FOUNDRY_LOCAL_", "FOUNDRY_PORT")
 """Prefixes of names that the local run reads."""
 
 ONE_SLIP = 0.9
-"""How alike two names are that differ by one or two wrong, missing or extra letters."""
+"""The similarity of two names that differ by one or two wrong, missing or extra letters."""
 
 SOME_LIKENESS = 0.6
 
 
 def slips(given: Iterable[str], known: Collection[str]) -> Iterator[str]:
-    """Problems: names that are nearly those of settings."""
+    """Yield a problem for each misspelt setting."""
     folded = {name.lower(): name for name in known if name.upper().startswith(_IN_ONE_CASE)}
     for name in sorted(name for name in given if name not in known):
         meant = folded.get(name.lower())
@@ -56,7 +56,7 @@ def slips(given: Iterable[str], known: Collection[str]) -> Iterator[str]:
 
 
 def unknown(given: Iterable[str], known: Collection[str]) -> Iterator[str]:
-    """Warnings: names that look like settings, with the nearest setting."""
+    """Yield a warning for each unknown `FOUNDRY_` name, with the most similar setting."""
     for name in sorted(given):
         if name in known or not name.startswith("FOUNDRY_") or name.startswith(LOCAL_RUN):
             continue
@@ -70,7 +70,7 @@ def nearest(name: str, known: Iterable[str], likeness: float = SOME_LIKENESS) ->
 
 
 def colliding_tables(tables: Mapping[str, str]) -> Iterator[str]:
-    """Problems of table names, by setting; Azure ignores letter case in them."""
+    """Yield a problem for each table name that two settings share; Azure ignores letter case."""
     taken: dict[str, str] = {}
     for setting, name in tables.items():
         if other := taken.get(name.lower()):
@@ -79,7 +79,7 @@ def colliding_tables(tables: Mapping[str, str]) -> Iterator[str]:
 
 
 def colliding_queues(queues: Mapping[str, str], replies: Mapping[str, list[str]]) -> Iterator[str]:
-    """Problems of queue names, by setting: the app's own queues, and reply queues."""
+    """Yield a problem for each queue name that two settings share, reply queues included."""
     taken: dict[str, str] = {}
     for setting, name in queues.items():
         if other := taken.get(name):
@@ -90,6 +90,6 @@ def colliding_queues(queues: Mapping[str, str], replies: Mapping[str, list[str]]
         for position, name in enumerate(names, 1):
             if other := used.get(name):
                 yield (
-                    f"{setting} cannot be used: entry {position} is the queue of {other}, which "
-                    "would take replies for work"
+                    f"{setting} cannot be used: entry {position} is the queue of {other}, where "
+                    "replies would be read as jobs"
                 )

@@ -1,8 +1,8 @@
-"""Which department a turn is for, and whether its budget is the one to spend from.
+"""The department of a turn, and whether the turn spends from the department's budget.
 
-A department is known from the token of the caller or from the settings, as `DEPARTMENTS` maps
-owners and values of the claim `DEPARTMENT_CLAIM`. What a caller states only chooses among those.
-The statement of a caller of whom nothing is known is a label in usage, and no more.
+A caller's departments are known from the claim `DEPARTMENT_CLAIM` of its token, or from the setting
+`DEPARTMENTS`, which maps owners and claim values to departments. A request can state one of these.
+If no department of the caller is known, a stated one is only a label in usage.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _MAP = TypeAdapter(dict[_Name, _Name])
 
 
 def same_name(name: str) -> str:
-    """The one spelling of a department: letter case, width and white space do not count."""
+    """Normalize the name of a department: letter case, character width and white space."""
     return " ".join(unicodedata.normalize("NFKC", name).casefold().split())
 
 
 def read_departments(text: str) -> dict[str, str]:
-    """The departments that a setting states, by owner or value of a claim, in one spelling.
+    """Parse the setting `DEPARTMENTS`: normalized departments, by owner or claim value.
 
     Raises:
         ValueError: saying what is wrong.
@@ -44,28 +44,28 @@ class Belonging:
     """The department of a turn."""
 
     label: str | None = None
-    """As usage names it."""
+    """The department's name in usage."""
     is_known: bool = False
-    """Whether its budget counts: the caller has not merely claimed it."""
+    """Whether the turn spends from its budget: the caller has not merely stated it."""
 
     @property
     def payer(self) -> str | None:
-        """The department whose budgets the turn is under."""
+        """The department whose budgets the turn spends from; None if it is not known."""
         return self.label if self.is_known else None
 
 
 @dataclass(frozen=True, slots=True)
 class Departments:
-    """Who belongs where, as the settings say."""
+    """The departments of owners and claim values, from the settings."""
 
     by_name: Mapping[str, str]
     trusts_callers: bool = False
 
     def claimed(self, values: Iterable[str]) -> tuple[str, ...]:
-        """The departments that the values of a token's claim stand for.
+        """The departments of the values of a token's claim.
 
-        A single value that is not mapped is the department's name; of several, such as groups,
-        only mapped ones are departments.
+        A single value without a mapping is itself the department. Of several values, such as
+        groups, only those with a mapping are departments.
         """
         listed = list(values)
         mapped = (self.by_name.get(value.casefold()) for value in listed)
@@ -75,7 +75,7 @@ class Departments:
         return found
 
     def of(self, owner: str, claimed: Iterable[str], stated: str | None) -> Belonging:
-        """The department of a turn of an owner, whose token named some and who states one."""
+        """The department of a turn, from its owner, the token's departments and the stated one."""
         mapped = self.by_name.get(owner.casefold())
         known = [*claimed, *filter(None, [mapped])]
         wanted = same_name(stated) if stated else None
@@ -85,4 +85,4 @@ class Departments:
 
 
 NO_DEPARTMENTS = Departments({})
-"""What a caller states is a label."""
+"""No mappings: a stated department is only a label."""

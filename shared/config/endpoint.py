@@ -1,8 +1,8 @@
-"""Which Foundry surface an endpoint URL leads to, and what an agent's id looks like.
+"""Parses the endpoint URL of Foundry and the id of an agent.
 
-A *project endpoint* offers agents and conversations and takes Entra tokens only; a *resource
-endpoint* offers models and takes an API key as well, but has no conversations. A host alone, as
-the Azure portal shows it, is the resource endpoint.
+A *project endpoint* has agents and conversations, and accepts Entra tokens only. A *resource
+endpoint* has models but no conversations, and also accepts an API key. A URL without a path, as in
+the Azure portal, is a resource endpoint.
 https://learn.microsoft.com/azure/ai-foundry/foundry-models/concepts/endpoints
 """
 
@@ -19,7 +19,7 @@ _AGENT_NAME = re.compile(r"^[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
 _GUID = re.compile(r"^[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
 
 MAX_IDENTITY_LENGTH = 256
-"""Of an agent's id that is only reported; Foundry's metadata takes twice as much."""
+"""The longest agent id that is only a label; Foundry's metadata allows twice as much."""
 
 
 class Surface(StrEnum):
@@ -30,10 +30,10 @@ class Surface(StrEnum):
 
 
 def locate(url: str) -> tuple[Surface, str]:
-    """The surface that an endpoint URL leads to, and the URL of its root, without a slash.
+    """Return the kind of an endpoint URL, and its root URL without a trailing slash.
 
     Raises:
-        ValueError: if it is insecure, or leads to no surface that can be used.
+        ValueError: if the URL is insecure, or is not that of a Foundry endpoint.
     """
     try:
         parts = split_url(url)
@@ -49,10 +49,10 @@ def locate(url: str) -> tuple[Surface, str]:
 
 
 def split_url(url: str, *, with_credentials: bool = True) -> SplitResult:
-    """The parts of a service's URL.
+    """Parse the URL of a service; credentials need https, or a server on this machine.
 
     Raises:
-        ValueError: saying why it cannot be used; credentials go over https or to this machine.
+        ValueError: saying why it cannot be used.
     """
     try:
         parts = urlsplit(url)
@@ -68,7 +68,7 @@ def split_url(url: str, *, with_credentials: bool = True) -> SplitResult:
 
 
 def _has_gaps(url: str) -> bool:
-    """Whether a URL holds white space, or a character that cannot be printed."""
+    """Whether a URL contains white space or an unprintable character."""
     return " " in url or not url.isprintable()
 
 
@@ -81,10 +81,10 @@ def _unusable(reason: str) -> ValueError:
 
 
 def agent_name(agent_id: str) -> tuple[str, str | None]:
-    """The name of an agent of a project, and its version where one is pinned.
+    """Parse the id of a project's agent into its name and its version, if it has one.
 
     Raises:
-        ValueError: for ids that the current Agent Service does not know.
+        ValueError: if it is not a name, or a name and a version.
     """
     name, colon, version = agent_id.partition(":")
     if _GUID.match(name) or agent_id.startswith("asst_"):
@@ -101,10 +101,10 @@ def agent_name(agent_id: str) -> tuple[str, str | None]:
 
 
 def check_identity(agent_id: str) -> None:
-    """Check an agent's id that is reported and not asked for, as a resource has no agents.
+    """Check an agent's id at a resource endpoint, where it is only a label.
 
     Raises:
-        ValueError: if it cannot be reported everywhere.
+        ValueError: if it is too long or unprintable.
     """
     if len(agent_id) > MAX_IDENTITY_LENGTH or not agent_id.isprintable():
         raise ValueError(

@@ -71,12 +71,12 @@ class FoundryAgentServiceConfig(Settings):
     """Sampling temperature, 0.0 (most predictable) to 1.0."""
 
     max_tokens: Annotated[int, Env("FOUNDRY_MAX_TOKENS", "4096")] = Field(default=4096, ge=1)
-    """The most tokens an answer has where a message does not say."""
+    """The most tokens of an answer to a message without its own limit."""
 
     max_tokens_limit: Annotated[int, Env("FOUNDRY_MAX_TOKENS_LIMIT", "16384")] = Field(
         default=0, ge=0
     )
-    """The most tokens that a message may ask for; what asks for more is refused. 0:
+    """The highest limit that a message may set; a higher one is refused. 0:
     `FOUNDRY_MAX_TOKENS`."""
 
     allowed_models: Annotated[str, Env("FOUNDRY_ALLOWED_MODELS", "llama-3.3-70b,gpt-4.1")] = ""
@@ -92,14 +92,14 @@ class FoundryAgentServiceConfig(Settings):
     vector_store_ids: Annotated[
         str, each(_vector_store), Env("FOUNDRY_VECTOR_STORE_IDS", "vs_abc,vs_def")
     ] = ""
-    """Vector stores that the tool `file_search` looks in, separated by commas."""
+    """Vector stores that the tool `file_search` searches, separated by commas."""
 
     search_connection_id: Annotated[str, Env("FOUNDRY_SEARCH_CONNECTION_ID")] = ""
     """Resource id of the project's connection to Azure AI Search, for the tool
     `azure_ai_search`."""
 
     search_index: Annotated[str, Env("FOUNDRY_SEARCH_INDEX")] = ""
-    """Index that the tool `azure_ai_search` looks in."""
+    """Index that the tool `azure_ai_search` searches."""
 
     tool_timeout: Annotated[float, Env("FOUNDRY_TOOL_TIMEOUT", "30")] = Field(
         default=30, gt=0, le=600
@@ -107,12 +107,12 @@ class FoundryAgentServiceConfig(Settings):
     """Seconds that one call of a custom tool may take, where the tool sets no limit of its own."""
 
     log_content: Annotated[bool, Env("FOUNDRY_LOG_CONTENT", "true")] = False
-    """Write what is sent to Foundry and what it answers to the log, at level DEBUG, and what was
-    said to traces. Off: only ids, sizes and decisions."""
+    """Write requests to Foundry and its responses to the log, at level DEBUG, and questions and
+    answers to traces. Off: only ids, sizes and decisions."""
 
     @property
     def agent_is_label(self) -> bool:
-        """Whether `agent_id` is only reported, because the endpoint has no agents."""
+        """Whether `agent_id` is only a label, because the endpoint has no agents."""
         if not (self.agent_id and self.endpoint_url):
             return False
         try:
@@ -121,7 +121,7 @@ class FoundryAgentServiceConfig(Settings):
             return False
 
     def problems(self) -> list[str]:
-        """See `Settings.problems`; an endpoint that is missing is reported by each request."""
+        """See `Settings.problems`; a missing endpoint is reported by each request."""
         if not self.endpoint_url:
             return []
         try:
@@ -167,7 +167,7 @@ class MLConfig(Settings):
     """The same as `FoundryAgentServiceConfig.enable_foundry_tools`."""
 
     def foundry(self) -> FoundryAgentServiceConfig:
-        """These settings as the client takes them."""
+        """Convert these settings to those of the client."""
         return FoundryAgentServiceConfig(
             endpoint_url=self.foundry_agent_service_endpoint,
             api_key=self.foundry_agent_service_api_key,

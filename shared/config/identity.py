@@ -1,4 +1,4 @@
-"""Who the app is, and who may call it."""
+"""Settings of the app's own identity, and of access to the app."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _guid = matching(GUID, "a GUID")
 
 
 class IdentitySettings(Settings):
-    """Which Entra identity the app signs in with, and on which terms."""
+    """The Entra identity that the app signs in with."""
 
     client_id: Annotated[str, Env("AZURE_CLIENT_ID")] = ""
     """Client id of the user-assigned managed identity. Empty: the system-assigned one."""
@@ -27,7 +27,8 @@ class IdentitySettings(Settings):
     """Tenant to sign in to. Empty: the default tenant of the signed-in developer."""
 
     managed_identity_endpoint: Annotated[str, Env("IDENTITY_ENDPOINT")] = ""
-    """Set by Azure where a managed identity is assigned; its presence chooses that identity."""
+    """Set by Azure where a managed identity is assigned; the app then signs in with that
+    identity."""
 
     agent_identity_client_id: Annotated[str, Env("FOUNDRY_AGENT_IDENTITY_CLIENT_ID")] = Field(
         default="", pattern=_GUID_OR_NOTHING
@@ -42,17 +43,17 @@ class IdentitySettings(Settings):
     agent_blueprint_certificate: Annotated[str, Env("FOUNDRY_AGENT_BLUEPRINT_CERTIFICATE_PATH")] = (
         ""
     )
-    """PEM file with the blueprint's certificate and key; only where no managed identity is."""
+    """PEM file with the blueprint's certificate and key; only without a managed identity."""
 
     agent_blueprint_secret: Annotated[str, Env("FOUNDRY_AGENT_BLUEPRINT_CLIENT_SECRET")] = Field(
         default="", repr=False
     )
-    """Secret of the blueprint, for development; only where no managed identity is."""
+    """Secret of the blueprint, for development; only without a managed identity."""
 
     authority_host: Annotated[
         str, Env("AZURE_AUTHORITY_HOST", "https://login.microsoftonline.com")
     ] = Field(default="https://login.microsoftonline.com", pattern=r"^https://[^/?#@]+/?$")
-    """Where Entra issues tokens; sovereign clouds have their own."""
+    """URL of Microsoft Entra, which issues tokens; sovereign clouds have their own."""
 
     exchange_audience: Annotated[
         str, Env("FOUNDRY_TOKEN_EXCHANGE_AUDIENCE", "api://AzureADTokenExchange")
@@ -61,7 +62,7 @@ class IdentitySettings(Settings):
 
 
 class AuthMode(StrEnum):
-    """How callers show who they are."""
+    """How callers authenticate."""
 
     FUNCTION = "function"
     ENTRA = "entra"
@@ -70,54 +71,56 @@ class AuthMode(StrEnum):
 
     @property
     def asks_for_key(self) -> bool:
-        """Whether the Functions host lets in only requests with a function key."""
+        """Whether the Functions host requires a function key."""
         return self in {AuthMode.FUNCTION, AuthMode.BOTH}
 
     @property
     def knows_principals(self) -> bool:
-        """Whether the principal that App Service authentication found counts."""
+        """Whether the principal from App Service authentication is used."""
         return self in {AuthMode.ENTRA, AuthMode.BOTH}
 
 
 class AccessSettings(Settings):
-    """Who may call the app."""
+    """Access to the app: authentication, tenants, clients and departments."""
 
     mode: Annotated[AuthMode, Env("AUTH_MODE", "entra")] = AuthMode.FUNCTION
     """`function`: a function key; `entra`: an Entra token; `both`: a key, and with it a token
     where one is sent; `anonymous`: nothing."""
 
     anonymous_confirmed: Annotated[bool, Env("AUTH_ANONYMOUS_CONFIRMED", "true")] = False
-    """Says a second time that `AUTH_MODE=anonymous` is meant."""
+    """Confirms `AUTH_MODE=anonymous`, which is refused without this setting."""
 
     easy_auth: Annotated[bool, Env("WEBSITE_AUTH_ENABLED", "True")] = False
-    """Set by Azure where App Service authentication is on; without it no principal is believed."""
+    """Set by Azure where App Service authentication is on; without it, principals are not
+    trusted."""
 
     tenant_ids: Annotated[str, each(_guid), Env("AUTH_TENANT_IDS")] = ""
-    """Tenants whose callers are let in, GUIDs with commas between."""
+    """Tenants whose callers are admitted: GUIDs, separated by commas."""
 
     audiences: Annotated[str, each(one_word), Env("AUTH_AUDIENCES", "api://my-app")] = ""
-    """Audiences that a caller's token may have, with commas between: the app's client id or URI."""
+    """Audiences that a caller's token may have, separated by commas: the app's client id or URI."""
 
     client_ids: Annotated[str, each(_guid), Env("AUTH_CLIENT_IDS")] = ""
-    """Client applications that may call, GUIDs with commas between. Empty: any with a role."""
+    """Client applications that may call: GUIDs, separated by commas. Empty: any with a role."""
 
     issuers: Annotated[str, each(secure_url), Env("AUTH_ISSUERS")] = ""
-    """Issuers that a caller's token may have, with commas between. Empty: Entra's own two of the
-    caller's tenant."""
+    """Issuers that a caller's token may have, separated by commas. Empty: Entra's two issuers of
+    the caller's tenant."""
 
     department_claim: Annotated[str, Env("DEPARTMENT_CLAIM", "department")] = ""
-    """Claim of a caller's token that names its department, or its groups. Empty: none does."""
+    """Claim of a caller's token that names its department, or its groups. Empty: no claim is
+    read."""
 
     departments: Annotated[str, Env("DEPARTMENTS", '{"key": "finance", "<group id>": "law"}')] = ""
     """Departments of owners, and of values of `DEPARTMENT_CLAIM`, as JSON."""
 
     trust_stated_department: Annotated[bool, Env("TRUST_STATED_DEPARTMENT", "false")] = False
-    """Spend from the budget of the department that a caller states, if it is known from nowhere
-    else. Off: what a caller states is a label in usage."""
+    """Spend from the budget of the department that a caller states, if no department of the caller
+    is known. Off: a stated department is only a label in usage."""
 
     @cached_property
     def known_departments(self) -> Departments:
-        """Who belongs where."""
+        """The departments of owners and claim values."""
         return Departments(read_departments(self.departments), self.trust_stated_department)
 
     @field_validator("departments")
@@ -130,7 +133,7 @@ class AccessSettings(Settings):
     def _is_safe(self) -> Self:
         if self.mode is AuthMode.ANONYMOUS and not self.anonymous_confirmed:
             raise ValueError(
-                "AUTH_MODE is anonymous, which lets every caller in: if that is intended, set "
+                "AUTH_MODE is anonymous, which admits every caller: if that is intended, set "
                 "AUTH_ANONYMOUS_CONFIRMED=true as well; if not, choose function or entra"
             )
         if self.mode.knows_principals and not (

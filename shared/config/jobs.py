@@ -1,4 +1,4 @@
-"""Settings of jobs, and of the callbacks and reply queues that get their results."""
+"""Settings of jobs, and of the callbacks and reply queues that receive their results."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _LAST_PORT = 65_535
 
 @dataclass(frozen=True, slots=True)
 class CallbackHost:
-    """One entry: a host, or any name below it."""
+    """One entry of `CALLBACK_HOSTS`: a host, or all its subdomains."""
 
     name: str
-    """In the form of DNS (`xn--...`), or an IPv6 address without brackets."""
+    """A DNS name in ASCII (`xn--...`), or an IPv6 address without brackets."""
     port: int = HTTPS_PORT
     names_below: bool = False
 
@@ -47,11 +47,11 @@ class CallbackHost:
         if not match or name is None or not 0 < port <= _LAST_PORT:
             raise ValueError("write a host alone: name, *.name or name:port, no https:// and no /")
         if match["below"] and ":" in name:
-            raise ValueError("no names are below an address")
+            raise ValueError("an IP address has no subdomains")
         return cls(name, port, bool(match["below"]))
 
     def matches(self, host: str, port: int | None) -> bool:
-        """Whether a URL's host, in the form of DNS, and its port are this entry's."""
+        """Whether a URL's host, as a DNS name in ASCII, and its port match this entry."""
         if port != self.port:
             return False
         host = host.lower().rstrip(".")
@@ -74,7 +74,7 @@ class JobSettings(Settings):
     intake_queue: Annotated[str, rule(own_queue_name), Env("JOBS_QUEUE_NAME", "agent-jobs")] = (
         "agent-jobs"
     )
-    """Queue on which any producer may put jobs; `<name>-poison` receives what cannot be run."""
+    """Queue to which producers send jobs; `<name>-poison` receives messages that cannot be run."""
 
     lanes_queue: Annotated[str, rule(own_queue_name), Env("LANES_QUEUE_NAME", "agent-lanes")] = (
         "agent-lanes"
@@ -84,8 +84,8 @@ class JobSettings(Settings):
     lanes_per_owner: Annotated[int, Env("JOBS_LANES_PER_OWNER", "24")] = Field(
         default=24, ge=1, le=48
     )
-    """Lanes of one owner that a worker runs at once while other owners' jobs wait for it; where
-    many owners have some, fewer. An owner alone has the whole worker, 48 lanes."""
+    """The most lanes of one owner that a worker runs at once while other owners' jobs wait for it;
+    fewer if many owners have jobs. While no other owner's jobs wait, it is 48, the whole worker."""
 
     turn_timeout: Annotated[float, Env("JOB_TURN_TIMEOUT", "600")] = Field(
         default=600, gt=0, le=1740
@@ -99,26 +99,26 @@ class CallbackSettings(Settings):
     callback_hosts: Annotated[
         str, each(CallbackHost.parse), Env("CALLBACK_HOSTS", "hooks.contoso.com,*.fabrikam.com")
     ] = ""
-    """Hosts that jobs may be called back at, separated by commas; `*.` stands for any name below,
+    """Hosts that may receive callbacks, separated by commas; `*.` stands for all subdomains,
     `host:port` for a port other than 443. Empty: a job with a `callback_url` is refused."""
 
     callback_secret: Annotated[str, Env("CALLBACK_SECRET", "whsec_<base64>")] = Field(
         default="", repr=False
     )
-    """Secret that the secret of each receiving host is made from: `whsec_` and at least 24 bytes in
-    base64. Of several, separated by commas, each signs, so that one can be replaced without a
-    gap."""
+    """Secret from which the secret of each receiving host is derived: `whsec_` and at least 24
+    bytes in base64. Several are separated by commas; each of them signs, so that one can be
+    replaced without an interruption."""
 
     callback_timeout: Annotated[float, Env("CALLBACK_TIMEOUT", "10")] = Field(
         default=10, gt=0, le=60
     )
-    """Seconds within which a receiver must have taken a callback."""
+    """Seconds within which a receiver must accept a callback."""
 
     reply_queues: Annotated[
         str, each(queue_name), Env("REPLY_QUEUES", "replies,billing-replies")
     ] = ""
-    """Queues of the storage account that jobs may be answered on, separated by commas. Empty: a job
-    with a `reply_queue` is refused."""
+    """Queues of the storage account that may receive results of jobs, separated by commas. Empty: a
+    job with a `reply_queue` is refused."""
 
     deliveries_queue: Annotated[
         str, rule(own_queue_name), Env("DELIVERIES_QUEUE_NAME", "agent-deliveries")

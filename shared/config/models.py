@@ -36,7 +36,7 @@ DEFAULT_ORDER = (
     ModelType.AZURE_OPENAI,
     ModelType.OPENAI,
 )
-"""The order of preference without a setting."""
+"""The default order of preference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class Preferences:
     )
 
     def order(self, domain: str) -> tuple[ModelType, ...]:
-        """The models for a domain; letter case does not count."""
+        """The models for a domain, best first; letter case is ignored."""
         found = self.by_domain.get(domain.lower())
         return found or self.by_domain.get(ANY_DOMAIN) or DEFAULT_ORDER
 
     @classmethod
     def parse(cls, setting: str) -> Self:
-        """Read ``domain=type,type; domain=type``; `*` is any domain that is not named.
+        """Parse ``domain=type,type; domain=type``; `*` stands for all other domains.
 
         Raises:
             ValueError: saying which entry cannot be read.
@@ -92,7 +92,7 @@ class ModelSettings(Settings):
     """vLLM or another server that speaks OpenAI chat completions."""
 
     vllm_api_key: Annotated[str, Env("VLLM_API_KEY")] = Field(default="", repr=False)
-    """Key of that server, where it asks for one."""
+    """Key of that server, if it requires one."""
 
     vllm_model: Annotated[str, Env("VLLM_MODEL")] = ""
     """Model on that server. Empty: the first that it lists."""
@@ -151,7 +151,7 @@ class ModelSettings(Settings):
     """The same as `VLLM_CONTEXT_TOKENS`, for this model."""
 
     def problems(self) -> list[str]:
-        """See `Settings.problems`; what leads to a server is checked as that server is reached."""
+        """See `Settings.problems`; checks the URLs, with https where credentials are sent."""
         problems: list[str] = []
         for setting, url, with_credentials in (
             ("VLLM_SERVER_URL", self.vllm_server_url, bool(self.vllm_api_key)),
@@ -172,7 +172,7 @@ class ModelSettings(Settings):
 
     @property
     def names(self) -> list[str]:
-        """The models that are configured, as far as settings name them."""
+        """The names of the configured models, except those that the server chooses."""
         configured = (
             (self.vllm_server_url, self.vllm_model),
             (self.azure_ml_endpoint, self.azure_ml_model),

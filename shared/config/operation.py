@@ -1,4 +1,4 @@
-"""Settings of operation: what one caller may take of an instance, and where telemetry goes."""
+"""Settings of operation: limits for each owner, and telemetry."""
 
 from __future__ import annotations
 
@@ -41,4 +41,4 @@ class TelemetrySettings(Settings):
     """Application Insights that traces and logs are sent to. Empty: nowhere."""
 
     site_name: Annotated[str, Env("WEBSITE_SITE_NAME")] = ""
-    """Set by Azure to the app's name, under which its telemetry is found."""
+    """Set by Azure to the app's name, which is the service name in telemetry."""

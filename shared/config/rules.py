@@ -11,7 +11,7 @@ from .base import names_in
 from .endpoint import split_url
 
 POISON_SUFFIX = "-poison"
-"""Where the Functions host puts messages that failed too often."""
+"""Suffix of the queue to which the Functions host moves messages that failed too often."""
 
 _QUEUE = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _TABLE = re.compile(r"[A-Za-z][A-Za-z0-9]{2,62}")
@@ -81,7 +81,7 @@ def storage_account(connection_string: str) -> None:
 
 
 def secure_url(url: str) -> None:
-    """Check an address that gets credentials.
+    """Check a URL to which credentials are sent.
 
     Raises:
         ValueError: saying why it cannot be used.
@@ -125,7 +125,7 @@ def each(check: Callable[[str], object]) -> AfterValidator:
 
 
 def matching(pattern: str, form: str) -> Callable[[str], None]:
-    """A check that a text as a whole has a form."""
+    """Return a check that a text matches ``pattern``; ``form`` describes the pattern in errors."""
     whole = re.compile(pattern)
 
     def check(text: str) -> None:

@@ -1,7 +1,7 @@
-"""Prices and budgets: their settings, which are JSON, and what they mean.
+"""Prices and budgets, which are settings in JSON.
 
-`PRICES`: what a million tokens of each model cost; `*` stands for every model not listed. A name
-stands for its versions too: `gpt-4.1` for `gpt-4.1-2026-04-14`, but not for `gpt-4.1-mini`.
+`PRICES`: the price of a million tokens of each model; `*` stands for every model not listed. A name
+includes its versions: `gpt-4.1` matches `gpt-4.1-2026-04-14`, but not `gpt-4.1-mini`.
 
     {"currency": "EUR", "models": {"llama-3.3-70b": {"input": 0.6, "output": 0.7, "cached": 0.3}}}
 
@@ -35,20 +35,20 @@ from .base import Env, Settings
 from .departments import same_name
 
 ANY = "*"
-"""Every model without a price of its own; each owner, or each department."""
+"""In prices, every model that is not listed; in budgets, each owner or each department."""
 
 NANOS = 1_000_000_000
 """Money is counted in billionths, as whole numbers, so that sums are exact in any order."""
 
 _NANOS_PER_TOKEN = NANOS // 1_000_000
-"""For a price of 1 per million."""
+"""Billionths per token at a price of 1 per million tokens."""
 
 _VERSION = re.compile(
     r"-(\d{4}-\d\d-\d\d|\d{3,8}|v\d{1,3}(\.\d{1,3})?|latest)(-preview)?"
     r"|[@:](\d{4}-\d\d-\d\d|v?\d{1,8}|latest)"
 )
-"""What may follow a model's name and still be that model: a date, a build or a version, as in
-`gpt-4o-2024-08-06`, `gpt-4-0613` and `model:3`. A size or a kind, such as `-mini`, is another."""
+"""Suffixes of a model's versions: a date, a build or a number, as in `gpt-4o-2024-08-06`,
+`gpt-4-0613` and `model:3`. A size or a variant, such as `-mini`, is another model."""
 
 _Rate = Annotated[Decimal, Field(ge=0, le=100_000)]
 _Limit = Annotated[int, Field(ge=1, le=10**15)]
@@ -59,15 +59,15 @@ class _Terms(BaseModel):
 
 
 class ModelPrice(_Terms):
-    """What a million tokens of a model cost."""
+    """The prices of a million tokens of a model."""
 
     input: _Rate
     output: _Rate
     cached: _Rate | None = None
-    """Of input tokens that came from a cache; as other input unless given."""
+    """The price of cached input tokens; that of other input tokens by default."""
 
     def nanos(self, usage: Mapping[str, int]) -> int | None:
-        """What the tokens of an answer cost, in billionths; None if they are not known."""
+        """The cost of an answer's tokens, in billionths; None if the token counts are unknown."""
         if not {"input_tokens", "output_tokens"} <= usage.keys():
             return None
         cached = min(usage.get("cached_tokens", 0), usage["input_tokens"])
@@ -81,15 +81,15 @@ class ModelPrice(_Terms):
 
 
 class PriceTable(_Terms):
-    """What models cost."""
+    """The prices of models."""
 
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     models: dict[str, ModelPrice] = {}
 
     def of(self, model: str, asked: str | None = None) -> ModelPrice | None:
-        """The price of the model that answered, if it is known.
+        """The price of the model that answered; None if it has none.
 
-        ``asked`` is the name under which it was asked, which may be that of a deployment.
+        ``asked`` is the name in the request, which may be that of a deployment.
         """
         names = [name for name in (model, asked) if name and name != ANY]
         exact = (self.models.get(name) for name in names)
@@ -109,9 +109,9 @@ class PriceTable(_Terms):
     def cost(
         self, model: str, asked: str | None, usage: Mapping[str, int], *, complete: bool
     ) -> int | None:
-        """What tokens of a model cost, in billionths; None if that is not known.
+        """The cost of tokens of a model, in billionths; None if it is unknown.
 
-        ``complete`` says that there were no others: then no tokens cost nothing.
+        ``complete`` says that all used tokens were reported, so an empty ``usage`` costs 0.
         """
         if complete and not usage:
             return 0
@@ -119,13 +119,13 @@ class PriceTable(_Terms):
         return price.nanos(usage) if price else None
 
     def at_most(self, model: str) -> ModelPrice | None:
-        """The price of a model; without one, the most expensive price."""
+        """The price of a model; if it has none, the highest price of all models."""
         dearest = max(self.models.values(), key=lambda p: p.input + p.output, default=None)
         return self.of(model) or dearest
 
 
 class Period(StrEnum):
-    """After which a budget begins anew, by UTC."""
+    """The period of a budget, in UTC."""
 
     MINUTE = "minute"
     DAY = "day"
@@ -166,7 +166,7 @@ _BUDGETS = TypeAdapter(tuple[Budget, ...])
 
 
 def read_prices(text: str) -> PriceTable:
-    """The price table that a setting states; an empty one for an empty text.
+    """Parse the setting `PRICES`; an empty text is an empty price table.
 
     Raises:
         ValueError: saying what is wrong.
@@ -178,7 +178,7 @@ def read_prices(text: str) -> PriceTable:
 
 
 def read_budgets(text: str) -> tuple[Budget, ...]:
-    """The budgets that a setting states; none for an empty text.
+    """Parse the setting `BUDGETS`; an empty text has no budgets.
 
     Raises:
         ValueError: saying what is wrong.
@@ -196,7 +196,7 @@ def _first(error: ValidationError) -> str:
 
 
 class SpendingSettings(Settings):
-    """What models cost and what may be spent."""
+    """Prices and budgets."""
 
     prices: Annotated[
         str,

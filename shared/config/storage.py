@@ -1,4 +1,4 @@
-"""Where things are kept, and for how long."""
+"""Settings of storage, and of how long records are kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .rules import rule, secure_url, storage_account, table_name
 
 
 class StorageSettings(Settings):
-    """Where state is kept: Table Storage for records, Queue Storage for jobs."""
+    """The storage account: Table Storage for records, Queue Storage for jobs."""
 
     connection_string: Annotated[
         str, rule(storage_account), Env("AzureWebJobsStorage", "UseDevelopmentStorage=true")
@@ -52,7 +52,7 @@ class StorageSettings(Settings):
     to another model begins there without its history. See docs/privacy.md."""
 
     def problems(self) -> list[str]:
-        """See `Settings.problems`; an account that is missing is reported where it is needed."""
+        """See `Settings.problems`; a missing account is reported where it is needed."""
         uris = {
             "AzureWebJobsStorage__tableServiceUri": self.table_service_uri,
             "AzureWebJobsStorage__queueServiceUri": self.queue_service_uri,

@@ -1,10 +1,9 @@
-"""Who answers a turn: Foundry, or another `Answerer` that is given the running turn.
+"""Answerers: Foundry, or any other class with the protocol `Answerer`.
 
-Foundry keeps threads itself. Messages that another model answered meanwhile are sent ahead of the
-next one, so that Foundry's thread holds the whole conversation, each message once. Where a turn
-was lost on the way and another model answered it, Foundry may hold a message that cannot be
-distinguished from ours: then its thread is created again from the stored history, if that is
-complete.
+Foundry stores its threads itself. Messages that another model answered are sent before the next
+one, so that Foundry's thread has the whole conversation, each message once. If Foundry's answer was
+lost and another model answered the message, Foundry may have stored the message too: then a new
+thread is created from the stored history, if that is complete.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from .conversation import Conversation, ConversationState, MessagePair
 log = logging.getLogger(__name__)
 
 PRECEDING_TOKENS = 96_000
-"""Of messages that Foundry has not seen: three quarters of the context of Llama 3.3."""
+"""The most tokens of messages that Foundry does not have: 3/4 of the context of Llama 3.3."""
 
 
 class Answerer(Protocol):
     """Answers turns."""
 
     async def answer(self, turn: RunningTurn) -> TurnResult:
-        """Have a turn answered; the state of its conversation is moved on.
+        """Answer a turn, and update the state of its conversation.
 
         Raises:
             FoundryError: if there is no answer.
@@ -40,13 +39,13 @@ class Answerer(Protocol):
 
 
 class FoundryAnswerer:
-    """Has turns answered by the Foundry agent or model in use."""
+    """Answers turns with the configured Foundry agent or model."""
 
     def __init__(self, service: FoundryService) -> None:
         self.service = service
 
     async def answer(self, turn: RunningTurn) -> TurnResult:
-        """Send a turn to Foundry, on the thread of its conversation where it has one.
+        """Send a turn to Foundry, on the thread of its conversation if it has one.
 
         Raises:
             FoundryError: if there is no answer.
@@ -58,14 +57,14 @@ class FoundryAnswerer:
         thread, state = await conversation.thread_to_send_on(), conversation.state
         assert state.thread is not None  # noqa: S101 - it has just been prepared
         known = state.thread
-        # Until an answer comes, Foundry may hold items that we have not seen.
+        # Until the answer arrives, Foundry may have items that are not recorded here.
         conversation.state = replace(state, thread=replace(known, look_first=True))
         result = await self._send(turn, thread, since=state.in_foundry)
         conversation.state = _after(state, known, result)
         return result
 
     async def _send(self, turn: RunningTurn, thread: ThreadRef | None, *, since: int) -> TurnResult:
-        """Send the message, behind the messages from number ``since`` on that others answered."""
+        """Send the message, after those from number ``since`` on that other models answered."""
         request, conversation = turn.request, turn.conversation
         if conversation is not None and since < conversation.state.messages:
             missed = await conversation.history(since, PRECEDING_TOKENS)
@@ -79,13 +78,13 @@ class FoundryAnswerer:
         )
 
     async def _prepare_thread(self, conversation: Conversation, turn: RunningTurn) -> None:
-        """Create the conversation's thread in Foundry where there is none that can be used."""
+        """Create the conversation's thread in Foundry if there is none that can be used."""
         state = conversation.state
         usable = await self._usable_thread(conversation, turn)
         if usable is None:
             made = await self.service.create_thread(dict(conversation.metadata))
             conversation.state = replace(state, thread=made, in_foundry=0)
-            if made.conversation_id:  # a chain of responses has no name before its first one
+            if made.conversation_id:  # a chain of responses has no id before its first response
                 await conversation.save(conversation.state)
         elif usable != state.thread:
             conversation.state = replace(state, thread=usable)
@@ -93,12 +92,12 @@ class FoundryAnswerer:
     async def _usable_thread(
         self, conversation: Conversation, turn: RunningTurn
     ) -> ThreadRef | None:
-        """The thread, if the next message can follow on what it holds.
+        """The thread in Foundry, or None if the next message cannot continue it.
 
-        Where the stored history is not complete, only the thread has the rest and is kept.
+        If the stored history is not complete, the thread is kept, because only it has the rest.
 
         Raises:
-            NotFoundError: if Foundry has neither the thread nor we its history.
+            NotFoundError: if Foundry has no such thread, and the stored history is not complete.
         """
         state = conversation.state
         thread = state.thread
@@ -132,7 +131,7 @@ async def _is_stored(conversation: Conversation) -> bool:
 def _after(state: ConversationState, thread: ThreadRef, result: TurnResult) -> ConversationState:
     """The state after Foundry's answer.
 
-    An answer that was found further back names no last item: what follows it is still unknown.
+    An answer that was found among older items has no last item, because newer items are unknown.
     """
     is_newest = result.last_item_id is not None
     moved_on = replace(
@@ -145,5 +144,5 @@ def _after(state: ConversationState, thread: ThreadRef, result: TurnResult) -> C
 
 
 def _items(pairs: Iterable[MessagePair]) -> list[JsonObject]:
-    """Message pairs as input items."""
+    """Convert message pairs to input items."""
     return [{"type": "message", **message} for pair in pairs for message in pair.messages()]

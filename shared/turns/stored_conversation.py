@@ -20,7 +20,7 @@ from .conversation import Conversation, ConversationState, HistoryWindow, Messag
 
 
 class StoredConversation(Conversation):
-    """The conversation of a thread whose lease is ours."""
+    """The conversation of a thread that this turn has leased."""
 
     def __init__(self, table: Table, keeper: LeaseKeeper, first_try: FirstTry | None) -> None:
         lease = keeper.lease
@@ -32,14 +32,14 @@ class StoredConversation(Conversation):
         self._first_try = first_try
 
     async def thread_to_send_on(self) -> ThreadRef | None:
-        """The thread in Foundry; a message tried before is looked for from its first try on."""
+        """The thread in Foundry; on a retry, the message is searched from its first try on."""
         thread, first_try = self.state.thread, self._first_try
         if thread is None or first_try is None:
             return thread
         if first_try.conversation_id not in {"", thread.conversation_id}:
             return thread  # it was created since, and does not hold the message
         others: frozenset[str] = frozenset()
-        if first_try.item_id != (thread.last_item_id or ""):  # others have had turns since
+        if first_try.item_id != (thread.last_item_id or ""):  # other turns ran since
             owner, thread_id = self._thread.owner, self._thread.thread_id
             others = await responses_since(self._table, owner, thread_id, first_try.at)
         return replace(
@@ -51,7 +51,7 @@ class StoredConversation(Conversation):
         )
 
     async def history(self, since: int, tokens: int) -> tuple[MessagePair, ...]:
-        """The stored pairs; there are none where content is not recorded."""
+        """The stored pairs that fit into ``tokens``; none if content is not recorded."""
         window, end = HistoryWindow(tokens), self.state.messages
         stored = Exchanges(self._table)
         owner, thread_id = self._thread.owner, self._thread.thread_id
@@ -79,7 +79,7 @@ class StoredConversation(Conversation):
         return values
 
     def keep(self, question: str, answer: str) -> Change:
-        """The change that stores a message pair, for models that do not keep it themselves."""
+        """The change that stores a message pair, for models that store no history."""
         return insert_exchange(self.state.thread_id, self.state.messages, question, answer)
 
 
@@ -97,7 +97,7 @@ def _state_of(thread: Thread, *, taken_over: bool) -> ConversationState:
 
 
 def _values_of(state: ConversationState) -> dict[str, Value]:
-    """The properties of the thread that say what Foundry holds; an empty text means none."""
+    """The properties of the thread's row about Foundry's thread; "" means none."""
     thread = state.thread
     if thread is None:
         return {}
