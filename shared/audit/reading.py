@@ -18,7 +18,7 @@ _ROW_KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
 
 
 class CursorError(ValueError):
-    """A cursor that is not of this query."""
+    """A cursor that is unreadable or belongs to another query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class AuditQuery:
     first: date
     last: date
     where: tuple[tuple[str, str], ...] = ()
-    """Properties and the values they must have."""
+    """Names of properties, and the values they must have."""
 
     @property
     def condition(self) -> str:
@@ -84,7 +84,7 @@ class AuditReader:
         """Up to ``limit`` records, newest first; across owners, by day and then by owner.
 
         Raises:
-            CursorError: for a cursor that is not of this query.
+            CursorError: if the cursor is unreadable or belongs to another query.
         """
         start = _Position.from_cursor(cursor, query) if cursor else None
         records: list[AuditRecord] = []

@@ -1,7 +1,7 @@
 """The audit trail: one record for each action, written once and never changed.
 
-A record says who did what to what, through which agent, and how it ended; it holds no message
-text and no secret. Records of one owner and day share a partition and are kept newest first.
+A record has the caller, the action, its object, the agent and the outcome, but no message text and
+no secret. Records of one owner and day share a partition, newest first.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from ..state.turns import TurnRecord, TurnStatus
 log = logging.getLogger(__name__)
 
 MAX_PENDING_NOTES = 1_000
-"""Records that are being written in the background; more go to the log only."""
+"""The most records that are written in the background at once; more go to the log only."""
 
 ANONYMOUS_PER_MINUTE = 60
-"""Refused calls of anonymous callers that one process records; the log has all of them."""
+"""The most refused calls of anonymous callers that a process records; the log has all of them."""
 
 _T = TypeVar("_T")
 
 
 class Action(StrEnum):
-    """What a caller did, or tried to do."""
+    """The action of a caller."""
 
     SEND = "send"
     TOOL_CALL = "tool_call"
@@ -60,14 +60,14 @@ class AuditOutcome(StrEnum):
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
-    """It was started and failed, in the app or in Foundry."""
+    """The action started and failed, in the app or in Foundry."""
     REFUSED = "refused"
-    """It was not started: it is forbidden or invalid."""
+    """The action did not start, because it is forbidden or invalid."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who sent a request, and its id."""
+    """The caller of a request, and the request's id."""
 
     subject: str
     actor: str
@@ -77,7 +77,7 @@ class Caller:
     """Departments in the caller's token."""
 
     def to_json(self) -> dict[str, Any]:
-        """For a job, which runs after its request; without empty values."""
+        """The caller as JSON without empty values, stored with a job, which runs later."""
         document = {each.name: getattr(self, each.name) for each in fields(self)}
         return {name: value for name, value in document.items() if value}
 
@@ -89,12 +89,12 @@ class Caller:
 
 
 THE_APP = Caller("app", "app", "app")
-"""No caller: the app acts on its own."""
+"""The caller of actions that the app itself starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditRecord:
-    """One action."""
+    """The record of one action."""
 
     action: Action
     at: datetime
@@ -128,7 +128,7 @@ class AuditRecord:
     """Rows that an erasure has deleted."""
 
     def to_json(self) -> dict[str, Any]:
-        """The record without unknown values."""
+        """The record as JSON, without unknown values."""
         document = {field.name: getattr(self, field.name) for field in fields(self)}
         document["at"] = self.at.isoformat()
         return {name: value for name, value in document.items() if value is not None}
@@ -154,9 +154,9 @@ class AuditRecord:
 
 
 class AuditTrail:
-    """Writes records, each with the Entra identity under which the app calls Foundry.
+    """Writes records, each with the Entra identity with which the app calls Foundry.
 
-    A record that cannot be written is logged in full; the action goes on.
+    A record that cannot be written is logged in full, and the action continues.
     """
 
     def __init__(self, table: Table, agent_identity: str | None) -> None:
@@ -171,7 +171,7 @@ class AuditTrail:
         await self._write(self._keyed(records), Operation.INSERT)
 
     def _keyed(self, records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
-        """Records with the agent's identity, by the keys of their rows."""
+        """The records with the agent's identity, by the keys of their rows."""
         identity = self._agent_identity
         return {each.new_key(): replace(each, agent_identity=identity) for each in records}
 
@@ -193,7 +193,7 @@ class AuditTrail:
     async def alongside(self, write: Awaitable[_T], *records: AuditRecord) -> _T:
         """Write the records in parallel with ``write``, and return its result.
 
-        If ``write`` fails, the records say so.
+        If ``write`` fails, the records are changed to failures.
         """
         keyed = self._keyed(records)
         recording = asyncio.create_task(self._write(keyed, Operation.INSERT))
@@ -220,7 +220,7 @@ class AuditTrail:
         task.add_done_callback(self._tasks.discard)
 
     def note_anonymous(self, record: AuditRecord) -> None:
-        """Write the record of a refused anonymous caller; many in a minute are not recorded."""
+        """Record a refused anonymous call, up to `ANONYMOUS_PER_MINUTE` a minute."""
         seen = self._anonymous
         if len(seen) == ANONYMOUS_PER_MINUTE and record.at - seen[0] < timedelta(minutes=1):
             return
@@ -234,7 +234,7 @@ class AuditTrail:
 
     @staticmethod
     def _log_lost(reason: str, records: Iterable[AuditRecord]) -> None:
-        """Log records that may be missing in the trail."""
+        """Log records that may be missing from the trail."""
         for record in records:
             log.error("Not in the audit trail (%s): %s", reason, json.dumps(record.to_json()))
 

@@ -127,7 +127,7 @@ async def _delete(
 
 
 def _confirm(agent: AgentReference) -> None:
-    """Ask on a terminal whether to delete; anywhere else `--yes` has to say so."""
+    """Ask on the terminal whether to delete; without a terminal, `--yes` is required."""
     if not sys.stdin.isatty():
         raise InvalidRequestError("delete asks first, and there is no terminal: add --yes")
     if input(f"Delete {_described(agent)}? [y/N] ").strip().lower() not in {"y", "yes"}:
@@ -149,5 +149,5 @@ def _say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    logging.getLogger("azure").setLevel(logging.CRITICAL)  # what it warns of comes as our error
+    logging.getLogger("azure").setLevel(logging.CRITICAL)  # its warnings repeat our errors
     sys.exit(main())

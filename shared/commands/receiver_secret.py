@@ -1,6 +1,6 @@
 """`python -m shared.commands.receiver_secret <host>`: print the secret of a receiver of callbacks.
 
-It is read from `CALLBACK_SECRET` in the environment; of several secrets there, one line each.
+It is derived from `CALLBACK_SECRET` in the environment; several secrets print one line each.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sums over turns: counts, tokens, money and histograms.
 
-All are whole numbers, so the order, the instances and the steps in which turns are added do not
-matter; times are in microseconds, money in billionths.
+All are whole numbers (times in microseconds, money in billionths), so sums are exact in any order
+and on any number of instances.
 """
 
 from __future__ import annotations
@@ -20,32 +20,32 @@ from ..state.table import Value
 from ..state.turns import TurnRecord, TurnStatus
 
 FLEET = "$fleet"
-"""The scope of all owners together; no owner has this name."""
+"""The scope of all owners together; no owner can have this name."""
 
 MICROS = 1_000_000
 
 MAX_FAILURE_CODES = 50
 OTHER_CODES = "other"
-"""The code of all failures beyond so many different codes."""
+"""The code under which failures beyond `MAX_FAILURE_CODES` different codes are counted."""
 
 BOUNDS = tuple(0.0001 * 2 ** (n / 4) for n in range(98))
-"""Upper ends of the buckets in seconds, 0.1 ms to 33 min; each is 19 % wider than the one before.
-Every fourth is a power of two times 0.1 ms."""
+"""Upper bounds of the buckets in seconds, 0.1 ms to 33 min. Each bound is 19 % higher than the one
+before, so every fourth is a power of two times 0.1 ms."""
 
 
 class View(StrEnum):
     """The dimensions by which turns are summed; each view has its own sums."""
 
     SERIES = "series"
-    """How the service performs."""
+    """The performance of the service."""
     USAGE = "usage"
-    """Who used what."""
+    """Usage by owner, department and user."""
     REFUSALS = "refusals"
-    """Requests that an owner's limits did not allow; of the fleet only, and not of turns."""
+    """Requests that an owner's limits refused; counted for the fleet only."""
 
     @property
     def dimensions(self) -> tuple[str, ...]:
-        """The names of the parts of a key."""
+        """The dimensions of a key, in order."""
         return _DIMENSIONS[self]
 
     def key(self, turn: TurnRecord) -> Key:
@@ -75,7 +75,7 @@ class Histogram:
 
     def __init__(self, counts: Mapping[int, int] | None = None) -> None:
         self.counts = dict(counts or {})
-        """By index in `BOUNDS`; one more counts values beyond the last bound."""
+        """By index in `BOUNDS`; the index after the last counts values beyond the last bound."""
 
     def add(self, seconds: float) -> None:
         """Count a value."""
@@ -93,9 +93,9 @@ class Histogram:
             self.counts[index] = self.counts.get(index, 0) + count
 
     def percentile(self, share: float) -> float:
-        """The upper end of the bucket of the smallest value that ``share`` do not exceed.
+        """The upper bound of the bucket that contains a percentile; ``share`` is 0 to 1.
 
-        0 without values; never below the exact value, except beyond the last bound.
+        It is 0 without values. It is never below the exact value, except beyond the last bound.
         """
         rank = max(math.ceil(share * self.total), 1)
         for index in sorted(self.counts):
@@ -105,7 +105,7 @@ class Histogram:
         return 0.0
 
     def to_text(self) -> str:
-        """The text of a property."""
+        """The histogram as JSON text, for a row's property."""
         return json.dumps(dict(sorted(self.counts.items())), separators=(",", ":"))
 
     @classmethod
@@ -115,12 +115,12 @@ class Histogram:
 
 
 def _tokens(name: str) -> Callable[[TurnRecord], int]:
-    """How many tokens of a kind a turn used; 0 where Foundry did not say."""
+    """A function that returns a turn's tokens of a kind; 0 if Foundry did not report them."""
     return lambda turn: turn.usage.get(name, 0)
 
 
 Amounts = list[tuple[str, int]]
-"""Counters by name, and how much to add."""
+"""Names of counters, and how much to add to each."""
 
 
 @dataclass(slots=True)
@@ -236,11 +236,11 @@ class Counts(TurnEvents):
 
     @classmethod
     def amounts(cls, turn: TurnRecord) -> Amounts:
-        """How much a turn adds to each counter, without zeros."""
+        """What a turn adds to each counter, without zeros."""
         return [(each.name, n) for each in cls.counters() if (n := each.read(turn))]
 
     def add(self, turn: TurnRecord, amounts: Amounts | None = None) -> None:
-        """Count a turn; ``amounts`` are its own, where the caller has them for several sums."""
+        """Count a turn; a caller that adds it to several sums passes its ``amounts``."""
         for name, amount in self.amounts(turn) if amounts is None else amounts:
             setattr(self, name, getattr(self, name) + amount)
         if turn.status is TurnStatus.FAILED:
@@ -249,7 +249,7 @@ class Counts(TurnEvents):
         self.overhead.add(turn.effort.overhead)
 
     def _fail(self, code: str, count: int) -> None:
-        """Count failed turns; codes come from services, so there may be any number of them."""
+        """Count failed turns by code; the number of codes is bounded, because services set them."""
         if code not in self.failures and len(self.failures) >= MAX_FAILURE_CODES:
             code = OTHER_CODES
         self.failures[code] = self.failures.get(code, 0) + count
@@ -274,7 +274,7 @@ class Counts(TurnEvents):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Read what `to_values` returned; a counter that did not exist then is 0."""
+        """Read what `to_values` returned; a counter that was added since is 0."""
         return cls(
             **{each.name: values.get(each.name, 0) for each in cls.counters()},
             failures=json.loads(values["failures"]),
@@ -287,7 +287,7 @@ Sums = dict[Key, Counts]
 
 
 def counts_of(sums: Sums, key: Key) -> Counts:
-    """The counts of a key, which begin at zero."""
+    """The counts of a key; new ones start at zero."""
     if (counts := sums.get(key)) is None:
         counts = sums[key] = Counts()
     return counts

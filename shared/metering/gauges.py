@@ -15,25 +15,26 @@ from ..state.lanes import EXPIRES_AT, HIDDEN, Clock
 from ..state.table import Row, Table
 
 MAX_ROWS = 20_000
-"""Of each kind in one count, about a second of reading; beyond, a count is a lower bound."""
+"""The most rows of each kind that are read, which takes about a second; with more rows, the count
+is a lower bound."""
 
 _PAGE_ROWS = 1_000
 _BOX = "box"
 
 SOON = timedelta(days=1)
-"""A thread is about to expire if it does so within this."""
+"""A thread that expires within this time is counted as expiring."""
 
 
 @dataclass(frozen=True, slots=True)
 class OwnerGauges:
-    """What an owner has now."""
+    """The current numbers of an owner's threads and jobs."""
 
     threads: int
     threads_active_hour: int
-    """With a turn within the last hour."""
+    """Threads with a turn within the last hour."""
     threads_active_day: int
     threads_expiring: int
-    """That expire within a day."""
+    """Threads that expire within a day."""
     jobs_waiting: int
     jobs_running: int
     complete: bool

@@ -1,9 +1,8 @@
 """Bounds the distinct labels of metrics and usage.
 
-Callers choose domain, model, department and user, so there may be as many as there are turns. Of
-each scope and day the first values are kept, up to a limit, and all others are counted as `other`,
-in memory and in the table. Several instances may have kept different ones, so labels are bounded
-again when they are read.
+Callers choose domain, model, department and user, so each turn may have new ones. For each scope
+and day, the first values are kept, up to a limit, and turns with others are counted as `other`.
+Instances may have kept different values, so labels are bounded again when they are read.
 """
 
 from __future__ import annotations
@@ -25,7 +24,8 @@ MAX_FLEET_VALUES = {"domain": 100, "model": 40, "agent": 40, "department": 100, 
 
 MAX_OWNER_KEYS = {View.SERIES: 200, View.USAGE: 2_000}
 MAX_FLEET_KEYS = {View.SERIES: 200, View.USAGE: 20_000, View.REFUSALS: 20}
-"""Distinct combinations of values. In Prometheus' text, one of the series takes up to 30 KB."""
+"""Distinct combinations of values. One combination of `SERIES` takes up to 30 KB in the Prometheus
+text."""
 
 
 class LabelSet:
@@ -50,7 +50,7 @@ class LabelSet:
         return folded
 
     def keep_first(self, keys: Iterable[Key]) -> None:
-        """Keep the first values of each dimension, by name."""
+        """Keep the first values of each dimension, in alphabetical order."""
         for dimension, values in zip(self._dimensions, zip(*keys, strict=True), strict=False):
             for value in sorted(set(values)):
                 self._kept(dimension, value)
@@ -84,7 +84,7 @@ class DayLabels:
             counts.folded_labels += folded
 
     def _sums_of(self, turn: TurnRecord) -> Iterator[tuple[ScopeView, Key, int]]:
-        """The sums that a turn belongs to, its key there, and how many labels that folds."""
+        """Yield the sums of a turn: scope and view, key, and how many labels became `other`."""
         if (day := turn.created_at.date()) > self.day:
             self.day = day
             self._sets.clear()
@@ -102,23 +102,23 @@ class DayLabels:
 
 
 def bounded(scope_view: ScopeView, sums: Sums) -> Sums:
-    """Sums with the labels that have most turns; the others become `other`."""
+    """Bound the labels of sums: those with the most turns are kept, all others become `other`."""
     return _folded_by(_heaviest_first(scope_view, [sums]), sums)
 
 
 def bounded_days(
     scope_view: ScopeView, days: Iterable[tuple[date, Sums]]
 ) -> list[tuple[date, Sums]]:
-    """Sums of days, bounded with the same labels on all days."""
+    """Bound the labels of several days' sums, with the same labels on all days."""
     days = list(days)
     labels = _heaviest_first(scope_view, [sums for _, sums in days])
     return [(day, _folded_by(labels, sums)) for day, sums in days]
 
 
 def bounded_in_order(scope_view: ScopeView, sums: Sums) -> Sums:
-    """Sums with the labels that come first by name.
+    """Bound the labels of sums: the first in alphabetical order are kept.
 
-    A value that was left out once stays out when more are added, so the sums of a day only grow.
+    A label that became `other` stays so when labels are added, so no sum decreases during a day.
     """
     labels = LabelSet(scope_view)
     labels.keep_first(sums)
@@ -139,7 +139,7 @@ def _heaviest_first(scope_view: ScopeView, parts: Iterable[Sums]) -> LabelSet:
 
 
 def _folded_by(labels: LabelSet, sums: Sums) -> Sums:
-    """Sums by their bounded keys."""
+    """Add up sums under their bounded keys."""
     folded: Sums = {}
     for key, counts in sums.items():
         add_to(folded, labels.fold(key), counts)

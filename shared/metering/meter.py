@@ -1,9 +1,9 @@
-"""Counts turns in memory and writes what it counted to the table once a minute.
+"""Counts turns in memory, and writes the counts to the table once a minute.
 
-A turn costs some additions here and no request. Rows are never changed: each flush has a number,
-and a row holds the counts of one flush of one instance and minute. A flush that failed is repeated
-with the same rows, so it does no harm if it had succeeded after all. What a killed process had not
-flushed, at most a minute, is missing until the day is rebuilt from turn rows.
+Counting a turn needs no storage request. Rows are never changed: each flush has a number, and a row
+has the counts of one flush of one instance and minute. A failed flush is retried with the same
+rows, so it does not matter if it had succeeded. When a process is killed, at most its last minute
+is missing, until the day is rebuilt from turn rows.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ from .rows import Batch, BatchKey, ScopeView, scope_key, start_of_minute, write_
 log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 60.0
-"""The longest time between writes, and so the most that a killed instance loses."""
+"""The longest time between two flushes, and so the most that a killed instance loses."""
 
 QUIET_SECONDS = 15.0
-"""An instance without new turns writes sooner: the platform removes idle ones without notice."""
+"""An instance without new turns flushes after this time, because the platform may stop it."""
 
 WRITES_AT_ONCE = 16
 
 MAX_UNWRITTEN_SUMS = 200_000
-"""A few hundred MB; beyond, while storage is unavailable, the oldest are dropped."""
+"""A few hundred MB; while storage is unavailable, older sums beyond this number are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unwritten:
-    """What an instance has counted of a scope and view and not yet written, as far as it knows."""
+    """The counts of a scope and view that this instance may not have written yet."""
 
     sums: list[tuple[datetime, Key, Counts]]
-    """With the minute in which the turns began."""
+    """The counts of each key, by the minute in which the turns began."""
     instance: str
     pending: frozenset[int]
     """Numbers of earlier flushes that are included."""
@@ -53,7 +53,7 @@ class Unwritten:
     """Number of the next flush."""
 
     def holds(self, source: str) -> bool:
-        """Whether the counts of a row with this source are included."""
+        """Whether these sums include the counts of a row with the given source."""
         instance, _, number = source.partition(".")
         if instance != self.instance:
             return False
@@ -83,7 +83,7 @@ class Meter:
         self._flush_soon()
 
     def refuse(self, limit: str, at: datetime) -> None:
-        """Count a request that a limit of its owner did not allow."""
+        """Count a request that an owner's limit refused."""
         batch_key = BatchKey(ScopeView(FLEET, View.REFUSALS), start_of_minute(at))
         counts_of(self._open.setdefault(batch_key, {}), (limit,)).requests += 1
         self._flush_soon()
@@ -111,7 +111,7 @@ class Meter:
         return self._in_flight.get(scope, 0)
 
     def unwritten(self, scope_view: ScopeView) -> Unwritten:
-        """What is not in the table yet; call this before reading the table."""
+        """The counts that are not in the table yet; call this before reading the table."""
         batches = [*self._pending.values(), self._open]
         sums = [
             (batch_key.minute, key, counts)
@@ -128,7 +128,7 @@ class Meter:
         return Unwritten(sums, self._instance, frozenset(pending), self._flushes)
 
     async def flush(self) -> bool:
-        """Write everything; False if something could not be written and is kept.
+        """Write all counts; returns False if some could not be written and are kept.
 
         Only one flush runs at a time.
         """
@@ -189,12 +189,12 @@ class Meter:
             await self._wait_until_due()
             try:
                 await self.flush()
-            except Exception:  # the border of a background task: counts are kept
+            except Exception:  # a background task must not end; the counts are kept
                 log.exception("Counts could not be written because of an unexpected error")
         self._task = None
 
     async def _wait_until_due(self) -> None:
-        """Wait until the next write is due, which is sooner if nothing more is counted."""
+        """Wait until the next flush is due, which is earlier if nothing new is counted."""
         ends_at = asyncio.get_running_loop().time() + FLUSH_SECONDS
         while (left := ends_at - asyncio.get_running_loop().time()) > 0:
             counted = self._counted
@@ -203,7 +203,7 @@ class Meter:
                 return
 
     async def aclose(self) -> None:
-        """Write what is left and close all connections."""
+        """Write the remaining counts and close all connections."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -213,7 +213,7 @@ class Meter:
 
 
 def _by_partition(batch: Batch) -> list[list[BatchKey]]:
-    """The keys of a batch, by what is written together."""
+    """The keys of a batch, grouped by partition."""
     parts: dict[tuple[str, date], list[BatchKey]] = {}
     for batch_key in batch:
         parts.setdefault(batch_key.partition, []).append(batch_key)

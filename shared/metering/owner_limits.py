@@ -1,6 +1,6 @@
-"""What one owner may use of this process at once, so that enough is left for others.
+"""Limits for one owner in this process, so that enough capacity is left for other owners.
 
-Counts are those of one process: with several instances, an owner may have as much on each.
+Each process counts by itself, so an owner has these limits on each instance.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from time import monotonic
 from ..config import LimitSettings
 
 WINDOW_SECONDS = 60.0
-"""In which `MAX_THREADS_PER_MINUTE` threads may be started."""
+"""The time in which an owner may start `MAX_THREADS_PER_MINUTE` threads."""
 
 RETRY_SECONDS = 1.0
-"""After which a request may have ended."""
+"""The `Retry-After` of a refused request: another request may have ended by then."""
 
 MAX_REMEMBERED_OWNERS = 10_000
-"""With recently started threads; the least recent is dropped first."""
+"""The most owners whose started threads are counted; the least recent is dropped first."""
 
 
 class OwnerLimit(StrEnum):
-    """What is limited."""
+    """The limits of an owner."""
 
     REQUESTS = "requests"
     WAITS = "waits"
@@ -57,14 +57,14 @@ class OwnerLimits:
         self._requests: Counter[str] = Counter()
         self._waits: Counter[str] = Counter()
         self._started: OrderedDict[str, tuple[float, float]] = OrderedDict()
-        """By owner: recently started threads, less what the passing time allows again, and when."""
+        """By owner: a count of started threads, which decreases with time, and its last update."""
 
     @contextmanager
     def request(self, owner: str) -> Generator[None]:
-        """Count a request during the block; a turn whose caller disconnected counts, too.
+        """Count a request during the block; turns of disconnected callers count too.
 
         Raises:
-            LimitError: if the owner has too many.
+            LimitError: if the owner has too many requests.
         """
         most = self._settings.requests
         if max(self._requests[owner], self._turns_running(owner)) >= most:
@@ -78,10 +78,10 @@ class OwnerLimits:
 
     @contextmanager
     def waiting(self, owner: str, seconds: float) -> Generator[None]:
-        """Count a request that waits up to ``seconds``, if any, during the block.
+        """Count a request with `wait` during the block, if ``seconds`` is above 0.
 
         Raises:
-            LimitError: if too many of the owner's wait.
+            LimitError: if too many requests of the owner wait.
         """
         if not seconds:
             yield

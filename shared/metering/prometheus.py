@@ -1,8 +1,7 @@
 """The fleet's metrics as OpenMetrics text, for Prometheus.
 
-Counters begin anew each day at midnight UTC, which Prometheus takes for the restart of a process
-(`rate` and `increase` see to it). They are read from the table as all instances have written it,
-so that it does not matter which instance a scrape meets.
+Counters restart at midnight UTC, which `rate` and `increase` handle like the restart of a process.
+They are read from the table, to which all instances write, so any instance can answer a scrape.
 https://prometheus.io/docs/specs/om/open_metrics_spec/
 """
 
@@ -31,21 +30,21 @@ from ..state.counters import Counter, Unit
 from .counts import BOUNDS, MICROS, Counts, Histogram, Sums, View, add_to
 
 EVERY_BOUND = 4
-"""A Prometheus bucket spans four of ours: a factor of two, from 0.1 ms to 14 min."""
+"""Every fourth of `BOUNDS` is a Prometheus bucket: they double, from 0.1 ms to 14 min."""
 
 SERIES_LABELS = View.SERIES.dimensions
 USAGE_LABELS = ("department", "model")
-"""Owners are no labels: there may be as many as people; `/api/usage` has them."""
+"""Owners are not labels, because there may be too many; `/api/usage` reports them."""
 _OF_USAGE = {Unit.TOKENS, Unit.MONEY}
 """Units of counters that are shown by `USAGE_LABELS`; the others by `SERIES_LABELS`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fleet:
-    """What a scrape reads."""
+    """The data of one scrape."""
 
     since: datetime
-    """When the sums begin."""
+    """The start of the period that the sums cover."""
     series: Sums
     usage: Sums
     refusals: Sums
@@ -62,7 +61,7 @@ def exposition(fleet: Fleet) -> tuple[str, str]:
 
 
 class _Collector:
-    """The metrics of the fleet, as prometheus-client asks for them."""
+    """Collects the fleet's metrics for prometheus-client."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
@@ -159,7 +158,7 @@ def _usage(fleet: Fleet) -> Iterator[Metric]:
 
 
 def _shown(units: Collection[Unit]) -> Iterator[Counter]:
-    """The counters of some units that have a metric."""
+    """The counters with one of some units that are Prometheus metrics."""
     return (each for each in Counts.counters() if each.prometheus and each.unit in units)
 
 

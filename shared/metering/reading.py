@@ -1,7 +1,7 @@
-"""Reads metrics over a window: days where they are summed up, then hours, then minutes.
+"""Reads metrics of a window from rows of days, then of hours, then of minutes.
 
-What this process has counted and not written yet is added, so a caller sees its own last turn;
-other instances are at most a minute behind.
+Counts that this process has not written yet are added; those of other instances are at most a
+minute late.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ class MetricsReader:
         return start, bounded(scope_view, sums)
 
     async def written_today(self, scope: str, view: View) -> tuple[datetime, Sums]:
-        """What all instances have written of this day (UTC), and when it begins.
+        """The sums that all instances have written for today (UTC), and when the day began.
 
-        Unlike a window, which includes this process's own last turns, it only grows, whichever
-        instance answers.
+        Unwritten counts of this process are not included, so each instance returns the same sums,
+        and they never decrease.
         """
         now = self.clock()
         start, end = start_of_day(now.date()), start_of_minute(now) + MINUTE
@@ -113,7 +113,7 @@ class MetricsReader:
     def _parts(
         self, scope_view: ScopeView, start: datetime, end: datetime, rolled: datetime
     ) -> Iterator[Awaitable[list[Row]]]:
-        """The reads that cover a period, each of the coarsest rows that exist."""
+        """The reads that cover a period, each of the coarsest rows available."""
         summed = min(max(rolled, start), end)
         if start == start_of_day(start.date()) and summed - start >= DAY:
             yield scope_view.days(self.table, start.date(), summed.date() - DAY)

@@ -1,11 +1,11 @@
 """Sums minutes up to hours and hours to days, and rebuilds days from turn rows.
 
-Each sum is computed from all finer rows and replaces the one before, so it does not matter how
-often, or on how many instances at once, that happens. The last hours are summed up again each
-time, because an instance that could not write for a while writes its minutes late.
+Each sum is computed from all finer rows and replaces the previous one, so a run may be repeated, or
+run on several instances at once. The last hours are summed up again each time, because an instance
+that could not reach storage writes its minutes late.
 
-Turn rows hold everything that is counted. Rebuilding a day from them restores what a killed process
-had counted and not written. It reads the whole state table, a thousand rows a request, and may be
+Turn rows have everything that is counted. Rebuilding a day from them restores the counts that a
+killed process had not written. It reads the whole state table, 1,000 rows a request, and may be
 stopped and run again at any time.
 """
 
@@ -43,10 +43,10 @@ LATE = 2 * HOUR
 NEVER = EARLIEST_MOMENT
 
 SOURCE = "rebuilt"
-"""In batch_key of an instance and its flush."""
+"""The source of rebuilt rows, in place of an instance and the number of its flush."""
 
 SETTLED = HOUR
-"""After the end of a day, until all its turns have ended and are counted."""
+"""The time after the end of a day in which its last turns end and are counted."""
 
 _PAGE_ROWS = 1_000
 _TURNS = f"{Kind.TURN}:"
@@ -70,7 +70,7 @@ class RollUp:
         self._days = DayIndex(table)
 
     async def run(self) -> None:
-        """Sum up what was counted since the last run."""
+        """Sum up the hours since the last run."""
         until = start_of_hour(self._clock())
         if (start := await self._start(until)) is None:
             return
@@ -90,7 +90,7 @@ class RollUp:
         return start_of_day(date.fromisoformat(first[0].row_key[:10])) if first else None
 
     async def remove_before(self, day: date) -> int:
-        """Remove minutes and hours of earlier days that are summed up; returns how many rows."""
+        """Remove minutes and hours of earlier days that are summed up; returns the rows' number."""
         rolled = await rolled_until(self._table)
         if rolled == NEVER:
             return 0
@@ -106,7 +106,7 @@ class RollUp:
             await self._sum(ScopeView(scope, view), start, end)
 
     async def _sum(self, scope_view: ScopeView, start: datetime, end: datetime) -> None:
-        """Sum up the hours of a stretch within a day, and the day."""
+        """Sum up the hours of a period within one day, and the day."""
         minutes = await scope_view.minutes(self._table, start, end)
         if not minutes:
             return

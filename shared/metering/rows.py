@@ -31,7 +31,7 @@ _PAGE_ROWS = 1_000
 
 
 def scope_key(scope: str) -> str:
-    """A scope as partition keys spell it."""
+    """The form of a scope in partition keys."""
     return FLEET if scope == FLEET else partition_key(scope)
 
 
@@ -63,7 +63,7 @@ class ScopeView:
     """A scope and a view, and the rows with their counts."""
 
     scope: str
-    """As partition keys spell it."""
+    """In the form of partition keys."""
     view: View
 
     def minute_change(self, minute: datetime, source: str, key: Key, counts: Counts) -> Change:
@@ -116,7 +116,7 @@ class BatchKey:
 
     @property
     def partition(self) -> tuple[str, date]:
-        """Scope and day, which are written together."""
+        """Scope and day, which are the partition that a batch is written to."""
         return self.scope_view.scope, self.minute.date()
 
 
@@ -148,16 +148,16 @@ def sums_of(rows: Iterable[Row]) -> Sums:
 
 
 async def write_all(table: Table, partition: str, changes: Sequence[Change]) -> None:
-    """Write changes that may be made in several transactions."""
+    """Write changes, in several transactions if they are too many for one."""
     for start in range(0, len(changes), MAX_TRANSACTION_ROWS):
         await table.write(partition, changes[start : start + MAX_TRANSACTION_ROWS])
 
 
 async def remove_owner(table: Table, owner: str, before: datetime) -> int:
-    """Delete an owner's metrics: its own, and its rows among the fleet's usage.
+    """Delete an owner's metrics, and its rows in the fleet's usage.
 
-    The fleet's metrics by model and domain, which name no owner, stay, and so do the minutes that
-    began after ``before``. Hours and days that are not over are summed up again from those.
+    The fleet's metrics by model and domain, which do not name the owner, are kept. Minutes after
+    ``before`` are kept too; hours and days that are not over are summed up again from them.
     """
     minute = f"{before:%Y-%m-%d %H:%M}"
 

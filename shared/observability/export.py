@@ -1,8 +1,8 @@
 """Exports traces and logs to Application Insights, if a connection string is set.
 
-The exporter takes its identity from APPLICATIONINSIGHTS_AUTHENTICATION_STRING, as the Functions
-host does. Importing it takes longer than importing the app, so it starts in its own thread:
-an instance serves at once, and the traces of its first moments are not exported.
+The exporter reads its identity from APPLICATIONINSIGHTS_AUTHENTICATION_STRING, as the Functions
+host does. Importing it takes longer than importing the app, so it starts in its own thread: an
+instance serves requests at once, but the traces of its first seconds are not exported.
 https://learn.microsoft.com/azure/azure-monitor/app/opentelemetry-configuration
 """
 
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 FLUSH_MILLISECONDS = 5_000
 
 OURS = __name__.partition(".")[0]
-"""The package whose logs are all exported; those of others only from WARNING on."""
+"""The app's package, whose logs are all exported; those of other packages from WARNING on."""
 
 _NEVER_SENT = ("azure.monitor", "opentelemetry")
 """Loggers of the exporter itself: its failures cannot be exported."""
@@ -49,7 +49,7 @@ _INSTRUMENTATIONS = (
     "urllib",
     "urllib3",
 )
-"""All off: the app has its own spans, and those of the Azure SDK hold table keys in URLs."""
+"""All disabled: the app has its own spans, and those of the Azure SDK contain table keys."""
 
 
 def start_telemetry(settings: TelemetrySettings, *, record_content: bool = True) -> Thread | None:
@@ -73,9 +73,8 @@ def start_telemetry(settings: TelemetrySettings, *, record_content: bool = True)
 def keep_fastapi_quiet() -> None:
     """Turn off the spans of the worker's own server; call it before the server is built.
 
-    The worker library serves all requests by one FastAPI app with the one route `/{path}`, and
-    FastAPI traces its requests itself: with the whole URL, including keys and filters in
-    the query. Each request has a span of the app already.
+    The worker library serves all requests with one FastAPI app, and FastAPI's own spans contain the
+    whole URL, including keys and filters in the query. Each request already has a span of the app.
     """
     web.FastAPI = partial(FastAPI, telemetry=_NO_TELEMETRY)
 
@@ -95,7 +94,7 @@ def _start(settings: TelemetrySettings, record_content: bool) -> None:
             resource=resource,
             enable_live_metrics=False,  # its samples hold URLs
         )
-    except Exception:  # the border of a thread: an app without telemetry is better than none
+    except Exception:  # the app runs on without telemetry
         log.exception("Telemetry is not sent: check APPLICATIONINSIGHTS_CONNECTION_STRING")
         return
     for handler in logging.getLogger().handlers:
@@ -107,14 +106,14 @@ def _start(settings: TelemetrySettings, record_content: bool) -> None:
 
 
 def is_worth_sending(record: logging.LogRecord) -> bool:
-    """Whether a log record is exported: ours, and warnings of others."""
+    """Whether a log record is exported: those of the app, and warnings of other packages."""
     if record.name.startswith(_NEVER_SENT):
         return False
     return record.levelno >= logging.WARNING or record.name.partition(".")[0] == OURS
 
 
 async def flush_telemetry() -> None:
-    """Export the spans that are pending; for the end of the process."""
+    """Export the pending spans, before the process ends."""
     flush = getattr(trace.get_tracer_provider(), "force_flush", None)
     if flush is not None:
         await asyncio.to_thread(flush, FLUSH_MILLISECONDS)

@@ -1,12 +1,12 @@
-"""What log records hold beside their text: ids, and exceptions with or without their texts.
+"""Adds ids to log records, and removes the texts of exceptions if content is not recorded.
 
-Formatters and exporters find the ids as attributes of a record: ``request_id``, ``turn_id`` and
-``job_id`` of the work that is done, and the ``trace_id`` and ``span_id`` of the trace. An id that
-does not apply is "".
+The ids are attributes of a record, for formatters and exporters: ``request_id``, ``turn_id`` and
+``job_id`` of the current work, and ``trace_id`` and ``span_id`` of the trace. An id that does not
+apply is "".
 
-An app that records no content logs exceptions without their texts, because the text of an
-unexpected exception may quote a message or an answer. Its class and where it was raised are enough
-to find a fault.
+If content is not recorded, exceptions are logged without their texts, because the text of an
+unexpected exception may quote a message or an answer. Its class and traceback are enough to find a
+bug.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class log_ids:  # noqa: N801 - used as a function: `with log_ids(turn_id=...)`
     _token: Token[dict[str, str]]
 
     def __init__(self, **ids: str) -> None:
-        """Take ids of `LOG_IDS`, beside the current ones."""
+        """Add ids, whose names are in `LOG_IDS`, to the current ones."""
         self._ids = _current.get() | ids
 
     def __enter__(self) -> None:
@@ -44,7 +44,7 @@ class log_ids:  # noqa: N801 - used as a function: `with log_ids(turn_id=...)`
 
 
 class LogIdsFilter(logging.Filter):
-    """Adds the ids to each record of a handler; attributes that a record has already stay.
+    """Adds the ids to each record of a handler, except attributes that the record already has.
 
     It belongs on handlers: on a logger, it would not see the records of child loggers, and a
     record factory would clash with libraries that pass the same ids as `extra`.
@@ -70,7 +70,7 @@ def add_ids_to_logs() -> None:
 
 
 class WithoutTexts(logging.Filter):
-    """Lets handlers write exceptions by class and traceback only; every record passes."""
+    """Makes handlers write only the class and traceback of exceptions; every record passes."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Replace the exception of a record by its traceback without texts."""

@@ -1,6 +1,6 @@
-"""The checks of readiness: how each dependency is asked whether it works.
+"""The readiness checks of the dependencies.
 
-What to ask is passed in. Each check names the errors whose text says what to do.
+The calls to make are passed in. Each check lists the errors whose texts may be shown.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def answers(
     *,
     warning: str = "",
 ) -> Dependency:
-    """Whether a call succeeds; ``warning`` is reported where it does."""
+    """Check that a call succeeds; report ``warning``, if given, when it does."""
 
     async def probe() -> Finding:
         await call()
@@ -39,7 +39,7 @@ def answers(
 
 
 def lag(oldest_seconds: Measure, queues: Sequence[str], explained: type[Exception]) -> Dependency:
-    """How long the oldest message of each queue has waited."""
+    """Check how long the oldest message of each queue has waited."""
 
     async def probe() -> Finding:
         ages = await asyncio.gather(*map(oldest_seconds, queues))
@@ -59,7 +59,7 @@ def lag(oldest_seconds: Measure, queues: Sequence[str], explained: type[Exceptio
 
 
 def poison(count: Measure, queues: Sequence[str], explained: type[Exception]) -> Dependency:
-    """How many messages the poison queues hold."""
+    """Check that the poison queues are empty."""
 
     async def probe() -> Finding:
         messages = dict(zip(queues, await asyncio.gather(*map(count, queues)), strict=True))
@@ -77,7 +77,7 @@ def poison(count: Measure, queues: Sequence[str], explained: type[Exception]) ->
 
 
 def breakers(states: Callable[[], Mapping[str, str]]) -> Dependency:
-    """Which models get no requests at present because they kept failing."""
+    """Check that no model's circuit is open because it kept failing."""
 
     async def probe() -> Finding:
         found = dict(states())

@@ -1,6 +1,6 @@
-"""Whether the app can do its work: all its dependencies are checked at once, each with a timeout.
+"""Readiness of the app: all dependencies are checked in parallel, each with a timeout.
 
-A report is reused for some seconds, so many requests cause few checks.
+A report is cached for `KEPT_SECONDS`, so many requests cause few checks.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class ProbeStatus(StrEnum):
 
     OK = "ok"
     WARNING = "warning"
-    """It works, and needs an operator's attention."""
+    """It works, but needs an operator's attention."""
     FAILED = "failed"
     """Requests that need it fail."""
 
@@ -46,13 +46,13 @@ Probe = Callable[[], Awaitable[Finding]]
 
 @dataclass(frozen=True, slots=True)
 class Dependency:
-    """Something that the app needs."""
+    """A service that the app needs."""
 
     probe: Probe
     setting: str
-    """What configures it: the first thing to check where it does not answer."""
+    """The setting that configures it, to check first if it does not answer."""
     explained: type[Exception] | tuple[()] = ()
-    """Errors whose text says what to do; the text of others is only logged."""
+    """Errors whose text is reported; the text of other errors is only logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +130,7 @@ class Readiness:
             )
         except dependency.explained as error:
             finding = Finding(ProbeStatus.FAILED, str(error))
-        except Exception:  # the border of a probe: the others still report
+        except Exception:  # the other probes must still report
             log.exception("A readiness check failed unexpectedly")
             finding = Finding(ProbeStatus.FAILED, "The check itself failed; the log says why.")
         return Check(finding, perf_counter() - started)

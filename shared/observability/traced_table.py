@@ -19,13 +19,13 @@ from .tracing import (
 )
 
 TABLE_STORAGE = "azure.table_storage"
-"""Our own name, as the conventions ask for where they have none."""
+"""This app's own name: the conventions define none for Table Storage."""
 
 
 class TracedTable:
-    """Passes every call on. A call outside of a trace, such as of a timer, starts none.
+    """Wraps a table; calls outside a trace, such as those of a timer, have no span.
 
-    Keys and values are in no span: they name owners and hold message texts.
+    Spans contain no keys and values, because those name owners and contain message texts.
     """
 
     def __init__(self, table: Table, name: str) -> None:
@@ -62,7 +62,7 @@ class TracedTable:
 
     async def write(self, partition: str, changes: Sequence[Change]) -> str:
         """See `Table.write`."""
-        # the conventions count a batch only from two operations on
+        # in the conventions, a batch has at least two operations
         batch = {BATCH_SIZE: len(changes)} if len(changes) > 1 else {}
         with self._span("write", batch):
             return await self._table.write(partition, changes)

@@ -1,8 +1,8 @@
 """Traces: spans of requests, jobs, turns and the calls that they make.
 
-Only the OpenTelemetry API is used. Without an SDK, a span costs about a microsecond, is not
-exported, and incoming trace context is passed on unchanged. Message texts are in no span unless a
-setting asks for them, and an error is named by its code, never by its text.
+Only the OpenTelemetry API is used. Without an SDK, a span costs about a microsecond and is not
+exported, and incoming trace context is passed on unchanged. Spans contain message texts only if a
+setting enables that; an error is recorded by its code, never by its text.
 
 Names: https://opentelemetry.io/docs/specs/semconv/registry/attributes/ and
 https://github.com/open-telemetry/semantic-conventions-genai; those that begin with ``aos.`` are
@@ -90,7 +90,7 @@ _w3c = TraceContextTextMapPropagator()
 
 
 class entered:  # noqa: N801 - used as a function: `with entered(span)`
-    """Makes what a block starts part of a span; an error that leaves the block marks the span."""
+    """Makes a span current during a block; an error that leaves the block marks it as failed."""
 
     __slots__ = ("_attached", "_token", "span")
 
@@ -136,7 +136,7 @@ class span(entered):  # noqa: N801 - used as a function: `with span("write", ...
         parent: Context | None = None,
         current: bool = True,
     ) -> None:
-        """Start it below ``parent``, linked to the current span, or else below the current span."""
+        """Start a child of ``parent`` with a link to the current span, or a child of the latter."""
         started = start_span(name, attributes, kind, parent)
         attached = current and (parent is not None or started.is_recording())
         super().__init__(started, attached=attached)
@@ -194,8 +194,7 @@ def carried() -> dict[str, str]:
 
 
 def continued(carrier: Mapping[str, str]) -> Context:
-    """A parent from what `carried` returned or from a request's headers; unreadable context is
-    ignored."""
+    """Read a parent from the result of `carried`, or from headers; an invalid one is ignored."""
     return _w3c.extract(carrier, Context())
 
 
@@ -208,7 +207,7 @@ _USAGE = {
 
 
 def turn_span(agent: str) -> span:
-    """The span of a turn; ``agent`` is its name, with or without a version, or empty."""
+    """The span of a turn; ``agent`` is empty, `name` or `name:version`."""
     attributes = {OPERATION_NAME: "invoke_agent", PROVIDER_NAME: PROVIDER, **agent_ids(agent)}
     name, _, _ = agent.partition(":")
     return span(f"invoke_agent {name}" if name else "invoke_agent", attributes)
@@ -223,12 +222,12 @@ def agent_ids(agent: str) -> dict[str, str]:
 
 
 def usage_attributes(usage: Mapping[str, int]) -> dict[str, int]:
-    """Token counts; those that the service did not report are absent."""
+    """The attributes of token counts, without those that the service did not report."""
     return {_USAGE[name]: count for name, count in usage.items() if name in _USAGE}
 
 
 def record_turn(invoked: Span, turn: TurnRecord, model: str) -> None:
-    """Add the turn's ids, usage and end to its span; ``model`` is the one that was asked."""
+    """Add a turn's ids, usage and outcome to its span; ``model`` is the one in the request."""
     if not invoked.is_recording():
         return
     known = {

@@ -1,6 +1,6 @@
-"""What a request, or a turn within it, needed of Foundry: waiting time, retries and tokens.
+"""Counts the calls to Foundry for a request, or a turn in it: waiting time, retries and tokens.
 
-Code that calls Foundry adds to the counts of the current work, which a context variable holds.
+Code that calls Foundry adds to the counts of the current work, which are in a context variable.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..state.counters import TurnEvents
 
 @dataclass(slots=True)
 class Upstream(TurnEvents):
-    """What one piece of work needed of Foundry."""
+    """The counts of one request or turn."""
 
     seconds: float = 0.0
     """Spent waiting for Foundry."""
@@ -28,12 +28,12 @@ class Upstream(TurnEvents):
     """Ids of the responses that Foundry made and stores, those of failed attempts included."""
 
     def add_response(self, response_id: str) -> None:
-        """Note a response that Foundry stores."""
+        """Add the id of a response that Foundry stores."""
         if response_id not in self.responses:
             self.responses.append(response_id)
 
     def add_usage(self, usage: Mapping[str, int]) -> None:
-        """Add the tokens of an answer; without both kinds, its usage counts as unreported."""
+        """Add the tokens of an answer; without input or output tokens, it counts as unreported."""
         if not {"input_tokens", "output_tokens"} <= usage.keys():
             self.unreported += 1
         for name, count in usage.items():
@@ -51,7 +51,7 @@ def new_upstream() -> Upstream:
 
 
 def upstream() -> Upstream:
-    """The counts of the current work; outside of any, counts that are discarded."""
+    """The counts of the current work; without any, new counts that are discarded."""
     return _current.get() or Upstream()
 
 

@@ -1,14 +1,14 @@
-"""One limit as this instance sees it: what it has spent and what it has claimed.
+"""One limit in this instance: what the instance has spent of it, and what it has claimed.
 
-Each instance has its own row. Before it spends, it writes its total claim into its row, and then
-reads the rows of all instances: of two that do this at once, at least one sees the other, so claims
-never add up to more than the limit. Far from the limit a claim is larger than the current turn
-needs, and the next turns need no request; near the limit each turn makes its own claim. Claims
-expire unless they are renewed, so those of a dead instance end.
+Each instance has its own row. Before it spends, it writes its total claim to its row, then reads
+the rows of all instances. If two instances do this at once, at least one of them sees the other, so
+claims never exceed the limit. Far from the limit, a claim is larger than the current turn needs, so
+the next turns need no request; near the limit, each turn makes its own claim. Claims expire unless
+they are renewed, so those of a dead instance end.
 
-Usage can exceed a limit only by what turns use beyond their estimates: turns that are in flight, or
-whose end is not written yet, when the last turn is admitted. If an instance is killed, what it had
-spent of its claim since it last wrote its row is not counted either.
+Usage can exceed a limit only by what turns use beyond their estimates, if they are in flight, or
+their usage is not written yet, when the last turn is admitted. If an instance is killed, its usage
+since it last wrote its row is not counted either.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ COLLISION_SECONDS = 0.02
 """Two instances that claim the rest of a budget at once both withdraw, and retry after this."""
 
 REFUSAL_LASTS = timedelta(seconds=0.5)
-"""For this long, or until a turn ends here, the same amount is refused without reading rows."""
+"""For this time, or until a turn of this instance ends, the same amount is refused at once."""
 
 MAX_ROWS = 1_000
 MAX_REMOVALS = 10
 
 KEPT = timedelta(days=62)
-"""After the last renewal of a row: the longest period is a month."""
+"""How long a row is kept after its last renewal; the longest period is a month."""
 
 
 class Account:

@@ -1,4 +1,4 @@
-"""Reserves what a turn may need before it is sent, and settles afterwards what it used."""
+"""Reserves what a turn may need before it is sent, and settles the reservation afterwards."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from .limits import Amount, BudgetTooSmallError, Limit, limits_of
 log = logging.getLogger(__name__)
 
 RENEW_SECONDS = 15.0
-"""How often rows are written while something is claimed; other instances never learn what a
-killed one had spent since."""
+"""How often rows are written while something is claimed. Usage of a killed instance since its last
+write is lost."""
 
 
 NOTHING = Amount()
@@ -32,9 +32,9 @@ NOTHING = Amount()
 
 @dataclass(slots=True)
 class Reservation:
-    """What is reserved for a turn during an ``async with`` block.
+    """The reservation of a turn, which an ``async with`` block settles.
 
-    Unless `spend` was called, the turn was not sent and has used nothing.
+    If `spend` was not called, the turn was not sent and used nothing.
     """
 
     need: Amount = NOTHING
@@ -53,7 +53,7 @@ class Reservation:
         self._parts.append((account, await account.take(amount)))
 
     async def settle(self) -> None:
-        """Replace the reservations by what was used."""
+        """Replace the reserved amounts by the used ones."""
         parts, self._parts = self._parts, []
         for account, period in parts:
             measure = account.limit.measure
@@ -76,7 +76,7 @@ class Reservation:
 
 
 class Budgets:
-    """The budgets of all owners, as this instance sees them."""
+    """The budgets of all owners, in this instance."""
 
     def __init__(self, budgets: Sequence[Budget], table: Table, clock: Clock) -> None:
         self._budgets = budgets
@@ -90,11 +90,11 @@ class Budgets:
         return bool(self._budgets)
 
     async def reserve(self, owner: str, department: str | None, need: Amount) -> Reservation:
-        """Reserve what a turn of an owner, for a department, may need.
+        """Reserve what a turn may need in the budgets of its owner and its department.
 
         Raises:
-            BudgetTooSmallError: if that is more than a whole budget.
-            BudgetExhaustedError: if that is more than a budget allows now; nothing is reserved.
+            BudgetTooSmallError: if it may need more than a whole budget.
+            BudgetExhaustedError: if a budget does not allow it now; nothing is reserved.
             StorageUnavailableError: if budgets cannot be read or written.
         """
         limits = self.check(owner, department, need)
@@ -112,7 +112,7 @@ class Budgets:
         return reservation
 
     def check(self, owner: str, department: str | None, need: Amount) -> list[Limit]:
-        """The limits of such a turn; nothing is reserved or read.
+        """The limits that apply to a turn; nothing is reserved or read.
 
         Raises:
             BudgetTooSmallError: if it may need more than a whole budget.
@@ -137,7 +137,7 @@ class Budgets:
             await asyncio.sleep(RENEW_SECONDS)
             try:
                 await self.renew()
-            except Exception:  # the border of a background task: it tries again
+            except Exception:  # a background task must not end; it retries
                 log.exception("Budget usage could not be written because of an unexpected error")
         self._task = None
 

@@ -1,4 +1,4 @@
-"""Which limits apply to a turn, how much it may need, and the errors where that is too much."""
+"""The limits that apply to a turn, the amounts it may need, and the errors when it exceeds one."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from ...state.table import EARLIEST_MOMENT
 from ...state.turns import TurnRecord
 
 WARNING_SHARE = 0.8
-"""From here on, answers say how much of a budget is used."""
+"""The used share of a budget from which on answers contain a warning."""
 
 CONCURRENCY_PAUSE = timedelta(seconds=5)
-"""After which a caller with too many turns in flight may try again."""
+"""The time after which a caller with too many turns in flight should retry."""
 
 BYTES_PER_TOKEN = 3
-"""Of text; English has about 4, other languages fewer."""
+"""Estimated bytes of text per token; English has about 4, other languages fewer."""
 
 IMAGE_TOKENS = 1_500
-"""About what a large image takes."""
+"""Estimated tokens of a large image."""
 
 BUDGET_PREFIX = "$budget!"
-"""How the partitions of all budgets begin."""
+"""The prefix of all partitions of budgets."""
 
 
 class Measure(StrEnum):
-    """What is limited."""
+    """The quantity that a budget limits."""
 
     TOKENS = "tokens"
     MONEY = "money"
@@ -39,7 +39,7 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """What a turn needs or has used."""
+    """The amounts that a turn needs or has used."""
 
     tokens: int = 0
     nanos: int = 0
@@ -77,7 +77,7 @@ class Limit:
         return f"{BUDGET_PREFIX}{digest}!{self.measure}!{self.period or 'turns'}"
 
     def begins(self, now: datetime) -> datetime:
-        """When the period of a moment began."""
+        """The start of the period that contains ``now``."""
         now = now.astimezone(UTC).replace(second=0, microsecond=0)
         match self.period:
             case Period.MINUTE:
@@ -90,7 +90,7 @@ class Limit:
                 return EARLIEST_MOMENT
 
     def resets_at(self, now: datetime) -> datetime:
-        """When the next period begins; for turns in flight, when one may have ended."""
+        """The start of the next period; for a limit of turns in flight, the time to retry."""
         begin = self.begins(now)
         match self.period:
             case Period.MINUTE:
@@ -103,7 +103,7 @@ class Limit:
                 return now + CONCURRENCY_PAUSE
 
     def shown(self, amount: int) -> int | float:
-        """An amount in the unit of the settings."""
+        """Convert an amount to the unit of the settings."""
         return amount / NANOS if self.measure is Measure.MONEY else amount
 
     @property
@@ -143,15 +143,15 @@ class BudgetExhaustedError(Exception):
 
     @property
     def is_spent(self) -> bool:
-        """Whether money or tokens are used up, and not requests or turns at the same time."""
+        """Whether it is a budget of money or tokens, not of requests or concurrent turns."""
         return self.limit.measure in {Measure.TOKENS, Measure.MONEY}
 
 
 def limits_of(budgets: Sequence[Budget], owner: str, department: str | None) -> list[Limit]:
-    """The limits on the turns of an owner, for a department.
+    """The limits that apply to the turns of an owner and a department.
 
-    Of two budgets for the same thing, the one that names its owner or department counts, or else
-    the lower one.
+    If two budgets limit the same quantity of the same owner or department, the one that names it
+    applies before one with `*`, and otherwise the lower one.
     """
     found: dict[tuple[str, Measure, Period | None], tuple[bool, Limit]] = {}
     for kind, name in (("owner", owner), ("department", department)):
@@ -180,7 +180,7 @@ def _limit(budget: Budget, subject: str) -> Limit:
 
 @dataclass(frozen=True, slots=True)
 class CostEstimate:
-    """What determines the cost of a turn before it is sent."""
+    """The properties of a turn that determine its estimated cost before it is sent."""
 
     model: str
     text_bytes: int
@@ -188,10 +188,10 @@ class CostEstimate:
     history_tokens: int
     """Tokens of the thread's last turn, which are sent again."""
     max_tokens: int
-    """The most that the answer may have."""
+    """The most tokens of the answer."""
 
     def need(self, prices: PriceTable) -> Amount:
-        """What it may need without tools; those can make it more."""
+        """The amounts that the turn may need; tool calls are not included."""
         given = self.text_bytes // BYTES_PER_TOKEN + 1
         given += self.images * IMAGE_TOKENS + self.history_tokens
         usage = {"input_tokens": given, "output_tokens": self.max_tokens}
@@ -199,9 +199,9 @@ class CostEstimate:
 
 
 def used_by(turn: TurnRecord, need: Amount, prices: PriceTable) -> Amount:
-    """What a turn used; at least its reservation where not all usage was reported.
+    """The amounts that a turn used; at least its reservation if some usage was not reported.
 
-    A model without a price counts as the most expensive one.
+    A model without a price is charged at the highest price.
     """
     usage = turn.usage
     tokens = usage.get("input_tokens", 0) + usage.get("output_tokens", 0)
