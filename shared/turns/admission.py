@@ -94,14 +94,14 @@ class Admission:
         return self.departments.of(owner, caller.departments, stated)
 
     def _need(self, request: TurnRequest, thread: Row | None) -> Amount:
-        prospect = CostEstimate(
+        estimate = CostEstimate(
             model=request.model or self.config.model,
             text_bytes=self._sent_bytes(request),
             images=sum(part.get("type") == IMAGE for part in request.parts),
             history_tokens=int(thread.values.get(LAST_TURN_TOKENS, 0)) if thread else 0,
             max_tokens=request.max_tokens or self.config.max_tokens,
         )
-        return prospect.need(self.prices)
+        return estimate.need(self.prices)
 
     def _sent_bytes(self, request: TurnRequest) -> int:
         """The bytes of text that are sent to the model, without the thread's history and images."""
