@@ -28,10 +28,10 @@ from ..observability.logs import log_ids
 from ..observability.tracing import record_content, record_turn, turn_span
 from ..problems import INTERNAL_ERROR
 from ..state.conversation_ids import ConversationIds
-from ..state.errors import LaneBusyError, RowMissingError, StateError
+from ..state.errors import LaneBusyError, LeaseLostError, RowMissingError, StateError
 from ..state.keeper import LeaseKeeper
 from ..state.keys import Kind, is_id, new_id, newest_first, partition_key
-from ..state.lanes import Clock, Lanes, Lease, WakeLane, wake_waiting
+from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, WakeLane, wake_waiting
 from ..state.table import Change, Row, Table, Value
 from ..state.threads import end_of_conversation
 from ..state.turns import TurnMode, TurnRecord, TurnStatus
@@ -221,8 +221,14 @@ class Turns:
             conversation=conversation,
             ensure_held=keeper.ensure_held,
         )
-        async with keeper:
-            answer, record = await self._answer(command, turn, reservation, lease.row)
+        try:
+            async with keeper:
+                answer, record = await self._answer(command, turn, reservation, lease.row)
+        except LeaseLostError:
+            raise
+        except StateError:  # such as a history that cannot be read
+            await self._free(keeper.lease)
+            raise
         outcome = self._outcome(opened, turn, answer, record)
         values: dict[str, Value] = {"last_turn_id": opened.turn_id}
         kept: list[Change] = [record.insert()]
@@ -240,6 +246,13 @@ class Turns:
         if command.mode is not TurnMode.JOB:
             await wake_waiting(storage.wake_lane, command.owner, row)
         return _raised(outcome)
+
+    async def _free(self, lease: Lease) -> None:
+        """End the lease of a turn that cannot be recorded; the next turn looks what it left."""
+        try:
+            await self._storage.lanes.release(lease, {UNSETTLED: True})
+        except StateError as error:
+            log.warning("A thread stays leased for a while: %s", error)
 
     def _running(
         self, command: TurnCommand, turn_id: str, emit: EmitProgress | None

@@ -17,7 +17,7 @@ from shared.foundry.models import TurnRequest, TurnResult
 from shared.metering.meter import Meter
 from shared.orchestration import ModelType
 from shared.state.conversation_ids import ConversationIds
-from shared.state.errors import LaneBusyError, LeaseLostError
+from shared.state.errors import LaneBusyError, LeaseLostError, StorageUnavailableError
 from shared.state.exchanges import Exchanges
 from shared.state.idempotency import Claim, IdempotencyKeys
 from shared.state.keys import identifier
@@ -363,3 +363,19 @@ async def test_a_message_is_not_looked_for_in_a_thread_that_another_turn_created
     await asking.ask("third")
     answer = await repeated.ask("/history")
     assert json.loads(answer.result.content) == ["first", "second", "third", "/history"]
+
+
+async def test_a_history_that_cannot_be_read_leaves_no_lease(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise StorageUnavailableError("away")
+
+    asking = world.instance()
+    await asking.ask("first")
+    with monkeypatch.context() as patch:
+        patch.setattr(Exchanges, "read", fail)
+        with pytest.raises(StorageUnavailableError):
+            await asking.ask("second", VLLM_TYPE)
+    assert world.thread().unsettled
+    assert (await asking.ask("second")).result.content == "You said: second"
