@@ -161,10 +161,18 @@ def is_free(port: int) -> bool:
         return False
 
 
+_given_ports: set[int] = set()
+"""A port stays free until its service listens, so the system may offer it again."""
+
+
 def free_port() -> int:
-    """Return a port that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+    """Return a port that is free now, and that this process has not returned before."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            port = int(server.getsockname()[1])
+        if port not in _given_ports:
+            _given_ports.add(port)
+            return port
 
 
 def _tether() -> list[str]:

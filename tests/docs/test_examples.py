@@ -46,6 +46,7 @@ ELSEWHERE = {
 NOT_RUN = {
     "README.md: make run": "installs and serves the app; tests/integration/test_launcher does so",
     "README.md: make test": "runs this test",
+    "tests/README.md: make test": "runs this test in a test",
     "README.md: Ready in": "what `make run` prints; docs/test_readme holds it",
     "README.md: All checks passed!": "what `make test` prints; docs/test_readme holds it",
     "docs/deploy.md: azd auth login": "needs Azure",

@@ -18,6 +18,7 @@ from shared.foundry.events import ToolFinished, ToolStarted, TurnCompleted
 from shared.foundry.models import TurnRequest
 from shared.orchestration import ModelOrchestrator, ModelType
 from shared.state.errors import LeaseLostError
+from shared.turns.command import AnsweredTurn
 from tests.support.laboratory import (
     WAIT_SECONDS,
     JsonObject,
@@ -325,8 +326,10 @@ async def test_functions_are_tools_of_an_orchestrated_message(
             result = await orchestrator.process_model_request(*asked, tools=[quick])
         else:
             events = orchestrator.stream_model_request(*asked, tools=[quick])
-            last: Any = [event async for event in events][-1]
-            result = last.to_json()
+            last = [event async for event in events][-1]
+            assert isinstance(last, AnsweredTurn)
+            answer = last.result
+            result = {"reply": answer.content, "tools_used": list(answer.tools_used)}
         assert (result["reply"], result["tools_used"]) == ("quick answered: done", ["quick"])
         sending = orchestrator.process_model_request(
             *asked[:2], calling(stop_me), asked[3], tools=[stop_me]

@@ -24,7 +24,7 @@ from tests.support.laboratory import JsonObject, Laboratory, Where, new_name, sa
 
 from .turning import Way
 
-PROGRAM = str(ROOT / "tests" / "fault" / "doomed_client.py")
+PROGRAM = str(ROOT / "tests" / "support" / "doomed_client.py")
 IN_THE_TOOL = "in the tool"
 START_SECONDS = 60.0
 
