@@ -107,9 +107,10 @@ class Repeated:
         keys = IdempotencyKeys(self.world.table, self.world.clock)
         claim = await keys.claim(OWNER, "key", "fingerprint")
         assert isinstance(claim, Claim)
-        asked = replace(command(TurnRequest(text)), claim=claim)
+        asked, turns = replace(command(TurnRequest(text)), claim=claim), self.asking.turns
+        assert isinstance(turns, Turns)
         try:
-            return await self.asking.turns.run(asked, lambda _: [claim.reopen()])
+            return await turns.run(asked, lambda _: [claim.reopen()])
         except BaseException:
             await claim.give_up()
             raise
