@@ -2,7 +2,10 @@
 
 import json
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,20 +18,43 @@ from tests.support.served import Deployment, EmulatorControl
 
 JsonObject = dict[str, object]
 
+
+@dataclass(frozen=True)
+class Alone:
+    """An app beside the shared one, and a caller of it."""
+
+    deployment: Deployment
+    caller: httpx.AsyncClient
+
+
 MODEL_CALLS = ("responses.create", "chat.completions.create")
 TOO_LONG = {"code": "context_length_exceeded", "message": "The maximum context is 8192 tokens."}
 
 
-@pytest.fixture(scope="module")
-async def orchestrating(
-    deployment: Deployment, foundry: FoundryEmulator, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[httpx.AsyncClient]:
+@asynccontextmanager
+async def served(deployment: Deployment, folder: Path) -> AsyncGenerator[httpx.AsyncClient]:
     """A caller of an app with a second model: the emulator's chat completions as vLLM."""
-    second = {"VLLM_SERVER_URL": f"{foundry.url}/openai/v1", "VLLM_API_KEY": "local-key"}
-    logs = tmp_path_factory.mktemp("orchestrating")
-    with deployment.serve(logs, FOUNDRY_MAX_RETRIES="0", **second) as host:
+    url = f"{deployment.foundry.url}/openai/v1"
+    second = {"VLLM_SERVER_URL": url, "VLLM_API_KEY": "local-key", "FOUNDRY_MAX_RETRIES": "0"}
+    with deployment.serve(folder, **second) as host:
         async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
             yield caller
+
+
+@pytest.fixture(scope="module")
+async def orchestrating(
+    deployment: Deployment, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[httpx.AsyncClient]:
+    async with served(deployment, tmp_path_factory.mktemp("orchestrating")) as caller:
+        yield caller
+
+
+@pytest.fixture
+async def alone(deployment: Deployment, tmp_path: Path) -> AsyncIterator[Alone]:
+    """An app with queues of its own, so that no app without the second model takes its jobs."""
+    own = Deployment(deployment.storage, deployment.foundry)
+    async with served(own, tmp_path) as caller:
+        yield Alone(own, caller)
 
 
 async def ask(caller: httpx.AsyncClient, text: str, conversation: str, **more: str) -> JsonObject:
@@ -176,10 +202,9 @@ async def test_a_program_finds_its_conversations_again(
     assert [row["status"] for row in rows] == ["succeeded"] * 2
 
 
-async def test_a_thread_is_continued_through_any_route_by_any_model(
-    orchestrating: httpx.AsyncClient, deployment: Deployment
-) -> None:
+async def test_a_thread_is_continued_through_any_route_by_any_model(alone: Alone) -> None:
     """Each route and model knows what was said through the others."""
+    orchestrating = alone.caller
     thread_id = (await orchestrating.post("threads", json={})).json()["thread_id"]
     path = f"threads/{thread_id}/messages"
     told = await orchestrating.post(path, json={"message": "My name is Eve."})
@@ -197,7 +222,7 @@ async def test_a_thread_is_continued_through_any_route_by_any_model(
     assert (ended["result"]["source"], ended["result"]["fallback_from"]) == ("vllm", None)
     said = ["My name is Eve.", "What is my name?", "What is my name?", "/history"]
     assert json.loads(again.json()["content"]) == said
-    turns = await deployment.rows(kind=f"turn:{thread_id}")
+    turns = await alone.deployment.rows(kind=f"turn:{thread_id}")
     assert [turn["status"] for turn in turns] == ["succeeded"] * 4
 
 
