@@ -76,12 +76,16 @@ class Departments:
 
     def of(self, owner: str, claimed: Iterable[str], stated: str | None) -> Belonging:
         """The department of a turn, from its owner, the token's departments and the stated one."""
-        mapped = self.by_name.get(owner.casefold())
-        known = [*claimed, *filter(None, [mapped])]
+        known = self.known(owner, claimed)
         wanted = same_name(stated) if stated else None
         if known:
             return Belonging(wanted if wanted in known else known[0], is_known=True)
         return Belonging(wanted or None, is_known=self.trusts_callers and bool(wanted))
+
+    def known(self, owner: str, claimed: Iterable[str]) -> list[str]:
+        """The departments of an owner: those of its token, then the one that settings map it to."""
+        mapped = self.by_name.get(owner.casefold())
+        return list(dict.fromkeys([*claimed, *filter(None, [mapped])]))
 
 
 NO_DEPARTMENTS = Departments({})

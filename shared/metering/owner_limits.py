@@ -5,9 +5,11 @@ Each process counts by itself, so an owner has these limits on each instance.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
 
@@ -42,6 +44,19 @@ class LimitError(Exception):
         """Seconds after which to try again."""
 
 
+@dataclass(frozen=True, slots=True)
+class LimitUse:
+    """How much of a limit an owner uses on this instance."""
+
+    most: int
+    used: int
+
+    @property
+    def left(self) -> int:
+        """How much more the owner may use now."""
+        return max(self.most - self.used, 0)
+
+
 class OwnerLimits:
     """Counts what owners use. Belongs to one event loop."""
 
@@ -67,7 +82,7 @@ class OwnerLimits:
             LimitError: if the owner has too many requests.
         """
         most = self._settings.requests
-        if max(self._requests[owner], self._turns_running(owner)) >= most:
+        if self._in_flight(owner) >= most:
             raise LimitError(
                 OwnerLimit.REQUESTS,
                 f"{most} of your requests are being answered at once; wait for some of them.",
@@ -101,8 +116,7 @@ class OwnerLimits:
             LimitError: if the owner started too many within a minute.
         """
         most, now = self._settings.threads_per_minute, self._clock()
-        count, at = self._started.get(owner, (0.0, now))
-        count = max(count - (now - at) * most / WINDOW_SECONDS, 0.0)
+        count = self._started_lately(owner, now)
         if count > most - 1:
             raise LimitError(
                 OwnerLimit.NEW_THREADS,
@@ -113,6 +127,24 @@ class OwnerLimits:
         self._started.move_to_end(owner)
         if len(self._started) > MAX_REMEMBERED_OWNERS:
             self._started.popitem(last=False)
+
+    def use(self, owner: str) -> dict[OwnerLimit, LimitUse]:
+        """What an owner uses of each limit that counts something."""
+        settings, started = self._settings, self._started_lately(owner, self._clock())
+        return {
+            OwnerLimit.REQUESTS: LimitUse(settings.requests, self._in_flight(owner)),
+            OwnerLimit.WAITS: LimitUse(settings.waits, self._waits[owner]),
+            OwnerLimit.NEW_THREADS: LimitUse(settings.threads_per_minute, math.ceil(started)),
+        }
+
+    def _in_flight(self, owner: str) -> int:
+        """Requests of an owner, or its turns if those are more: callers may have disconnected."""
+        return max(self._requests[owner], self._turns_running(owner))
+
+    def _started_lately(self, owner: str, now: float) -> float:
+        """The threads that an owner started, which decrease by the limit in a minute."""
+        count, at = self._started.get(owner, (0.0, now))
+        return max(count - (now - at) * self._settings.threads_per_minute / WINDOW_SECONDS, 0.0)
 
 
 @contextmanager

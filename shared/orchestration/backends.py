@@ -22,12 +22,36 @@ CHECK_SECONDS = 5.0
 """How long a health check may take; a request waits for it before a model is chosen."""
 
 
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a backend can do with a request; every backend streams."""
+
+    tools: bool = False
+    images: bool = False
+    response_format: bool = False
+    system_prompt: bool = True
+    model: bool = True
+    """Another model than the configured one."""
+    sampling: bool = True
+    """`temperature` and `top_p`."""
+
+
 class Backend(Protocol):
     """Answers turns with one model or service."""
 
     @property
     def model_type(self) -> ModelType:
         """The type by which requests select it."""
+        ...
+
+    @property
+    def model(self) -> str | None:
+        """The model that answers if a request names none; None if the service chooses it."""
+        ...
+
+    @property
+    def abilities(self) -> Abilities:
+        """What it can do with a request."""
         ...
 
     @property

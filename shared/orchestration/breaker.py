@@ -47,24 +47,24 @@ class Breaker:
         self.openings = 0
         """How many times the circuit has opened."""
 
-    def rest(self) -> float:
+    def retry_after(self) -> float:
         """Seconds until a request may pass; 0 where one may now."""
         if self.circuit is Circuit.CLOSED:
             return 0.0
         left = max(self._opened_at + COOL_DOWN_SECONDS - self._clock(), 0.0)
         return left if self.circuit is Circuit.OPEN else max(left, 1.0)
 
-    def admit(self, *, has_time: bool = True) -> Passage | None:
+    def admit(self, *, has_time: bool = True) -> Permit | None:
         """Let one request pass; returns None while the circuit is open.
 
         Without ``has_time``, the request has less time than the model may need, so its timeout
         does not count as a failure of the model.
         """
         if self.circuit is not Circuit.CLOSED:
-            if self.rest():
+            if self.retry_after():
                 return None
             self._change(Circuit.HALF_OPEN)
-        return Passage(self, self._era, has_time)
+        return Permit(self, self._era, has_time)
 
     def record(self, era: int, *, failed: bool) -> None:
         """Record a request's result; it is ignored if the circuit has changed since ``era``."""
@@ -94,12 +94,12 @@ class Breaker:
             "circuit": self.circuit.value,
             "failures_in_a_row": self._failures,
             "openings": self.openings,
-            "rests_for": round(self.rest(), 1),
+            "retry_after": round(self.retry_after(), 1),
         }
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class Permit:
     """A context manager around one request, which records the request's result in the breaker."""
 
     breaker: Breaker

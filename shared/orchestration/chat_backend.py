@@ -30,7 +30,7 @@ from ..foundry.wire_json import JsonObject, objects_at, text_at
 from ..observability.upstream import upstream, waiting
 from ..turns.command import RunningTurn
 from ..turns.conversation import estimated_tokens
-from .backends import CHECK_SECONDS
+from .backends import CHECK_SECONDS, Abilities
 from .chat_wire import DONE, ChatPeer, ChatStream, chat_body, read_completion
 from .model_types import ModelType
 
@@ -90,6 +90,16 @@ class ChatBackend:
         return self._model.model_type
 
     @property
+    def model(self) -> str | None:
+        """The configured model, or the first that the server listed; None until it is known."""
+        return self._name or None
+
+    @property
+    def abilities(self) -> Abilities:
+        """Text only."""
+        return Abilities()
+
+    @property
     def metrics(self) -> ClientMetrics:
         """Metrics of its turns."""
         return self._metrics
@@ -99,10 +109,11 @@ class ChatBackend:
 
     def refusal(self, request: TurnRequest) -> FoundryError | None:
         """An error if the request uses tools, images, files or a response format."""
+        able = self.abilities
         asked = {
-            "tools": request.tools,
-            "images or files": request.parts,
-            "response_format": request.response_format,
+            "tools": request.tools and not able.tools,
+            "images or files": request.parts and not able.images,
+            "response_format": request.response_format and not able.response_format,
         }
         if given := [name for name, value in asked.items() if value]:
             return InvalidRequestError(

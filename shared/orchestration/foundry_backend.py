@@ -7,6 +7,7 @@ from ..foundry.errors import FoundryError
 from ..foundry.metrics import ClientMetrics
 from ..foundry.models import TurnRequest
 from ..turns.answerer import FoundryAnswerer
+from .backends import Abilities
 
 
 class FoundryBackend(FoundryAnswerer):
@@ -16,6 +17,30 @@ class FoundryBackend(FoundryAnswerer):
     def model_type(self) -> ModelType:
         """The type of Foundry."""
         return ModelType.FOUNDRY_AGENT_SERVICE
+
+    @property
+    def model(self) -> str | None:
+        """The configured model; None with an agent, which has its own."""
+        return None if self._asks_agent else self.service.config.model
+
+    @property
+    def abilities(self) -> Abilities:
+        """Everything, except what belongs to an agent's definition."""
+        is_direct = not self._asks_agent
+        return Abilities(
+            tools=self.service.config.enable_foundry_tools,
+            images=True,
+            response_format=is_direct,
+            system_prompt=is_direct,
+            model=is_direct,
+            sampling=is_direct,
+        )
+
+    @property
+    def _asks_agent(self) -> bool:
+        """Whether an agent answers, whose definition has the model, sampling and instructions."""
+        config = self.service.config
+        return bool(config.agent_id) and not config.agent_is_label
 
     @property
     def metrics(self) -> ClientMetrics:

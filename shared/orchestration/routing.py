@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import Preferences
+from ..config.models import ANY_DOMAIN
 from ..foundry.errors import (
     INTERRUPTED,
     MISTAKE,
@@ -74,6 +75,19 @@ class Router:
         """A timeout after fewer seconds is due to the caller's short deadline, not the model."""
 
     @property
+    def models(self) -> Mapping[ModelType, Model]:
+        """The configured models."""
+        return self._models
+
+    def orders(self) -> dict[str, list[ModelType]]:
+        """The configured models of each domain, best first; `*` stands for all other domains."""
+        domains = {ANY_DOMAIN, *self._preferences.by_domain}
+        return {
+            domain: [kind for kind in self._preferences.order(domain) if kind in self._models]
+            for domain in sorted(domains)
+        }
+
+    @property
     def only_foundry(self) -> bool:
         """Whether no model but Foundry is configured."""
         return self._models.keys() <= {ModelType.FOUNDRY_AGENT_SERVICE}
@@ -97,7 +111,7 @@ class Router:
         """
         ranked = self._ranked(domain)
         for model in ranked:
-            if not model.breaker.rest() and await model.health.is_good():
+            if not model.breaker.retry_after() and await model.health.is_good():
                 return model.model_type
         return ranked[0].model_type
 
@@ -166,10 +180,10 @@ class Router:
     ) -> TurnResult:
         """Ask one model, unless its circuit is open; its answer must begin in time."""
         has_time = min(limits.seconds, limits.patience) >= self._enough
-        passage = model.breaker.admit(has_time=has_time)
-        if passage is None:
-            raise _resting(model)
-        with passage:
+        permit = model.breaker.admit(has_time=has_time)
+        if permit is None:
+            raise circuit_open(model)
+        with permit:
             try:
                 async with asyncio.timeout(limits.patience) as patience:
                     emit = sent.watch(patience) if turn.emit else None
@@ -212,8 +226,9 @@ def _another_may_answer(error: FoundryError, *, is_fallback: bool) -> bool:
     return error.treatment.moves or (is_fallback and error.treatment not in {MISTAKE, INTERRUPTED})
 
 
-def _resting(model: Model) -> ServiceUnavailableError:
-    seconds = model.breaker.rest()
+def circuit_open(model: Model) -> ServiceUnavailableError:
+    """The error of a request to a model whose circuit is open."""
+    seconds = model.breaker.retry_after()
     return ServiceUnavailableError(
         f"{model.model_type} failed {FAILURES_TO_OPEN} times in a row and is not asked again for "
         f"{seconds:.0f} s.",

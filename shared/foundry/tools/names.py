@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ...config import FoundryAgentServiceConfig
+from ...config import FoundryAgentServiceConfig, names_in
 from ..errors import ConfigurationError, InvalidRequestError
 from ..wire_json import JsonObject
 from .catalogue import TOOL_TYPES
+
+SettingNames = tuple[str, ...]
+"""Names of settings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,27 @@ class NamedTool:
     types: frozenset[str]
     """The types of agent tools that the name stands for."""
     build: Callable[[FoundryAgentServiceConfig], JsonObject]
+    """Makes the tool's definition; called only if no setting is missing."""
+    needs: tuple[SettingNames, ...] = ()
+    """The settings that the tool needs; any one of several alternatives is enough."""
+
+    def missing(self, config: FoundryAgentServiceConfig) -> tuple[SettingNames, ...]:
+        """The settings that are missing in each alternative; empty if the tool is configured.
+
+        If an alternative is configured in part, only its missing settings are returned.
+        """
+        lacking = [tuple(n for n in names if not _is_set(config, n)) for names in self.needs]
+        if () in lacking:
+            return ()
+        begun = [rest for rest, names in zip(lacking, self.needs, strict=True) if rest != names]
+        return tuple(begun[:1] or lacking)
+
+
+_FIELDS = {env.name: field for field, env in FoundryAgentServiceConfig.variables().items()}
+
+
+def _is_set(config: FoundryAgentServiceConfig, setting: str) -> bool:
+    return bool(names_in(getattr(config, _FIELDS[setting])))
 
 
 def named_tool(
@@ -35,6 +59,8 @@ def named_tool(
         ConfigurationError: naming the setting that the tool needs.
     """
     if named := NAMED_TOOLS.get(name):
+        if missing := named.missing(config):
+            raise ConfigurationError(not_configured(name, missing))
         return named.build(config)
     known = ", ".join(sorted({*NAMED_TOOLS, *also_known}))
     if name in TOOL_TYPES:
@@ -48,6 +74,11 @@ def named_tool(
     )
 
 
+def not_configured(name: str, missing: Iterable[SettingNames]) -> str:
+    """The text that says which settings a tool needs."""
+    return f"The tool '{name}' is not configured: set {', or '.join(map(' and '.join, missing))}."
+
+
 def _code_interpreter(_: FoundryAgentServiceConfig) -> JsonObject:
     return {"type": "code_interpreter", "container": {"type": "auto"}}
 
@@ -57,19 +88,10 @@ def _web_search(_: FoundryAgentServiceConfig) -> JsonObject:
 
 
 def _file_search(config: FoundryAgentServiceConfig) -> JsonObject:
-    stores = [store.strip() for store in config.vector_store_ids.split(",") if store.strip()]
-    if not stores:
-        raise _lacks("file_search", "FOUNDRY_VECTOR_STORE_IDS")
-    return {"type": "file_search", "vector_store_ids": stores}
+    return {"type": "file_search", "vector_store_ids": names_in(config.vector_store_ids)}
 
 
 def _azure_ai_search(config: FoundryAgentServiceConfig) -> JsonObject:
-    settings = {
-        "FOUNDRY_SEARCH_CONNECTION_ID": config.search_connection_id,
-        "FOUNDRY_SEARCH_INDEX": config.search_index,
-    }
-    if missing := [name for name, value in settings.items() if not value]:
-        raise _lacks("azure_ai_search", " and ".join(missing))
     index = {
         "project_connection_id": config.search_connection_id,
         "index_name": config.search_index,
@@ -79,19 +101,11 @@ def _azure_ai_search(config: FoundryAgentServiceConfig) -> JsonObject:
 
 def _knowledge_retrieval(config: FoundryAgentServiceConfig) -> JsonObject:
     """File search if vector stores are configured, or else Azure AI Search."""
-    if config.vector_store_ids.strip(" ,"):
-        return _file_search(config)
-    if config.search_connection_id or config.search_index:
-        return _azure_ai_search(config)
-    raise _lacks(
-        "knowledge_retrieval",
-        "FOUNDRY_VECTOR_STORE_IDS, or FOUNDRY_SEARCH_CONNECTION_ID and FOUNDRY_SEARCH_INDEX",
-    )
+    return _file_search(config) if names_in(config.vector_store_ids) else _azure_ai_search(config)
 
 
-def _lacks(name: str, settings: str) -> ConfigurationError:
-    return ConfigurationError(f"The tool '{name}' is not configured: set {settings}.")
-
+_STORES = ("FOUNDRY_VECTOR_STORE_IDS",)
+_SEARCH = ("FOUNDRY_SEARCH_CONNECTION_ID", "FOUNDRY_SEARCH_INDEX")
 
 _CODE = frozenset({"code_interpreter"})
 _FILES = frozenset({"file_search"})
@@ -108,10 +122,15 @@ NAMED_TOOLS: dict[str, NamedTool] = {
     "sentiment_analysis": NamedTool("Rate texts with code.", _CODE, _code_interpreter),
     "code_interpreter": NamedTool("Run Python in a sandbox.", _CODE, _code_interpreter),
     "knowledge_retrieval": NamedTool(
-        "Search in the organisation's documents.", _FILES | _INDEX, _knowledge_retrieval
+        "Search in the organisation's documents.",
+        _FILES | _INDEX,
+        _knowledge_retrieval,
+        (_STORES, _SEARCH),
     ),
-    "file_search": NamedTool("Search in vector stores.", _FILES, _file_search),
-    "azure_ai_search": NamedTool("Search in an Azure AI Search index.", _INDEX, _azure_ai_search),
+    "file_search": NamedTool("Search in vector stores.", _FILES, _file_search, (_STORES,)),
+    "azure_ai_search": NamedTool(
+        "Search in an Azure AI Search index.", _INDEX, _azure_ai_search, (_SEARCH,)
+    ),
     "web_search": NamedTool("Search the web.", _WEB, _web_search),
 }
 """Every name and its tool."""

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -19,7 +20,7 @@ from . import tool_span as spans
 from .calls import STOPPED, FunctionCall, FunctionOutput, as_output, function_output, settle
 from .catalogue import parse_tool
 from .custom import CustomTool, ToolError, custom_tool
-from .names import NAMED_TOOLS, named_tool
+from .names import NAMED_TOOLS, SettingNames, named_tool, not_configured
 from .threads import RaisedInThreadError, ToolThreads
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,25 @@ log = logging.getLogger(__name__)
 ToolLike = str | Mapping[str, Any] | Callable[..., Any]
 """How a caller requests a tool: by name, as a JSON object of the Responses API, or as a function
 that the model may call in this turn."""
+
+
+@dataclass(frozen=True, slots=True)
+class OfferedTool:
+    """A tool that a caller may name."""
+
+    name: str
+    description: str
+    types: tuple[str, ...]
+    """The types of tools that the name stands for; `function` for a custom tool."""
+    needs: tuple[SettingNames, ...] = ()
+    """The settings that it needs; any one of several alternatives is enough."""
+    missing: tuple[SettingNames, ...] = ()
+    """The settings that are missing in each alternative; empty if it is configured."""
+
+    @property
+    def unavailable(self) -> str | None:
+        """Why the tool cannot be used; None if it can."""
+        return not_configured(self.name, self.missing) if self.missing else None
 
 
 class Toolbox:
@@ -70,6 +90,24 @@ class Toolbox:
     def names(self) -> list[str]:
         """The names of all tools, sorted."""
         return sorted({*self._custom, *NAMED_TOOLS})
+
+    def offered(self) -> list[OfferedTool]:
+        """Every tool that a caller may name, sorted by name."""
+        custom = [
+            OfferedTool(tool.name, tool.description, ("function",))
+            for tool in self._custom.values()
+        ]
+        named = [
+            OfferedTool(
+                name,
+                tool.description,
+                tuple(sorted(tool.types)),
+                tool.needs,
+                tool.missing(self._config),
+            )
+            for name, tool in NAMED_TOOLS.items()
+        ]
+        return sorted([*custom, *named], key=lambda tool: tool.name)
 
     def definitions(self, wanted: Iterable[ToolLike]) -> list[JsonObject]:
         """The `tools` field of a request, without duplicates.

@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ...state.errors import RowChangedError
@@ -48,6 +50,24 @@ MAX_REMOVALS = 10
 
 KEPT = timedelta(days=62)
 """How long a row is kept after its last renewal; the longest period is a month."""
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetUse:
+    """How much of a limit is in use on all instances, in its measure."""
+
+    limit: Limit
+    used: int
+    """By turns that have ended."""
+    reserved: int
+    """For turns in flight; by other instances also for their next turns."""
+    resets_at: datetime | None
+    """When the period ends; None for a limit of turns in flight."""
+
+    @property
+    def left(self) -> int:
+        """What further turns may still use."""
+        return max(self.limit.amount - self.used - self.reserved, 0)
 
 
 class Account:
@@ -147,6 +167,22 @@ class Account:
         name = self.limit.name.encode("ascii", "replace").decode()
         return f"{name}: {share} % used, {left:.12g} left, resets at {resets_at}"
 
+    async def use(self) -> BudgetUse:
+        """What is used and reserved now; reads the rows of all instances and writes nothing.
+
+        Raises:
+            StorageUnavailableError: if the rows cannot be read.
+        """
+        others = await self._rows_of_others()
+        now = self._clock()
+        period = self.limit.begins(now)
+        spent, claimed = _sums(others, period, now)
+        reserved = claimed - spent
+        if period == self.period:
+            spent, reserved = spent + self.spent, reserved + self.reserved
+        resets_at = self.limit.resets_at(now) if self.limit.period else None
+        return BudgetUse(self.limit, spent, reserved, resets_at)
+
     async def _claim(self, amount: int) -> None:
         """Extend our claim by an amount."""
         needed = self.spent + self.reserved + amount
@@ -199,16 +235,14 @@ class Account:
 
     async def _read_others(self) -> None:
         """Read what all other instances have spent and claimed in this period."""
-        rows = await self._table.scan(self.limit.partition, "", "~", limit=MAX_ROWS)
-        now, spent, claimed = self._clock(), 0, 0
-        others = [row for row in rows if row.row_key != self._instance]
-        for row in others:
-            if row.values["period"] == self.period:
-                is_live = row.values["until"] > now
-                spent += row.values["spent"]
-                claimed += max(row.values["spent"], row.values["claimed"] if is_live else 0)
-        self._others_spent, self._others_claimed = spent, claimed
+        others = await self._rows_of_others()
+        now = self._clock()
+        self._others_spent, self._others_claimed = _sums(others, self.period, now)
         await self._remove([row for row in others if _is_past(row, self.period, now)])
+
+    async def _rows_of_others(self) -> list[Row]:
+        rows = await self._table.scan(self.limit.partition, "", "~", limit=MAX_ROWS)
+        return [row for row in rows if row.row_key != self._instance]
 
     async def _remove(self, rows: list[Row]) -> None:
         """Remove rows of past periods and of instances that no longer run."""
@@ -218,6 +252,17 @@ class Account:
                 await self._table.write(self.limit.partition, [removal])
             except RowChangedError:
                 log.debug("A row of %s is in use again", self.limit.name)
+
+
+def _sums(rows: Sequence[Row], period: datetime, now: datetime) -> tuple[int, int]:
+    """What the instances of these rows have spent in a period, and what they claim."""
+    spent = claimed = 0
+    for row in rows:
+        if row.values["period"] == period:
+            is_live = row.values["until"] > now
+            spent += row.values["spent"]
+            claimed += max(row.values["spent"], row.values["claimed"] if is_live else 0)
+    return spent, claimed
 
 
 def _is_past(row: Row, period: datetime, now: datetime) -> bool:

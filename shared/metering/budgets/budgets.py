@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -17,7 +17,7 @@ from ...config.spending import Budget
 from ...state.errors import StateError
 from ...state.lanes import Clock
 from ...state.table import Table
-from .account import Account
+from .account import Account, BudgetUse
 from .limits import Amount, BudgetTooSmallError, Limit, limits_of
 
 log = logging.getLogger(__name__)
@@ -124,11 +124,24 @@ class Budgets:
                 raise BudgetTooSmallError(limit, needed)
         return limits
 
+    async def use(self, owner: str, departments: Iterable[str] = ()) -> list[BudgetUse]:
+        """The use of each budget of an owner and its departments: one read for each budget.
+
+        Raises:
+            StorageUnavailableError: if budgets cannot be read.
+        """
+        limits: dict[Limit, None] = {}
+        for department in (None, *departments):
+            limits |= dict.fromkeys(limits_of(self._budgets, owner, department))
+        return await asyncio.gather(*(self._seen(limit).use() for limit in limits))
+
+    def _seen(self, limit: Limit) -> Account:
+        """The account of a limit; a new one is not kept, because only turns need that."""
+        known = self._accounts.get(limit)
+        return known or Account(limit, self._table, self._instance, self._clock)
+
     def _account(self, limit: Limit) -> Account:
-        account = self._accounts.get(limit)
-        if account is None:
-            account = Account(limit, self._table, self._instance, self._clock)
-            self._accounts[limit] = account
+        account = self._accounts[limit] = self._seen(limit)
         return account
 
     async def _renew_regularly(self) -> None:

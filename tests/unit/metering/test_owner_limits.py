@@ -12,7 +12,7 @@ import pytest
 from shared.config import AppSettings, LimitSettings
 from shared.http.request import BODY_SECONDS
 from shared.metering.counts import FLEET, View
-from shared.metering.owner_limits import LimitError, OwnerLimit, OwnerLimits
+from shared.metering.owner_limits import LimitError, LimitUse, OwnerLimit, OwnerLimits
 from shared.metering.reading import Window
 from shared.problems import problem_from
 from shared.state.keys import Kind, new_id
@@ -70,6 +70,24 @@ def test_threads_are_limited_by_the_minute() -> None:
     limits.new_thread("a")
     with pytest.raises(LimitError):
         limits.new_thread("a")
+
+
+def test_the_use_of_each_limit_is_counted() -> None:
+    clock = Seconds()
+    limits = OwnerLimits(FEW, lambda _: 0, clock)
+    limits.new_thread("a")
+    limits.new_thread("a")
+    with limits.request("a"), limits.waiting("a", 5):
+        shown = {limit.value: (use.most, use.used, use.left) for limit, use in _uses(limits, "a")}
+    assert shown == {"requests": (2, 1, 1), "waits": (1, 1, 0), "new_threads": (3, 2, 1)}
+    clock.now += 40
+    assert [use.left for _, use in _uses(limits, "a")] == [2, 1, 3]
+    assert [use.used for _, use in _uses(limits, "b")] == [0, 0, 0]
+    assert [use.left for _, use in _uses(_few(turns=5), "a")] == [0, 1, 3]
+
+
+def _uses(limits: OwnerLimits, owner: str) -> list[tuple[OwnerLimit, LimitUse]]:
+    return list(limits.use(owner).items())
 
 
 async def test_too_many_threads_are_refused_on_every_route_and_counted() -> None:

@@ -44,10 +44,10 @@ def breaker(ticks: Ticks) -> Breaker:
 
 def ask(breaker: Breaker, error: BaseException | None = None) -> bool:
     """Whether a request passed; it ends with ``error``."""
-    passage = breaker.admit()
-    if passage is None:
+    permit = breaker.admit()
+    if permit is None:
         return False
-    passage.__exit__(type(error) if error else None, error, None)
+    permit.__exit__(type(error) if error else None, error, None)
     return True
 
 
@@ -96,9 +96,9 @@ def test_a_message_that_was_not_sent_says_nothing_of_the_model(
 
 def test_silence_within_the_time_of_a_caller_in_haste_is_not_counted(breaker: Breaker) -> None:
     def ask_in_haste(error: FoundryError) -> None:
-        passage = breaker.admit(has_time=False)
-        assert passage is not None
-        passage.__exit__(type(error), error, None)
+        permit = breaker.admit(has_time=False)
+        assert permit is not None
+        permit.__exit__(type(error), error, None)
 
     for _ in range(FAILURES_TO_OPEN):
         ask_in_haste(TimeoutError("no answer within 1 s"))
@@ -129,7 +129,7 @@ def test_a_failed_probe_opens_it_for_another_cool_down(breaker: Breaker, ticks: 
     ticks.now += COOL_DOWN_SECONDS
     fail(breaker, 1)
     assert breaker.circuit is Circuit.OPEN
-    assert breaker.rest() == COOL_DOWN_SECONDS
+    assert breaker.retry_after() == COOL_DOWN_SECONDS
     assert breaker.openings == 2
 
 
@@ -147,9 +147,9 @@ def test_what_began_before_it_opened_does_not_count_after(breaker: Breaker, tick
     fail(breaker, FAILURES_TO_OPEN)
     ticks.now += COOL_DOWN_SECONDS
     probe = breaker.admit()
-    for passage in late:
-        assert passage is not None
-        with passage:
+    for permit in late:
+        assert permit is not None
+        with permit:
             pass
     assert breaker.circuit is Circuit.HALF_OPEN
     assert probe is not None
@@ -160,5 +160,5 @@ def test_what_began_before_it_opened_does_not_count_after(breaker: Breaker, tick
 
 def test_its_state_can_be_shown(breaker: Breaker) -> None:
     fail(breaker, FAILURES_TO_OPEN)
-    shown = {"circuit": "open", "failures_in_a_row": 5, "openings": 1, "rests_for": 30.0}
+    shown = {"circuit": "open", "failures_in_a_row": 5, "openings": 1, "retry_after": 30.0}
     assert breaker.snapshot() == shown

@@ -66,6 +66,46 @@ def test_a_tool_that_is_not_configured_names_the_setting(name: str, setting: str
         Toolbox().definitions([name])
 
 
+@pytest.mark.parametrize(
+    ("name", "config", "missing"),
+    [
+        ("web_search", FoundryAgentServiceConfig(), ()),
+        ("knowledge_retrieval", STORES, ()),
+        ("knowledge_retrieval", INDEX, ()),
+        (
+            "knowledge_retrieval",
+            FoundryAgentServiceConfig(),
+            (
+                ("FOUNDRY_VECTOR_STORE_IDS",),
+                ("FOUNDRY_SEARCH_CONNECTION_ID", "FOUNDRY_SEARCH_INDEX"),
+            ),
+        ),
+        (
+            "azure_ai_search",
+            FoundryAgentServiceConfig(search_index="manuals"),
+            (("FOUNDRY_SEARCH_CONNECTION_ID",),),
+        ),
+    ],
+)
+def test_an_offered_tool_has_its_missing_settings(
+    name: str, config: FoundryAgentServiceConfig, missing: tuple[tuple[str, ...], ...]
+) -> None:
+    (offered,) = [tool for tool in Toolbox(config=config).offered() if tool.name == name]
+    assert offered.missing == missing
+    assert (offered.unavailable is None) == (not missing)
+
+
+def test_every_tool_that_can_be_named_is_offered() -> None:
+    def greet(name: str) -> str:
+        """Greet a user."""
+        return f"Hello {name}"
+
+    offered = {tool.name: tool for tool in Toolbox([greet]).offered()}
+    assert list(offered) == sorted({*NAMED_TOOLS, "greet"})
+    assert (offered["greet"].types, offered["greet"].needs) == (("function",), ())
+    assert offered["greet"].description == "Greet a user."
+
+
 def test_half_a_configuration_names_the_missing_half() -> None:
     half = FoundryAgentServiceConfig(search_index="manuals")
     with pytest.raises(ConfigurationError, match="set FOUNDRY_SEARCH_CONNECTION_ID\\."):

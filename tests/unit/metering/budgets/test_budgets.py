@@ -126,6 +126,39 @@ async def test_what_a_whole_budget_does_not_hold_is_refused_for_good(table: Fake
     await budgets.aclose()
 
 
+async def test_the_use_of_a_budget_covers_all_instances_and_writes_nothing(
+    table: FakeTable,
+) -> None:
+    text = """[{"owner": "*", "tokens": 1000, "per": "day"}, {"owner": "*", "concurrent": 3},
+               {"department": "law", "requests": 5, "per": "day"}]"""
+    clock = FakeClock()
+    first, second = (Budgets(read_budgets(text), table, clock) for _ in range(2))
+    async with await first.reserve("o", "law", Amount(100, 0, 1)) as ended:
+        ended.spend(Amount(80, 0, 1))
+    await first.renew(closing=True)
+    running = await second.reserve("o", None, Amount(300, 0, 1))
+    before = {partition: table.rows(partition) for partition in table.partitions}
+    for instance in (second, Budgets(read_budgets(text), table, clock)):
+        uses = await instance.use("o", ["law"])
+        found = {(use.limit.subject, use.limit.measure): use for use in uses}
+        tokens = found["owner:o", Measure.TOKENS]
+        concurrent = found["owner:o", Measure.CONCURRENT]
+        requests = found["department:law", Measure.REQUESTS]
+        assert (tokens.used, concurrent.used, requests.used) == (80, 0, 1)
+        assert 300 <= tokens.reserved <= 320  # another instance holds some for its next turns
+        assert tokens.left == 1000 - 80 - tokens.reserved
+        assert (concurrent.reserved, concurrent.left, concurrent.resets_at) == (1, 2, None)
+        assert (requests.reserved, requests.left) == (0, 4)
+        assert tokens.resets_at == datetime(2026, 3, 2, tzinfo=UTC)
+    assert [use.left for use in await second.use("another owner")] == [1000, 3]
+    assert {partition: table.rows(partition) for partition in table.partitions} == before
+    await running.settle()
+    clock.advance(24 * 3600)
+    assert [use.used for use in await second.use("o")] == [0, 0]
+    await first.aclose()
+    await second.aclose()
+
+
 def limited(app: App, budgets: str, prices: str = "", *, trusting: bool = False) -> Services:
     app.settings = AppSettings(
         foundry=FoundryAgentServiceConfig(
