@@ -52,7 +52,7 @@ for each in ROUTES:
 
 @app.route(route="{*path}", methods=EVERY_METHOD, auth_level=OPEN)
 async def z_unmatched_sorts_last(req: Request) -> Response:
-    return await serve_open(req, unmatched.answer)
+    return await serve_open(req, unmatched.answer, query=None)
 
 
 @app.queue_trigger("msg", settings.jobs.intake_queue, STORAGE)

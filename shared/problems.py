@@ -11,10 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
-from typing import Any
+from typing import Any, NotRequired
 
+from .config.spending import Period
+from .documents import Document
 from .foundry import errors as foundry
-from .metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError, Limit
+from .metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError, Limit, Measure
 from .metering.owner_limits import LimitError, OwnerLimit
 from .state import errors as state
 
@@ -139,6 +141,48 @@ class Problem:
                 {"field": error.field, "reason": error.reason} for error in self.errors
             ]
         return {**document, **self.more}
+
+
+class FieldErrorDocument(Document):
+    """One wrong field or parameter."""
+
+    field: str
+    reason: str
+
+
+class BudgetDocument(Document):
+    """The budget that a request would exceed."""
+
+    subject: str
+    """`owner:...` or `department:...`."""
+    of: Measure
+    per: Period | None
+    limit: float
+    left: NotRequired[float]
+    resets_at: NotRequired[str]
+    needed: NotRequired[float]
+    """How much the request may need."""
+
+
+class ProblemDocument(Document):
+    """Why a request, or a job, failed (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    """What is wrong and what to do, for people."""
+    code: str
+    """What is wrong, for programs: one of the codes of `ProblemCode`."""
+    request_id: NotRequired[str]
+    """Give it to the operator of the service."""
+    retry_after: NotRequired[float]
+    """Seconds to wait before trying again."""
+    errors: NotRequired[list[FieldErrorDocument]]
+    budget: NotRequired[BudgetDocument]
+    limit: NotRequired[OwnerLimit]
+    """The limit of an owner that the request exceeds."""
+    thread_id: NotRequired[str | None]
 
 
 class ProblemError(Exception):

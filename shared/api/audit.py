@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from enum import StrEnum
-from typing import TypeVar
+from typing import Annotated, NotRequired
 from urllib.parse import urlencode
+
+from pydantic import Field
 
 from ..audit.reading import AuditPage, AuditQuery, AuditReader, CursorError
 from ..audit.trail import Action, AuditOutcome
+from ..documents import Document
 from ..http.answers import Answer
+from ..http.field_errors import invalid_field
 from ..http.principal import NOT_ADMIN
-from ..http.request import Incoming, invalid_field, query
+from ..http.query import Boolean, Day, Query, WholeNumber
+from ..http.request import Incoming
 from ..problems import ProblemError
 from ..state.lanes import Clock
 
@@ -24,7 +28,77 @@ MAX_DAYS = 31
 
 JSON_LINES = "application/x-ndjson"
 
-_Choice = TypeVar("_Choice", bound=StrEnum)
+
+class AuditRecordsQuery(Query):
+    """The query of `GET /audit`."""
+
+    first: Day | None = Field(default=None, alias="from")
+    """First day, in UTC; at most 30 days before the last one, and by default 6."""
+
+    last: Day | None = Field(default=None, alias="to")
+    """Last day, in UTC; by default today."""
+
+    action: Action | None = None
+    """Only records of this action."""
+
+    outcome: AuditOutcome | None = None
+    """Only records of this outcome."""
+
+    thread_id: str | None = None
+    """Only records of this thread."""
+
+    job_id: str | None = None
+    """Only records of this job."""
+
+    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE
+    """The most records of the page."""
+
+    cursor: str | None = None
+    """The `next_cursor` of the page before."""
+
+    all_owners: Boolean = False
+    """The records of every owner; for admins."""
+
+
+class AuditRecordDocument(Document):
+    """One recorded action; what is unknown is absent."""
+
+    action: Action
+    at: str
+    owner: str
+    subject: str
+    actor: str
+    how: str
+    """How the caller was authenticated."""
+    outcome: AuditOutcome
+    code: NotRequired[str]
+    agent_id: NotRequired[str]
+    agent_identity: NotRequired[str]
+    model: NotRequired[str]
+    thread_id: NotRequired[str]
+    turn_id: NotRequired[str]
+    job_id: NotRequired[str]
+    response_id: NotRequired[str]
+    request_id: NotRequired[str]
+    foundry_request_id: NotRequired[str]
+    tool: NotRequired[str]
+    arguments_hash: NotRequired[str]
+    input_tokens: NotRequired[int]
+    output_tokens: NotRequired[int]
+    total_tokens: NotRequired[int]
+    latency: NotRequired[float]
+    """Seconds."""
+    erasure_id: NotRequired[str]
+    deleted: NotRequired[int]
+    """Rows that an erasure has deleted."""
+
+
+class AuditRecordsPage(Document):
+    """A page of records."""
+
+    data: list[AuditRecordDocument]
+    next_cursor: str | None
+    """Pass it as `cursor` to get the next page; null on the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +108,12 @@ class AuditApi:
     reader: AuditReader
     clock: Clock
 
-    @query(
-        "from", "to", "action", "outcome", "thread_id", "job_id", "limit", "cursor", "all_owners"
-    )
     async def list_(self, incoming: Incoming) -> Answer:
         """A page of records, newest first, as JSON or, if the caller accepts it, JSON lines."""
-        wanted = _query(incoming, self.clock().date())
-        limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+        asked = incoming.parameters_as(AuditRecordsQuery)
+        wanted = _query(incoming, asked, self.clock().date())
         try:
-            page = await self.reader.page(wanted, limit, incoming.query.get("cursor"))
+            page = await self.reader.page(wanted, asked.limit, asked.cursor)
         except CursorError:
             raise invalid_field("cursor", "must be the next_cursor of an earlier page") from None
         records = [record.to_json() for record in page.records]
@@ -51,37 +122,26 @@ class AuditApi:
         return Answer(None, headers=_link(incoming, page), lines=records)
 
 
-def _query(incoming: Incoming, today: date) -> AuditQuery:
-    last = incoming.day("to", today)
-    first = incoming.day("from", last - timedelta(days=DEFAULT_DAYS - 1))
+def _query(incoming: Incoming, asked: AuditRecordsQuery, today: date) -> AuditQuery:
+    last = asked.last or today
+    first = asked.first or last - timedelta(days=DEFAULT_DAYS - 1)
     if not timedelta() <= last - first < timedelta(days=MAX_DAYS):
         raise invalid_field("from", f"must be at most {MAX_DAYS - 1} days before to, and not after")
-    all_owners = incoming.query.get("all_owners") == "true"
-    if all_owners and not incoming.principal.is_admin:
+    if asked.all_owners and not incoming.principal.is_admin:
         raise ProblemError(NOT_ADMIN)
     where = {
-        "action": _choice(incoming, "action", Action),
-        "outcome": _choice(incoming, "outcome", AuditOutcome),
-        "thread_id": incoming.query.get("thread_id"),
-        "job_id": incoming.query.get("job_id"),
+        "action": asked.action,
+        "outcome": asked.outcome,
+        "thread_id": asked.thread_id,
+        "job_id": asked.job_id,
     }
     given = tuple((name, text) for name, text in where.items() if text is not None)
-    return AuditQuery(None if all_owners else incoming.owner, first, last, given)
-
-
-def _choice(incoming: Incoming, name: str, kind: type[_Choice]) -> _Choice | None:
-    text = incoming.query.get(name)
-    if text is None:
-        return None
-    try:
-        return kind(text)
-    except ValueError:
-        raise invalid_field(name, f"must be one of {', '.join(kind)}") from None
+    return AuditQuery(None if asked.all_owners else incoming.owner, first, last, given)
 
 
 def _link(incoming: Incoming, page: AuditPage) -> dict[str, str]:
     """The `Link` header with the address of the next page (RFC 8288)."""
     if page.next_cursor is None:
         return {}
-    query = urlencode({**incoming.query, "cursor": page.next_cursor})
+    query = urlencode({**incoming.request.query_params, "cursor": page.next_cursor})
     return {"Link": f'<{incoming.request.url.path}?{query}>; rel="next"'}

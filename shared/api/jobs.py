@@ -6,24 +6,54 @@ import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
+from typing import Annotated
 
+from pydantic import Field
+
+from ..documents import Document
 from ..http.answers import Answer, Streamed
 from ..http.idempotency import kept, once
-from ..http.request import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field, query
+from ..http.query import PageQuery, Query, WholeNumber, last_id
+from ..http.request import Incoming
 from ..jobs.cancellation import Cancellation
-from ..jobs.job_document import job_document
+from ..jobs.job_document import JobDocument, job_document
 from ..jobs.requests import SubmitJob
 from ..jobs.submission import Submission
 from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
 from ..state.jobs import Job, Jobs, JobStatus
-from ..state.keys import Kind, is_id
+from ..state.keys import Kind
 
 MAX_WAIT_SECONDS = 200
 """Less than the 230 s after which Azure's load balancer closes a request."""
 
 FIRST_LOOK_SECONDS = 0.1
 MAX_LOOK_SECONDS = 2.0
+
+
+class JobsQuery(PageQuery):
+    """The query of `GET /jobs`."""
+
+    cursor: Annotated[str, last_id(Kind.JOB)] | None = None
+    """The `next_cursor` of the page before."""
+
+    status: JobStatus | None = None
+    """Only jobs with this status."""
+
+
+class JobQuery(Query):
+    """The query of `GET /jobs/{job_id}`."""
+
+    wait: Annotated[WholeNumber, Field(ge=0, le=MAX_WAIT_SECONDS)] = 0
+    """Seconds to wait for the job's end."""
+
+
+class JobsPage(Document):
+    """A page of jobs."""
+
+    data: list[JobDocument]
+    next_cursor: str | None
+    """Pass it as `cursor` to get the next page; null on the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +89,19 @@ class JobsApi:
 
         return await once(self.keys, incoming, body, act)
 
-    @query("limit", "cursor", "status")
     async def list_(self, incoming: Incoming) -> Answer:
         """A page of the caller's jobs, newest first."""
-        limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
-        cursor = incoming.query.get("cursor")
-        if cursor is not None and not is_id(Kind.JOB, cursor):
-            raise invalid_field("cursor", "must be the next_cursor of an earlier page")
-        status = incoming.query.get("status")
-        if status is not None and status not in set(JobStatus):
-            raise invalid_field("status", f"must be one of {', '.join(JobStatus)}")
-        wanted = JobStatus(status) if status else None
-        jobs = await self.jobs.list(incoming.owner, limit=limit, after=cursor, status=wanted)
+        asked = incoming.parameters_as(JobsQuery)
+        limit = asked.limit
+        jobs = await self.jobs.list(
+            incoming.owner, limit=limit, after=asked.cursor, status=asked.status
+        )
         next_cursor = jobs[-1].job_id if len(jobs) == limit else None
         return Answer({"data": [job_document(job) for job in jobs], "next_cursor": next_cursor})
 
-    @query("wait")
     async def get(self, incoming: Incoming) -> Answer:
         """One job; with `wait`, the answer is sent when the job ends or after that many seconds."""
-        seconds = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
+        seconds = incoming.parameters_as(JobQuery).wait
         job_id = incoming.path["job_id"]
         until, pause = monotonic() + seconds, FIRST_LOOK_SECONDS
         with self.limits.waiting(incoming.owner, seconds):

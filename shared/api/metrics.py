@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any, NotRequired
 
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from ..documents import Document, JsonObject
 from ..http.answers import Answer
 from ..http.principal import NOT_ADMIN
-from ..http.request import Incoming, invalid_field, query
+from ..http.query import Boolean, Query, comma_separated
+from ..http.request import Incoming
 from ..metering.counts import FLEET, MICROS, Counts, Histogram, Key, Sums, View, add_to
 from ..metering.gauges import Gauges
 from ..metering.meter import Meter
@@ -15,6 +21,97 @@ from ..metering.reading import MetricsReader, Window
 from ..metering.rows import scope_key
 from ..orchestration.routing import Router
 from ..problems import ProblemError
+
+
+class ScopeQuery(Query):
+    """The parameter of metrics and usage that chooses whose they are."""
+
+    all_owners: Boolean = False
+    """The sums over every owner; for admins."""
+
+
+class SeriesDimension(StrEnum):
+    """The dimensions of `View.SERIES`."""
+
+    DOMAIN = "domain"
+    MODEL = "model"
+    AGENT = "agent"
+    MODE = "mode"
+
+
+class MetricsQuery(ScopeQuery):
+    """The query of `GET /metrics`."""
+
+    window: Window = Window.HOUR
+    """The last hour, 24 hours or 30 days."""
+
+    by: Annotated[list[SeriesDimension], comma_separated] = Field(default=[])
+    """Dimensions to group by, separated by commas."""
+
+
+class MetricCounts(Document):
+    """Counts of turns; times in seconds."""
+
+    total_requests: int
+    successful_requests: int
+    failed_requests: int
+    retries: int
+    reconciliations: int
+    rate_limit_waits: int
+    input_tokens_used: int
+    output_tokens_used: int
+    cached_tokens_used: int
+    total_tokens_used: int
+    unknown_usage: int
+    tool_calls: int
+    failures: dict[str, int]
+    """Failed turns by error code."""
+    average_latency: float
+    p50_latency: float
+    p95_latency: float
+    p99_latency: float
+    average_overhead: float
+    p50_overhead: float
+    p95_overhead: float
+    p99_overhead: float
+
+
+class MetricGroup(MetricCounts):
+    """The counts of one group, with the names it is grouped by."""
+
+    domain: NotRequired[str]
+    model: NotRequired[str]
+    agent: NotRequired[str]
+    mode: NotRequired[str]
+
+
+class GaugesDocument(Document):
+    """The current numbers of the owner's threads and jobs."""
+
+    threads: int
+    threads_active_hour: int
+    threads_active_day: int
+    threads_expiring: int
+    jobs_waiting: int
+    jobs_running: int
+    complete: bool
+    """False if there are more than were counted."""
+
+
+_From = TypedDict("_From", {"from": str})
+
+
+class MetricsDocument(_From, MetricCounts):
+    """Metrics of a time window."""
+
+    window: Window
+    in_flight: int
+    """Turns that run in the process that answers."""
+    groups: list[MetricGroup]
+    models: NotRequired[dict[str, JsonObject]]
+    """The metrics and the breaker of each model in this process; for operators."""
+    gauges: NotRequired[GaugesDocument]
+    """Absent from the sums over every owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,17 +123,13 @@ class MetricsApi:
     gauges: Gauges
     router: Router
 
-    @query("window", "by", "all_owners")
     async def show(self, incoming: Incoming) -> Answer:
         """The metrics of a time window: the total, and groups by the dimensions in ``by``."""
-        scope = scope_of(incoming)
-        text = incoming.query.get("window", Window.HOUR.value)
-        if text not in {window.value for window in Window}:
-            raise invalid_field("window", f"must be one of {', '.join(Window)}")
-        by = chosen(incoming, View.SERIES.dimensions)
-        start, sums = await self.reader.window(scope, View.SERIES, Window(text))
+        asked = incoming.parameters_as(MetricsQuery)
+        scope, by = scope_of(incoming, asked), [dimension.value for dimension in asked.by]
+        start, sums = await self.reader.window(scope, View.SERIES, asked.window)
         document: dict[str, Any] = {
-            "window": text,
+            "window": asked.window.value,
             "from": start.isoformat(),
             **metrics_document(total(sums)),
             "in_flight": self.meter.in_flight(scope_key(scope)),
@@ -52,30 +145,17 @@ class MetricsApi:
         return Answer(document)
 
 
-def scope_of(incoming: Incoming) -> str:
+def scope_of(incoming: Incoming, asked: ScopeQuery) -> str:
     """The scope of a request: its owner, or with ``all_owners`` the fleet.
 
     Raises:
         ProblemError: 403, if a caller who is not an admin asks for the fleet.
     """
-    if incoming.query.get("all_owners") != "true":
+    if not asked.all_owners:
         return incoming.owner
     if not incoming.principal.is_admin:
         raise ProblemError(NOT_ADMIN)
     return FLEET
-
-
-def chosen(incoming: Incoming, allowed: tuple[str, ...], default: str = "") -> list[str]:
-    """The dimensions in ``by``, separated by commas.
-
-    Raises:
-        ProblemError: 422, if one is not allowed or named twice.
-    """
-    text = incoming.query.get("by", default)
-    names = [name.strip() for name in text.split(",")] if text else []
-    if set(names) - set(allowed) or len(set(names)) < len(names):
-        raise invalid_field("by", f"must be some of {', '.join(allowed)}, separated by commas")
-    return names
 
 
 def grouped(sums: Sums, view: View, by: list[str]) -> Sums:

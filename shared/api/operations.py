@@ -4,15 +4,52 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Literal, NotRequired
 
 from ..config.spending import PriceTable
+from ..documents import Document
 from ..http.answers import Answer
 from ..http.principal import NOT_ADMIN
 from ..http.request import Incoming
 from ..metering.counts import FLEET, View
 from ..metering.reading import MetricsReader
-from ..observability.readiness import Readiness
-from ..problems import Problem, ProblemError, ProblemKind
+from ..observability.readiness import ProbeStatus, Readiness
+from ..problems import Problem, ProblemDocument, ProblemError, ProblemKind
+
+
+class HealthDocument(Document):
+    """The app is alive."""
+
+    status: Literal["ok"]
+
+
+class CheckDocument(Document):
+    """The check of a dependency; users see its status only."""
+
+    status: ProbeStatus
+    latency_ms: NotRequired[float]
+    detail: NotRequired[str]
+    """What is wrong and what to do."""
+    oldest_seconds: NotRequired[dict[str, float]]
+    """How long the oldest message of each queue has waited."""
+    messages: NotRequired[dict[str, int]]
+    """Messages in each poison queue."""
+    breakers: NotRequired[dict[str, str]]
+    """The circuit of each model."""
+
+
+class ReadinessDocument(Document):
+    """Whether each dependency works."""
+
+    ready: bool
+    checks: dict[str, CheckDocument]
+
+
+class NotReadyDocument(ProblemDocument):
+    """A problem with the dependencies that do not work."""
+
+    ready: bool
+    checks: dict[str, CheckDocument]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,10 +12,12 @@ from starlette.responses import Response
 
 from ..audit.trail import Action
 from ..http.answers import Answer, Handler, OpenHandler
+from ..http.operation import Operation
 from ..http.request import Incoming
 from ..http.serve import Edge, serve, serve_open
 from ..problems import NOT_FOUND, Problem, ProblemKind
 from .audit import AuditApi
+from .contract import jobs, records, service, threads, turns
 from .jobs import JobsApi
 from .me import OwnDataApi
 from .messages import MessagesApi
@@ -54,6 +56,8 @@ class Route:
     template: str
     """The address after `/api/`; a part in braces is a parameter."""
     handler: Callable[[Api], Handler]
+    operation: Operation
+    """What it takes and what it answers."""
     action: Action | None = None
     """The action in the audit trail; None where nothing is recorded."""
     is_open: ClassVar[bool] = False
@@ -67,7 +71,8 @@ class Route:
     async def answer(self, edge: Edge, api: Api, request: Request) -> Response:
         """Answer a request of this route."""
         template = f"{PREFIX}/{self.template}"
-        return await serve(edge, request, self.handler(api), self.action, template)
+        query = self.operation.query
+        return await serve(edge, request, self.handler(api), query, self.action, template)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,33 +84,33 @@ class OpenRoute(Route):
 
     async def answer(self, edge: Edge, api: Api, request: Request) -> Response:
         """Answer a request without authentication."""
-        return await serve_open(request, self.handler(api))
+        return await serve_open(request, self.handler(api), self.operation.query)
 
 
 # One route a line, however long.
 # fmt: off
 # ruff: noqa: E501
 ROUTES: tuple[Route, ...] = (
-    Route("erase_my_data", "DELETE", "me/data", lambda api: api.own_data.erase, Action.DATA_ERASE),
-    Route("send_message", "POST", "messages", lambda api: api.messages.send, Action.SEND),
-    Route("create_thread", "POST", "threads", lambda api: api.threads.create, Action.THREAD_CREATE),
-    Route("list_threads", "GET", "threads", lambda api: api.threads.list_, Action.THREAD_READ),
-    Route("get_thread", "GET", "threads/{thread_id}", lambda api: api.threads.get, Action.THREAD_READ),
-    Route("patch_thread", "PATCH", "threads/{thread_id}", lambda api: api.threads.patch, Action.THREAD_CHANGE),
-    Route("delete_thread", "DELETE", "threads/{thread_id}", lambda api: api.threads.delete, Action.THREAD_DELETE),
-    Route("list_thread_messages", "GET", "threads/{thread_id}/messages", lambda api: api.threads.list_messages, Action.THREAD_READ),
-    Route("send_thread_message", "POST", "threads/{thread_id}/messages", lambda api: api.threads.send_message, Action.SEND),
-    Route("submit_job", "POST", "jobs", lambda api: api.jobs.submit, Action.JOB_SUBMIT),
-    Route("list_jobs", "GET", "jobs", lambda api: api.jobs.list_, Action.JOB_READ),
-    Route("get_job", "GET", "jobs/{job_id}", lambda api: api.jobs.get, Action.JOB_READ),
-    Route("cancel_job", "POST", "jobs/{job_id}/cancel", lambda api: api.jobs.cancel, Action.JOB_CANCEL),
-    Route("orchestrate_message", "POST", "orchestrate", lambda api: api.orchestrate.send, Action.SEND),
-    Route("read_metrics", "GET", "metrics", lambda api: api.metrics.show, Action.USAGE_READ),
-    Route("read_usage", "GET", "usage", lambda api: api.usage.show, Action.USAGE_READ),
-    Route("list_audit_records", "GET", "audit", lambda api: api.audit.list_, Action.AUDIT_READ),
-    OpenRoute("health", "GET", "health", lambda api: api.operations.health),
-    Route("readiness", "GET", "health/ready", lambda api: api.operations.ready),
-    Route("prometheus", "GET", "metrics/prometheus", lambda api: api.operations.prometheus),
+    Route("erase_my_data", "DELETE", "me/data", lambda api: api.own_data.erase, records.ERASE_MY_DATA, Action.DATA_ERASE),
+    Route("send_message", "POST", "messages", lambda api: api.messages.send, turns.SEND_MESSAGE, Action.SEND),
+    Route("create_thread", "POST", "threads", lambda api: api.threads.create, threads.CREATE_THREAD, Action.THREAD_CREATE),
+    Route("list_threads", "GET", "threads", lambda api: api.threads.list_, threads.LIST_THREADS, Action.THREAD_READ),
+    Route("get_thread", "GET", "threads/{thread_id}", lambda api: api.threads.get, threads.GET_THREAD, Action.THREAD_READ),
+    Route("patch_thread", "PATCH", "threads/{thread_id}", lambda api: api.threads.patch, threads.PATCH_THREAD, Action.THREAD_CHANGE),
+    Route("delete_thread", "DELETE", "threads/{thread_id}", lambda api: api.threads.delete, threads.DELETE_THREAD, Action.THREAD_DELETE),
+    Route("list_thread_messages", "GET", "threads/{thread_id}/messages", lambda api: api.threads.list_messages, threads.LIST_THREAD_MESSAGES, Action.THREAD_READ),
+    Route("send_thread_message", "POST", "threads/{thread_id}/messages", lambda api: api.threads.send_message, turns.SEND_THREAD_MESSAGE, Action.SEND),
+    Route("submit_job", "POST", "jobs", lambda api: api.jobs.submit, jobs.SUBMIT_JOB, Action.JOB_SUBMIT),
+    Route("list_jobs", "GET", "jobs", lambda api: api.jobs.list_, jobs.LIST_JOBS, Action.JOB_READ),
+    Route("get_job", "GET", "jobs/{job_id}", lambda api: api.jobs.get, jobs.GET_JOB, Action.JOB_READ),
+    Route("cancel_job", "POST", "jobs/{job_id}/cancel", lambda api: api.jobs.cancel, jobs.CANCEL_JOB, Action.JOB_CANCEL),
+    Route("orchestrate_message", "POST", "orchestrate", lambda api: api.orchestrate.send, turns.ORCHESTRATE_MESSAGE, Action.SEND),
+    Route("read_metrics", "GET", "metrics", lambda api: api.metrics.show, records.READ_METRICS, Action.USAGE_READ),
+    Route("read_usage", "GET", "usage", lambda api: api.usage.show, records.READ_USAGE, Action.USAGE_READ),
+    Route("list_audit_records", "GET", "audit", lambda api: api.audit.list_, records.LIST_AUDIT_RECORDS, Action.AUDIT_READ),
+    OpenRoute("health", "GET", "health", lambda api: api.operations.health, service.HEALTH),
+    Route("readiness", "GET", "health/ready", lambda api: api.operations.ready, service.READINESS),
+    Route("prometheus", "GET", "metrics/prometheus", lambda api: api.operations.prometheus, service.PROMETHEUS),
 )
 # fmt: on
 

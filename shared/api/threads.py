@@ -6,19 +6,22 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ..documents import Document
 from ..foundry.asking import MAX_METADATA_KEY, MAX_METADATA_TEXT
 from ..foundry.models import Message, ThreadRef
 from ..foundry.service import FoundryService
 from ..http.answers import Answer, Streamed
+from ..http.field_errors import invalid_field
 from ..http.idempotency import kept, once
-from ..http.request import MAX_PAGE_SIZE, PAGE_SIZE, Incoming, invalid_field, query
+from ..http.query import PageQuery, Query, WholeNumber, last_id
+from ..http.request import Incoming
 from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
-from ..state.keys import Kind, is_id, new_id
+from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
 from ..state.threads import MAX_METADATA_PAIRS, Thread, Threads
 from ..threads.removal import Removal
@@ -31,7 +34,6 @@ MAX_FILTERS = 8
 MAX_WAIT_SECONDS = 100
 """For a busy thread; the turn gets the rest of the time that Azure allows for a response."""
 
-_METADATA_FILTER = "metadata."
 _FOUNDRY_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
 
 
@@ -52,6 +54,82 @@ class PatchThread(Body):
         dict[MetadataKey, MetadataText | None], Field(max_length=2 * MAX_METADATA_PAIRS)
     ]
     """Pairs to add or change; null removes one."""
+
+
+class ThreadsQuery(PageQuery):
+    """The query of `GET /threads`."""
+
+    cursor: Annotated[str, last_id(Kind.THREAD)] | None = None
+    """The `next_cursor` of the page before."""
+
+    metadata: Annotated[
+        dict[
+            Annotated[str, Field(max_length=MAX_METADATA_KEY)],
+            Annotated[str, Field(max_length=MAX_METADATA_TEXT)],
+        ],
+        Field(max_length=MAX_FILTERS),
+    ] = Field(default={}, alias="metadata.")
+    """Only threads with all these metadata pairs, each written as `metadata.<key>=<text>`."""
+
+
+class MessagesQuery(PageQuery):
+    """The query of `GET /threads/{thread_id}/messages`."""
+
+    cursor: str | None = None
+    """The `next_cursor` of the page before."""
+
+
+class ThreadMessageQuery(Query):
+    """The query of `POST /threads/{thread_id}/messages`."""
+
+    wait: Annotated[WholeNumber, Field(ge=0, le=MAX_WAIT_SECONDS)] = 0
+    """Seconds to wait for a thread on which another turn runs."""
+
+
+class ThreadDocument(Document):
+    """A thread."""
+
+    thread_id: str
+    agent_id: str | None
+    created_at: str
+    last_accessed: str
+    expires_at: str | None
+    message_count: int
+    """Messages sent on the thread; answers are not counted."""
+    total_tokens: int
+    metadata: dict[str, str]
+
+
+class ThreadsPage(Document):
+    """A page of threads."""
+
+    data: list[ThreadDocument]
+    next_cursor: str | None
+    """Pass it as `cursor` to get the next page; null on the last."""
+
+
+class DeletingDocument(Document):
+    """A thread that is still being deleted."""
+
+    thread_id: str
+    status: Literal["deleting"]
+
+
+class MessageDocument(Document):
+    """A message of a thread's history."""
+
+    id: str
+    role: str
+    content: str
+    created_at: str | None
+
+
+class MessagesPage(Document):
+    """A page of messages."""
+
+    data: list[MessageDocument]
+    next_cursor: str | None
+    """Pass it as `cursor` to get the next, older page; null on the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +173,12 @@ class ThreadsApi:
             expires_at=now + timedelta(seconds=body.expires_in) if body.expires_in else None,
         )
 
-    @query("limit", "cursor", _METADATA_FILTER)
     async def list_(self, incoming: Incoming) -> Answer:
         """A page of the caller's threads, newest first."""
-        limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
-        cursor = incoming.query.get("cursor")
-        if cursor is not None and not is_id(Kind.THREAD, cursor):
-            raise invalid_field("cursor", "must be the next_cursor of an earlier page")
-        metadata = _metadata_filter(incoming)
+        asked = incoming.parameters_as(ThreadsQuery)
+        limit = asked.limit
         threads = await self.threads.list(
-            incoming.owner, limit=limit, after=cursor, metadata=metadata
+            incoming.owner, limit=limit, after=asked.cursor, metadata=asked.metadata
         )
         next_cursor = threads[-1].thread_id if len(threads) == limit else None
         return Answer({"data": [thread_document(t) for t in threads], "next_cursor": next_cursor})
@@ -132,22 +206,20 @@ class ThreadsApi:
             return Answer(None, HTTPStatus.NO_CONTENT)
         return Answer({"thread_id": thread_id, "status": "deleting"}, HTTPStatus.ACCEPTED)
 
-    @query("limit", "cursor")
     async def list_messages(self, incoming: Incoming) -> Answer:
         """A page of a thread's history from Foundry, newest message first."""
-        limit = incoming.integer("limit", PAGE_SIZE, 1, MAX_PAGE_SIZE)
+        asked = incoming.parameters_as(MessagesQuery)
         thread = await self.threads.get(incoming.owner, incoming.path["thread_id"])
-        cursor = incoming.query.get("cursor")
+        cursor = asked.cursor
         if cursor is not None and not await self._is_cursor(thread, cursor):
             raise invalid_field("cursor", "must be the next_cursor of an earlier page")
-        page = await self.foundry.messages(_ref(thread), limit=limit, cursor=cursor)
+        page = await self.foundry.messages(_ref(thread), limit=asked.limit, cursor=cursor)
         data = [message_document(message) for message in page.messages]
         return Answer({"data": data, "next_cursor": page.next_cursor})
 
-    @query("wait")
     async def send_message(self, incoming: Incoming) -> Answer | Streamed:
         """Answer a message on a thread; `wait` is for how many seconds to wait for a busy one."""
-        wait = incoming.integer("wait", 0, 0, MAX_WAIT_SECONDS)
+        wait = incoming.parameters_as(ThreadMessageQuery).wait
         with self.limits.waiting(incoming.owner, wait):
             return await self.messages.run_turn(incoming, incoming.path["thread_id"], wait)
 
@@ -162,22 +234,6 @@ class ThreadsApi:
         if thread.conversation_id:
             return True
         return await self.threads.has_response(thread.owner, thread.thread_id, cursor)
-
-
-def _metadata_filter(incoming: Incoming) -> dict[str, str]:
-    """The pairs of the filters `metadata.<key>=<text>` in the query."""
-    pairs = {
-        name.removeprefix(_METADATA_FILTER): text
-        for name, text in incoming.query.items()
-        if name.startswith(_METADATA_FILTER)
-    }
-    if len(pairs) > MAX_FILTERS:
-        raise invalid_field("metadata", f"can filter by {MAX_FILTERS} pairs at most")
-    for key, text in pairs.items():
-        if not 0 < len(key) <= MAX_METADATA_KEY or len(text) > MAX_METADATA_TEXT:
-            reason = f"takes keys of 1 to {MAX_METADATA_KEY} and texts of up to {MAX_METADATA_TEXT}"
-            raise invalid_field(f"{_METADATA_FILTER}{key[:200]}", reason)
-    return pairs
 
 
 def _ref(thread: Thread) -> ThreadRef:

@@ -8,22 +8,28 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from enum import StrEnum
+from typing import Annotated, Any, NotRequired
+
+from pydantic import Field
+from typing_extensions import TypedDict
 
 from ..config.spending import NANOS, PriceTable
+from ..documents import Document
 from ..http.answers import Answer
-from ..http.request import Incoming, invalid_field, query
+from ..http.field_errors import invalid_field
+from ..http.query import Day, comma_separated
+from ..http.request import Incoming
 from ..metering.counts import Counts, Sums, View, add_to
 from ..metering.reading import MetricsReader
 from ..state.counters import Counter, Unit
 from ..state.lanes import Clock
-from .metrics import chosen, grouped, scope_of, total
+from .metrics import ScopeQuery, grouped, scope_of, total
 
 CSV = "text/csv"
 DEFAULT_DAYS = 30
 MAX_DAYS = 366
 DAY = "day"
-DIMENSIONS = (*View.USAGE.dimensions, DAY)
 
 BOM = "\ufeff"
 """Without it, Excel reads UTF-8 in the machine's code page."""
@@ -36,6 +42,65 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn"})
 """Unicode categories of characters that are invisible at the start of a cell."""
 
 
+class UsageDimension(StrEnum):
+    """The dimensions of `View.USAGE`, and the day."""
+
+    OWNER = "owner"
+    DEPARTMENT = "department"
+    USER_ID = "user_id"
+    DOMAIN = "domain"
+    MODEL = "model"
+    DAY = DAY
+
+
+class UsageQuery(ScopeQuery):
+    """The query of `GET /usage`."""
+
+    first: Day | None = Field(default=None, alias="from")
+    """First day, in UTC; at most 365 days before the last one, and by default 29."""
+
+    last: Day | None = Field(default=None, alias="to")
+    """Last day, in UTC; by default today."""
+
+    by: Annotated[list[UsageDimension], comma_separated] = Field(default=[UsageDimension.DAY])
+    """Dimensions to group by, separated by commas."""
+
+
+class UsageSums(Document):
+    """Usage and cost of turns; null where they are unknown."""
+
+    requests: int
+    input_tokens: int | None
+    output_tokens: int | None
+    cached_tokens: int | None
+    total_tokens: int | None
+    requests_of_unknown_usage: int
+    cost: float | None
+    requests_of_unknown_cost: int
+    currency: str
+
+
+class UsageGroup(UsageSums):
+    """The usage of one group, with the names it is grouped by."""
+
+    owner: NotRequired[str]
+    department: NotRequired[str]
+    user_id: NotRequired[str]
+    domain: NotRequired[str]
+    model: NotRequired[str]
+    day: NotRequired[str]
+
+
+_Days = TypedDict("_Days", {"from": str, "to": str})
+
+
+class UsageDocument(_Days, Document):
+    """Usage over a range of days."""
+
+    total: UsageSums
+    groups: list[UsageGroup]
+
+
 @dataclass(frozen=True, slots=True)
 class UsageApi:
     """Handlers of `/usage`."""
@@ -44,12 +109,11 @@ class UsageApi:
     prices: PriceTable
     clock: Clock
 
-    @query("from", "to", "by", "all_owners")
     async def show(self, incoming: Incoming) -> Answer:
         """Tokens and cost of a range of days, grouped by the dimensions in ``by``."""
-        scope = scope_of(incoming)
-        first, last = _days(incoming, self.clock().date())
-        by = chosen(incoming, DIMENSIONS, default=DAY)
+        asked = incoming.parameters_as(UsageQuery)
+        scope, by = scope_of(incoming, asked), [dimension.value for dimension in asked.by]
+        first, last = _days(asked, self.clock().date())
         days = await self.reader.by_day(scope, View.USAGE, first, last)
         currency = self.prices.currency
         groups = [
@@ -123,9 +187,9 @@ def _would_run(text: str) -> bool:
     return False
 
 
-def _days(incoming: Incoming, today: date) -> tuple[date, date]:
-    last = incoming.day("to", today)
-    first = incoming.day("from", last - timedelta(days=DEFAULT_DAYS - 1))
+def _days(asked: UsageQuery, today: date) -> tuple[date, date]:
+    last = asked.last or today
+    first = asked.first or last - timedelta(days=DEFAULT_DAYS - 1)
     if not timedelta() <= last - first < timedelta(days=MAX_DAYS):
         raise invalid_field("from", f"must be at most {MAX_DAYS - 1} days before to, and not after")
     return first, last

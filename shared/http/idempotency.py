@@ -26,7 +26,8 @@ from ..state.keys import Kind, is_id
 from ..state.table import Change
 from ..turns.command import AnsweredTurn, Keep, Outcome
 from .answers import Answer, Streamed, accepts_events
-from .request import Incoming, invalid_field
+from .field_errors import invalid_field
+from .request import Incoming
 from .sse import replayed_stream
 
 HEADER = "Idempotency-Key"

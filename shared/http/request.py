@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import date
-from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
@@ -19,9 +17,11 @@ from ulid import ULID
 
 from ..audit.trail import Caller
 from ..metering.owner_limits import LimitError, OwnerLimit
-from ..problems import FieldError, Problem, ProblemError, ProblemKind
+from ..problems import Problem, ProblemError, ProblemKind
 from ..turns.body import Body
-from .principal import OWNER_PARAMETER, Principal
+from .field_errors import field_errors
+from .principal import Principal
+from .query import Query
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
 """Room for an escaped message of 1,048,576 characters and the other fields."""
@@ -29,31 +29,14 @@ MAX_BODY_BYTES = 4 * 1024 * 1024
 BODY_SECONDS = 15.0
 """The time limit for receiving a body: a slow one occupies memory and a request slot."""
 
-PAGE_SIZE = 20
-MAX_PAGE_SIZE = 100
-
-EARLIEST_DAY = date(2000, 1, 1)
-"""No record is older; and there must be a day before the first one."""
-
 _GZIP = b"\x1f\x8b"
 _UTF_16 = (BOM_UTF16_LE, BOM_UTF16_BE)
 _CHARSET = "charset="
 _UTF_8 = {"utf-8", "utf8", "us-ascii"}
 
-MAX_FIELD_ERRORS = 20
-"""The most errors in one problem; a body may have a million invalid fields."""
-
-MAX_FIELD_CHARS = 200
-"""The longest field name in a problem; callers choose the names of unknown fields."""
-
-MAX_PARAMETER_CHARS = 2_048
-"""The longest value in the query; cursors are the longest valid ones."""
-
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-_INTEGER = re.compile(r"-?[0-9]{1,9}")
 _SANE_REQUEST_ID = re.compile(r"^[A-Za-z0-9._:-]{1,128}$")
 _Body = TypeVar("_Body", bound=Body)
+_Query = TypeVar("_Query", bound=Query)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +46,8 @@ class Incoming:
     request: Request
     principal: Principal
     request_id: str
+    parameters: Query | None = None
+    """The validated query."""
 
     @property
     def owner(self) -> str:
@@ -79,24 +64,11 @@ class Incoming:
         """Parameters of the route."""
         return self.request.path_params
 
-    @property
-    def query(self) -> Mapping[str, str]:
-        """Parameters of the query; the last value of a repeated one."""
-        return self.request.query_params
-
-    def check_query(self) -> None:
-        """Check that every parameter is short enough and has no control characters.
-
-        Raises:
-            ProblemError: 422, naming the first invalid parameter.
-        """
-        for name, text in self.request.query_params.multi_items():
-            if _CONTROL.search(name) or _CONTROL.search(text):
-                raise invalid_field(_printable(name), "must not contain control characters")
-            if len(name) > MAX_FIELD_CHARS or len(text) > MAX_PARAMETER_CHARS:
-                raise invalid_field(
-                    _printable(name), f"must have at most {MAX_PARAMETER_CHARS} characters"
-                )
+    def parameters_as(self, model: type[_Query]) -> _Query:
+        """The validated query, as the ``model`` that the route declares."""
+        if not isinstance(self.parameters, model):
+            raise TypeError(f"the route does not declare the query {model.__name__}")
+        return self.parameters
 
     async def body(self, model: type[_Body]) -> _Body:
         """The validated JSON body; a missing body counts as an empty object.
@@ -136,36 +108,6 @@ class Incoming:
                 )
         return bytes(content)
 
-    def day(self, name: str, default: date) -> date:
-        """A day in the query, in UTC.
-
-        Raises:
-            ProblemError: 422, if it is not a date, or before `EARLIEST_DAY`.
-        """
-        text = self.query.get(name)
-        if not text:
-            return default
-        try:
-            day = date.fromisoformat(text)
-        except ValueError:
-            raise invalid_field(name, "must be a day, YYYY-MM-DD") from None
-        if day < EARLIEST_DAY:
-            raise invalid_field(name, f"must not be before {EARLIEST_DAY}")
-        return day
-
-    def integer(self, name: str, default: int, least: int, most: int) -> int:
-        """A whole number in the query.
-
-        Raises:
-            ProblemError: 422, if it is not one or is out of range.
-        """
-        text = self.query.get(name)
-        if text is None:
-            return default
-        if not _INTEGER.fullmatch(text) or not least <= int(text) <= most:
-            raise invalid_field(name, f"must be a whole number from {least} to {most}")
-        return int(text)
-
 
 def _unsupported(headers: Headers, content: bytes) -> str | None:
     """Why a body is not JSON in UTF-8, by its headers or its first bytes; None if it may be."""
@@ -187,27 +129,11 @@ def request_id_of(request: Request) -> str:
     return given if _SANE_REQUEST_ID.fullmatch(given) else f"req_{ULID()}"
 
 
-def invalid_field(field: str, reason: str) -> ProblemError:
-    """The error for one invalid field."""
-    return ProblemError(
-        Problem(
-            ProblemKind.INVALID_REQUEST,
-            f"{field} {reason}.",
-            errors=(FieldError(field, reason),),
-        )
-    )
-
-
-def _printable(name: str) -> str:
-    """A parameter's name without control characters, cut for a problem."""
-    return _CONTROL.sub("?", name)[:MAX_FIELD_CHARS]
-
-
 def _invalid_body(details: list[ErrorDetails]) -> Problem:
     first = details[0]
     if first["type"] == "json_invalid":
         return Problem(ProblemKind.INVALID_JSON, f"The body is not JSON: {first['msg']}.")
-    errors = tuple(FieldError(_field(d), d["msg"]) for d in details[:MAX_FIELD_ERRORS])
+    errors = field_errors(details)
     if any(_is_oversized_message(detail) for detail in details):
         return Problem(
             ProblemKind.TOO_LARGE,
@@ -219,58 +145,5 @@ def _invalid_body(details: list[ErrorDetails]) -> Problem:
     return Problem(ProblemKind.INVALID_REQUEST, f"{listed}.", None, errors)
 
 
-def _field(detail: ErrorDetails) -> str:
-    return ".".join(str(part) for part in detail["loc"])[:MAX_FIELD_CHARS] or "body"
-
-
 def _is_oversized_message(detail: ErrorDetails) -> bool:
     return detail["type"] == "string_too_long" and detail["loc"][0] in {"message", "messages"}
-
-
-EVERYWHERE = (OWNER_PARAMETER, "code", "clientId")
-"""Every route takes these: the owner that an admin names, and the host's key parameters."""
-
-MAX_SHOWN_CHARS = 100
-
-_Handler = TypeVar("_Handler", bound=Callable[..., Any])
-
-_taken: dict[Callable[..., Any], tuple[str, ...]] = {}
-
-
-def query(*names: str) -> Callable[[_Handler], _Handler]:
-    """Declare the query parameters of a handler; a name that ends with a dot is a prefix."""
-
-    def declare(handler: _Handler) -> _Handler:
-        _taken[handler] = names
-        return handler
-
-    return declare
-
-
-def check_names(handler: Callable[..., Any], given: Iterable[str]) -> None:
-    """Check that a handler takes all query parameters of a request.
-
-    Raises:
-        ProblemError: 422, with the unknown name and the most similar known one.
-    """
-    function = getattr(handler, "__func__", handler)  # handlers are bound methods
-    known = (*_taken.get(function, ()), *EVERYWHERE)
-    for name in given:
-        if not any(_is(name, each) for each in known):
-            raise ProblemError(_unknown(name, known))
-
-
-def _is(name: str, known: str) -> bool:
-    return name == known or (known.endswith(".") and name.startswith(known) and name != known)
-
-
-def _unknown(name: str, known: Iterable[str]) -> Problem:
-    shown = name[:MAX_SHOWN_CHARS]
-    offered = [each for each in known if each not in EVERYWHERE[1:]]
-    nearest = get_close_matches(shown.lower(), offered, 1, cutoff=0.0)
-    reason = f"is not a parameter of this address; did you mean {nearest[0]}?"
-    return Problem(
-        ProblemKind.INVALID_REQUEST,
-        f"{shown} {reason}",
-        errors=(FieldError(shown, reason),),
-    )

@@ -29,7 +29,8 @@ from ..text import to_json_bytes, to_utf8
 from .action_audit import EndedAction, note
 from .answers import EVENT_STREAM, Answer, Handler, OpenHandler, Streamed
 from .principal import UNAUTHENTICATED, Access, authorized
-from .request import Incoming, check_names, request_id_of
+from .query import Query, read_query
+from .request import Incoming, request_id_of
 from .request_span import traced
 
 log = logging.getLogger(__name__)
@@ -62,10 +63,11 @@ async def serve(
     edge: Edge,
     request: Request,
     handler: Handler,
+    query: type[Query] = Query,
     action: Action | None = None,
     template: str = "",
 ) -> Response:
-    """Authorize the caller and answer the request with ``handler``.
+    """Authorize the caller, read the ``query`` and answer the request with ``handler``.
 
     An ``action`` is written to the audit trail, except for a stream: its turn writes the record.
     The request's span has the ``template`` of the route.
@@ -73,13 +75,14 @@ async def serve(
     request_id = request_id_of(request)
 
     async def answer() -> Response:
-        return await _serve(edge, Incoming(request, UNAUTHENTICATED, request_id), handler, action)
+        incoming = Incoming(request, UNAUTHENTICATED, request_id)
+        return await _serve(edge, incoming, handler, query, action)
 
     return await traced(request, request_id, template, answer)
 
 
 async def _serve(
-    edge: Edge, incoming: Incoming, handler: Handler, action: Action | None
+    edge: Edge, incoming: Incoming, handler: Handler, query: type[Query], action: Action | None
 ) -> Response:
     started, upstream = perf_counter(), new_upstream()
     request = incoming.request
@@ -91,8 +94,8 @@ async def _serve(
             incoming = replace(incoming, principal=principal)
             place.enter_context(edge.limits.request(principal.owner))
             incoming = replace(incoming, principal=authorized(principal, request))
-            incoming.check_query()
-            check_names(handler, incoming.query)
+            parameters = read_query(query, request.query_params)
+            incoming = replace(incoming, parameters=parameters)
             answer = await handler(incoming)
         except Exception as caught:  # noqa: BLE001 - the border: every error becomes an answer
             error = caught
@@ -122,13 +125,19 @@ class _EventStream(StreamingResponse):
             await super().__call__(scope, receive, send)
 
 
-async def serve_open(request: Request, handler: OpenHandler) -> Response:
-    """Answer an unauthenticated request; ``handler`` must not return data of an owner."""
+async def serve_open(
+    request: Request, handler: OpenHandler, query: type[Query] | None = Query
+) -> Response:
+    """Answer an unauthenticated request; ``handler`` must not return data of an owner.
+
+    Without a ``query``, any is taken.
+    """
     started = perf_counter()
     incoming = Incoming(request, UNAUTHENTICATED, request_id_of(request))
     try:
-        if incoming.path.get("path") is None:  # unmatched addresses take any query
-            check_names(handler, incoming.query)
+        if query is not None:
+            parameters = read_query(query, request.query_params)
+            incoming = replace(incoming, parameters=parameters)
         answer = await handler(incoming)
     except Exception as error:  # noqa: BLE001 - the border: every error becomes an answer
         answer = _problem_answer(error, incoming.request_id)

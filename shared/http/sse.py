@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, NotRequired
 
+from ..documents import Document as JsonDocument
 from ..foundry.events import MessageDelta, ToolFinished, ToolStarted
-from ..problems import INTERNAL_ERROR, problem_from
+from ..problems import INTERNAL_ERROR, ProblemDocument, problem_from
 from ..text import to_json_bytes
 from ..turns.background import StillRunning
 from ..turns.command import AnsweredTurn, Progress, TurnOpened
@@ -34,6 +35,45 @@ class EventName(StrEnum):
     TOOL_FINISHED = "tool.finished"
     TURN_COMPLETED = "turn.completed"
     ERROR = "error"
+
+    @classmethod
+    def payloads(cls, completed: Any) -> dict[str, Any]:
+        """The types of the data of each event, if a whole result has the type ``completed``."""
+        return {
+            cls.TURN_STARTED: TurnStarted,
+            cls.MESSAGE_DELTA: Delta,
+            cls.TOOL_STARTED: ToolCallStarted,
+            cls.TOOL_FINISHED: ToolCallFinished,
+            cls.TURN_COMPLETED: completed,
+            cls.ERROR: ProblemDocument,
+        }
+
+
+class TurnStarted(JsonDocument):
+    """The turn is sent to the model now."""
+
+    turn_id: str
+    thread_id: str | None
+    conversationId: NotRequired[str]  # noqa: N815 - documented
+
+
+class Delta(JsonDocument):
+    """A part of the answer."""
+
+    text: str
+
+
+class ToolCallStarted(JsonDocument):
+    """The model calls a tool."""
+
+    name: str
+    call_id: str
+
+
+class ToolCallFinished(ToolCallStarted):
+    """A tool call has ended."""
+
+    succeeded: bool
 
 
 Document = Callable[[AnsweredTurn], dict[str, Any]]

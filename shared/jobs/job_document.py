@@ -5,7 +5,72 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from ..state.jobs import Job
+from ..documents import Document
+from ..problems import ProblemDocument
+from ..state.jobs import Job, JobStatus
+from ..state.outbox import DeliveryStatus
+from ..turns.documents import ResultDocument
+
+
+class Progress(Document):
+    """How many of a job's messages are answered."""
+
+    done: int
+    total: int
+
+
+class FailureDocument(ProblemDocument):
+    """A failed attempt."""
+
+    message: int
+    """The number of the message, from 0."""
+    at: str
+
+
+class _JobMembers(Document):
+    job_id: str
+    status: JobStatus
+    thread_id: str | None
+    attempts: int
+    """How many attempts of its messages have failed."""
+    failures: list[FailureDocument]
+    """The latest failed attempts, oldest first."""
+    not_before: str | None
+    expires_at: str | None
+    cancel_requested: bool
+    progress: Progress
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    metadata: dict[str, str]
+    result: ResultDocument | None
+    """The answer to the last message, when the job has ended."""
+    results: list[ResultDocument]
+    """The answers so far, one for each message."""
+    problem: ProblemDocument | None
+    """Why the job ended without success."""
+
+
+class JobDocument(_JobMembers):
+    """A job."""
+
+    delivery: DeliveryStatus | None
+    """The state of its callback or reply."""
+
+
+class EndedJob(_JobMembers):
+    """A job that has ended, and whose it is."""
+
+    owner: str
+
+
+class EndedDocument(Document):
+    """The body of a callback, in the form of Standard Webhooks."""
+
+    type: str
+    """`job.` and the status of the job."""
+    timestamp: str
+    data: EndedJob
 
 
 def job_document(job: Job) -> dict[str, Any]:

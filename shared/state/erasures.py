@@ -7,8 +7,9 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
+from ..documents import Document
 from .errors import RowChangedError, RowMissingError
 from .keys import ERASURE, partition_key
 from .table import Change, Operation, Row, Table, Value
@@ -20,6 +21,17 @@ ERASURES_PARTITION = "$erasures"
 
 MAX_ERASURES = 1_000
 """The most erasures in one sweep."""
+
+
+class ErasureDocument(Document):
+    """The receipt of an erasure."""
+
+    erasure_id: str
+    status: Literal["erased", "erasing"]
+    asked_at: str
+    erased_at: str | None
+    deleted: dict[str, int]
+    """Numbers of deleted rows by kind."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,107 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NotRequired
 
+from ..config import ModelType
+from ..documents import Document
 from ..foundry.errors import FoundryError
-from ..foundry.models import TurnResult
+from ..foundry.models import FinishReason, TurnResult
 from .command import AnsweredTurn, Attempt, TurnCommand
 
 NO_SOURCE = "model_orchestrator"
 """The `source` of a failure: no model answered."""
+
+
+class AttemptDocument(Document):
+    """A model that was asked."""
+
+    model_type: ModelType
+    error_code: str | None
+    """Why it gave no answer; null for the one that did."""
+
+
+class UsageCounts(Document):
+    """Token counts; those that the model's service did not report are absent."""
+
+    input_tokens: NotRequired[int]
+    output_tokens: NotRequired[int]
+    total_tokens: NotRequired[int]
+    cached_tokens: NotRequired[int]
+    reasoning_tokens: NotRequired[int]
+
+
+class UpstreamIds(Document):
+    """Foundry's ids of the answer."""
+
+    response_id: str
+    request_id: str | None
+
+
+class _Answered(Document):
+    finish_reason: FinishReason
+    """`length` if the answer was cut at `max_tokens`."""
+    model: str
+    agent_id: str | None
+    tools_used: list[str]
+    usage: UsageCounts
+    source: ModelType
+    """The model that answered."""
+    fallback_from: ModelType | None
+    """The model that was asked first, if another one answered."""
+
+
+class _Recorded(Document):
+    content_recorded: NotRequired[bool]
+    """False in a stored answer without its texts, which are null."""
+
+
+class TurnDocument(_Answered, _Recorded):
+    """An answered message."""
+
+    turn_id: str
+    thread_id: str | None
+    content: str | None
+    """The answer; null only where an answer without its texts is replayed."""
+    parsed: Any
+    """The answer as JSON, if the request had a `response_format`."""
+    metadata: UpstreamIds
+    success: bool
+    error: str | None
+
+
+class ResultDocument(_Answered, _Recorded):
+    """The answer to a message of a job."""
+
+    turn_id: str
+    content: str | None
+    """The answer; null where texts are not recorded."""
+    truncated: bool
+    """Whether the answer was too long to be stored whole; the thread's messages have it."""
+
+
+class OrchestrationDocument(_Answered, _Recorded):
+    """An answered message of a conversation."""
+
+    turn_id: str
+    thread_id: str | None
+    conversationId: str | None  # noqa: N815 - documented
+    """Your own id of the conversation."""
+    domain: str
+    reply: str | None
+    """The answer; null only where an answer without its texts is replayed."""
+    success: bool
+    error: str | None
+    model_type: ModelType
+    """The model that was asked first."""
+    attempts: list[AttemptDocument]
+    """The models that were asked, in order."""
+    parsed: Any
+    """The answer as JSON, if the request had a `response_format`."""
+    execution_time: float
+    """Seconds."""
+    timestamp: str
+    """When the turn ended."""
 
 
 def turn_document(turn: AnsweredTurn) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def caller(services: Services, *more: Route) -> httpx.AsyncClient:
         return answer
 
     async def answer_unmatched(request: Request) -> Response:
-        return await serve_open(request, unmatched.answer)
+        return await serve_open(request, unmatched.answer, query=None)
 
     unmatched = Unmatched((route.method, route.template) for route in routes)
     endpoints = [

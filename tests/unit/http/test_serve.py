@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from shared.api.contract import service
 from shared.api.routes import Route
 from shared.api.threads import CreateThread
 from shared.app import Services
@@ -73,7 +74,9 @@ async def test_a_bug_is_told_without_its_text(
     async def broken(_: Incoming) -> Answer:
         raise RuntimeError("AccountKey=abc")
 
-    async with caller(services, Route("broken", "GET", "broken", lambda _: broken)) as api:
+    async with caller(
+        services, Route("broken", "GET", "broken", lambda _: broken, service.HEALTH)
+    ) as api:
         answer = await api.get("broken")
     document = assert_problem(answer, 500, "internal_error")
     assert document["detail"] == INTERNAL_ERROR.detail
@@ -252,7 +255,9 @@ async def test_no_value_breaks_out_of_a_header(services: Services) -> None:
             {}, headers={"x-value": "80 % of a\r\nSet-Cookie: b\x00\u00e9\U0001f600\ud800"}
         )
 
-    async with caller(services, Route("risky", "GET", "risky", lambda _: risky)) as api:
+    async with caller(
+        services, Route("risky", "GET", "risky", lambda _: risky, service.HEALTH)
+    ) as api:
         answer = await api.get("risky")
     assert "set-cookie" not in answer.headers
     quoted = "80 % of a%0D%0ASet-Cookie: b%00%C3%A9%F0%9F%98%80?"

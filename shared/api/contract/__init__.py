@@ -1,0 +1,1 @@
+"""What the routes of the HTTP API take and answer: one declaration per route."""
