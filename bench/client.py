@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from time import perf_counter, process_time
 from typing import Any
 
-from .upstream import TOKENS, running
+from .upstream import TOKENS, upstream
 
 LEVELS = (1, 64, 1000, 2000)
 SECONDS = 4.0
@@ -175,7 +175,7 @@ def run_row(url: str, client: str, in_flight: int) -> Row:
 
 def compare() -> int:
     """Run all rows and print the ratios; 1 where a promise is not kept."""
-    with running() as url:
+    with upstream() as url:
         rows = {(name, n): run_row(url, name, n) for n in LEVELS for name in CLIENTS}
     print()
     for n in LEVELS:

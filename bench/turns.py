@@ -27,7 +27,7 @@ from shared.http.serve import serve
 from tests.support.fakes import FakeQueues, FakeTable
 
 from .client import API_KEY, BODY, MESSAGE, MODEL
-from .upstream import DELAY_SECONDS, running
+from .upstream import DELAY_SECONDS, upstream
 
 IN_FLIGHT = 32
 ROUNDS = 40
@@ -176,7 +176,7 @@ async def compare(url: str) -> None:
 
 def main() -> int:
     """Run the benchmark."""
-    with running() as url:
+    with upstream() as url:
         asyncio.run(compare(url))
     return 0
 

@@ -19,6 +19,7 @@ from local.services import ROOT
 
 DEPLOYED_VERSION = "3.13"
 REQUIREMENTS = ROOT / "requirements.txt"
+TEST_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 RUN_SECONDS = 240
 INSTALL_SECONDS = 400
 
@@ -40,10 +41,14 @@ def find_python() -> Path | None:
     return next((python for python in candidates if run(python, "-c", "").returncode == 0), None)
 
 
-def with_requirements(python: Path) -> Path:
-    """The Python of an environment that has `requirements.txt` and nothing else."""
+def with_requirements(python: Path, *also: str) -> Path:
+    """The Python of an environment that has `requirements.txt` and nothing else.
+
+    ``also`` are packages of the tests to install beside it, at the versions pinned for them.
+    """
     version = run(python, "-VV").stdout.encode()
-    made_of = hashlib.sha256(REQUIREMENTS.read_bytes() + version).hexdigest()[:12]
+    names = "".join(also).encode()
+    made_of = hashlib.sha256(REQUIREMENTS.read_bytes() + version + names).hexdigest()[:12]
     environment = cache_folder() / f"environment-{made_of}"
     own = environment / "bin" / "python"
     complete = environment / "complete"
@@ -53,6 +58,9 @@ def with_requirements(python: Path) -> Path:
             pip = (own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
             installed = run(*pip, "--no-deps", "-r", REQUIREMENTS, seconds=INSTALL_SECONDS)
             assert installed.returncode == 0, installed.stderr
+            if also:
+                pinned = ("--constraint", TEST_REQUIREMENTS)
+                run(*pip, *also, *pinned, seconds=INSTALL_SECONDS).check_returncode()
             complete.touch()
     return own
 

@@ -89,11 +89,17 @@ class WorkerHost:
         url = f"{self._http.base_url}{path}"
         answer, _ = await asyncio.gather(
             self._http.request(method, path, json=body, headers=headers),
-            self._invoke(
-                function_name, invocation_id, http_input("req", method, url, params or {}), {}
-            ),
+            self.invoke(function_name, invocation_id, f"{method} {url}", params or {}),
         )
         return answer
+
+    async def invoke(
+        self, function_name: str, invocation_id: str, request: str, params: dict[str, str]
+    ) -> None:
+        """Start a function for an HTTP request with this invocation id, ``METHOD url``."""
+        method, url = request.split()
+        given = http_input("req", method, url, params)
+        await self._invoke(function_name, invocation_id, given, {})
 
     async def page(self, path: str) -> int:
         """The status of a page at the worker's own server, asked for without an invocation."""

@@ -1,0 +1,142 @@
+"""A Table Storage that answers at once: rows in memory, behind its real wire.
+
+`python -m bench.table` prints its port. It does what a turn needs: single writes, entity-group
+transactions, conditions by ETag, and reading one row; a query finds nothing. `GET /count` returns
+the number of requests so far.
+https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from itertools import count
+from typing import Any
+
+from .http_server import HttpConnection, serve
+
+_IF_MATCH = re.compile(rb"^if-match: *(.*?)\r?$", re.IGNORECASE | re.MULTILINE)
+_METHOD = re.compile(rb"^x-http-method: *(\w+)", re.IGNORECASE | re.MULTILINE)
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Answer:
+    status: HTTPStatus
+    etag: str = ""
+    body: bytes = b""
+
+    def to_bytes(self) -> bytes:
+        """The answer as HTTP/1.1."""
+        etag = f"ETag: {self.etag}\r\n" if self.etag else ""
+        head = f"HTTP/1.1 {self.status} {self.status.phrase}\r\n{etag}"
+        head += f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n\r\n"
+        return head.encode() + self.body
+
+
+@dataclass(slots=True)
+class _Rows:
+    """The rows of all tables, by their address."""
+
+    rows: dict[str, tuple[str, Row]] = field(default_factory=dict[str, tuple[str, Row]])
+    requests: int = 0
+    _etags: count[int] = field(default_factory=lambda: count(1))
+
+    def handle(self, head: bytes, body: bytes) -> _Answer:
+        """Answer one request, or one part of a transaction."""
+        method, target = head.decode().split(" ", 2)[:2]
+        address = _address(target)
+        if override := _METHOD.search(head):
+            method = override[1].decode()
+        if method == "POST":  # an insert names the table only
+            row: Row = json.loads(body)
+            address += f"(PartitionKey='{row['PartitionKey']}',RowKey='{row['RowKey']}')"
+        if method == "GET":
+            return self._read(address)
+        return self._write(method, address, _IF_MATCH.search(head), body)
+
+    def _read(self, address: str) -> _Answer:
+        if "RowKey=" not in address:
+            return _Answer(HTTPStatus.OK, body=b'{"value":[]}')
+        if address not in self.rows:
+            return _Answer(HTTPStatus.NOT_FOUND, body=_error("ResourceNotFound"))
+        etag, row = self.rows[address]
+        return _Answer(HTTPStatus.OK, etag, json.dumps({"odata.etag": etag, **row}).encode())
+
+    def _write(
+        self, method: str, address: str, condition: re.Match[bytes] | None, body: bytes
+    ) -> _Answer:
+        etag, row = self.rows.get(address, ("", {}))
+        if condition and condition[1] not in {b"*", etag.encode()}:
+            return _Answer(
+                HTTPStatus.PRECONDITION_FAILED, body=_error("UpdateConditionNotSatisfied")
+            )
+        if method == "DELETE":
+            self.rows.pop(address, None)
+            return _Answer(HTTPStatus.NO_CONTENT)
+        kept = row if method in {"MERGE", "PATCH"} else {}
+        etag = f"W/\"datetime'{next(self._etags)}'\""
+        self.rows[address] = etag, {**kept, **json.loads(body)}
+        return _Answer(HTTPStatus.NO_CONTENT, etag)
+
+    def transaction(self, body: bytes) -> bytes:
+        """Do all operations of a transaction."""
+        boundary = body.partition(b"boundary=")[2].split(None, 1)[0].strip(b'"')
+        answers: list[_Answer] = []
+        for part in body.split(b"--" + boundary)[1:-1]:
+            _, _, request = part.lstrip().partition(b"\r\n\r\n")
+            inner_head, _, content = request.partition(b"\r\n\r\n")
+            answers.append(self.handle(inner_head, content.strip()))
+        failed = [each for each in answers if each.status >= HTTPStatus.BAD_REQUEST]
+        return _multipart(failed[:1] or answers)
+
+
+def _address(target: str) -> str:
+    """The path of a target, which is absolute in a transaction."""
+    return re.sub(r"^https?://[^/]*", "", target).partition("?")[0]
+
+
+def _error(code: str) -> bytes:
+    return json.dumps({"odata.error": {"code": code, "message": {"value": code}}}).encode()
+
+
+def _multipart(answers: list[_Answer]) -> bytes:
+    part = (
+        b"--changes\r\nContent-Type: application/http\r\nContent-Transfer-Encoding: binary\r\n\r\n"
+    )
+    inner = b"".join(part + answer.to_bytes() + b"\r\n" for answer in answers)
+    body = (
+        b"--batch\r\nContent-Type: multipart/mixed; boundary=changes\r\n\r\n"
+        b"%b--changes--\r\n--batch--\r\n" % inner
+    )
+    return (
+        b"HTTP/1.1 202 Accepted\r\nContent-Type: multipart/mixed; boundary=batch\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(body), body)
+    )
+
+
+_rows = _Rows()
+
+
+class Table(HttpConnection):
+    """A connection to the tables."""
+
+    def answer(self, head: bytes, body: bytes) -> None:
+        """See `HttpConnection.answer`."""
+        target = head.split(b" ", 2)[1]
+        if target == b"/count":
+            self.write(_Answer(HTTPStatus.OK, body=str(_rows.requests).encode()).to_bytes())
+            return
+        _rows.requests += 1
+        if target.endswith(b"/$batch"):
+            self.write(_rows.transaction(body))
+        else:
+            self.write(_rows.handle(head, body).to_bytes())
+
+
+if __name__ == "__main__":
+    asyncio.run(serve(Table))
