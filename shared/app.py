@@ -39,7 +39,7 @@ from .jobs.cancellation import Cancellation
 from .jobs.intake import Intake
 from .jobs.queue import AzureQueues, Queues
 from .jobs.runner import Runner
-from .jobs.submission import Rules, Submission
+from .jobs.submission import JobStorage, Rules, Submission
 from .jobs.sweep import Sweeper
 from .metering.budgets.account import remove_past_rows
 from .metering.budgets.budgets import Budgets
@@ -281,6 +281,7 @@ def _core(
     models = router(foundry, ChatServers(settings.models, settings.foundry, settings.identity))
     keeps_history = _keeps_history(settings, models)
     storage = TurnStorage(table, lanes, clock, queues.wake, ids, keeps_history)
+    job_storage = JobStorage(jobs, threads, ids)
     rules = Rules(option_limits, CallbackPolicy(settings.callbacks))
     return Core(
         settings=settings,
@@ -293,7 +294,7 @@ def _core(
         jobs=jobs,
         turns=Turns(FoundryBackend(foundry), models, storage, recording),
         router=models,
-        submission=Submission(jobs, threads, queues, clock, rules, recording),
+        submission=Submission(job_storage, queues, clock, rules, recording),
         audit=audit,
         meter=meter,
         budgets=budgets,

@@ -75,6 +75,16 @@ class SubmitJob(TurnOptions):
         return self.messages or [self.message or ""]
 
 
+class ConversationJob(SubmitJob):
+    """A message of a caller's conversation that runs as a job, answered as by `POST /orchestrate`.
+
+    Callers cannot send it: it is made from a request to `/orchestrate`.
+    """
+
+    conversation_id: str
+    """The caller's own id of the conversation; the job runs on its thread."""
+
+
 class QueuedJob(SubmitJob):
     """A message on the intake queue: a job and the owner for whom it runs."""
 

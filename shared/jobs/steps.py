@@ -18,7 +18,7 @@ from ..state.jobs import JobStatus, job_change
 from ..state.json_properties import CHUNK_BYTES
 from ..state.keys import Kind, is_id, outbox_key
 from ..state.lanes import head_sequence
-from ..state.mailbox import WaitingJob
+from ..state.mailbox import ORCHESTRATED, WaitingJob
 from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Operation, Row
 from ..state.threads import end_of_conversation
@@ -93,7 +93,7 @@ class Step:
             request=turn_request(options, self.head.work["messages"][self.number]),
             seconds=seconds,
             thread_id=self.lane if is_id(Kind.THREAD, self.lane) else None,
-            orchestrated=options.model_type is not None,
+            orchestrated=options.model_type is not None or self.head.work.get(ORCHESTRATED, False),
             model_type=options.model_type,
             mode=TurnMode.JOB,
             job_id=self.head.job_id,

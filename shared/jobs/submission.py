@@ -15,22 +15,33 @@ from typing import Any
 from ..audit.trail import THE_APP, Action, AuditOutcome, AuditRecord, Caller
 from ..observability.tracing import carried
 from ..problems import Problem
-from ..state.errors import RowExistsError, StorageUnavailableError
+from ..state.contention import Contention
+from ..state.conversation_ids import ConversationIds
+from ..state.errors import RowExistsError, RowMissingError, StorageUnavailableError
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
-from ..state.mailbox import STOPS_LANE, Work
+from ..state.mailbox import ORCHESTRATED, STOPS_LANE, Work
 from ..state.outbox import DeliveryStatus, outbox_insert
-from ..state.table import Change, Value
+from ..state.table import Change, Row, Value
 from ..state.threads import Thread, Threads
 from ..turns.options import OptionLimits, TurnOptions, turn_request
 from ..turns.recording import Recording
 from . import job_spans as spans
 from .callbacks.policy import CallbackPolicy
 from .queue import Notice, Queues
-from .requests import DEFAULT_MAX_ATTEMPTS, SubmitJob
+from .requests import DEFAULT_MAX_ATTEMPTS, ConversationJob, SubmitJob
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class JobStorage:
+    """Where jobs, their threads and their callers' conversations are stored."""
+
+    jobs: Jobs
+    threads: Threads
+    conversation_ids: ConversationIds
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +57,15 @@ class Submission:
 
     def __init__(
         self,
-        jobs: Jobs,
-        threads: Threads,
+        storage: JobStorage,
         queues: Queues,
         clock: Clock,
         rules: Rules,
         recording: Recording,
     ) -> None:
-        self._jobs = jobs
-        self._threads = threads
+        self._jobs = storage.jobs
+        self._threads = storage.threads
+        self._conversation_ids = storage.conversation_ids
         self._queues = queues
         self._clock = clock
         self._limits = rules.options
@@ -78,15 +89,35 @@ class Submission:
             BudgetTooSmallError: for a message that may need more than a whole budget.
             InvalidRequestError: for a response format that is not a schema.
             RowMissingError: if the owner has no such thread.
+            LimitError: if a conversation needs a new thread, and the owner started too many.
             DocumentTooLargeError: if the messages do not fit into a row.
             StorageUnavailableError: if the job could not be stored.
         """
         callbacks = await self.check(owner, body, caller)
-        thread_id, new_thread = body.thread_id, None
-        if body.starts_thread:
+        contention = Contention("the conversation")
+        while True:
+            job, new_thread = await self._job(owner, body, job_id)
+            if callbacks:
+                await self._jobs.mark_for_delivery(job)
+            with spans.submission(job.job_id):
+                work = Work(work_document(body, caller), _at_end(body, callbacks))
+                try:
+                    return await self._accept(job, work, new_thread, also(job), caller)
+                except RowMissingError as error:  # the conversation's thread was deleted meanwhile
+                    if not isinstance(body, ConversationJob):
+                        raise
+                    await contention.pause(error)
+
+    async def _job(
+        self, owner: str, body: SubmitJob, job_id: str | None
+    ) -> tuple[Job, Thread | None]:
+        """The job that a request describes, and its thread if that does not exist yet."""
+        thread_id, new_thread, now = body.thread_id, None, self._clock()
+        if isinstance(body, ConversationJob):
+            thread_id = await self._conversation_ids.thread_id(owner, body.conversation_id)
+        elif body.starts_thread:
             new_thread = self._new_thread(owner, body)
             thread_id = new_thread.thread_id
-        now = self._clock()
         job = Job(
             job_id=job_id or new_id(Kind.JOB),
             owner=owner,
@@ -98,17 +129,24 @@ class Submission:
             expires_at=now + timedelta(seconds=body.expires_in) if body.expires_in else None,
             metadata=body.metadata,
         )
-        if callbacks:
-            await self._jobs.mark_for_delivery(job)
-        with spans.submission(job.job_id):
-            work = Work(work_document(body, caller), _at_end(body, callbacks))
-            try:
-                await self._jobs.submit(job, work, new_thread, also(job))
-            except RowExistsError:
-                job = await self._jobs.get(owner, job.job_id)
-                await self._wake(job)
-            else:
-                await self._audit.alongside(self._wake(job), self._audited(job, caller))
+        return job, new_thread
+
+    async def _accept(
+        self,
+        job: Job,
+        work: Work,
+        new_thread: Thread | None,
+        also: Sequence[Change],
+        caller: Caller,
+    ) -> Job:
+        """Store a job and wake a worker; a job that was accepted before is returned as it is."""
+        try:
+            await self._jobs.submit(job, work, new_thread, also)
+        except RowExistsError:
+            job = await self._jobs.get(job.owner, job.job_id)
+            await self._wake(job)
+        else:
+            await self._audit.alongside(self._wake(job), self._audited(job, caller))
         return job
 
     async def check(self, owner: str, body: SubmitJob, caller: Caller) -> dict[str, str]:
@@ -120,14 +158,20 @@ class Submission:
         self._limits.check(body)
         request = turn_request(body, "")  # invalid requests are refused now, not when the job runs
         callbacks = self._callbacks.requested(body)
-        thread = None
-        if body.thread_id is not None:
-            thread = await self._threads.check(owner, body.thread_id)
+        thread = await self._known_thread(owner, body)
         for text in body.texts:
             self._admission.check(owner, replace(request, message=text), thread, caller)
         if request.response_format:
             request.response_format.ready()
         return callbacks
+
+    async def _known_thread(self, owner: str, body: SubmitJob) -> Row | None:
+        """The row of the job's thread; None if it will be created."""
+        if isinstance(body, ConversationJob):
+            return await self._conversation_ids.find(owner, body.conversation_id)
+        if body.thread_id is None:
+            return None
+        return await self._threads.check(owner, body.thread_id)
 
     async def refuse(
         self, owner: str, job_id: str, problem: Problem, callbacks: Mapping[str, str]
@@ -183,6 +227,8 @@ def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
     document: dict[str, Any] = {"messages": body.texts, "options": options}
     if caller != THE_APP:
         document["caller"] = caller.to_json()
+    if isinstance(body, ConversationJob):
+        document[ORCHESTRATED] = True
     if body.max_attempts != DEFAULT_MAX_ATTEMPTS:
         document["max_attempts"] = body.max_attempts
     if trace := carried():

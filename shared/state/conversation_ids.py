@@ -69,6 +69,18 @@ class ConversationIds:
             self._remember(key, thread_id)
             return lease
 
+    async def thread_id(self, owner: str, conversation_id: str) -> str:
+        """The id of the conversation's thread; it is created if it does not exist (any more).
+
+        Raises:
+            StorageContentionError: if other requests change it too often.
+        """
+        key = (owner, conversation_id)
+        if await self.find(owner, conversation_id) is None:
+            gone = self._threads.get(key)
+            self._remember(key, await self._thread_id(owner, conversation_id, gone))
+        return self._threads[key]
+
     def _remember(self, key: tuple[str, str], thread_id: str) -> None:
         """Cache a thread id, and drop the least recently used one."""
         self._threads[key] = thread_id

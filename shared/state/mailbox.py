@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 _WORK = "work"
 """Name of the document in a box row."""
 
+ORCHESTRATED = "orchestrated"
+"""Member of a job's work: any configured model may answer, even if the work names none."""
+
 CALLBACKS = ("callback_url", "reply_queue")
 """Properties of a waiting job: the destinations of its result."""
 

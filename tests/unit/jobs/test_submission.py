@@ -8,14 +8,17 @@ from typing import Any
 import pytest
 
 from shared.app import Services
-from shared.jobs.requests import SubmitJob
+from shared.jobs.queue import WakeUp
+from shared.jobs.requests import ConversationJob, SubmitJob
 from shared.jobs.submission import work_document
+from shared.problems import ProblemError
 from shared.state.errors import (
     DocumentTooLargeError,
     RowMissingError,
     StorageUnavailableError,
 )
 from shared.state.keys import Kind, new_id, partition_key
+from shared.state.mailbox import read_work
 from shared.state.threads import Thread
 from tests.support.app_on_fakes import OWNER, App
 from tests.support.fakes import SentWakeUp
@@ -90,3 +93,42 @@ def test_work_keeps_only_what_was_asked_for() -> None:
         "domain": "sales",
         "metadata": {"k": "v"},
     }
+
+
+def conversation(conversation_id: str = "mine", **fields: Any) -> ConversationJob:
+    given = {"message": "Hi", "conversation_id": conversation_id, **fields}
+    return ConversationJob.model_validate(given)
+
+
+async def test_a_job_runs_on_the_thread_of_its_conversation(app: App, services: Services) -> None:
+    submission = services.core.submission
+    first = await submission.submit(OWNER, conversation())
+    again = await app.services().core.submission.submit(OWNER, conversation())
+    other = await submission.submit(OWNER, conversation("another"))
+    assert first.thread_id is not None
+    assert (first.thread_id, first.lane) == (again.thread_id, again.lane)
+    assert other.thread_id not in {first.thread_id, None}
+    assert len(app.table.rows(PARTITION, "thread:")) == 2
+    (box, *_) = app.table.rows(PARTITION, f"box:{first.thread_id}")
+    assert read_work(box)["orchestrated"] is True
+
+
+async def test_a_conversation_whose_thread_is_gone_gets_a_new_one(
+    app: App, services: Services
+) -> None:
+    gone = await services.core.submission.submit(OWNER, conversation())
+    elsewhere = app.services()
+    removal = elsewhere.timers.removal
+    await elsewhere.workers.runner.drain(WakeUp(OWNER, gone.lane))
+    await removal.remove(OWNER, gone.lane)
+    job = await services.core.submission.submit(OWNER, conversation())
+    assert job.thread_id not in {gone.thread_id, None}
+    assert (await services.core.threads.get(OWNER, job.lane)).thread_id == job.thread_id
+
+
+async def test_a_refused_message_of_a_conversation_leaves_nothing(
+    app: App, services: Services
+) -> None:
+    with pytest.raises(ProblemError):
+        await services.core.submission.submit(OWNER, conversation(model="not allowed"))
+    assert app.table.rows(PARTITION) == []
