@@ -11,7 +11,7 @@ import azurefunctions.extensions.http.fastapi as _  # noqa: F401 - its import tu
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api.routes import ROUTES, Route, Unmatched
+from shared.api.routes import BASE, ROUTES, Route, Unmatched
 from shared.app import Services
 from shared.config import POISON_SUFFIX, AppSettings
 from shared.http.serve import serve_open
@@ -50,7 +50,7 @@ for each in ROUTES:
     register(each)
 
 
-@app.route(route="{*path}", methods=EVERY_METHOD, auth_level=OPEN)
+@app.route(route=BASE + "{*path}", methods=EVERY_METHOD, auth_level=OPEN)
 async def z_unmatched_sorts_last(req: Request) -> Response:
     return await serve_open(req, unmatched.answer, query=None)
 

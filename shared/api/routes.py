@@ -27,8 +27,10 @@ from .orchestrate import OrchestrateApi
 from .threads import ThreadsApi
 from .usage import UsageApi
 
-PREFIX = "/api"
-"""The routePrefix in host.json."""
+BASE = "api/"
+"""The beginning of every template. No function may match `/docs`, `/docs/oauth2-redirect`, `/redoc` or
+`/openapi.json`, which the worker's own web server answers while the function waits for a request
+that never comes; nor what belongs to the platform: `/admin`, `/runtime` and `/.auth`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Route:
     """The function's name, by which the Functions host orders routes."""
     method: str
     template: str
-    """The address after `/api/`; a part in braces is a parameter."""
+    """The address without the first slash; a part in braces is a parameter."""
     handler: Callable[[Api], Handler]
     operation: Operation
     """What it takes and what it answers."""
@@ -70,9 +72,8 @@ class Route:
 
     async def answer(self, edge: Edge, api: Api, request: Request) -> Response:
         """Answer a request of this route."""
-        template = f"{PREFIX}/{self.template}"
-        query = self.operation.query
-        return await serve(edge, request, self.handler(api), query, self.action, template)
+        handler, query = self.handler(api), self.operation.query
+        return await serve(edge, request, handler, query, self.action, f"/{self.template}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,26 +92,26 @@ class OpenRoute(Route):
 # fmt: off
 # ruff: noqa: E501
 ROUTES: tuple[Route, ...] = (
-    Route("erase_my_data", "DELETE", "me/data", lambda api: api.own_data.erase, records.ERASE_MY_DATA, Action.DATA_ERASE),
-    Route("send_message", "POST", "messages", lambda api: api.messages.send, turns.SEND_MESSAGE, Action.SEND),
-    Route("create_thread", "POST", "threads", lambda api: api.threads.create, threads.CREATE_THREAD, Action.THREAD_CREATE),
-    Route("list_threads", "GET", "threads", lambda api: api.threads.list_, threads.LIST_THREADS, Action.THREAD_READ),
-    Route("get_thread", "GET", "threads/{thread_id}", lambda api: api.threads.get, threads.GET_THREAD, Action.THREAD_READ),
-    Route("patch_thread", "PATCH", "threads/{thread_id}", lambda api: api.threads.patch, threads.PATCH_THREAD, Action.THREAD_CHANGE),
-    Route("delete_thread", "DELETE", "threads/{thread_id}", lambda api: api.threads.delete, threads.DELETE_THREAD, Action.THREAD_DELETE),
-    Route("list_thread_messages", "GET", "threads/{thread_id}/messages", lambda api: api.threads.list_messages, threads.LIST_THREAD_MESSAGES, Action.THREAD_READ),
-    Route("send_thread_message", "POST", "threads/{thread_id}/messages", lambda api: api.threads.send_message, turns.SEND_THREAD_MESSAGE, Action.SEND),
-    Route("submit_job", "POST", "jobs", lambda api: api.jobs.submit, jobs.SUBMIT_JOB, Action.JOB_SUBMIT),
-    Route("list_jobs", "GET", "jobs", lambda api: api.jobs.list_, jobs.LIST_JOBS, Action.JOB_READ),
-    Route("get_job", "GET", "jobs/{job_id}", lambda api: api.jobs.get, jobs.GET_JOB, Action.JOB_READ),
-    Route("cancel_job", "POST", "jobs/{job_id}/cancel", lambda api: api.jobs.cancel, jobs.CANCEL_JOB, Action.JOB_CANCEL),
-    Route("orchestrate_message", "POST", "orchestrate", lambda api: api.orchestrate.send, turns.ORCHESTRATE_MESSAGE, Action.SEND),
-    Route("read_metrics", "GET", "metrics", lambda api: api.metrics.show, records.READ_METRICS, Action.USAGE_READ),
-    Route("read_usage", "GET", "usage", lambda api: api.usage.show, records.READ_USAGE, Action.USAGE_READ),
-    Route("list_audit_records", "GET", "audit", lambda api: api.audit.list_, records.LIST_AUDIT_RECORDS, Action.AUDIT_READ),
-    OpenRoute("health", "GET", "health", lambda api: api.operations.health, service.HEALTH),
-    Route("readiness", "GET", "health/ready", lambda api: api.operations.ready, service.READINESS),
-    Route("prometheus", "GET", "metrics/prometheus", lambda api: api.operations.prometheus, service.PROMETHEUS),
+    Route("erase_my_data", "DELETE", "api/me/data", lambda api: api.own_data.erase, records.ERASE_MY_DATA, Action.DATA_ERASE),
+    Route("send_message", "POST", "api/messages", lambda api: api.messages.send, turns.SEND_MESSAGE, Action.SEND),
+    Route("create_thread", "POST", "api/threads", lambda api: api.threads.create, threads.CREATE_THREAD, Action.THREAD_CREATE),
+    Route("list_threads", "GET", "api/threads", lambda api: api.threads.list_, threads.LIST_THREADS, Action.THREAD_READ),
+    Route("get_thread", "GET", "api/threads/{thread_id}", lambda api: api.threads.get, threads.GET_THREAD, Action.THREAD_READ),
+    Route("patch_thread", "PATCH", "api/threads/{thread_id}", lambda api: api.threads.patch, threads.PATCH_THREAD, Action.THREAD_CHANGE),
+    Route("delete_thread", "DELETE", "api/threads/{thread_id}", lambda api: api.threads.delete, threads.DELETE_THREAD, Action.THREAD_DELETE),
+    Route("list_thread_messages", "GET", "api/threads/{thread_id}/messages", lambda api: api.threads.list_messages, threads.LIST_THREAD_MESSAGES, Action.THREAD_READ),
+    Route("send_thread_message", "POST", "api/threads/{thread_id}/messages", lambda api: api.threads.send_message, turns.SEND_THREAD_MESSAGE, Action.SEND),
+    Route("submit_job", "POST", "api/jobs", lambda api: api.jobs.submit, jobs.SUBMIT_JOB, Action.JOB_SUBMIT),
+    Route("list_jobs", "GET", "api/jobs", lambda api: api.jobs.list_, jobs.LIST_JOBS, Action.JOB_READ),
+    Route("get_job", "GET", "api/jobs/{job_id}", lambda api: api.jobs.get, jobs.GET_JOB, Action.JOB_READ),
+    Route("cancel_job", "POST", "api/jobs/{job_id}/cancel", lambda api: api.jobs.cancel, jobs.CANCEL_JOB, Action.JOB_CANCEL),
+    Route("orchestrate_message", "POST", "api/orchestrate", lambda api: api.orchestrate.send, turns.ORCHESTRATE_MESSAGE, Action.SEND),
+    Route("read_metrics", "GET", "api/metrics", lambda api: api.metrics.show, records.READ_METRICS, Action.USAGE_READ),
+    Route("read_usage", "GET", "api/usage", lambda api: api.usage.show, records.READ_USAGE, Action.USAGE_READ),
+    Route("list_audit_records", "GET", "api/audit", lambda api: api.audit.list_, records.LIST_AUDIT_RECORDS, Action.AUDIT_READ),
+    OpenRoute("health", "GET", "api/health", lambda api: api.operations.health, service.HEALTH),
+    Route("readiness", "GET", "api/health/ready", lambda api: api.operations.ready, service.READINESS),
+    Route("prometheus", "GET", "api/metrics/prometheus", lambda api: api.operations.prometheus, service.PROMETHEUS),
 )
 # fmt: on
 
@@ -119,7 +120,7 @@ class Unmatched:
     """Answers requests that match none of the app's routes."""
 
     def __init__(self, routes: Iterable[tuple[str, str]]) -> None:
-        """``routes`` are pairs of a method and a template such as ``threads/{thread_id}``."""
+        """``routes`` are pairs of a method and a template such as ``api/threads/{thread_id}``."""
         self._routes = [(method, _pattern(template)) for method, template in routes]
 
     def methods(self, path: str) -> list[str]:
@@ -133,7 +134,7 @@ class Unmatched:
     async def answer(self, incoming: Incoming) -> Answer:
         """405 for a known path with another method, 404 for an unknown path."""
         problem, headers = NOT_FOUND, dict[str, str]()
-        methods = self.methods(incoming.path.get("path", ""))
+        methods = self.methods(BASE + incoming.path.get("path", ""))
         if methods and incoming.request.method not in methods:
             allowed = ", ".join(methods)
             headers["Allow"] = allowed

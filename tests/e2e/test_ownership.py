@@ -23,6 +23,7 @@ from azure.storage.queue.aio import QueueClient
 from ulid import ULID
 
 from local.services import ROOT, Azurite, FoundryEmulator
+from shared.api.routes import BASE
 from shared.config import POISON_SUFFIX
 from tests.support.asking import ended, say, submit
 from tests.support.callers import (
@@ -131,9 +132,11 @@ def registered(**settings: str) -> list[tuple[str, dict[str, Any]]]:
 
 
 def http_functions(**settings: str) -> dict[str, str]:
-    """The key level of every route, by method and template."""
+    """The key level of every route, by method and template, without `api/`."""
     return {
-        f"{str(method).rpartition('.')[2]} {trigger['route']}": str(trigger["authLevel"]).lower()
+        f"{str(method).rpartition('.')[2]} {str(trigger['route']).removeprefix(BASE)}": str(
+            trigger["authLevel"]
+        ).lower()
         for _, trigger in registered(**settings)
         if str(trigger["type"]).endswith("httpTrigger")
         for method in trigger["methods"]

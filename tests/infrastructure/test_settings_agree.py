@@ -164,9 +164,7 @@ def test_host_json_is_overridden_nowhere(project: Project) -> None:
     """One owner for each of the host's settings: host.json."""
     for deployment in project.deployments.values():
         assert not [n for n in deployment.settings() if n.startswith(OVERRIDE_PREFIX)]
-    assert (
-        json.loads((ROOT / "host.json").read_text())["extensions"]["http"]["routePrefix"] == "api"
-    )
+    assert json.loads((ROOT / "host.json").read_text())["extensions"]["http"]["routePrefix"] == ""
 
 
 async def test_the_app_encodes_messages_as_host_json_says(azurite: Azurite) -> None:

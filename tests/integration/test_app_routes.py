@@ -6,18 +6,29 @@ literals to parameters to catch-alls. A route that depends on either is one rena
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 import pytest
 
 from local.host.functions import Function
 from local.host.routing import ALL_METHODS, Kind, Route, RouteTable
+from local.services import ROOT
 from tests.e2e.test_ownership import registered
 
 SAMPLES = ("x", "messages", "metadata", "THREADS", "a%2Fb", "%2e%2e", "é", "{id}", "*", "a b", "0")
 """Values of a parameter: plain, equal to literals of other templates, and awkward ones."""
 SERVED_BY_THE_WORKER = ("/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 """The worker's web server answers these itself; a function that fits one is left waiting."""
+OF_THE_PLATFORM = (
+    "/",
+    "/admin",
+    "/admin/host/status",
+    "/runtime/webhooks/x",
+    "/.auth/me",
+    "/.auth",
+)
+"""The Functions host and App Service authentication answer these."""
 
 _RANKS = (Kind.LITERAL, Kind.PARAMETER, Kind.OPTIONAL, Kind.CATCH_ALL)
 
@@ -44,8 +55,8 @@ def addresses(route: Route) -> Iterable[str]:
 
 def differences(functions: Sequence[Function]) -> list[str]:
     """What a rename would change, a sentence each."""
-    by_name = RouteTable(_plain(functions), "api")
-    by_precedence = RouteTable(_plain(functions), "api")
+    by_name = RouteTable(_plain(functions), "")
+    by_precedence = RouteTable(_plain(functions), "")
     by_precedence.routes.sort(key=lambda r: [_RANKS.index(s.kind) for s in r.segments])
     found: set[str] = set()
     for route in by_name.routes:
@@ -88,7 +99,7 @@ def renamed(functions: Iterable[Function], name: str) -> list[Function]:
     """The app's functions with another name for the catch-all."""
     return [
         Function(
-            name if "{*path}" in str(each.trigger["route"]) else each.name,
+            name if "*path}" in str(each.trigger["route"]) else each.name,
             each.handler,
             each.trigger_type,
             each.trigger,
@@ -104,11 +115,11 @@ def test_every_address_leads_to_one_function_under_both_rules() -> None:
 
 
 def test_every_route_can_be_reached() -> None:
-    assert list(RouteTable(_plain(app_functions()), "api").hidden()) == []
+    assert list(RouteTable(_plain(app_functions()), "").hidden()) == []
 
 
 def test_the_catch_all_is_tried_last() -> None:
-    last = RouteTable(_plain(app_functions()), "api").routes[-1]
+    last = RouteTable(_plain(app_functions()), "").routes[-1]
     assert last.segments[-1].kind is Kind.CATCH_ALL
 
 
@@ -122,7 +133,7 @@ def test_a_catch_all_whose_name_comes_first_is_noticed() -> None:
 
 
 def test_a_function_whose_name_sorts_behind_the_catch_all_is_noticed() -> None:
-    update = http_function("update_thread", "PUT", "threads/{thread_id}/x")
+    update = http_function("update_thread", "PUT", "api/threads/{thread_id}/x")
     found = differences([*renamed(app_functions(), "unmatched"), update])
     assert [sentence.partition(",")[0] for sentence in found] == [
         "PUT /api/threads/{thread_id}/x reaches unmatched instead of update_thread"
@@ -130,7 +141,8 @@ def test_a_function_whose_name_sorts_behind_the_catch_all_is_noticed() -> None:
     assert differences([*app_functions(), update]) == []
 
 
-@pytest.mark.parametrize("path", SERVED_BY_THE_WORKER)
-def test_no_function_fits_an_address_that_the_worker_answers_itself(path: str) -> None:
-    table = RouteTable(_plain(app_functions()), "api")
+@pytest.mark.parametrize("path", [*SERVED_BY_THE_WORKER, *OF_THE_PLATFORM])
+def test_no_function_fits_an_address_that_another_part_answers_itself(path: str) -> None:
+    prefix = json.loads((ROOT / "host.json").read_text())["extensions"]["http"]["routePrefix"]
+    table = RouteTable(_plain(app_functions()), prefix)
     assert [m for m in ALL_METHODS if table.match(m, path)] == []

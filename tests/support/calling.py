@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Endpoint
 
-from shared.api.routes import PREFIX, ROUTES, Route, Unmatched
+from shared.api.routes import BASE, ROUTES, Route, Unmatched
 from shared.app import Services
 from shared.http.serve import serve_open
 
@@ -33,12 +33,11 @@ def caller(services: Services, *more: Route) -> httpx.AsyncClient:
 
     unmatched = Unmatched((route.method, route.template) for route in routes)
     endpoints = [
-        Endpoint(f"{PREFIX}/{route.template}", endpoint(route), methods=[route.method])
-        for route in routes
+        Endpoint(f"/{route.template}", endpoint(route), methods=[route.method]) for route in routes
     ]
-    catch_all = Endpoint(f"{PREFIX}/{{path:path}}", answer_unmatched, methods=ALL_METHODS)
+    catch_all = Endpoint(f"/{BASE}{{path:path}}", answer_unmatched, methods=ALL_METHODS)
     transport = httpx.ASGITransport(Starlette(routes=[*endpoints, catch_all]))
-    return httpx.AsyncClient(transport=transport, base_url=f"http://app{PREFIX}/")
+    return httpx.AsyncClient(transport=transport, base_url=f"http://app/{BASE}")
 
 
 def assert_problem(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -7,15 +7,19 @@ import asyncio
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import httpx
 from azure.storage.queue import TextBase64DecodePolicy
 from azure.storage.queue.aio import QueueClient
 
+from local.host.routing import RouteTable
+
 from .functions_host import WorkerHost
 
 CATCH_ALL = "z_unmatched_sorts_last"
+OF_THE_PLATFORM = ("", "admin/host/status", "runtime/webhooks/x", ".auth/me")
 WORKERS_OWN = ("docs", "docs/oauth2-redirect", "redoc", "openapi.json")
 
 
@@ -30,6 +34,7 @@ async def main(app_directory: str) -> dict[str, Any]:
             "http": {name: _document(answer) for name, answer in (await _http(host)).items()},
             "job": await _job(host),
             "own_pages": {path: await host.page(path) for path in WORKERS_OWN},
+            "fitting": _fitting(host, Path(app_directory)),
         }
     finally:
         await host.aclose()
@@ -70,6 +75,15 @@ async def _job(host: WorkerHost) -> Any:
         await host.deliver("run_lane", wake_up.id, str(wake_up.content))
     answer = await host.call("get_job", f"GET api/jobs/{job_id}", params={"job_id": job_id})
     return answer.json()
+
+
+def _fitting(host: WorkerHost, app_directory: Path) -> list[str]:
+    """The functions that fit an address which the worker or the platform answers itself."""
+    prefix = json.loads((app_directory / "host.json").read_text())["extensions"]["http"]
+    http = [f for f in map(host.function, host.functions) if f.trigger_type == "httpTrigger"]
+    table = RouteTable(http, prefix["routePrefix"])
+    found = (table.match("GET", f"/{path}") for path in (*WORKERS_OWN, *OF_THE_PLATFORM))
+    return [match.function.name for match in found if match]
 
 
 def _document(answer: httpx.Response) -> dict[str, Any]:

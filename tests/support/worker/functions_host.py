@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import httpx
 
+from local.host.functions import Function
+
 from .worker_messages import (
     Message,
     ParameterBinding,
@@ -74,6 +76,11 @@ class WorkerHost:
         """The bindings of a function as the host reads them."""
         raw: list[str] = self.functions[function_name].raw_bindings
         return [json.loads(binding) for binding in raw]
+
+    def function(self, name: str) -> Function:
+        """A function as the local host's route table takes it."""
+        trigger = self.bindings(name)[0]
+        return Function(name, print, trigger["type"], trigger, ".", takes_context=False)
 
     async def call(
         self,

@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from local.host.functions import Function
 from local.host.routing import RouteTable
 
 from .functions_host import WorkerHost
@@ -21,7 +20,7 @@ async def main(app_directory: str, requests: list[str]) -> dict[str, Any]:
     sys.path.insert(0, app_directory)  # before this repository, whose app has the same name
     host = await WorkerHost.start(app_directory)
     try:
-        table = RouteTable([_function(host, name) for name in host.functions], "api")
+        table = RouteTable(map(host.function, host.functions), "api")
         return {request: await _answer(host, table, request) for request in requests}
     finally:
         await host.aclose()
@@ -35,11 +34,6 @@ async def _answer(host: WorkerHost, table: RouteTable, request: str) -> Any:
     sent = f"{method} {path.removeprefix('/')}"
     answer = await host.call(match.function.name, sent, params=dict(match.path_params))
     return answer.json()
-
-
-def _function(host: WorkerHost, name: str) -> Function:
-    trigger = host.bindings(name)[0]
-    return Function(name, print, trigger["type"], trigger, ".", takes_context=False)
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ async def test_a_bug_is_told_without_its_text(
         raise RuntimeError("AccountKey=abc")
 
     async with caller(
-        services, Route("broken", "GET", "broken", lambda _: broken, service.HEALTH)
+        services, Route("broken", "GET", "api/broken", lambda _: broken, service.HEALTH)
     ) as api:
         answer = await api.get("broken")
     document = assert_problem(answer, 500, "internal_error")
@@ -256,7 +256,7 @@ async def test_no_value_breaks_out_of_a_header(services: Services) -> None:
         )
 
     async with caller(
-        services, Route("risky", "GET", "risky", lambda _: risky, service.HEALTH)
+        services, Route("risky", "GET", "api/risky", lambda _: risky, service.HEALTH)
     ) as api:
         answer = await api.get("risky")
     assert "set-cookie" not in answer.headers
