@@ -7,10 +7,6 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
-from typing import Any
-
-from azure.core.credentials_async import AsyncTokenCredential
-from azure.storage.queue.aio import QueueServiceClient
 
 from .api.audit import AuditApi
 from .api.jobs import JobsApi
@@ -30,6 +26,7 @@ from .foundry.errors import FoundryError
 from .foundry.service import FoundryService
 from .http.principal import Access
 from .http.serve import Edge
+from .identity.credentials import EntraCredential
 from .identity.errors import CredentialSettingsError
 from .identity.resolution import choose_credential, token_credential
 from .jobs.callbacks.delivery import Deliveries
@@ -37,7 +34,7 @@ from .jobs.callbacks.policy import CallbackPolicy
 from .jobs.callbacks.webhooks import Webhooks
 from .jobs.cancellation import Cancellation
 from .jobs.intake import Intake
-from .jobs.queue import AzureQueues, Queues
+from .jobs.queue import Queues, open_queues
 from .jobs.runner import Runner
 from .jobs.submission import JobStorage, Rules, Submission
 from .jobs.sweep import Sweeper
@@ -56,7 +53,7 @@ from .orchestration.foundry_backend import FoundryBackend
 from .orchestration.orchestrator import router
 from .orchestration.providers import ChatServers
 from .orchestration.routing import Router
-from .state.account import DEVELOPMENT_STORAGE, Tables, connection_string, open_tables
+from .state.account import DEVELOPMENT_STORAGE, Tables, open_tables
 from .state.clock import StorageClock
 from .state.conversation_ids import ConversationIds
 from .state.days import DayIndex
@@ -64,6 +61,7 @@ from .state.errors import StateError
 from .state.idempotency import IdempotencyKeys
 from .state.jobs import Jobs
 from .state.lanes import Clock, Lanes
+from .state.signing import STORAGE_SCOPE, SignIn
 from .state.threads import Threads
 from .threads.erasure import Erasures, Stores
 from .threads.removal import Removal
@@ -74,15 +72,6 @@ from .turns.pipeline import Turns, TurnStorage
 from .turns.recording import Recording
 
 log = logging.getLogger(__name__)
-
-_QUEUE_OPTIONS: dict[str, Any] = {
-    "connection_timeout": 5,
-    "read_timeout": 10,
-    "initial_backoff": 1,
-    "increment_base": 1,
-    "retry_total": 2,
-}
-"""Short, because a caller waits for the wake-up; if it fails, the sweeper sends it later."""
 
 NO_STORAGE = (
     f"AzureWebJobsStorage is not set: give it a connection string (locally {DEVELOPMENT_STORAGE}),"
@@ -184,7 +173,7 @@ class Services:
     timers: Timers
     _readiness: Readiness
     _webhooks: Webhooks
-    _storage_identity: AsyncTokenCredential | None = None
+    _sign_in: SignIn | None = None
     """Signs in to the storage account; None where a connection string is used."""
 
     @classmethod
@@ -233,23 +222,17 @@ class Services:
             SettingsError: if no storage account is configured.
         """
         storage = settings.storage
-        identity = None if storage.connection_string else _storage_identity(settings)
+        sign_in = None if storage.connection_string else _sign_in(settings)
         clock = StorageClock()
-        if connection := connection_string(storage):
-            service = QueueServiceClient.from_connection_string(connection, **_QUEUE_OPTIONS)
-        else:
-            uri = storage.queue_service_uri
-            service = QueueServiceClient(uri, credential=identity, **_QUEUE_OPTIONS)
+        names = (settings.jobs.lanes_queue, settings.callbacks.deliveries_queue)
         services = cls.build(
             settings,
-            tables=open_tables(storage, identity, clock),
-            queues=AzureQueues(
-                service, settings.jobs.lanes_queue, settings.callbacks.deliveries_queue
-            ),
+            tables=open_tables(storage, sign_in, clock),
+            queues=open_queues(storage, sign_in, *names),
             foundry=FoundryService(settings.foundry, settings.identity),
             clock=clock,
         )
-        return replace(services, _storage_identity=identity)
+        return replace(services, _sign_in=sign_in)
 
     async def save(self) -> None:
         """Write what is only in memory: metrics and the spending of budgets."""
@@ -260,8 +243,8 @@ class Services:
         await asyncio.gather(self.timers.removal.aclose(), self.timers.erasures.aclose())
         await self._readiness.aclose()
         await asyncio.gather(self.core.aclose(), self._webhooks.aclose())
-        if self._storage_identity is not None:
-            await self._storage_identity.close()
+        if self._sign_in is not None:
+            await self._sign_in.bearer.aclose()
 
 
 def _core(
@@ -403,11 +386,11 @@ def _foundry_identity(settings: AppSettings) -> str | None:
     return choice.client_id
 
 
-def _storage_identity(settings: AppSettings) -> AsyncTokenCredential:
+def _sign_in(settings: AppSettings) -> SignIn:
     storage = settings.storage
     if not (storage.table_service_uri and storage.queue_service_uri):
         raise SettingsError([NO_STORAGE])
-    identity = token_credential(settings.identity)
-    if identity is None:
+    tokens = token_credential(settings.identity)
+    if tokens is None:
         raise SettingsError([NO_IDENTITY])
-    return identity
+    return SignIn(tokens, EntraCredential(tokens, STORAGE_SCOPE))

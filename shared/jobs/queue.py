@@ -15,20 +15,34 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from http import HTTPStatus
+from typing import Any, Protocol
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.queue.aio import QueueClient, QueueServiceClient
+from azure.storage.queue.aio import QueueServiceClient
 
-from ..config import POISON_SUFFIX
+from ..config import POISON_SUFFIX, StorageSettings
+from ..state.account import connection_string, endpoint
 from ..state.errors import StorageUnavailableError
 from ..state.keys import Kind, is_id
 from ..state.refusals import refusal
+from ..state.service import CONNECT_SECONDS, Service, StorageService
+from ..state.signing import SignIn, StorageRequest
 from .requests import OWNER
 
 log = logging.getLogger(__name__)
 
-QUEUE_ROLE = "Storage Queue Data Contributor"
+QUEUE_STORAGE = Service("Queue Storage", "Storage Queue Data Contributor", seconds=10.0)
+PUT_ATTEMPTS = 3
+"""Few, because a caller waits for the wake-up; if it fails, the sweeper sends it later."""
+
+_OPTIONS: dict[str, Any] = {
+    "connection_timeout": CONNECT_SECONDS,
+    "read_timeout": QUEUE_STORAGE.seconds,
+    "initial_backoff": 1,
+    "increment_base": 1,
+    "retry_total": PUT_ATTEMPTS - 1,
+}
 
 MAX_MESSAGE_BYTES = 48 * 1024
 """A queue message holds 64 KiB, a quarter of which is the overhead of base64."""
@@ -134,12 +148,16 @@ class AzureQueues:
     """The queues of a storage account, which the first message creates if they are missing."""
 
     def __init__(
-        self, service: QueueServiceClient, lanes_queue: str, deliveries_queue: str
+        self,
+        client: QueueServiceClient,
+        service: StorageService,
+        lanes_queue: str,
+        deliveries_queue: str,
     ) -> None:
-        self._service = service
+        self._client = client
+        self._service = service.join()
         self._lanes_queue = lanes_queue
         self._deliveries_queue = deliveries_queue
-        self._clients: dict[str, QueueClient] = {}
 
     async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
         """See `Queues.wake`."""
@@ -160,60 +178,79 @@ class AzureQueues:
 
     async def oldest_seconds(self, queue: str) -> float:
         """See `Queues.oldest_seconds`."""
-        with _reading(queue):
-            messages = await self._client(queue).peek_messages(max_messages=1)
+        with _using(queue):
+            messages = await self._client.get_queue_client(queue).peek_messages(max_messages=1)
             if messages and (inserted := messages[0].inserted_on):
                 return max((datetime.now(UTC) - inserted).total_seconds(), 0.0)
         return 0.0
 
     async def count(self, queue: str) -> int:
         """See `Queues.count`."""
-        with _reading(queue):
-            properties = await self._client(queue).get_queue_properties()
+        with _using(queue):
+            properties = await self._client.get_queue_client(queue).get_queue_properties()
             return properties.approximate_message_count or 0
         return 0
 
     async def _put(self, queue: str, body: bytes, delay: int = 0) -> None:
-        client, text = self._client(queue), base64.b64encode(body).decode()
-        try:
-            try:
-                await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
-            except ResourceNotFoundError:
-                with suppress(ResourceExistsError):  # another process created it meanwhile
-                    await client.create_queue()
-                await client.send_message(text, visibility_timeout=delay, time_to_live=FOREVER)
-        except AzureError as error:
-            refused = refusal(error, "Queue Storage", QUEUE_ROLE)
+        request = _message(queue, body, delay)
+        answer = await self._service.send(request, attempts=PUT_ATTEMPTS)
+        if answer.status == HTTPStatus.NOT_FOUND:
+            with _using(queue), suppress(ResourceExistsError):  # another process created it
+                await self._client.create_queue(queue)
+            answer = await self._service.send(request, attempts=PUT_ATTEMPTS)
+        if answer.failed:
             raise StorageUnavailableError(
-                refused
-                or f"No message can be put on the queue {queue}. Check AzureWebJobsStorage, "
-                f"and that the app's identity has the role '{QUEUE_ROLE}'."
-            ) from error
-
-    def _client(self, queue: str) -> QueueClient:
-        if queue not in self._clients:
-            self._clients[queue] = self._service.get_queue_client(queue)
-        return self._clients[queue]
+                f"The queue {queue} refuses a message ({answer.status} {answer.code}): "
+                f"{answer.reason}"
+            )
 
     async def aclose(self) -> None:
         """See `Queues.aclose`."""
-        for client in self._clients.values():
-            await client.close()
-        await self._service.close()
+        await self._client.close()
+        await self._service.aclose()
+
+
+def open_queues(
+    storage: StorageSettings, sign_in: SignIn | None, lanes_queue: str, deliveries_queue: str
+) -> AzureQueues:
+    """Open the configured account; ``sign_in`` is needed where there is no connection string."""
+    if connection := connection_string(storage):
+        client = QueueServiceClient.from_connection_string(connection, **_OPTIONS)
+    else:
+        uri, tokens = storage.queue_service_uri, sign_in and sign_in.tokens
+        client = QueueServiceClient(uri, credential=tokens, **_OPTIONS)
+    service = StorageService(QUEUE_STORAGE, endpoint(storage, "queue", sign_in))
+    return AzureQueues(client, service, lanes_queue, deliveries_queue)
+
+
+def _message(queue: str, body: bytes, delay: int) -> StorageRequest:
+    """The request that puts a message.
+
+    https://learn.microsoft.com/rest/api/storageservices/put-message
+    """
+    return StorageRequest(
+        "POST",
+        f"/{queue}/messages",
+        {"Accept": "application/xml", "Content-Type": "application/xml"},
+        b'<?xml version="1.0" encoding="utf-8"?><QueueMessage><MessageText>'
+        + base64.b64encode(body)
+        + b"</MessageText></QueueMessage>",
+        {"messagettl": FOREVER, "visibilitytimeout": delay},
+    )
 
 
 @contextmanager
-def _reading(queue: str) -> Generator[None]:
+def _using(queue: str) -> Generator[None]:
     """Treats a missing queue as empty, because the first message creates it."""
     try:
         yield
     except ResourceNotFoundError:
         return
     except AzureError as error:
-        refused = refusal(error, "Queue Storage", QUEUE_ROLE)
+        refused = refusal(error, QUEUE_STORAGE.name, QUEUE_STORAGE.role)
         raise StorageUnavailableError(
             refused
-            or f"The queue {queue} cannot be read. Check AzureWebJobsStorage and the network "
+            or f"The queue {queue} cannot be used. Check AzureWebJobsStorage and the network "
             "rules of the storage account, and that the app's identity has the role "
-            f"'{QUEUE_ROLE}'."
+            f"'{QUEUE_STORAGE.role}'."
         ) from error

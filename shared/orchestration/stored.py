@@ -10,6 +10,7 @@ from ..config import FoundryAgentServiceConfig, IdentitySettings, SpendingSettin
 from ..config.spending import read_budgets, read_prices
 from ..foundry.errors import ConfigurationError
 from ..foundry.loop_end import ClosedWithLoop
+from ..identity.credentials import EntraCredential
 from ..identity.resolution import token_credential
 from ..metering.budgets.budgets import Budgets
 from ..metering.meter import Meter
@@ -17,6 +18,7 @@ from ..state.account import open_tables
 from ..state.clock import StorageClock
 from ..state.conversation_ids import ConversationIds
 from ..state.lanes import Lanes
+from ..state.signing import STORAGE_SCOPE, SignIn
 from ..turns.admission import Admission
 from ..turns.answerer import Answerer
 from ..turns.pipeline import Turns, TurnStorage
@@ -36,11 +38,9 @@ def stored_turns(
     Raises:
         ConfigurationError: if there is no connection string and no Entra identity.
     """
-    signed_in = None if storage.connection_string else token_credential(identity)
-    if signed_in is None and not storage.connection_string:
-        raise ConfigurationError(NO_IDENTITY)
+    sign_in = None if storage.connection_string else _sign_in(identity)
     clock = StorageClock()
-    tables = open_tables(storage, signed_in, clock)
+    tables = open_tables(storage, sign_in, clock)
     audit, meter = AuditTrail(tables.audit, None), Meter(tables.metrics)
     spending = SpendingSettings.from_env()
     budgets = Budgets(read_budgets(spending.budgets), tables.metrics, clock)
@@ -51,9 +51,16 @@ def stored_turns(
     ids = ConversationIds(tables.state, lanes, clock)
     places = TurnStorage(tables.state, lanes, clock, _wake_no_worker, ids, storage.record_content)
     closes = [budgets.aclose, tables.state.aclose, audit.aclose, meter.aclose]
-    if signed_in is not None:
-        closes.append(signed_in.close)
+    if sign_in is not None:
+        closes.append(sign_in.bearer.aclose)
     return Turns(None, answerer, places, recording), ClosedWithLoop(*closes)
+
+
+def _sign_in(identity: IdentitySettings) -> SignIn:
+    tokens = token_credential(identity)
+    if tokens is None:
+        raise ConfigurationError(NO_IDENTITY)
+    return SignIn(tokens, EntraCredential(tokens, STORAGE_SCOPE))
 
 
 async def _wake_no_worker(_: str, __: str) -> None:

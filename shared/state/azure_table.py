@@ -1,30 +1,29 @@
-"""`Table` on Azure Table Storage, through azure-data-tables.
+"""`Table` on Azure Table Storage: reads and writes of rows are lean, queries use azure-data-tables.
 
-The library's own retries are off for writes. If the response to a write is lost, the row is read
-before a retry, so that our own earlier success is not mistaken for another writer's conflict.
+If the response to a write is lost, the row is read before a retry, so that our own earlier success
+is not mistaken for another writer's conflict.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, cast
 from urllib.parse import quote
 
-from azure.core import MatchConditions
 from azure.core.exceptions import (
     AzureError,
     HttpResponseError,
     ResourceNotFoundError,
 )
 from azure.core.pipeline import PipelineResponse
-from azure.data.tables import EdmType, EntityProperty, TableEntity, TableErrorCode, UpdateMode
+from azure.data.tables import EntityProperty, TableEntity, TableErrorCode
 from azure.data.tables.aio import TableClient
 
 from ..text import clean
+from . import table_wire
 from .clock import StorageClock
 from .errors import (
     ConditionTooLongError,
@@ -34,10 +33,14 @@ from .errors import (
     StateError,
     StorageUnavailableError,
 )
-from .refusals import refusal
-from .table import Change, Operation, Row, Value, equals
+from .refusals import code_of, refusal
+from .service import Answer, Service, StorageService
+from .table import Change, Operation, Row, equals
 
-TABLE_ROLE = "Storage Table Data Contributor"
+TABLE_STORAGE = Service("Table Storage", "Storage Table Data Contributor", seconds=30.0)
+"""Table Storage itself ends a request after 30 s:
+https://learn.microsoft.com/rest/api/storageservices/setting-timeouts-for-table-service-operations"""
+
 WRITE_ATTEMPTS = 4
 READ_RETRIES = 3
 FIRST_BACKOFF_SECONDS = 0.1
@@ -51,8 +54,10 @@ PAGE_ROWS = 1000
 class AzureTable:
     """A table of Azure Table Storage, which the first insert creates if it is missing."""
 
-    def __init__(self, client: TableClient, clock: StorageClock) -> None:
+    def __init__(self, client: TableClient, service: StorageService, clock: StorageClock) -> None:
         self._client = client
+        self._name = client.table_name
+        self._service = service.join()
         self._clock = clock
 
     def _observe(self, response: PipelineResponse[Any, Any]) -> None:
@@ -64,19 +69,20 @@ class AzureTable:
         http = response.http_response
         self._clock.observe(http.headers.get("Date"))
         if http.status_code == HTTPStatus.FORBIDDEN:
-            raise _translate(HttpResponseError(response=http))
+            raise self._translate(HttpResponseError(response=http))
 
     async def get(self, partition: str, row_key: str) -> Row | None:
         """See `Table.get`."""
-        try:
-            entity = await self._client.get_entity(
-                partition, row_key, retry_total=READ_RETRIES, raw_response_hook=self._observe
-            )
-        except ResourceNotFoundError:
+        request = table_wire.read(self._name, partition, row_key)
+        answer = await self._service.send(request, attempts=READ_RETRIES + 1)
+        if answer.status == HTTPStatus.NOT_FOUND:
             return None
-        except AzureError as error:
-            raise _translate(error) from error
-        return _row(entity)
+        if answer.failed:
+            raise _error(answer)
+        try:
+            return table_wire.row(answer)
+        except (ValueError, LookupError) as error:
+            raise self._service.unavailable("its answer is not a row") from error
 
     async def scan(
         self,
@@ -132,12 +138,11 @@ class AzureTable:
         except ResourceNotFoundError:
             return []
         except AzureError as error:
-            raise _translate(error) from error
+            raise self._translate(error) from error
         return rows
 
     async def write(self, partition: str, changes: Sequence[Change]) -> str:
         """See `Table.write`."""
-        changes = [replace(change, values=clean(change.values)) for change in changes]
         backoff = FIRST_BACKOFF_SECONDS
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
@@ -165,100 +170,59 @@ class AzureTable:
         row = await self.get(partition, witness.row_key)
         if row is None or witness.action is Operation.DELETE:
             return None
-        written = {name: value for name, value in witness.values.items() if value is not None}
+        values = clean(witness.values)  # as they were sent
+        written = {name: value for name, value in values.items() if value is not None}
         if any(row.values.get(name) != value for name, value in written.items()):
             return None
         first = row if witness is changes[0] else await self.get(partition, changes[0].row_key)
         return first.etag if first else None
 
     async def _submit(self, partition: str, changes: Sequence[Change]) -> str:
-        try:
-            return await self._send(partition, changes)
-        except HttpResponseError as error:
-            if not _no_table(error, changes):
-                raise _translate(error) from error
-        except AzureError as error:
-            raise _translate(error) from error
-        await self._create()
-        try:
-            return await self._send(partition, changes)
-        except AzureError as error:
-            raise _translate(error) from error
-
-    async def _send(self, partition: str, changes: Sequence[Change]) -> str:
-        """Send one request; a single change needs no transaction."""
-        client = self._client
-        if len(changes) > 1:
-            operations = [_operation(partition, change) for change in changes]
-            return _etag(
-                (
-                    await client.submit_transaction(
-                        operations, retry_total=0, raw_response_hook=self._observe
-                    )
-                )[0]
-            )
-        _, entity, options = _operation(partition, changes[0])
-        if changes[0].action is Operation.INSERT:
-            return _etag(
-                await client.create_entity(entity, retry_total=0, raw_response_hook=self._observe)
-            )
-        if changes[0].action is Operation.UPSERT:
-            hook = self._observe
-            replace = UpdateMode.REPLACE
-            return _etag(
-                await client.upsert_entity(entity, replace, retry_total=0, raw_response_hook=hook)
-            )
-        if changes[0].action is Operation.DELETE:
-            await client.delete_entity(
-                entity, retry_total=0, raw_response_hook=self._observe, **options
-            )
+        answer = await self._send(partition, changes)
+        if _no_table(answer, changes):
+            await self._create()
+            answer = await self._send(partition, changes)
+        if not answer.failed:
+            return answer.etag
+        if answer.status == HTTPStatus.NOT_FOUND and _is_deletion(changes):
             return ""
-        return _etag(
-            await client.update_entity(
-                entity, retry_total=0, raw_response_hook=self._observe, **options
-            )
-        )
+        raise _error(answer)
+
+    async def _send(self, partition: str, changes: Sequence[Change]) -> Answer:
+        """Send one request; returns the answer to the refused change, or else to the first."""
+        if len(changes) == 1:
+            return await self._service.send(table_wire.write(self._name, partition, changes[0]))
+        request = table_wire.transaction(self._service.url, self._name, partition, changes)
+        whole = await self._service.send(request)
+        if whole.failed:
+            return whole
+        answers = table_wire.answers(whole.body)
+        refused = next((answer for answer in answers if answer.failed), None)
+        if refused is None and len(answers) < len(changes):
+            raise self._service.unavailable("its answer is not complete")
+        return self._service.check(refused or answers[0])
 
     async def _create(self) -> None:
         try:
             await self._client.create_table(raw_response_hook=self._observe)
-        except HttpResponseError as error:
-            refused = refusal(error, "Table Storage", TABLE_ROLE)
-            if refused or error.status_code != HTTPStatus.CONFLICT:
-                raise _translate(error) from error
         except AzureError as error:
-            raise _translate(error) from error
+            translated = self._translate(error)
+            if not isinstance(translated, RowExistsError):  # another process created it meanwhile
+                raise translated from error
+
+    def _translate(self, error: AzureError) -> StateError:
+        """Map an error of azure-data-tables to ours, by the HTTP status of the service."""
+        if refused := refusal(error, TABLE_STORAGE.name, TABLE_STORAGE.role):
+            return StorageUnavailableError(refused)
+        if not isinstance(error, HttpResponseError) or error.status_code is None:
+            return self._service.unavailable()
+        answer = Answer(error.status_code, "", b"", code_of(error), error.message)
+        return self._service.failure(answer) or _error(answer)
 
     async def aclose(self) -> None:
         """See `Table.aclose`."""
         await self._client.close()
-
-
-def _operation(partition: str, change: Change) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """A change as the arguments of azure-data-tables: operation, entity, options."""
-    entity = {"PartitionKey": partition, "RowKey": change.row_key}
-    entity |= {name: _encode(v) for name, v in change.values.items() if v is not None}
-    options: dict[str, Any] = {}
-    if change.action in {Operation.MERGE, Operation.REPLACE}:
-        options["mode"] = UpdateMode(change.action.value)
-    if change.etag:
-        options |= {"etag": change.etag, "match_condition": MatchConditions.IfNotModified}
-    return _OPERATIONS[change.action], entity, options
-
-
-_OPERATIONS = {
-    Operation.INSERT: "create",
-    Operation.UPSERT: "upsert",
-    Operation.REPLACE: "update",
-    Operation.MERGE: "update",
-    Operation.DELETE: "delete",
-}
-
-
-def _encode(value: Value) -> Value | EntityProperty:
-    if isinstance(value, int) and not isinstance(value, bool):
-        return EntityProperty(value, EdmType.INT64)
-    return value
+        await self._service.aclose()
 
 
 def _row(entity: TableEntity) -> Row:
@@ -270,41 +234,28 @@ def _row(entity: TableEntity) -> Row:
     return Row(str(values.pop("RowKey")), str(entity.metadata["etag"]), values)
 
 
-def _etag(metadata: Mapping[str, Any]) -> str:
-    """The ETag of a written row; empty for a deleted one."""
-    return str(metadata.get("etag", ""))
+def _is_deletion(changes: Sequence[Change]) -> bool:
+    """Whether a missing row is all that was to be achieved."""
+    return len(changes) == 1 and changes[0].action is Operation.DELETE
 
 
-def _no_table(error: HttpResponseError, changes: Sequence[Change]) -> bool:
+def _no_table(answer: Answer, changes: Sequence[Change]) -> bool:
     """Whether the table is missing; for an insert, 404 can mean nothing else."""
-    if getattr(error, "error_code", None) == TableErrorCode.TABLE_NOT_FOUND:
-        return True
+    if answer.status != HTTPStatus.NOT_FOUND or _is_deletion(changes):
+        return False
     inserts = all(change.action in {Operation.INSERT, Operation.UPSERT} for change in changes)
-    return inserts and error.status_code == HTTPStatus.NOT_FOUND
+    return inserts or answer.code == TableErrorCode.TABLE_NOT_FOUND
 
 
-_PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS}
-
-
-def _translate(error: AzureError) -> StateError:
-    """Map an error of azure-data-tables to ours, by the HTTP status of the service."""
-    if refused := refusal(error, "Table Storage", TABLE_ROLE):
-        return StorageUnavailableError(refused)
-    status = error.status_code if isinstance(error, HttpResponseError) else None
-    if status == HTTPStatus.NOT_FOUND:
-        return RowMissingError("The row to change or read does not exist.")
-    if status == HTTPStatus.PRECONDITION_FAILED:
-        return RowChangedError("Another writer changed the row since it was read.")
-    if status == HTTPStatus.CONFLICT:
-        return RowExistsError("The row to insert exists already.")
-    if (
-        isinstance(error, HttpResponseError)
-        and status
-        and status < HTTPStatus.INTERNAL_SERVER_ERROR
-        and status not in _PASSING
-    ):
-        return StateError(f"Table Storage refuses a write ({status}): {error.message}")
-    return StorageUnavailableError(
-        "Table Storage cannot be reached or is overloaded. Check AzureWebJobsStorage and the "
-        "network rules of the storage account."
-    )
+def _error(answer: Answer) -> StateError:
+    """The error for an answer that depends on the row."""
+    match answer.status:
+        case HTTPStatus.NOT_FOUND:
+            return RowMissingError("The row to change or read does not exist.")
+        case HTTPStatus.PRECONDITION_FAILED:
+            return RowChangedError("Another writer changed the row since it was read.")
+        case HTTPStatus.CONFLICT:
+            return RowExistsError("The row to insert exists already.")
+        case status:
+            reason = ": ".join(part for part in (answer.code, answer.reason.strip()) if part)
+            return StateError(f"Table Storage refuses a request ({status}): {reason}")

@@ -64,18 +64,24 @@ def refusal(error: AzureError, service: str, role: str) -> str | None:
     """
     if not isinstance(error, HttpResponseError):
         return None
-    code = code_of(error)
+    if isinstance(error, ClientAuthenticationError) and error.status_code is None:
+        return _sentence(code_of(error), _CREDENTIAL, service, role)  # there is no token
+    return explain(error.status_code, code_of(error), service, role)
+
+
+def explain(status: int | None, code: str, service: str, role: str) -> str | None:
+    """Why an answer with a status and a service's code refuses the app; None for other answers."""
     fix = _FIXES.get(code)
     if fix is None and code.endswith(_LIMIT_WORDS) and code not in _SLOW_DOWN:
         fix = _FULL
-    if fix is None and error.status_code == HTTPStatus.INSUFFICIENT_STORAGE:
+    if fix is None and status == HTTPStatus.INSUFFICIENT_STORAGE:
         fix = _FULL
-    if fix is None and error.status_code in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+    if fix is None and status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         fix = _ROLE
-    if fix is None and isinstance(error, ClientAuthenticationError):  # no token could be acquired
-        fix = _CREDENTIAL
-    if fix is None:
-        return None
+    return _sentence(code, fix, service, role) if fix else None
+
+
+def _sentence(code: str, fix: str, service: str, role: str) -> str:
     named = f" ({code})" if code else ""
     return f"{service} refuses the app{named}: {fix.format(role=role)}."
 

@@ -14,9 +14,9 @@ from azure.storage.queue.aio import QueueServiceClient
 
 from local.host.settings import OVERRIDE_PREFIX
 from local.services import Azurite
-from shared.config import AppSettings, Env
+from shared.config import AppSettings, Env, StorageSettings
 from shared.foundry.errors import AuthenticationError, RateLimitedError
-from shared.jobs.queue import AzureQueues, WakeUp
+from shared.jobs.queue import WakeUp, open_queues
 from shared.state.keys import Kind, new_id
 
 from .allowed import NOT_IN_AZURE, PLATFORM_SETTINGS
@@ -169,8 +169,11 @@ def test_host_json_is_overridden_nowhere(project: Project) -> None:
 
 async def test_the_app_encodes_messages_as_host_json_says(azurite: Azurite) -> None:
     lane = new_id(Kind.THREAD)
+    storage = StorageSettings(connection_string=azurite.connection_string)
+    queues = open_queues(storage, None, "encoded-lanes", "encoded-deliveries")
+    await queues.wake("an-owner", lane)
+    await queues.aclose()
     async with QueueServiceClient.from_connection_string(azurite.connection_string) as service:
-        await AzureQueues(service, "encoded-lanes", "encoded-deliveries").wake("an-owner", lane)
         (message,) = await service.get_queue_client("encoded-lanes").peek_messages()
     assert WakeUp.parse(base64.b64decode(message.content)) == WakeUp("an-owner", lane)
     queues = json.loads((ROOT / "host.json").read_text())["extensions"]["queues"]

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from azure.data.tables.aio import TableClient
 
 from local.services import ROOT, Azurite
+from shared.config import StorageSettings
 from shared.config.spending import read_budgets
 from shared.metering.budgets.budgets import Budgets
 from shared.metering.budgets.limits import Amount, BudgetExhaustedError
@@ -22,9 +22,10 @@ from shared.metering.gauges import Gauges
 from shared.metering.meter import Meter
 from shared.metering.reading import MetricsReader, Window
 from shared.metering.roll_up import Rebuilder, RollUp
-from shared.state.azure_table import AzureTable
+from shared.state.account import open_tables
 from shared.state.clock import StorageClock
 from shared.state.keys import Kind, new_id, partition_key
+from shared.state.table import Table
 from shared.state.turns import Attribution, TurnEffort, TurnRecord
 from tests.support.fakes import FakeClock
 from tests.unit.metering.test_meter import TURN
@@ -36,19 +37,22 @@ OWNER = "tenant/owner=1"
 class Storage:
     """Two tables that nobody has made yet."""
 
-    state: AzureTable
-    metrics: AzureTable
+    state: Table
+    metrics: Table
 
 
 @pytest.fixture
 async def storage(azurite: Azurite) -> AsyncIterator[Storage]:
-    clients = [
-        TableClient.from_connection_string(azurite.connection_string, f"t{uuid.uuid4().hex}")
-        for _ in range(2)
-    ]
-    tables = [AzureTable(client, StorageClock()) for client in clients]
-    yield Storage(*tables)
-    for table in tables:
+    state, audit, metrics = (f"t{uuid.uuid4().hex}" for _ in range(3))
+    settings = StorageSettings(
+        connection_string=azurite.connection_string,
+        state_table=state,
+        audit_table=audit,
+        metrics_table=metrics,
+    )
+    tables = open_tables(settings, None, StorageClock())
+    yield Storage(tables.state, tables.metrics)
+    for table in (tables.state, tables.audit, tables.metrics):
         await table.aclose()
 
 

@@ -6,14 +6,11 @@ import random
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from azure.data.tables.aio import TableClient
-from azure.storage.queue.aio import QueueServiceClient
-
-from shared.app import Services, Tables
+from shared.app import Services
 from shared.config import AppSettings
 from shared.foundry.service import FoundryService
-from shared.jobs.queue import AzureQueues, Notice, Queues
-from shared.state.azure_table import AzureTable
+from shared.jobs.queue import Notice, Queues, open_queues
+from shared.state.account import open_tables
 from shared.state.clock import StorageClock, utc_now
 
 
@@ -68,14 +65,12 @@ def connect(settings: AppSettings, disturbance: Disturbance) -> Services:
         return utc_now() + timedelta(seconds=disturbance.skew)
 
     clock = StorageClock(local=wrong_time)
-    names = (storage.state_table, storage.audit_table, storage.metrics_table)
-    clients = [TableClient.from_connection_string(storage.connection_string, n) for n in names]
-    service = QueueServiceClient.from_connection_string(storage.connection_string)
-    queues = AzureQueues(service, settings.jobs.lanes_queue, settings.callbacks.deliveries_queue)
+    names = (settings.jobs.lanes_queue, settings.callbacks.deliveries_queue)
+    queues = open_queues(storage, None, *names)
     chance = random.Random(disturbance.seed)  # noqa: S311 - not for secrets
     return Services.build(
         settings,
-        tables=Tables(*(AzureTable(client, clock) for client in clients)),
+        tables=open_tables(storage, None, clock),
         queues=RepeatingQueues(queues, disturbance.copies, chance),
         foundry=FoundryService(settings.foundry, settings.identity),
         clock=clock,

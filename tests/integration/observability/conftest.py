@@ -9,16 +9,14 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from azure.data.tables.aio import TableClient
-from azure.storage.queue.aio import QueueServiceClient
 
 from local.services import IDENTITY_HEADER, Azurite, FoundryEmulator
-from shared.app import Services, Tables
+from shared.app import Services
 from shared.config import AppSettings
 from shared.foundry.service import FoundryService
 from shared.foundry.tools import tool
-from shared.jobs.queue import AzureQueues
-from shared.state.azure_table import AzureTable
+from shared.jobs.queue import open_queues
+from shared.state.account import open_tables
 from shared.state.clock import StorageClock
 from tests.support.calling import caller
 from tests.support.served import Deployment, EmulatorControl
@@ -59,17 +57,11 @@ class App:
 async def serving(deployment: Deployment, **overrides: str) -> AsyncGenerator[App]:
     """The app with the tool `look_up`, in this process."""
     settings = AppSettings.from_env(deployment.environment(**overrides))
-    storage, clock = settings.storage.connection_string, StorageClock()
-    names = settings.storage
-    tables = (
-        AzureTable(TableClient.from_connection_string(storage, name), clock)
-        for name in (names.state_table, names.audit_table, names.metrics_table)
-    )
-    queues = QueueServiceClient.from_connection_string(storage)
+    clock, names = StorageClock(), (settings.jobs.lanes_queue, settings.callbacks.deliveries_queue)
     services = Services.build(
         settings,
-        tables=Tables(*tables),
-        queues=AzureQueues(queues, settings.jobs.lanes_queue, settings.callbacks.deliveries_queue),
+        tables=open_tables(settings.storage, None, clock),
+        queues=open_queues(settings.storage, None, *names),
         foundry=FoundryService(settings.foundry, settings.identity, tools=[look_up]),
         clock=clock,
     )

@@ -6,18 +6,35 @@ import asyncio
 import base64
 import json
 import math
+import re
+from dataclasses import dataclass, field
 from typing import Any, cast
 
+import httpx
 import pytest
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError, ServiceRequestError
+from azure.core.exceptions import ResourceExistsError
 from azure.storage.queue.aio import QueueServiceClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.jobs.queue import FOREVER, AzureQueues, Notice, WakeUp
+from shared.jobs.queue import (
+    FOREVER,
+    PUT_ATTEMPTS,
+    QUEUE_STORAGE,
+    AzureQueues,
+    Notice,
+    WakeUp,
+)
 from shared.jobs.requests import OWNER
 from shared.state.errors import StorageUnavailableError
 from shared.state.keys import Kind, new_id
+from shared.state.service import Endpoint, StorageService
+from shared.state.signing import SharedKey, queue_text
+
+_MESSAGE = re.compile(
+    rb'<\?xml version="1.0" encoding="utf-8"\?>'
+    rb"<QueueMessage><MessageText>([A-Za-z0-9+/=]*)</MessageText></QueueMessage>"
+)
 
 OWNERS = st.from_regex(OWNER, fullmatch=True)
 JOB, THREAD = new_id(Kind.JOB), new_id(Kind.THREAD)
@@ -60,103 +77,129 @@ def test_a_thread_has_no_end_to_tell() -> None:
         Notice.parse(naming(subject=THREAD))
 
 
-class StubQueue:
-    """One queue, which may not exist yet."""
+@dataclass
+class QueueService(httpx.AsyncBaseTransport):
+    """Queue Storage in memory, behind the wire of a put."""
 
-    def __init__(self) -> None:
-        self.exists = True
-        self.is_made_by_others = False
-        self.error: Exception | None = None
-        self.sent: list[tuple[str, int, int]] = []
-        self.closed = False
+    missing: set[str] = field(default_factory=set[str])
+    are_made_by_others: bool = False
+    error: Exception | None = None
+    refused: httpx.Response | None = None
+    sent: list[tuple[str, bytes, dict[str, str]]] = field(
+        default_factory=list[tuple[str, bytes, dict[str, str]]]
+    )
+    attempts: int = 0
+    closed: list[str] = field(default_factory=list[str])
 
-    async def send_message(self, text: str, *, visibility_timeout: int, time_to_live: int) -> None:
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.attempts += 1
         if self.error:
             raise self.error
-        if not self.exists:
+        if self.refused:
+            return self.refused
+        queue = request.url.path.split("/")[1]
+        if queue in self.missing:
             await asyncio.sleep(0)
-            raise ResourceNotFoundError("no such queue")
-        self.sent.append((text, visibility_timeout, time_to_live))
+            return httpx.Response(404, headers={"x-ms-error-code": "QueueNotFound"})
+        text = _MESSAGE.fullmatch(request.content)
+        assert text, request.content
+        self.sent.append((queue, base64.b64decode(text[1]), dict(request.url.params)))
+        return httpx.Response(201)
 
-    async def create_queue(self) -> None:
-        if self.exists:
+    async def aclose(self) -> None:
+        self.closed.append("service")
+
+    def texts(self, queue: str) -> list[bytes]:
+        return [body for name, body, _ in self.sent if name == queue]
+
+
+@dataclass
+class StubClient:
+    """The one method of `QueueServiceClient` that a put needs, where the queue does not exist."""
+
+    storage: QueueService
+
+    async def create_queue(self, name: str) -> None:
+        if name not in self.storage.missing:
             raise ResourceExistsError("there is such a queue")
-        self.exists = True
-        if self.is_made_by_others:
+        self.storage.missing.remove(name)
+        if self.storage.are_made_by_others:
             raise ResourceExistsError("somebody else was faster")
 
     async def close(self) -> None:
-        self.closed = True
-
-
-class StubQueueService:
-    """The one method of `QueueServiceClient` that we use."""
-
-    def __init__(self) -> None:
-        self.queues: dict[str, StubQueue] = {}
-        self.closed = False
-
-    def get_queue_client(self, name: str) -> StubQueue:
-        assert name not in self.queues, "one client for each queue"
-        self.queues[name] = StubQueue()
-        return self.queues[name]
-
-    async def close(self) -> None:
-        self.closed = True
+        self.storage.closed.append("client")
 
 
 @pytest.fixture
-def service() -> StubQueueService:
-    return StubQueueService()
+def storage() -> QueueService:
+    return QueueService()
 
 
 @pytest.fixture
-def queues(service: StubQueueService) -> AzureQueues:
-    return AzureQueues(cast("QueueServiceClient", service), "lanes", "deliveries")
+def queues(storage: QueueService) -> AzureQueues:
+    endpoint = Endpoint(
+        "https://account.queue.core.windows.net", SharedKey("a", "a2V5", queue_text)
+    )
+    service = StorageService(QUEUE_STORAGE, endpoint, http=storage)
+    client = cast("QueueServiceClient", StubClient(storage))
+    return AzureQueues(client, service, "lanes", "deliveries")
 
 
 async def test_a_wake_up_is_put_in_base64_with_its_delay(
-    service: StubQueueService, queues: AzureQueues
+    storage: QueueService, queues: AzureQueues
 ) -> None:
     await queues.wake("o", THREAD)
     await queues.wake("o", THREAD, 1.2)
-    (text, delay, lifetime), (_, later, _) = service.queues["lanes"].sent
-    assert WakeUp.parse(base64.b64decode(text)) == WakeUp("o", THREAD)
-    assert (delay, later, lifetime) == (0, math.ceil(1.2), FOREVER)
+    (queue, body, now), (_, _, later) = storage.sent
+    assert (queue, WakeUp.parse(body)) == ("lanes", WakeUp("o", THREAD))
+    assert now == {"messagettl": str(FOREVER), "visibilitytimeout": "0"}
+    assert later == {"messagettl": str(FOREVER), "visibilitytimeout": str(math.ceil(1.2))}
 
 
 @pytest.mark.parametrize("by_others", [False, True])
 async def test_a_missing_queue_is_made(
-    service: StubQueueService, queues: AzureQueues, by_others: bool
+    storage: QueueService, queues: AzureQueues, by_others: bool
 ) -> None:
-    await queues.reject("jobs", b"text")
-    poison = service.queues["jobs-poison"]
-    poison.exists, poison.is_made_by_others = False, by_others
+    storage.missing, storage.are_made_by_others = {"jobs-poison"}, by_others
     await queues.reject("jobs", b"\xffagain")
-    assert [base64.b64decode(text) for text, _, _ in poison.sent] == [b"text", b"\xffagain"]
+    assert storage.texts("jobs-poison") == [b"\xffagain"]
 
 
 async def test_a_queue_that_many_miss_at_once_is_made_once(
-    service: StubQueueService, queues: AzureQueues
+    storage: QueueService, queues: AzureQueues
 ) -> None:
-    await queues.reject("jobs", b"text")
-    poison = service.queues["jobs-poison"]
-    poison.exists = False
+    storage.missing = {"jobs-poison"}
     await asyncio.gather(*(queues.reject("jobs", b"again") for _ in range(5)))
-    assert len(poison.sent) == 6
+    assert storage.texts("jobs-poison") == [b"again"] * 5
 
 
 async def test_a_queue_that_is_down_is_unavailable_storage(
-    service: StubQueueService, queues: AzureQueues
+    storage: QueueService, queues: AzureQueues
 ) -> None:
-    await queues.wake("o", "l")
-    service.queues["lanes"].error = ServiceRequestError("down")
+    storage.error = httpx.ConnectError("down")
     with pytest.raises(StorageUnavailableError, match="Storage Queue Data Contributor"):
         await queues.wake("o", "l")
+    assert storage.attempts == PUT_ATTEMPTS
 
 
-async def test_closing_closes_everything(service: StubQueueService, queues: AzureQueues) -> None:
+@pytest.mark.parametrize(
+    ("status", "code", "told"),
+    [
+        (403, "AuthorizationPermissionMismatch", "Storage Queue Data Contributor"),
+        (400, "RequestBodyTooLarge", "RequestBodyTooLarge"),
+    ],
+)
+async def test_a_refused_message_says_why_and_is_not_repeated(
+    storage: QueueService, queues: AzureQueues, status: int, code: str, told: str
+) -> None:
+    body = f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>No &amp; no.</Message></Error>"
+    storage.refused = httpx.Response(status, content=body.encode())
+    with pytest.raises(StorageUnavailableError, match=told):
+        await queues.wake("o", "l")
+    assert storage.attempts == 1
+
+
+async def test_closing_closes_everything(storage: QueueService, queues: AzureQueues) -> None:
     await queues.wake("o", "l")
     await queues.aclose()
-    assert service.closed
-    assert all(queue.closed for queue in service.queues.values())
+    assert sorted(storage.closed) == ["client", "service"]

@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
-from itertools import count
 from typing import Any, cast
 
+import httpx
 import pytest
-from azure.core.exceptions import (
-    ClientAuthenticationError,
-    HttpResponseError,
-    ResourceNotFoundError,
-    ServiceRequestError,
-    ServiceResponseError,
-)
-from azure.data.tables import EdmType, EntityProperty, TableEntity
+from azure.core.exceptions import ClientAuthenticationError
+from azure.data.tables import TableEntity
 from azure.data.tables.aio import TableClient
 
-from shared.state.azure_table import WRITE_ATTEMPTS, AzureTable
+from shared.state.azure_table import READ_RETRIES, WRITE_ATTEMPTS, AzureTable
 from shared.state.clock import StorageClock
 from shared.state.errors import (
     RowChangedError,
@@ -28,139 +22,88 @@ from shared.state.errors import (
     StorageUnavailableError,
 )
 from shared.state.table import Change, Operation, equals, since
+from tests.support import table_service
+from tests.support.table_service import Part, RefusedError, StoredRow, TableService
 
+CUT = httpx.ReadError("the connection was cut")
+DOWN = httpx.ConnectError("refused")
 INSERT = Change(Operation.INSERT, "turn:1", {"answer": "A", "count": 5, "gone": None})
 
 
-def refusal(status: int, code: str = "") -> HttpResponseError:
-    """An error of azure-data-tables with a status and the service's code."""
-    error = HttpResponseError(f"refused with {status}")
-    error.status_code = status
-    error.error_code = code  # pyright: ignore[reportAttributeAccessIssue] - tables adds it
-    return error
-
-
-Fault = Callable[["StubClient"], Exception | None]
-
-
-def lost(_: StubClient) -> Exception:
+def lost(_: TableService) -> Exception:
     """The write lands, its answer does not arrive."""
-    return ServiceResponseError("the connection was cut")
+    return CUT
 
 
 class StubClient:
-    """The few methods of `TableClient` that we use, on a dictionary."""
+    """The methods of `TableClient` that we use: it makes tables and runs queries."""
 
-    def __init__(self) -> None:
-        self.rows: dict[str, TableEntity] = {}
-        self.exists = True
-        self.requests: list[str] = []
-        self.before: list[Exception] = []
-        """Raised by the next writes, which then do not happen."""
-        self.after: list[Fault | None] = []
-        """What the next writes do once they have happened."""
+    table_name = "rows"
+
+    def __init__(self, storage: TableService) -> None:
+        self._storage = storage
         self.queries: list[str] = []
-        self._versions = count(1)
 
     async def create_table(self, **_: Any) -> None:
-        self.requests.append("create_table")
-        self.exists = True
-
-    async def get_entity(self, partition: str, row_key: str, **_: Any) -> TableEntity:
-        self.requests.append("get")
-        if row_key not in self.rows:
-            raise ResourceNotFoundError("no such row")
-        return self.rows[row_key]
-
-    async def create_entity(self, entity: dict[str, Any], **_: Any) -> dict[str, str]:
-        return (await self._write("create", [("create", entity, {})]))[0]
-
-    async def upsert_entity(self, entity: dict[str, Any], *_: Any, **__: Any) -> dict[str, str]:
-        return (await self._write("upsert", [("upsert", entity, {})]))[0]
-
-    async def update_entity(self, entity: dict[str, Any], **options: Any) -> dict[str, str]:
-        return (await self._write("update", [("update", entity, options)]))[0]
-
-    async def delete_entity(self, entity: dict[str, Any], **options: Any) -> None:
-        await self._write("delete", [("delete", entity, options)])
-
-    async def submit_transaction(
-        self, operations: list[tuple[str, dict[str, Any], dict[str, Any]]], **_: Any
-    ) -> list[dict[str, str]]:
-        return await self._write("transaction", operations)
+        self._storage.requests.append("create_table")
+        self._storage.exists = True
 
     def query_entities(self, condition: str, **_: Any) -> AsyncIterator[TableEntity]:
         self.queries.append(condition)
 
         async def rows() -> AsyncIterator[TableEntity]:
-            for key in sorted(self.rows):
-                yield self.rows[key]
+            for key in sorted(self._storage.rows):
+                row = self._storage.rows[key]
+                entity = TableEntity(row.properties)
+                entity._metadata = {"etag": row.etag, "timestamp": None}  # pyright: ignore[reportPrivateUsage] - only the SDK sets it
+                yield entity
 
         return rows()
 
     async def close(self) -> None:
-        self.requests.append("close")
-
-    async def _write(
-        self, name: str, operations: list[tuple[str, dict[str, Any], dict[str, Any]]]
-    ) -> list[dict[str, str]]:
-        self.requests.append(name)
-        if self.before:
-            raise self.before.pop(0)
-        if not self.exists:
-            raise refusal(404, "TableNotFound")
-        answers = [self._apply(*operation) for operation in operations]
-        fault = self.after.pop(0) if self.after else None
-        if fault and (error := fault(self)):
-            raise error
-        return answers
-
-    def _apply(self, action: str, given: dict[str, Any], options: dict[str, Any]) -> dict[str, str]:
-        entity = TableEntity(given)
-        key = str(given["RowKey"])
-        old = self.rows.get(key)
-        if action == "create" and old is not None:
-            raise refusal(409, "EntityAlreadyExists")
-        if action not in {"create", "upsert"} and old is None:
-            raise refusal(404, "ResourceNotFound")
-        if old is not None and options.get("etag", old.metadata["etag"]) != old.metadata["etag"]:
-            raise refusal(412, "UpdateConditionNotSatisfied")
-        etag = f"v{next(self._versions)}"
-        entity._metadata = {"etag": etag, "timestamp": None}  # pyright: ignore[reportPrivateUsage] - only the SDK sets it
-        if action == "delete":
-            del self.rows[key]
-        else:
-            self.rows[key] = entity
-        return {"etag": etag}
+        self._storage.requests.append("close")
 
 
 @pytest.fixture
-def client() -> StubClient:
-    return StubClient()
+def storage() -> TableService:
+    return TableService()
 
 
 @pytest.fixture
-def table(client: StubClient) -> AzureTable:
-    return AzureTable(cast("TableClient", client), StorageClock())
+def client(storage: TableService) -> StubClient:
+    return StubClient(storage)
 
 
-async def test_a_row_is_written_and_read(client: StubClient, table: AzureTable) -> None:
+@pytest.fixture
+def table(storage: TableService, client: StubClient) -> AzureTable:
+    return opened(storage, client)
+
+
+def opened(storage: TableService, client: StubClient) -> AzureTable:
+    clock = StorageClock()
+    return AzureTable(cast("TableClient", client), storage.opened(clock.observe), clock)
+
+
+async def test_a_row_is_written_and_read(storage: TableService, table: AzureTable) -> None:
     etag = await table.write("p", [INSERT])
     row = await table.get("p", "turn:1")
     assert row is not None
     assert (row.row_key, row.etag) == ("turn:1", etag)
     assert row.values == {"answer": "A", "count": 5}
-    assert client.requests == ["create", "get"]
-    assert client.rows["turn:1"]["count"] == EntityProperty(5, EdmType.INT64)
+    assert storage.requests == ["create", "get"]
+    stored = storage.rows["turn:1"].properties
+    assert (stored["count"], stored["count@odata.type"]) == ("5", "Edm.Int64")
 
 
-async def test_several_changes_are_one_transaction(client: StubClient, table: AzureTable) -> None:
+async def test_several_changes_are_one_transaction(
+    storage: TableService, table: AzureTable
+) -> None:
     etag = await table.write("p", [INSERT])
     changed = await table.write(
         "p", [Change(Operation.MERGE, "turn:1", {"n": 1}, etag), Change(Operation.INSERT, "b", {})]
     )
-    assert client.requests == ["create", "transaction"]
-    assert client.rows["turn:1"].metadata["etag"] == changed
+    assert storage.requests == ["create", "transaction"]
+    assert storage.rows["turn:1"].etag == changed
 
 
 async def test_a_missing_row_is_none(table: AzureTable) -> None:
@@ -168,127 +111,130 @@ async def test_a_missing_row_is_none(table: AzureTable) -> None:
 
 
 async def test_a_write_whose_answer_was_lost_is_looked_up_not_repeated(
-    client: StubClient, table: AzureTable
+    storage: TableService, table: AzureTable
 ) -> None:
-    client.after = [lost]
+    storage.after = [lost]
     etag = await table.write("p", [INSERT])
-    assert etag == client.rows["turn:1"].metadata["etag"]
-    assert client.requests == ["create", "get"]
+    assert etag == storage.rows["turn:1"].etag
+    assert storage.requests == ["create", "get"]
 
 
-async def test_a_lost_update_is_found_as_well(client: StubClient, table: AzureTable) -> None:
+async def test_a_lost_update_is_found_as_well(storage: TableService, table: AzureTable) -> None:
     etag = await table.write("p", [INSERT])
-    client.after = [lost]
+    storage.after = [lost]
     changes = [
         Change(Operation.MERGE, "turn:1", {"answer": "B"}, etag),
         Change(Operation.INSERT, "x"),
     ]
-    assert await table.write("p", changes) == client.rows["turn:1"].metadata["etag"]
-    assert client.requests == ["create", "transaction", "get", "get"]
+    assert await table.write("p", changes) == storage.rows["turn:1"].etag
+    assert storage.requests == ["create", "transaction", "get", "get"]
 
 
-async def test_a_write_that_did_not_land_is_repeated(client: StubClient, table: AzureTable) -> None:
-    client.before = [ServiceRequestError("refused"), refusal(503), refusal(429)]
+async def test_a_write_that_did_not_land_is_repeated(
+    storage: TableService, table: AzureTable
+) -> None:
+    storage.before = [DOWN, RefusedError(503), RefusedError(429)]
     await table.write("p", [INSERT])
-    assert client.requests == ["create", "get"] * 3 + ["create"]
+    assert storage.requests == ["create", "get"] * 3 + ["create"]
 
 
 async def test_an_outage_ends_in_one_error_after_all_attempts(
-    client: StubClient, table: AzureTable
+    storage: TableService, table: AzureTable
 ) -> None:
-    client.before = [ServiceRequestError("refused")] * WRITE_ATTEMPTS
+    storage.before = [DOWN] * WRITE_ATTEMPTS
     with pytest.raises(StorageUnavailableError, match="AzureWebJobsStorage"):
         await table.write("p", [INSERT])
-    assert client.requests.count("create") == WRITE_ATTEMPTS
-    assert not client.rows
+    assert storage.requests.count("create") == WRITE_ATTEMPTS
+    assert not storage.rows
 
 
 async def test_a_conflict_at_the_first_attempt_is_somebody_elses(
-    client: StubClient, table: AzureTable
+    storage: TableService, table: AzureTable
 ) -> None:
     await table.write("p", [INSERT])
     with pytest.raises(RowExistsError):
         await table.write("p", [INSERT])
 
 
-async def test_a_late_landing_of_our_own_is_not_a_conflict(
-    client: StubClient, table: AzureTable
-) -> None:
+async def test_a_late_landing_of_our_own_is_not_a_conflict() -> None:
     """The first attempt lands only after we looked; the second then meets it."""
 
-    class Late(StubClient):
-        async def get_entity(self, partition: str, row_key: str, **_: Any) -> TableEntity:
+    class Late(TableService):
+        def _read(self, path: str) -> httpx.Response:
             try:
-                return await super().get_entity(partition, row_key)
+                return super()._read(path)
             finally:
-                if row_key not in self.rows:
-                    self._apply("create", {"PartitionKey": "p", "RowKey": row_key, "a": "b"}, {})
+                if "turn:1" not in self.rows:
+                    self.apply(Part("create", "turn:1", properties={"RowKey": "turn:1", "a": "b"}))
 
-    late = Late()
-    late.before = [ServiceResponseError("cut")]
+    late = Late(before=[CUT])
     change = Change(Operation.INSERT, "turn:1", {"a": "b"})
-    assert await AzureTable(cast("TableClient", late), StorageClock()).write("p", [change])
+    assert await opened(late, StubClient(late)).write("p", [change])
 
 
 async def test_somebody_elses_row_is_not_taken_for_ours(
-    client: StubClient, table: AzureTable
+    storage: TableService, table: AzureTable
 ) -> None:
     await table.write("p", [Change(Operation.INSERT, "turn:1", {"answer": "theirs"})])
-    client.before = [ServiceResponseError("cut")]
+    storage.before = [CUT]
     with pytest.raises(RowExistsError):
         await table.write("p", [INSERT])
 
 
 async def test_a_commit_is_found_even_if_its_first_row_has_moved_on(
-    client: StubClient, table: AzureTable
+    storage: TableService, table: AzureTable
 ) -> None:
     etag = await table.write(
         "p", [Change(Operation.INSERT, "thread:1", {"lease_holder": "turn_1"})]
     )
 
-    def lost_and_leased_again(stub: StubClient) -> Exception:
-        again = {"PartitionKey": "p", "RowKey": "thread:1", "lease_holder": "turn_2"}
-        stub._apply("update", again, {})  # pyright: ignore[reportPrivateUsage] - somebody else's write
-        return ServiceResponseError("cut")
+    def lost_and_leased_again(stub: TableService) -> Exception:
+        again = {"RowKey": "thread:1", "lease_holder": "turn_2"}
+        stub.apply(Part("update", "thread:1", properties=again))
+        return CUT
 
-    client.after = [lost_and_leased_again]
+    storage.after = [lost_and_leased_again]
     await table.write(
         "p",
         [Change(Operation.MERGE, "thread:1", {"lease_holder": ""}, etag), INSERT],
     )
-    assert "turn:1" in client.rows
+    assert "turn:1" in storage.rows
 
 
-async def test_a_removal_that_happened_is_a_removal(client: StubClient, table: AzureTable) -> None:
+async def test_a_removal_that_happened_is_a_removal(
+    storage: TableService, table: AzureTable
+) -> None:
     await table.write("p", [INSERT, Change(Operation.INSERT, "b")])
     assert await table.write("p", [Change(Operation.DELETE, "b")]) == ""
-    assert list(client.rows) == ["turn:1"]
+    assert list(storage.rows) == ["turn:1"]
 
 
 @pytest.mark.parametrize(
     ("error", "kind"),
     [
-        (refusal(412), RowChangedError),
-        (refusal(409), RowExistsError),
-        (refusal(404), RowMissingError),
-        (refusal(400), StateError),
+        (RefusedError(412), RowChangedError),
+        (RefusedError(409), RowExistsError),
+        (RefusedError(404), RowMissingError),
+        (RefusedError(400), StateError),
     ],
 )
 async def test_a_refusal_becomes_its_error(
-    client: StubClient, table: AzureTable, error: Exception, kind: type[StateError]
+    storage: TableService, table: AzureTable, error: Exception, kind: type[StateError]
 ) -> None:
-    client.before = [error]
+    storage.before = [error]
     with pytest.raises(StateError) as caught:
         await table.write("p", [Change(Operation.MERGE, "turn:1", {"a": "b"}, "v1")])
     assert type(caught.value) is kind
-    assert client.requests == ["update"]
+    assert storage.requests == ["update"]
 
 
-@pytest.mark.parametrize("error", [refusal(401), refusal(403), ClientAuthenticationError("no")])
+@pytest.mark.parametrize(
+    "error", [RefusedError(401), RefusedError(403), ClientAuthenticationError("no")]
+)
 async def test_a_missing_role_is_named(
-    client: StubClient, table: AzureTable, error: Exception
+    storage: TableService, table: AzureTable, error: Exception
 ) -> None:
-    client.before = [error] * WRITE_ATTEMPTS
+    storage.before = [error] * WRITE_ATTEMPTS
     with pytest.raises(StorageUnavailableError, match="Storage Table Data Contributor"):
         await table.write("p", [INSERT])
 
@@ -303,11 +249,11 @@ async def test_a_missing_role_is_named(
     ],
 )
 async def test_a_missing_table_is_made_once(
-    client: StubClient, table: AzureTable, changes: list[Change]
+    storage: TableService, table: AzureTable, changes: list[Change]
 ) -> None:
-    client.exists = False
+    storage.exists = False
     assert await table.write("p", changes)
-    assert client.requests.count("create_table") == 1
+    assert storage.requests.count("create_table") == 1
 
 
 async def test_a_scan_finds_what_came_since(client: StubClient, table: AzureTable) -> None:
@@ -328,6 +274,98 @@ async def test_a_scan_asks_for_one_partition_and_stops_at_its_limit(
     ]
 
 
-async def test_closing_closes_the_client(client: StubClient, table: AzureTable) -> None:
-    await table.aclose()
-    assert client.requests == ["close"]
+async def test_a_missing_table_is_made_for_a_change_that_only_it_can_lack(
+    storage: TableService, table: AzureTable
+) -> None:
+    storage.exists = False
+    change = Change(Operation.MERGE, "turn:1", {"a": "b"})
+    with pytest.raises(RowMissingError):
+        await table.write("p", [change])
+    assert storage.requests == ["update", "create_table", "update"]
+
+
+async def test_a_deletion_makes_no_table(storage: TableService, table: AzureTable) -> None:
+    storage.exists = False
+    assert await table.write("p", [Change(Operation.DELETE, "turn:1")]) == ""
+    assert storage.requests == ["delete"]
+
+
+async def test_an_upsert_in_a_transaction_replaces_as_one_on_its_own(
+    storage: TableService, table: AzureTable
+) -> None:
+    for others in ([], [Change(Operation.INSERT, "b")]):
+        await table.write("p", [Change(Operation.UPSERT, "a", {"old": 1})])
+        await table.write("p", [Change(Operation.UPSERT, "a", {"new": 1}), *others])
+        row = await table.get("p", "a")
+        assert row is not None
+        assert row.values == {"new": 1}
+
+
+async def test_a_refused_change_of_a_transaction_names_its_error(
+    storage: TableService, table: AzureTable
+) -> None:
+    await table.write("p", [INSERT])
+    first = Change(Operation.INSERT, "a")
+    with pytest.raises(RowExistsError):
+        await table.write("p", [first, INSERT])
+    with pytest.raises(RowChangedError):
+        await table.write("p", [first, Change(Operation.MERGE, "turn:1", {}, "other")])
+    with pytest.raises(RowMissingError):
+        await table.write("p", [first, Change(Operation.DELETE, "none")])
+    assert list(storage.rows) == ["turn:1"]
+
+
+async def test_an_answer_that_lacks_a_part_is_a_lost_answer(
+    storage: TableService, table: AzureTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy may cut an answer off without an error."""
+    whole = table_service._batch  # pyright: ignore[reportPrivateUsage] - what is cut here
+    monkeypatch.setattr(table_service, "_batch", lambda answers: whole(answers[:1]))  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    etag = await table.write("p", [INSERT, Change(Operation.INSERT, "b")])
+    assert etag == storage.rows["turn:1"].etag
+    assert storage.requests == ["transaction", "get"]
+
+
+async def test_a_read_is_repeated_while_storage_is_away(
+    storage: TableService, table: AzureTable
+) -> None:
+    await table.write("p", [INSERT])
+    storage.before_reads = [DOWN, RefusedError(503, "ServerBusy"), RefusedError(429)]
+    assert await table.get("p", "turn:1")
+    storage.before_reads = [DOWN] * (READ_RETRIES + 1)
+    with pytest.raises(StorageUnavailableError, match="AzureWebJobsStorage"):
+        await table.get("p", "turn:1")
+
+
+@pytest.mark.parametrize(
+    "error", [RefusedError(403, "AuthorizationFailure"), RefusedError(400, "InvalidInput")]
+)
+async def test_a_refused_read_is_not_repeated(
+    storage: TableService, table: AzureTable, error: RefusedError
+) -> None:
+    storage.before_reads = [error]
+    with pytest.raises(StateError, match=error.code):
+        await table.get("p", "turn:1")
+    assert storage.requests == ["get"]
+
+
+async def test_text_that_no_store_can_hold_is_stored_clean_and_found_again(
+    storage: TableService, table: AzureTable
+) -> None:
+    storage.after = [lost]
+    etag = await table.write("p", [Change(Operation.INSERT, "turn:1", {"a": "x\ud800y"})])
+    assert storage.rows["turn:1"] == StoredRow(
+        etag, {"PartitionKey": "p", "RowKey": "turn:1", "a": "x?y"}
+    )
+
+
+async def test_closing_the_last_table_closes_the_connections(
+    storage: TableService, client: StubClient
+) -> None:
+    clock, service = StorageClock(), storage.opened()
+    tables = [AzureTable(cast("TableClient", client), service, clock) for _ in range(2)]
+    for closed, table in enumerate(tables):
+        assert storage.closed == 0
+        await table.aclose()
+        assert storage.requests == ["close"] * (closed + 1)
+    assert storage.closed == 1

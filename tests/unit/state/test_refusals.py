@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import cast
 from unittest.mock import Mock
 
 import pytest
@@ -11,12 +12,21 @@ from azure.core.exceptions import (
     ResourceExistsError,
     ServiceRequestError,
 )
+from azure.data.tables.aio import TableClient
 
-from shared.state.azure_table import _translate
+from shared.state.azure_table import AzureTable
+from shared.state.clock import StorageClock
 from shared.state.errors import RowExistsError, StorageUnavailableError
 from shared.state.refusals import refusal
+from shared.state.service import Answer
+from tests.support.table_service import RefusedError, TableService
 
 SERVICE, ROLE = "Table Storage", "Storage Table Data Contributor"
+
+
+def table() -> AzureTable:
+    client = cast("TableClient", Mock(table_name="rows"))
+    return AzureTable(client, TableService().opened(), StorageClock())
 
 
 def refused(status: int, code: str, *, in_header: bool = False) -> HttpResponseError:
@@ -54,8 +64,11 @@ def test_a_refusal_says_what_it_is(status: int, code: str, told: str, in_header:
     assert text is not None
     assert told in text
     assert code in text
-    table_error = _translate(error)
-    assert (type(table_error), str(table_error)) == (StorageUnavailableError, text)
+    response = RefusedError(status, code, in_body=not in_header).response()
+    header = response.headers.get("x-ms-error-code", "")
+    answer = Answer.of(status, "", response.content, header)
+    for table_error in (table()._translate(error), TableService().opened().failure(answer)):
+        assert (type(table_error), str(table_error)) == (StorageUnavailableError, text)
 
 
 @pytest.mark.parametrize(
@@ -73,4 +86,4 @@ def test_what_is_no_refusal_is_left_to_others(error: HttpResponseError) -> None:
 
 
 def test_a_row_that_exists_is_no_trouble_of_the_account() -> None:
-    assert isinstance(_translate(refused(409, "EntityAlreadyExists")), RowExistsError)
+    assert isinstance(table()._translate(refused(409, "EntityAlreadyExists")), RowExistsError)
