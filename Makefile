@@ -12,6 +12,10 @@ UV := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-
 PARALLEL ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
 # Unit tests do not wait: one process a core, and the checks run beside them.
 UNIT_PARALLEL ?= --numprocesses 2 --dist worksteal
+# A run starts hundreds of Python processes: let them keep what they compile, whatever the caller's
+# environment says.
+export PYTHONDONTWRITEBYTECODE :=
+
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
 	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
 	option_fuzz.py attacked_health.py) $(addprefix \

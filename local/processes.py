@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -22,9 +23,40 @@ class ServiceError(Exception):
     """A child ended or did not become ready; the message has the last lines of its log."""
 
 
+class Child(Protocol):
+    """A started process, which leads a process group of its own."""
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and that of its group."""
+        ...
+
+    def poll(self) -> int | None:
+        """Return the exit code; None while the process runs, negative after a signal."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end; raises `subprocess.TimeoutExpired`."""
+        ...
+
+
+def spawn(command: "Command") -> Child:
+    """Start a program; its output replaces its old log file."""
+    with command.log_path.open("wb") as log:
+        return subprocess.Popen(
+            [*_tether(), *command.arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=command.full_environment(),
+            cwd=command.directory,
+            process_group=0,
+        )
+
+
 @dataclass(frozen=True)
 class Command:
-    """A command, and the check of its readiness."""
+    """A command, how it is started, and the check of its readiness."""
 
     name: str
     arguments: Sequence[str]
@@ -33,6 +65,11 @@ class Command:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     """Added to the environment of this process."""
     directory: Path | None = None
+    spawn: "Callable[[Command], Child]" = spawn
+
+    def full_environment(self) -> dict[str, str]:
+        """Return the whole environment of the child."""
+        return {**os.environ, **self.environment}
 
 
 class Service:
@@ -46,7 +83,7 @@ class Service:
         self.name = command.name
         self.log_path = command.log_path
         self._command = command
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
 
     @property
     def pid(self) -> int:
@@ -60,18 +97,8 @@ class Service:
 
     def start(self) -> None:
         """Start the child; its output replaces its old log file."""
-        command = self._command
-        command.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with command.log_path.open("wb") as log:
-            self._process = subprocess.Popen(
-                [*_tether(), *command.arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **command.environment},
-                cwd=command.directory,
-                process_group=0,
-            )
+        self._command.log_path.parent.mkdir(parents=True, exist_ok=True)
+        self._process = self._command.spawn(self._command)
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> None:
         """Return once the child answers; raises ServiceError when it ends or takes too long."""
@@ -125,7 +152,7 @@ class Service:
         tail = "".join(f"\n  {line}" for line in text.splitlines()[-lines:])
         return f". The end of {self.log_path}:{tail}" if tail else f"; {self.log_path} is empty."
 
-    def _running(self) -> subprocess.Popen[bytes]:
+    def _running(self) -> Child:
         if self._process is None:
             raise ServiceError(f"{self.name} was not started")
         return self._process

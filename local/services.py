@@ -8,7 +8,7 @@ Each context manager starts its service on free ports, waits until it is ready, 
 
 import shutil
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +17,14 @@ from typing import TypeVar
 from local.azurite import StoragePorts, connection_string
 from local.node import find_node
 from local.processes import (
+    Child,
     Command,
     Service,
     ServiceError,
     accepts_connections,
     answers_http,
     free_port,
+    spawn,
 )
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,6 +33,8 @@ AZURITE_DIR = STATE_DIR / "azurite"
 
 IDENTITY_HEADER = "local"
 PROJECT_PATH = "/api/projects/local"
+
+Spawn = Callable[[Command], Child]
 
 ServiceT = TypeVar("ServiceT", bound=Service)
 
@@ -63,7 +67,12 @@ class FoundryEmulator(Service):
     """The emulator of a Foundry project and of the managed identity endpoint."""
 
     def __init__(
-        self, log_dir: Path, port: int, state: Path | None, environment: Mapping[str, str]
+        self,
+        log_dir: Path,
+        port: int,
+        state: Path | None,
+        environment: Mapping[str, str],
+        spawn: Spawn = spawn,
     ) -> None:
         arguments = [sys.executable, "-m", "local.foundry", "--port", str(port)]
         if state is not None:
@@ -80,6 +89,7 @@ class FoundryEmulator(Service):
                 lambda: answers_http(port, "/_emulator/health"),
                 {"FOUNDRY_LOCAL_IDENTITY_HEADER": IDENTITY_HEADER, **environment},
                 ROOT,
+                spawn,
             )
         )
 
@@ -106,6 +116,7 @@ class FunctionsHost(Service):
                 lambda: answers_http(port, "/admin/host/status"),
                 options.environment,
                 options.app_dir if func else ROOT,
+                options.spawn,
             )
         )
 
@@ -121,6 +132,7 @@ class HostLaunch:
     prefer_core_tools: bool = False
     creates_queues: bool = False
     """Create the queues of the app's triggers; Core Tools do not."""
+    spawn: Spawn = spawn
 
 
 @contextmanager
@@ -137,9 +149,10 @@ def foundry_emulator(
     port: int | None = None,
     state: Path | None = None,
     environment: Mapping[str, str] | None = None,
+    spawn: Spawn = spawn,
 ) -> Generator[FoundryEmulator]:
     """Run the Foundry emulator; its state is in memory where `state` names no file."""
-    service = FoundryEmulator(log_dir, port or free_port(), state, environment or {})
+    service = FoundryEmulator(log_dir, port or free_port(), state, environment or {}, spawn)
     with _running(service):
         yield service
 

@@ -8,6 +8,7 @@ import pytest
 from local.services import Azurite, FoundryEmulator
 from local.services import azurite as run_azurite
 from local.services import foundry_emulator as run_foundry
+from tests.support import forking
 
 _LONGEST_FIRST = (
     "fault/test_torture",
@@ -70,5 +71,5 @@ def foundry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FoundryEmulato
         "FOUNDRY_LOCAL_BACKEND": "scripted",
         "FOUNDRY_LOCAL_API_KEYS": "local-key,your-api-key",  # the second as documented
     }
-    with run_foundry(logs, environment=environment) as service:
+    with run_foundry(logs, environment=environment, spawn=forking.spawn) as service:
         yield service

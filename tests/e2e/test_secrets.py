@@ -15,6 +15,7 @@ from azure.data.tables.aio import TableServiceClient
 
 from local.azurite import ACCOUNT, ACCOUNT_KEY
 from local.services import Azurite, FoundryEmulator, foundry_emulator
+from tests.support import forking
 from tests.support.asking import ended, submit
 from tests.support.authority import make_certificate
 from tests.support.callers import ACCESS, FUNCTION_KEY, OWNER, OWNER_KEY, PRINCIPAL_HEADER, known
@@ -84,7 +85,7 @@ async def stage(azurite: Azurite, tmp_path: Path) -> AsyncIterator[Stage]:
     logs.mkdir()
     async with FakeEntra(certificate).running() as entra:
         entra.prefix, entra.secret = MARK, BLUEPRINT_SECRET
-        with foundry_emulator(logs, environment=environment) as foundry:
+        with foundry_emulator(logs, environment=environment, spawn=forking.spawn) as foundry:
             control = EmulatorControl(foundry)
             deployment = Deployment(azurite.connection_string, foundry)
             yield Stage(deployment, entra, control, agent_settings(entra, foundry))

@@ -9,6 +9,7 @@ import pytest
 from azure.storage.queue.aio import QueueClient
 
 from local.services import Azurite, FunctionsHost, HostLaunch, functions_host
+from tests.support import forking
 
 SAMPLE_APP = Path(__file__).parent / "sample_app"
 # A date that never comes: timers stay quiet in tests of other things.
@@ -57,7 +58,7 @@ def shared_host(
         "WORK_QUEUE": f"shared-{uuid.uuid4().hex[:12]}",
         "TIMER_SCHEDULE": NEVER,
     }
-    launch = HostLaunch(app_dir=SAMPLE_APP, environment=settings)
+    launch = HostLaunch(app_dir=SAMPLE_APP, environment=settings, spawn=forking.spawn)
     with functions_host(tmp_path_factory.mktemp("host"), launch) as service:
         yield service
 

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from local.services import FunctionsHost, HostLaunch, functions_host
+from tests.support import forking
 from tests.support.waiting import eventually
 
 from .conftest import SAMPLE_APP
@@ -162,7 +163,7 @@ def test_keys_are_asked_for_once_they_are_configured(
     for file in ("function_app.py", "host.json"):
         (app / file).write_text((SAMPLE_APP / file).read_text())
     (app / "local.settings.json").write_text(json.dumps(settings))
-    launch = HostLaunch(app_dir=app, environment=sample_settings)
+    launch = HostLaunch(app_dir=app, environment=sample_settings, spawn=forking.spawn)
     with (
         functions_host(tmp_path, launch) as host,
         httpx.Client(base_url=host.url) as client,
@@ -189,7 +190,8 @@ def test_a_function_and_the_home_page_can_be_disabled_by_settings(
 ) -> None:
     disabled = {"AzureWebJobs.tick.Disabled": "true", "AzureWebJobs.get_special.Disabled": "True"}
     disabled["AzureWebJobsDisableHomepage"] = "true"
-    launch = HostLaunch(app_dir=SAMPLE_APP, environment={**sample_settings, **disabled})
+    environment = {**sample_settings, **disabled}
+    launch = HostLaunch(app_dir=SAMPLE_APP, environment=environment, spawn=forking.spawn)
     with (
         functions_host(tmp_path, launch) as host,
         httpx.Client(base_url=host.url) as client,

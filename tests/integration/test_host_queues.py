@@ -21,6 +21,7 @@ from local.host.queues import QueueListener
 from local.host.settings import QueueSettings
 from local.processes import free_port
 from local.services import HostLaunch, azurite, functions_host
+from tests.support import forking
 from tests.support.waiting import eventually
 
 from .conftest import SAMPLE_APP
@@ -272,7 +273,7 @@ async def test_a_queue_may_appear_after_the_listener(
 async def test_the_app_gets_messages_of_the_queue_that_its_settings_name(
     queue: QueueClient, poison_queue: QueueClient, sample_settings: dict[str, str], tmp_path: Path
 ) -> None:
-    launch = HostLaunch(app_dir=SAMPLE_APP, environment=sample_settings)
+    launch = HostLaunch(app_dir=SAMPLE_APP, environment=sample_settings, spawn=forking.spawn)
     with functions_host(tmp_path, launch) as host:
         await send(queue, '"fail"')
         await send(queue, '"good"')
@@ -299,7 +300,8 @@ async def test_storage_that_is_down_at_start_is_reported_once_and_used_when_it_i
 ) -> None:
     ports = StoragePorts(free_port(), free_port(), free_port())
     settings = {**sample_settings, "AzureWebJobsStorage": connection_string(ports)}
-    with functions_host(tmp_path, HostLaunch(app_dir=SAMPLE_APP, environment=settings)) as host:
+    launch = HostLaunch(app_dir=SAMPLE_APP, environment=settings, spawn=forking.spawn)
+    with functions_host(tmp_path, launch) as host:
         await eventually(lambda: "cannot be read" in host.log_path.read_text())
         with azurite(tmp_path / "data", tmp_path, ports):
             await eventually(lambda: "answers again" in host.log_path.read_text())

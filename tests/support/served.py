@@ -21,7 +21,7 @@ from local.services import (
     functions_host,
 )
 
-from . import census
+from . import census, forking
 from .leaks import copy_app, leaks
 
 JsonObject = dict[str, Any]
@@ -75,7 +75,9 @@ class Deployment:
     ) -> Generator[FunctionsHost]:
         """Run the app, at its most talkative; no secret is in its log when it has stopped."""
         app = copy_app(log_dir, talkative=talkative)
-        launch = HostLaunch(environment=self.environment(**overrides), app_dir=app)
+        launch = HostLaunch(
+            environment=self.environment(**overrides), app_dir=app, spawn=forking.spawn
+        )
         with functions_host(log_dir, launch) as host:
             yield host
         log = host.log_path.read_text("utf-8", "replace")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from local.services import FunctionsHost, HostLaunch, functions_host
 
+from . import forking
 from .callers import FUNCTION_KEY
 from .leaks import copy_app
 from .served import Deployment
@@ -20,6 +21,8 @@ def serve(
     app = copy_app(folder, talkative=talkative)
     local_settings = {"Host": {"FunctionKey": FUNCTION_KEY}, "Values": {}}
     (app / "local.settings.json").write_text(json.dumps(local_settings))
-    launch = HostLaunch(app_dir=app, environment=deployment.environment(**settings))
+    launch = HostLaunch(
+        app_dir=app, environment=deployment.environment(**settings), spawn=forking.spawn
+    )
     with functions_host(folder, launch) as host:
         yield host

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from local.processes import Command, Service, answers_http, free_port
 from local.services import IDENTITY_HEADER, PROJECT_PATH, ROOT, FunctionsHost, HostLaunch
+from tests.support import forking
 
 from .plan import Options
 
@@ -41,6 +42,7 @@ class WatchedFoundry(Service):
                     "FOUNDRY_LOCAL_TOKEN_DELAY": str(token_seconds),
                 },
                 ROOT,
+                forking.spawn,
             )
         )
 
@@ -82,7 +84,9 @@ class Fleet:
                 "TORTURE_SEED": str(options.seed * 1000 + number),
                 "AzureFunctionsJobHost__logging__logLevel__default": "Warning",
             }
-            launch = HostLaunch(environment={**environment, **own}, app_dir=app_dir)
+            launch = HostLaunch(
+                environment={**environment, **own}, app_dir=app_dir, spawn=forking.spawn
+            )
             workers.append(FunctionsHost(launch, folder / f"worker-{number}"))
         return cls(workers, random.Random(options.seed))  # noqa: S311 - not for secrets
 

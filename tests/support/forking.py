@@ -1,0 +1,105 @@
+"""Starts `python -m ...` in a fork of a process that has imported everything already.
+
+Each app would spend two seconds of CPU on importing its libraries, and a run of all tests starts a
+hundred. The tests of the launcher and of the host start real processes.
+"""
+
+import atexit
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from local.processes import Command
+
+IMPORTED = ["local.host.server", "local.foundry.app", "local.model.scripted", "shared.api.routes"]
+"""What programs need; none of these starts a thread or reads the environment."""
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(IMPORTED)
+
+
+def spawn(command: Command) -> "Fork":
+    """Start a program; its output replaces its old log file."""
+    python, option, *arguments = command.arguments
+    assert (python, option) == (sys.executable, "-m")
+    command.log_path.write_bytes(b"")
+    started, starting = _context.Pipe(duplex=False)
+    program = _Program(
+        arguments, command.full_environment(), command.directory or Path.cwd(), command.log_path
+    )
+    process = _context.Process(target=_run, args=(program, starting))
+    process.start()
+    starting.close()
+    with started:
+        started.recv()
+    return Fork(process, arguments[0])
+
+
+@dataclass(frozen=True)
+class Fork:
+    """A child, as `subprocess.Popen` shows one."""
+
+    process: ForkServerProcess
+    module: str
+
+    @property
+    def pid(self) -> int:
+        """Its process id, and that of its group."""
+        assert self.process.pid
+        return self.process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code; None while the process runs, negative after a signal."""
+        return self.process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end."""
+        self.process.join(timeout)
+        code = self.process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired(self.module, timeout or 0)
+        return code
+
+
+@dataclass(frozen=True)
+class _Program:
+    arguments: Sequence[str]
+    environment: Mapping[str, str]
+    directory: Path
+    log_path: Path
+
+
+def _run(program: _Program, starting: Connection) -> None:
+    """Become the program: its process group, output, environment and arguments."""
+    os.setpgid(0, 0)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    log = os.open(program.log_path, os.O_WRONLY | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    os.chdir(program.directory)
+    os.environ.clear()
+    os.environ.update(program.environment)
+    module, *sys.argv[1:] = program.arguments
+    starting.send(None)
+    starting.close()
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    finally:
+        atexit._run_exitfuncs()
+
+
+def _end_with_parent() -> None:
+    tests = multiprocessing.parent_process()
+    assert tests
+    tests.join()
+    os.kill(os.getpid(), signal.SIGTERM)
