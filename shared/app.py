@@ -10,13 +10,15 @@ from functools import partial
 
 from .api.audit import AuditApi
 from .api.jobs import JobsApi
-from .api.me import OwnDataApi
+from .api.me import MeApi, OwnDataApi
 from .api.messages import MessagesApi
 from .api.metrics import MetricsApi
+from .api.models import ModelsApi
 from .api.operations import OperationsApi
 from .api.orchestrate import OrchestrateApi
 from .api.routes import Api
 from .api.threads import ThreadsApi
+from .api.tools import ToolsApi
 from .api.usage import UsageApi
 from .audit.reading import AuditReader
 from .audit.trail import AuditTrail
@@ -49,6 +51,7 @@ from .metering.rows import scope_key
 from .observability import probes
 from .observability.readiness import Dependency, Readiness
 from .observability.traced_table import TracedTable
+from .orchestration.catalogue import Catalogue
 from .orchestration.foundry_backend import FoundryBackend
 from .orchestration.orchestrator import router
 from .orchestration.providers import ChatServers
@@ -312,12 +315,15 @@ def _api(core: Core, timers: Timers, readiness: Readiness) -> Api:
     return Api(
         audit=AuditApi(AuditReader(core.tables.audit), clock),
         jobs=JobsApi(core.jobs, core.submission, cancellation, limits, keys),
+        me=MeApi(core.budgets, settings.access.known_departments, limits),
         messages=messages,
         metrics=MetricsApi(reader, core.meter, Gauges(table, clock), core.router),
+        models=ModelsApi(Catalogue(core.router, settings, core.prices, core.option_limits)),
         operations=OperationsApi(readiness, reader, core.prices),
         orchestrate=OrchestrateApi(messages),
         own_data=OwnDataApi(timers.erasures),
         threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, clock),
+        tools=ToolsApi(core.foundry),
         usage=UsageApi(reader, core.prices, clock),
     )
 

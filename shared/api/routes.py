@@ -17,14 +17,16 @@ from ..http.request import Incoming
 from ..http.serve import Edge, serve, serve_open
 from ..problems import NOT_FOUND, Problem, ProblemKind
 from .audit import AuditApi
-from .contract import jobs, records, service, threads, turns
+from .contract import catalogue, jobs, records, service, threads, turns
 from .jobs import JobsApi
-from .me import OwnDataApi
+from .me import MeApi, OwnDataApi
 from .messages import MessagesApi
 from .metrics import MetricsApi
+from .models import ModelsApi
 from .operations import OperationsApi
 from .orchestrate import OrchestrateApi
 from .threads import ThreadsApi
+from .tools import ToolsApi
 from .usage import UsageApi
 
 BASE = "api/"
@@ -39,12 +41,15 @@ class Api:
 
     audit: AuditApi
     jobs: JobsApi
+    me: MeApi
     messages: MessagesApi
     metrics: MetricsApi
+    models: ModelsApi
     operations: OperationsApi
     orchestrate: OrchestrateApi
     own_data: OwnDataApi
     threads: ThreadsApi
+    tools: ToolsApi
     usage: UsageApi
 
 
@@ -106,6 +111,9 @@ ROUTES: tuple[Route, ...] = (
     Route("get_job", "GET", "api/jobs/{job_id}", lambda api: api.jobs.get, jobs.GET_JOB, Action.JOB_READ),
     Route("cancel_job", "POST", "api/jobs/{job_id}/cancel", lambda api: api.jobs.cancel, jobs.CANCEL_JOB, Action.JOB_CANCEL),
     Route("orchestrate_message", "POST", "api/orchestrate", lambda api: api.orchestrate.send, turns.ORCHESTRATE_MESSAGE, Action.SEND),
+    Route("list_models", "GET", "api/models", lambda api: api.models.list_, catalogue.LIST_MODELS),
+    Route("list_tools", "GET", "api/tools", lambda api: api.tools.list_, catalogue.LIST_TOOLS),
+    Route("show_me", "GET", "api/me", lambda api: api.me.show, catalogue.SHOW_ME, Action.USAGE_READ),
     Route("read_metrics", "GET", "api/metrics", lambda api: api.metrics.show, records.READ_METRICS, Action.USAGE_READ),
     Route("read_usage", "GET", "api/usage", lambda api: api.usage.show, records.READ_USAGE, Action.USAGE_READ),
     Route("list_audit_records", "GET", "api/audit", lambda api: api.audit.list_, records.LIST_AUDIT_RECORDS, Action.AUDIT_READ),

@@ -120,6 +120,11 @@ class FoundryAgentServiceConfig(Settings):
         except ValueError:
             return False
 
+    @property
+    def asks_agent(self) -> bool:
+        """Whether an agent answers, whose definition has the model, instructions and tools."""
+        return bool(self.agent_id) and not self.agent_is_label
+
     def problems(self) -> list[str]:
         """See `Settings.problems`; a missing endpoint is reported by each request."""
         if not self.endpoint_url:

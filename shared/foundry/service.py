@@ -38,6 +38,7 @@ from .retry import Deadline, Gate, RetryPolicy
 from .structured import AnswerText, parsed
 from .tool_loop import ToolLoop
 from .tools import ApprovalCallback, Toolbox, ToolLike, deny, tools_refused
+from .tools.toolbox import OfferedTool
 from .tools.unanswered import unanswered
 from .transport import Call, Reply, Send, Transport
 from .wire_json import JsonObject, objects_at, text_at
@@ -269,6 +270,15 @@ class FoundryService:
             return self._toolbox.definitions(tools)
         except FoundryError:
             return []
+
+    def offered_tools(self) -> list[OfferedTool]:
+        """Every tool that a message may name; an agent's own tools need no settings of ours."""
+        tools = self._toolbox.offered()
+        if self.config.asks_agent:
+            tools = [replace(tool, needs=(), missing=()) for tool in tools]
+        if not self.config.enable_foundry_tools:
+            tools = [tool.switched_off() for tool in tools]
+        return tools
 
     async def create_thread(self, metadata: dict[str, str]) -> ThreadRef:
         """Create a thread in Foundry."""

@@ -65,8 +65,6 @@ class Catalogue:
     settings: AppSettings
     prices: PriceTable
     limits: OptionLimits
-    keeps_history: bool
-    """Whether exchanges are stored for models that do not keep the history of a thread."""
 
     def entries(self) -> list[ModelEntry]:
         """Every type of model, those that the app can be configured for first."""
@@ -79,6 +77,7 @@ class Catalogue:
             return ModelEntry(kind, unavailable=WHAT_TO_SET[kind])
         unavailable, retry_after = _obstacle(model)
         foundry, is_foundry = self.settings.foundry, kind is ModelType.FOUNDRY_AGENT_SERVICE
+        stores_history = self.settings.storage.record_content
         return ModelEntry(
             kind,
             agent_id=foundry.agent_id or None if is_foundry else None,
@@ -86,7 +85,7 @@ class Catalogue:
             retry_after=retry_after,
             circuit=model.breaker.circuit,
             abilities=model.backend.abilities,
-            has_threads=foundry.enable_stateful_threads if is_foundry else self.keeps_history,
+            has_threads=foundry.enable_stateful_threads if is_foundry else stores_history,
             models=tuple(self._named(model)),
         )
 

@@ -21,26 +21,21 @@ class FoundryBackend(FoundryAnswerer):
     @property
     def model(self) -> str | None:
         """The configured model; None with an agent, which has its own."""
-        return None if self._asks_agent else self.service.config.model
+        return None if self.service.config.asks_agent else self.service.config.model
 
     @property
     def abilities(self) -> Abilities:
         """Everything, except what belongs to an agent's definition."""
-        is_direct = not self._asks_agent
+        config = self.service.config
+        is_direct = not config.asks_agent
         return Abilities(
-            tools=self.service.config.enable_foundry_tools,
+            tools=config.enable_foundry_tools,
             images=True,
             response_format=is_direct,
             system_prompt=is_direct,
             model=is_direct,
             sampling=is_direct,
         )
-
-    @property
-    def _asks_agent(self) -> bool:
-        """Whether an agent answers, whose definition has the model, sampling and instructions."""
-        config = self.service.config
-        return bool(config.agent_id) and not config.agent_is_label
 
     @property
     def metrics(self) -> ClientMetrics:

@@ -14,6 +14,9 @@ from ..errors import ConfigurationError, InvalidRequestError
 from ..wire_json import JsonObject
 from .catalogue import TOOL_TYPES
 
+ENABLE_TOOLS = "FOUNDRY_ENABLE_FOUNDRY_TOOLS"
+"""The setting that allows tools in requests."""
+
 SettingNames = tuple[str, ...]
 """Names of settings."""
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
@@ -20,7 +20,7 @@ from . import tool_span as spans
 from .calls import STOPPED, FunctionCall, FunctionOutput, as_output, function_output, settle
 from .catalogue import parse_tool
 from .custom import CustomTool, ToolError, custom_tool
-from .names import NAMED_TOOLS, SettingNames, named_tool, not_configured
+from .names import ENABLE_TOOLS, NAMED_TOOLS, SettingNames, named_tool, not_configured
 from .threads import RaisedInThreadError, ToolThreads
 
 log = logging.getLogger(__name__)
@@ -47,6 +47,11 @@ class OfferedTool:
     def unavailable(self) -> str | None:
         """Why the tool cannot be used; None if it can."""
         return not_configured(self.name, self.missing) if self.missing else None
+
+    def switched_off(self) -> OfferedTool:
+        """The tool where the settings allow no tools at all."""
+        missing = [(ENABLE_TOOLS, *names) for names in self.missing or ((),)]
+        return replace(self, missing=tuple(missing))
 
 
 class Toolbox:

@@ -28,7 +28,7 @@ def catalogue(
     settings = AppSettings(foundry=foundry, models=models or ModelSettings())
     router = build(foundry, settings.models).router
     limits = OptionLimits.of(settings)
-    return Catalogue(router, settings, read_prices(PRICES), limits, keeps_history=True)
+    return Catalogue(router, settings, read_prices(PRICES), limits)
 
 
 def entries(
