@@ -40,7 +40,8 @@ instances, large enough for many turns."""
 
 CLAIM_TRIES = 3
 COLLISION_SECONDS = 0.02
-"""Two instances that claim the rest of a budget at once both withdraw, and retry after this."""
+"""When instances claim the rest of a budget at once, all but the first by id withdraw, and all
+retry after this."""
 
 REFUSAL_LASTS = timedelta(seconds=0.5)
 """For this time, or until a turn of this instance ends, the same amount is refused at once."""
@@ -93,6 +94,8 @@ class Account:
         self._until = self._clock()
         self._others_spent = 0
         self._others_claimed = 0
+        self._is_first = True
+        """Whether no instance with a smaller id claims more than it has spent."""
         self.unpublished = False
         """Whether our row may be out of date."""
         self._refused: tuple[int, datetime] | None = None
@@ -187,26 +190,41 @@ class Account:
         """Extend our claim by an amount."""
         needed = self.spent + self.reserved + amount
         for attempt in range(1, CLAIM_TRIES + 1):
-            if needed > self.limit.amount:
+            if needed > self.limit.amount or self._others_spent + needed > self.limit.amount:
                 break
-            rest = self.limit.amount - self._others_claimed - needed
-            share = max(rest // SHARE, 0) if self._may_share and attempt == 1 else 0
-            claim = max(needed + share, self.claimed)
-            before = self.claimed
-            await self._publish(claim)
-            self.claimed, self.unpublished = before, True  # until it is known to fit
-            await self._read_others()
-            if self._others_claimed + needed <= self.limit.amount:
-                self.claimed = min(claim, self.limit.amount - self._others_claimed)
-                self.unpublished = self.claimed < claim
+            if attempt > 1:
+                pause = COLLISION_SECONDS * (attempt - 1)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
+                await self._read_others()
+            first_try = attempt == 1
+            if (first_try or self._is_first or self._fits(needed)) and await self._try_claim(
+                needed, with_share=first_try
+            ):
                 return
+        if self.unpublished:
             await self._publish(self.spent + self.reserved)
-            if self._others_spent + needed > self.limit.amount or attempt == CLAIM_TRIES:
-                break
-            pause = COLLISION_SECONDS * attempt
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         self._refused = (amount, self._clock() + REFUSAL_LASTS)
         raise self._refusal()
+
+    async def _try_claim(self, needed: int, *, with_share: bool) -> bool:
+        """Publish a claim, and see whether it fits beside those of other instances."""
+        rest = self.limit.amount - self._others_claimed - needed
+        share = max(rest // SHARE, 0) if self._may_share and with_share else 0
+        claim = max(needed + share, self.claimed)
+        before = self.claimed
+        await self._publish(claim)
+        self.claimed, self.unpublished = before, True  # until it is known to fit
+        await self._read_others()
+        if self._fits(needed):
+            self.claimed = min(claim, self.limit.amount - self._others_claimed)
+            self.unpublished = self.claimed < claim
+            return True
+        if not self._is_first:
+            await self._publish(self.spent + self.reserved)
+        return False
+
+    def _fits(self, needed: int) -> bool:
+        return self._others_claimed + needed <= self.limit.amount
 
     def _refusal(self) -> BudgetExhaustedError:
         left = self.limit.amount - self._others_claimed - self.spent - self.reserved
@@ -238,6 +256,9 @@ class Account:
         others = await self._rows_of_others()
         now = self._clock()
         self._others_spent, self._others_claimed = _sums(others, self.period, now)
+        smaller = [row for row in others if row.row_key < self._instance]
+        spent, claimed = _sums(smaller, self.period, now)
+        self._is_first = claimed <= spent
         await self._remove([row for row in others if _is_past(row, self.period, now)])
 
     async def _rows_of_others(self) -> list[Row]:
