@@ -6,12 +6,18 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
 from shared.foundry import transport
 from shared.foundry.transport import Call, Transport
 from shared.identity.credentials import ApiKeyCredential
+from shared.state import service as storage
+from shared.state import table_wire
+from shared.state.azure_table import TABLE_STORAGE
+from shared.state.service import Endpoint, StorageService
+from shared.state.signing import SharedKey, table_text
 
 MOST_IDLE_SECONDS = 60
 BURST = 60
@@ -75,6 +81,29 @@ async def test_the_connections_of_a_burst_are_closed_when_they_are_idle(
         await sender.aclose()
 
 
-def test_no_connection_is_idle_for_more_than_a_minute() -> None:
+async def test_the_connections_to_storage_are_closed_when_they_are_idle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(storage, "KEEPALIVE_SECONDS", 0.4)
+    before = descriptors()
+    async with listening(BURST) as server:
+        endpoint = Endpoint(server.url, SharedKey("account", "a2V5", table_text))
+        service = StorageService(TABLE_STORAGE, endpoint).join()
+        read = table_wire.read("rows", "p", "r")
+        for _ in range(3):
+            await asyncio.gather(*(service.send(read) for _ in range(BURST)))
+        assert server.most == server.open == BURST
+        await until(lambda: server.open == 0, 5)
+        await service.aclose()
+    assert descriptors() <= before
+
+
+def descriptors() -> int:
+    """Files and connections that this process has open."""
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.parametrize("seconds", [transport.KEEPALIVE_SECONDS, storage.KEEPALIVE_SECONDS])
+def test_no_connection_is_idle_for_more_than_a_minute(seconds: float) -> None:
     """What is idle is looked for once in as long as it may be idle."""
-    assert 2 * transport.KEEPALIVE_SECONDS <= MOST_IDLE_SECONDS
+    assert 2 * seconds <= MOST_IDLE_SECONDS

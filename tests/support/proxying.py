@@ -16,7 +16,7 @@ from .authority import Certificate, make_certificate
 from .scripted_foundry import message_item, response_body
 
 DOMAIN = "proxied.test"
-HOSTS = tuple(f"{name}.{DOMAIN}" for name in ("foundry", "vllm", "login"))
+HOSTS = tuple(f"{name}.{DOMAIN}" for name in ("foundry", "vllm", "login", "storage"))
 """Names that nothing resolves: only the proxy leads to them."""
 
 USER, PASSWORD = "ada", "pass:word"

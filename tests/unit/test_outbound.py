@@ -23,9 +23,14 @@ from shared.identity.token_endpoint import TokenEndpoint
 from shared.jobs.callbacks.webhooks import Webhooks
 from shared.orchestration.providers import ChatServers
 from shared.outbound import OutboundSettingsError, proxy_for
+from shared.state import table_wire
+from shared.state.azure_table import TABLE_STORAGE
+from shared.state.errors import StorageUnavailableError
+from shared.state.service import Endpoint, StorageService
+from shared.state.signing import SharedKey, table_text
 from tests.support.proxying import DOMAIN, HOSTS, PASSWORD, Proxy, running_proxy
 
-FOUNDRY, VLLM, LOGIN = HOSTS
+FOUNDRY, VLLM, LOGIN, STORAGE = HOSTS
 VARIABLES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 
 
@@ -72,10 +77,20 @@ async def ask_entra() -> str:
         await endpoint.aclose()
 
 
+async def ask_storage() -> str:
+    key = SharedKey("account", "a2V5", table_text)
+    service = StorageService(TABLE_STORAGE, Endpoint(f"https://{STORAGE}", key)).join()
+    try:
+        return str((await service.send(table_wire.read("rows", "p", "r"))).status)
+    finally:
+        await service.aclose()
+
+
 CLIENTS: dict[str, Callable[[], Awaitable[str]]] = {
     FOUNDRY: ask_foundry,
     VLLM: ask_vllm,
     LOGIN: ask_entra,
+    STORAGE: ask_storage,
 }
 
 
@@ -87,7 +102,8 @@ def host(request: pytest.FixtureRequest) -> str:
 
 async def reason(host: str) -> str:
     """Why a request to a host fails."""
-    with pytest.raises((ServiceUnavailableError, ExchangeError)) as caught:
+    unreachable = (ServiceUnavailableError, ExchangeError, StorageUnavailableError)
+    with pytest.raises(unreachable) as caught:
         await CLIENTS[host]()
     if isinstance(caught.value, FoundryError):
         assert not caught.value.may_have_run
@@ -162,6 +178,8 @@ async def test_a_variable_that_cannot_be_used_is_named(
         FoundryService(config()).connect()
     with pytest.raises(ValueError, match=variable):
         TokenEndpoint(f"https://{LOGIN}", "tenant")
+    with pytest.raises(StorageUnavailableError, match=variable):
+        await ask_storage()
 
 
 @pytest.mark.parametrize(
