@@ -217,13 +217,15 @@ class StorageService:
         query = urlencode(request.query)
         query = "&".join(part for part in (query, self._authorization.query) if part)
         url = f"{self.url}{request.path}?{query}" if query else self.url + request.path
-        return httpx.Request(
+        sent = httpx.Request(
             request.method,
             _parsed(url),
             headers={**dated, **authorized},
-            content=request.body or None,
+            stream=httpx.ByteStream(request.body),  # the transport adds the length and the host
             extensions=_TIMEOUTS,
         )
+        sent.read()
+        return sent
 
     async def _exchange(self, request: httpx.Request) -> Answer:
         if self._http is None:
@@ -233,14 +235,21 @@ class StorageService:
             self._http = open_http(self.url, limits)
         response = await self._http.handle_async_request(request)
         try:
-            body = await response.aread()
+            is_empty = response.status_code == HTTPStatus.NO_CONTENT
+            body = b"" if is_empty else await response.aread()
         finally:
             await response.aclose()
-        headers: Any = response.headers
         if self._observe is not None:
-            self._observe(headers.get("Date"))
-        code = headers.get("x-ms-error-code", "")
-        return Answer.of(response.status_code, headers.get("ETag", ""), body, code)
+            self._observe(response.headers.get("Date"))
+        return _answer(response, body)
+
+
+def _answer(response: httpx.Response, body: bytes) -> Answer:
+    headers: Any = response.headers
+    answer = Answer(response.status_code, headers.get("ETag", ""), body)
+    if not answer.failed:
+        return answer
+    return Answer.of(answer.status, answer.etag, body, headers.get("x-ms-error-code", ""))
 
 
 def _is_passing(answer: Answer) -> bool:

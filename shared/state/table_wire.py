@@ -24,6 +24,9 @@ from .table import Change, Operation, Row, Value
 
 ANY_VERSION = "*"
 
+UNIQUE = uuid.uuid4().hex
+"""Stands in the boundaries of this process's transactions, so that no value can contain one."""
+
 _PLAIN_IN_PATHS = "!$&'()*,:;=@"
 """Characters of a path that the HTTP library does not leave encoded. The signature covers the path
 as it is sent, so they are not encoded here either."""
@@ -67,33 +70,27 @@ def write(table: str, partition: str, change: Change) -> StorageRequest:
 
 
 def transaction(
-    url: str, table: str, partition: str, changes: Sequence[Change], unique: str = ""
+    url: str, table: str, partition: str, changes: Sequence[Change], unique: str = UNIQUE
 ) -> StorageRequest:
-    """The request for changes that are applied together, to a service at ``url``.
-
-    ``unique`` is in the boundaries. No value can contain them, because it is drawn at random.
-    """
-    unique = unique or uuid.uuid4().hex
+    """The request for changes that are applied together, to a service at ``url``."""
     batch, changeset = f"batch_{unique}", f"changeset_{unique}"
-    lines = [f"--{batch}", f"Content-Type: multipart/mixed; boundary={changeset}", "", ""]
-    parts = [_crlf(lines)]
+    start = f"--{batch}\r\nContent-Type: multipart/mixed; boundary={changeset}\r\n\r\n"
+    pieces = [start.encode()]
     for change in changes:
         part = write(table, partition, change)
-        head = [
-            f"--{changeset}",
-            "Content-Type: application/http",
-            "Content-Transfer-Encoding: binary",
-            "",
-            f"{part.method} {url}{part.path} HTTP/1.1",
-            *(f"{name}: {value}" for name, value in part.headers.items()),
-            *([f"Content-Length: {len(part.body)}"] if part.body else []),
-            "",
-            "",
-        ]
-        parts += [_crlf(head), part.body, b"\r\n"]
-    parts.append(_crlf([f"--{changeset}--", f"--{batch}--", ""]))
+        head = (
+            f"--{changeset}\r\nContent-Type: application/http\r\n"
+            f"Content-Transfer-Encoding: binary\r\n\r\n"
+            f"{part.method} {url}{part.path} HTTP/1.1\r\n"
+        )
+        for name, text in part.headers.items():
+            head += f"{name}: {text}\r\n"
+        if part.body:
+            head += f"Content-Length: {len(part.body)}\r\n"
+        pieces += (head.encode(), b"\r\n", part.body, b"\r\n")
+    pieces.append(f"--{changeset}--\r\n--{batch}--\r\n".encode())
     headers = {**_ACCEPT, "Content-Type": f"multipart/mixed; boundary={batch}"}
-    return StorageRequest("POST", "/$batch", headers, b"".join(parts))
+    return StorageRequest("POST", "/$batch", headers, b"".join(pieces))
 
 
 def answers(body: bytes) -> list[Answer]:
@@ -134,10 +131,6 @@ def _path(table: str, partition: str, row_key: str) -> str:
 
 def _quoted(key: str) -> str:
     return quote(key.replace("'", "''"), _PLAIN_IN_PATHS, errors="replace")
-
-
-def _crlf(lines: Sequence[str]) -> bytes:
-    return "\r\n".join(lines).encode()
 
 
 def _entity(partition: str, change: Change) -> bytes:

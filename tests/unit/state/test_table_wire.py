@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime, timedelta, timezone
 
 import httpx
@@ -94,10 +95,11 @@ def test_changes_of_a_transaction_are_one_change_set() -> None:
     ) % (part, accept, kind, size, BODY, part, place, accept, kind, size, BODY, part, place, accept)
 
 
-def test_no_two_transactions_share_a_boundary() -> None:
+def test_no_caller_can_guess_a_boundary() -> None:
     changes = [Change(Operation.INSERT, key) for key in "ab"]
-    first, second = (table_wire.transaction("u", "rows", "p", changes).headers for _ in range(2))
-    assert first != second
+    headers = table_wire.transaction("u", "rows", "p", changes).headers
+    assert re.fullmatch(r"multipart/mixed; boundary=batch_[0-9a-f]{32}", headers["Content-Type"])
+    assert table_wire.UNIQUE in headers["Content-Type"]
 
 
 EAST = timezone(timedelta(hours=2))
