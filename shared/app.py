@@ -10,6 +10,7 @@ from functools import partial
 
 from .api.audit import AuditApi
 from .api.jobs import JobsApi
+from .api.keys import KeysApi
 from .api.me import MeApi, OwnDataApi
 from .api.messages import MessagesApi
 from .api.metrics import MetricsApi
@@ -26,6 +27,7 @@ from .config import AGENT_IS_LABEL, POISON_SUFFIX, AppSettings, SettingsError
 from .config.spending import PriceTable, read_budgets, read_prices
 from .foundry.errors import FoundryError
 from .foundry.service import FoundryService
+from .http.client_keys import KeyVerifier
 from .http.principal import Access
 from .http.serve import Edge
 from .identity.credentials import EntraCredential
@@ -57,6 +59,7 @@ from .orchestration.orchestrator import router
 from .orchestration.providers import ChatServers
 from .orchestration.routing import Router
 from .state.account import DEVELOPMENT_STORAGE, Tables, open_tables
+from .state.client_keys import ClientKeys
 from .state.clock import StorageClock
 from .state.conversation_ids import ConversationIds
 from .state.days import DayIndex
@@ -110,6 +113,7 @@ class Core:
     prices: PriceTable
     limits: OwnerLimits
     option_limits: OptionLimits
+    client_keys: ClientKeys
 
     async def aclose(self) -> None:
         """Wait for running turns, then close all connections."""
@@ -210,7 +214,7 @@ class Services:
         timers = _timers(core, deliveries)
         return cls(
             core=core,
-            web=Web(_edge(core), _api(core, timers, readiness)),
+            web=_web(core, timers, readiness),
             workers=_workers(core, deliveries),
             timers=timers,
             _readiness=readiness,
@@ -243,7 +247,11 @@ class Services:
 
     async def aclose(self) -> None:
         """Wait for running turns, leave deletions to the sweeper, and close all connections."""
-        await asyncio.gather(self.timers.removal.aclose(), self.timers.erasures.aclose())
+        await asyncio.gather(
+            self.web.edge.access.keys.aclose(),
+            self.timers.removal.aclose(),
+            self.timers.erasures.aclose(),
+        )
         await self._readiness.aclose()
         await asyncio.gather(self.core.aclose(), self._webhooks.aclose())
         if self._sign_in is not None:
@@ -287,6 +295,7 @@ def _core(
         prices=prices,
         limits=limits,
         option_limits=option_limits,
+        client_keys=ClientKeys(table, clock),
     )
 
 
@@ -296,12 +305,14 @@ def _keeps_history(settings: AppSettings, models: Router) -> bool:
     return settings.storage.record_content and not foundry_keeps_all
 
 
-def _edge(core: Core) -> Edge:
-    access = Access(core.settings.access)
-    return Edge(access, core.limits, core.meter, core.audit, core.clock)
+def _web(core: Core, timers: Timers, readiness: Readiness) -> Web:
+    verifier = KeyVerifier(core.client_keys, core.clock)
+    access = Access(core.settings.access, verifier)
+    edge = Edge(access, core.limits, core.meter, core.audit, core.clock)
+    return Web(edge, _api(core, timers, readiness, verifier))
 
 
-def _api(core: Core, timers: Timers, readiness: Readiness) -> Api:
+def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier) -> Api:
     settings, clock, table, limits = core.settings, core.clock, core.tables.state, core.limits
     keys = IdempotencyKeys(
         table,
@@ -315,6 +326,9 @@ def _api(core: Core, timers: Timers, readiness: Readiness) -> Api:
     return Api(
         audit=AuditApi(AuditReader(core.tables.audit), clock),
         jobs=JobsApi(core.jobs, core.submission, cancellation, limits, keys),
+        keys=KeysApi(
+            core.client_keys, verifier, keys, settings.access.mode, prices=core.prices, clock=clock
+        ),
         me=MeApi(core.budgets, settings.access.known_departments, limits),
         messages=messages,
         metrics=MetricsApi(reader, core.meter, Gauges(table, clock), core.router),

@@ -39,7 +39,7 @@ class ProblemKind(Enum):
     MODEL_REFUSED = 400, "refused", "the model refused to give a structured answer"
     UNAUTHORIZED = 401, "unauthorized", "the caller is not authenticated; the app's log has the reason"
     BUDGET_SPENT = 402, "budget_exhausted", "a budget is used up; `budget` says which, what is left and when it resets"
-    FORBIDDEN = 403, "forbidden", "the caller lacks the role `Agents.Use`, or, for admin functions, `Agents.Admin`"
+    FORBIDDEN = 403, "forbidden", "the caller lacks the role `Agents.Use`, or, for admin functions, `Agents.Admin`; or its client key does not allow the model or tool, and `errors` says which it allows"
     NOT_FOUND = 404, "not_found", "no such address, or no such object of yours"
     METHOD_NOT_ALLOWED = 405, "method_not_allowed", "`Allow` lists the methods of the address"
     BODY_TIMEOUT = 408, "body_timeout", "the body did not arrive within 15 s"
@@ -154,7 +154,7 @@ class BudgetDocument(Document):
     """The budget that a request would exceed."""
 
     subject: str
-    """`owner:...` or `department:...`."""
+    """`owner:...`, `department:...` or `key:...`, the id of a client key."""
     of: Measure
     per: Period | None
     limit: float

@@ -88,6 +88,8 @@ class AuditRecordDocument(Document):
     total_tokens: NotRequired[int]
     latency: NotRequired[float]
     """Seconds."""
+    key_id: NotRequired[str]
+    """The client key that was created, read or revoked."""
     erasure_id: NotRequired[str]
     deleted: NotRequired[int]
     """Rows that an erasure has deleted."""

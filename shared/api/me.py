@@ -24,7 +24,7 @@ class BudgetUseDocument(Document):
     """A budget and how much of it is in use, on all instances."""
 
     subject: str
-    """`owner:...` or `department:...`."""
+    """`owner:...`, `department:...` or `key:...`, the id of a client key."""
     of: Measure
     per: Period | None
     """Null for a budget of concurrent turns."""
@@ -62,12 +62,13 @@ class MeDocument(Document):
     owner: str
     """To whom everything stored belongs; the owner that an admin names."""
     subject: str
-    """The caller: an Entra object id, or `key` or `anonymous`."""
+    """The caller: an Entra object id, a client key as `key:<key id>`, or `key` or `anonymous`."""
     actor: str
-    """The client application that the caller uses."""
+    """The client application that the caller uses, or the label of its client key."""
     tenant: str | None
     how: AuthMode
-    """How the caller is authenticated: by a function key, by Entra, or not at all."""
+    """How the caller is authenticated: by a function key, by Entra, by a client key, or not at
+    all."""
     roles: list[Role]
     departments: list[str]
     """The departments of the owner; a message may state one of them."""
@@ -87,7 +88,7 @@ class MeApi:
         """The caller, with one storage read for each budget that applies, all at once."""
         principal, owner = incoming.principal, incoming.owner
         departments = self.departments.known(owner, principal.departments)
-        budgets = await self.budgets.use(owner, departments)
+        budgets = await self.budgets.use(owner, departments, principal.terms)
         document: MeDocument = {
             "owner": owner,
             "subject": principal.subject,

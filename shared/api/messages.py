@@ -62,9 +62,9 @@ class MessagesApi:
         """The command of a turn that sends ``message``, streamed if the caller accepts events.
 
         Raises:
-            ProblemError: 422, naming the invalid field.
+            ProblemError: 422, naming the invalid field; 403 for one that the client key forbids.
         """
-        self.option_limits.check(body)
+        self.option_limits.check(body, incoming.principal.terms)
         streamed, settings = accepts_events(incoming.request), self.settings
         return TurnCommand(
             owner=incoming.owner,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import ClassVar
 
 from pydantic import Field
 
@@ -19,6 +20,8 @@ MAX_CONVERSATION_ID = 256
 
 class Orchestrate(TurnOptions):
     """Body of `POST /orchestrate`: a message for any of the configured models."""
+
+    asks_any_model: ClassVar[bool] = True
 
     user_input: MessageText
     """What the user says."""

@@ -17,8 +17,9 @@ from ..http.request import Incoming
 from ..http.serve import Edge, serve, serve_open
 from ..problems import NOT_FOUND, Problem, ProblemKind
 from .audit import AuditApi
-from .contract import catalogue, jobs, records, service, threads, turns
+from .contract import catalogue, jobs, keys, records, service, threads, turns
 from .jobs import JobsApi
+from .keys import KeysApi
 from .me import MeApi, OwnDataApi
 from .messages import MessagesApi
 from .metrics import MetricsApi
@@ -41,6 +42,7 @@ class Api:
 
     audit: AuditApi
     jobs: JobsApi
+    keys: KeysApi
     me: MeApi
     messages: MessagesApi
     metrics: MetricsApi
@@ -117,6 +119,10 @@ ROUTES: tuple[Route, ...] = (
     Route("read_metrics", "GET", "api/metrics", lambda api: api.metrics.show, records.READ_METRICS, Action.USAGE_READ),
     Route("read_usage", "GET", "api/usage", lambda api: api.usage.show, records.READ_USAGE, Action.USAGE_READ),
     Route("list_audit_records", "GET", "api/audit", lambda api: api.audit.list_, records.LIST_AUDIT_RECORDS, Action.AUDIT_READ),
+    Route("create_key", "POST", "api/keys", lambda api: api.keys.create, keys.CREATE_KEY, Action.KEY_CREATE),
+    Route("list_keys", "GET", "api/keys", lambda api: api.keys.list_, keys.LIST_KEYS, Action.KEY_READ),
+    Route("get_key", "GET", "api/keys/{key_id}", lambda api: api.keys.get, keys.GET_KEY, Action.KEY_READ),
+    Route("revoke_key", "DELETE", "api/keys/{key_id}", lambda api: api.keys.revoke, keys.REVOKE_KEY, Action.KEY_REVOKE),
     OpenRoute("health", "GET", "api/health", lambda api: api.operations.health, service.HEALTH),
     Route("readiness", "GET", "api/health/ready", lambda api: api.operations.ready, service.READINESS),
     Route("prometheus", "GET", "api/metrics/prometheus", lambda api: api.operations.prometheus, service.PROMETHEUS),

@@ -18,6 +18,7 @@ from typing import Any, Self, TypeVar
 
 from ulid import ULID
 
+from ..state.client_keys import KeyTerms
 from ..state.days import MAX_TRANSACTION_ROWS, DayIndex, day_partition
 from ..state.errors import StateError
 from ..state.keys import complement, partition_key
@@ -49,6 +50,9 @@ class Action(StrEnum):
     JOB_CANCEL = "job_cancel"
     USAGE_READ = "usage_read"
     AUDIT_READ = "audit_read"
+    KEY_CREATE = "key_create"
+    KEY_READ = "key_read"
+    KEY_REVOKE = "key_revoke"
     DATA_ERASE = "data_erase"
     """An owner's erasure was requested."""
     DATA_ERASED = "data_erased"
@@ -74,17 +78,22 @@ class Caller:
     how: str
     request_id: str | None = None
     departments: tuple[str, ...] = ()
-    """Departments in the caller's token."""
+    """Departments in the caller's token, or of its client key."""
+    terms: KeyTerms | None = None
+    """What the caller's client key allows; None without one."""
 
     def to_json(self) -> dict[str, Any]:
         """The caller as JSON without empty values, stored with a job, which runs later."""
         document = {each.name: getattr(self, each.name) for each in fields(self)}
+        document["terms"] = self.terms and self.terms.to_json()
         return {name: value for name, value in document.items() if value}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """Read what `to_json` returned."""
         known: dict[str, Any] = {**document, "departments": tuple(document.get("departments", ()))}
+        if terms := document.get("terms"):
+            known["terms"] = KeyTerms.from_json(terms)
         return cls(**known)
 
 
@@ -123,6 +132,8 @@ class AuditRecord:
     total_tokens: int | None = None
     latency: float | None = None
     """Seconds."""
+    key_id: str | None = None
+    """The client key that was created, read or revoked."""
     erasure_id: str | None = None
     deleted: int | None = None
     """Rows that an erasure has deleted."""

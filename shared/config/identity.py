@@ -68,11 +68,17 @@ class AuthMode(StrEnum):
     ENTRA = "entra"
     BOTH = "both"
     ANONYMOUS = "anonymous"
+    KEYS = "keys"
 
     @property
     def asks_for_key(self) -> bool:
         """Whether the Functions host requires a function key."""
         return self in {AuthMode.FUNCTION, AuthMode.BOTH}
+
+    @property
+    def takes_client_keys(self) -> bool:
+        """Whether a client key identifies its caller."""
+        return self in {AuthMode.KEYS, AuthMode.FUNCTION, AuthMode.BOTH}
 
     @property
     def knows_principals(self) -> bool:
@@ -85,7 +91,8 @@ class AccessSettings(Settings):
 
     mode: Annotated[AuthMode, Env("AUTH_MODE", "entra")] = AuthMode.FUNCTION
     """`function`: a function key; `entra`: an Entra token; `both`: a key, and with it a token
-    where one is sent; `anonymous`: nothing."""
+    where one is sent; `keys`: a client key; `anonymous`: nothing. A client key also identifies its
+    caller in the modes `function` and `both`."""
 
     anonymous_confirmed: Annotated[bool, Env("AUTH_ANONYMOUS_CONFIRMED", "true")] = False
     """Confirms `AUTH_MODE=anonymous`, which is refused without this setting."""

@@ -171,12 +171,17 @@ class ModelSettings(Settings):
         return problems
 
     @property
+    def by_type(self) -> dict[ModelType, str]:
+        """The names of the configured models; empty for one that the server chooses."""
+        configured = {
+            ModelType.VLLM: (self.vllm_server_url, self.vllm_model),
+            ModelType.AZURE_ML: (self.azure_ml_endpoint, self.azure_ml_model),
+            ModelType.AZURE_OPENAI: (self.azure_openai_endpoint, self.azure_openai_deployment),
+            ModelType.OPENAI: (self.openai_api_key, self.openai_model),
+        }
+        return {kind: name for kind, (reached, name) in configured.items() if reached}
+
+    @property
     def names(self) -> list[str]:
         """The names of the configured models, except those that the server chooses."""
-        configured = (
-            (self.vllm_server_url, self.vllm_model),
-            (self.azure_ml_endpoint, self.azure_ml_model),
-            (self.azure_openai_endpoint, self.azure_openai_deployment),
-            (self.openai_api_key, self.openai_model),
-        )
-        return [name for reached, name in configured if reached and name]
+        return list(filter(None, self.by_type.values()))

@@ -16,10 +16,10 @@ includes its versions: `gpt-4.1` matches `gpt-4.1-2026-04-14`, but not `gpt-4.1-
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     BaseModel,
@@ -132,11 +132,9 @@ class Period(StrEnum):
     MONTH = "month"
 
 
-class Budget(_Terms):
+class Allowance(_Terms):
     """One limit."""
 
-    owner: str | None = None
-    department: str | None = None
     tokens: _Limit | None = None
     money: Annotated[Decimal, Field(gt=0, le=10**9)] | None = None
     """In the currency of the price table."""
@@ -145,15 +143,8 @@ class Budget(_Terms):
     """Turns at the same time."""
     per: Period | None = None
 
-    @field_validator("department")
-    @classmethod
-    def _in_one_spelling(cls, name: str | None) -> str | None:
-        return name and same_name(name)
-
     @model_validator(mode="after")
     def _is_one_limit(self) -> Self:
-        if (self.owner is None) == (self.department is None):
-            raise ValueError("give either owner or department")
         limits = [self.tokens, self.money, self.requests, self.concurrent]
         if sum(limit is not None for limit in limits) != 1:
             raise ValueError("give one of tokens, money, requests, concurrent")
@@ -162,7 +153,26 @@ class Budget(_Terms):
         return self
 
 
+class Budget(Allowance):
+    """One limit of an owner or a department."""
+
+    owner: str | None = None
+    department: str | None = None
+
+    @field_validator("department")
+    @classmethod
+    def _in_one_spelling(cls, name: str | None) -> str | None:
+        return name and same_name(name)
+
+    @model_validator(mode="after")
+    def _is_of_one_subject(self) -> Self:
+        if (self.owner is None) == (self.department is None):
+            raise ValueError("give either owner or department")
+        return self
+
+
 _BUDGETS = TypeAdapter(tuple[Budget, ...])
+_ALLOWANCES = TypeAdapter(tuple[Allowance, ...])
 
 
 def read_prices(text: str) -> PriceTable:
@@ -187,6 +197,16 @@ def read_budgets(text: str) -> tuple[Budget, ...]:
         return _BUDGETS.validate_json(text) if text else ()
     except ValidationError as error:
         raise ValueError(_first(error)) from None
+
+
+def read_allowances(documents: Sequence[Any]) -> tuple[Allowance, ...]:
+    """Read the limits that `allowances_to_json` returned."""
+    return _ALLOWANCES.validate_python(documents)
+
+
+def allowances_to_json(allowances: Sequence[Allowance]) -> list[dict[str, Any]]:
+    """Limits as JSON, without what they do not limit."""
+    return _ALLOWANCES.dump_python(tuple(allowances), mode="json", exclude_none=True)
 
 
 def _first(error: ValidationError) -> str:

@@ -48,6 +48,7 @@ def note(audit: AuditTrail, incoming: Incoming, ended: EndedAction) -> None:
         how=principal.how.value,
         thread_id=_id("thread_id", incoming, answer),
         job_id=_id("job_id", incoming, answer),
+        key_id=_id("key_id", incoming, answer),
         request_id=incoming.request_id,
         latency=ended.latency,
     )

@@ -28,6 +28,7 @@ class Tag(StrEnum):
     CATALOGUE = "Catalogue"
     USAGE = "Usage"
     AUDIT = "Audit"
+    KEYS = "Keys"
     PRIVACY = "Privacy"
     SERVICE = "Service"
 

@@ -5,10 +5,14 @@
 | `function` | a function key | is ignored | `key` |
 | `entra` | nothing | is required and validated | `tid:oid` |
 | `both` | a function key | is validated if present | `tid:oid`, else `key` |
+| `keys` | nothing | is ignored | that of the client key, which is required |
 | `anonymous` | nothing | is ignored | `anonymous` |
 
 `both` always requires a key. The host checks keys before the app sees a request, and the app cannot
 check them itself, so it could not distinguish a wrong key from a missing one.
+
+In the modes `function` and `both`, a client key is not required, but one that is sent identifies
+the caller. In the mode `entra` it is ignored.
 """
 
 from __future__ import annotations
@@ -25,11 +29,21 @@ from starlette.requests import Request
 from ..audit.trail import Caller
 from ..config import GUID, AccessSettings, AuthMode
 from ..problems import Problem, ProblemError, ProblemKind
-from ..state.owners import ANONYMOUS_OWNER, KEY_OWNER, NO_OWNER, canonical_owner, entra_owner
+from ..state.client_keys import ClientKey, KeyTerms
+from ..state.owners import (
+    ANONYMOUS_OWNER,
+    KEY_OWNER,
+    NO_OWNER,
+    canonical_owner,
+    client_key_owner,
+    entra_owner,
+)
+from .client_keys import NO_KEY, TWO_KEYS, KeyVerifier, key_in
 from .easy_auth import PRINCIPAL_HEADER, Claims, PrincipalHeaderError, read_principal
 
 log = logging.getLogger(__name__)
 
+OWNER_FORMS = "owner must be <tenant id>:<object id>, key, key:<key id> or anonymous."
 OWNER_PARAMETER = "owner"
 """The query parameter by which an admin names an owner."""
 
@@ -58,9 +72,12 @@ class Principal:
     tenant: str | None
     roles: frozenset[Role]
     how: AuthMode
-    """How the caller was authenticated: by a function key, by Entra, or not at all."""
+    """How the caller was authenticated: by a function key, by Entra, by a client key, or not at
+    all."""
     departments: tuple[str, ...] = ()
-    """The departments that the caller's token names."""
+    """The departments that the caller's token names, or its client key."""
+    terms: KeyTerms | None = None
+    """What the caller's client key allows; None without one."""
 
     @property
     def is_admin(self) -> bool:
@@ -77,7 +94,9 @@ class Principal:
 
     def caller(self, request_id: str) -> Caller:
         """The caller of one request for audit records."""
-        return Caller(self.subject, self.actor, self.how.value, request_id, self.departments)
+        return Caller(
+            self.subject, self.actor, self.how.value, request_id, self.departments, self.terms
+        )
 
 
 _USER = frozenset({Role.USE})
@@ -103,15 +122,23 @@ class Access:
     """Authenticates the caller of a request."""
 
     settings: AccessSettings
+    keys: KeyVerifier
 
-    def identify(self, request: Request) -> Principal:
+    async def identify(self, request: Request) -> Principal:
         """The caller of a request, whose roles `authorized` checks later.
 
         Raises:
             ProblemError: 401 if the caller is not authenticated.
+            StorageUnavailableError: if the caller's client key cannot be read.
         """
-        headers = request.headers.getlist(PRINCIPAL_HEADER)
-        match self.settings.mode:
+        mode, headers = self.settings.mode, request.headers.getlist(PRINCIPAL_HEADER)
+        if mode.takes_client_keys and (sent := key_in(request.headers)) is not None:
+            if headers and mode.knows_principals:
+                raise ProblemError(TWO_KEYS)
+            return _key_principal(await self.keys.verify(sent))
+        match mode:
+            case AuthMode.KEYS:
+                raise ProblemError(NO_KEY)
             case AuthMode.FUNCTION:
                 return _KEY
             case AuthMode.ANONYMOUS:
@@ -176,6 +203,20 @@ class Access:
             raise _unknown("the issuer is not one of AUTH_ISSUERS, or of the tenant")
 
 
+def _key_principal(key: ClientKey) -> Principal:
+    roles = frozenset(role for role in Role if role.value in key.roles)
+    return Principal(
+        owner=key.owner,
+        subject=client_key_owner(key.key_id),
+        actor=key.label,
+        tenant=None,
+        roles=roles | _USER if Role.ADMIN in roles else roles,
+        how=AuthMode.KEYS,
+        departments=(key.department,) if key.department else (),
+        terms=key.terms,
+    )
+
+
 def authorized(principal: Principal, request: Request) -> Principal:
     """Check the caller's roles; for an admin, switch to the owner that the request names.
 
@@ -194,7 +235,7 @@ def authorized(principal: Principal, request: Request) -> Principal:
         raise ProblemError(
             Problem(
                 ProblemKind.INVALID_REQUEST,
-                "owner must be <tenant id>:<object id>, key or anonymous.",
+                OWNER_FORMS,
             )
         )
     return replace(principal, owner=owner, departments=())  # the departments are the admin's

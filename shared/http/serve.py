@@ -90,7 +90,7 @@ async def _serve(
     answer: Answer | Streamed
     with ExitStack() as place:
         try:
-            principal = edge.access.identify(request)
+            principal = await edge.access.identify(request)
             incoming = replace(incoming, principal=principal)
             place.enter_context(edge.limits.request(principal.owner))
             incoming = replace(incoming, principal=authorized(principal, request))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -80,6 +80,8 @@ class ConversationJob(SubmitJob):
 
     Callers cannot send it: it is made from a request to `/orchestrate`.
     """
+
+    asks_any_model: ClassVar[bool] = True
 
     conversation_id: str
     """The caller's own id of the conversation; the job runs on its thread."""

@@ -155,7 +155,7 @@ class Submission:
         Raises:
             The errors of `submit`, except those of storing the job.
         """
-        self._limits.check(body)
+        self._limits.check(body, caller.terms)
         request = turn_request(body, "")  # invalid requests are refused now, not when the job runs
         callbacks = self._callbacks.requested(body)
         thread = await self._known_thread(owner, body)

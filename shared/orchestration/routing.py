@@ -21,12 +21,14 @@ from ..foundry.errors import (
     MISTAKE,
     ConfigurationError,
     FoundryError,
+    InvalidRequestError,
     ServiceUnavailableError,
     TimeoutError,
 )
 from ..foundry.events import Emit, MessageDelta, ToolStarted, TurnEvent
 from ..foundry.models import TurnRequest, TurnResult
 from ..foundry.retry import Deadline
+from ..state.client_keys import KeyTerms
 from ..turns.command import Attempt, RunningTurn
 from .backends import Model
 from .breaker import FAILURES_TO_OPEN
@@ -40,6 +42,9 @@ a model that hangs leaves time for the next one."""
 
 ENOUGH = 0.9
 """The share of a model's default time from which on a timeout counts as the model's failure."""
+
+NOT_IN_KEY = "The client key allows none of the models that may answer."
+"""Only of a job whose models were configured anew since; other requests are checked before."""
 
 CLOSING_SECONDS = 5.0
 """Time after the deadline in which the last model may still find an answer that was lost."""
@@ -101,15 +106,17 @@ class Router:
         for model in self._models.values():
             model.backend.connect()
 
-    async def select(self, domain: str) -> ModelType:
+    async def select(self, domain: str, terms: KeyTerms | None = None) -> ModelType:
         """The first model in the domain's order whose circuit is not open and that is healthy.
 
-        If there is none, the first that is configured.
+        If there is none, the first that is configured. With the terms of a client key, only models
+        that they allow.
 
         Raises:
             ConfigurationError: if none is configured.
         """
         ranked = self._ranked(domain)
+        ranked = [model for model in ranked if _is_allowed(model, terms)] or ranked
         for model in ranked:
             if not model.breaker.retry_after() and await model.health.is_good():
                 return model.model_type
@@ -125,16 +132,21 @@ class Router:
             )
         return ranked
 
-    def _candidates(self, first: ModelType, request: TurnRequest) -> list[Model]:
+    def _candidates(
+        self, first: ModelType, request: TurnRequest, terms: KeyTerms | None
+    ) -> list[Model]:
         """The model to ask first, then those that may answer if it fails."""
         if first not in self._models:
             raise ConfigurationError(WHAT_TO_SET[first])
         if refusal := self._models[first].backend.refusal(request):
             raise refusal
-        others = (self._models.get(kind) for kind in self._preferences.order(request.domain))
+        if not _is_allowed(self._models[first], terms, request.model):
+            raise InvalidRequestError(NOT_IN_KEY)
+        order = self._preferences.order(request.domain)
+        others = (self._models[kind] for kind in order if kind in self._models and kind != first)
         return [
             self._models[first],
-            *(m for m in others if m and m.model_type != first and not m.backend.refusal(request)),
+            *(m for m in others if _is_allowed(m, terms) and not m.backend.refusal(request)),
         ]
 
     async def answer(self, turn: RunningTurn) -> TurnResult:
@@ -144,8 +156,8 @@ class Router:
             FoundryError: the error of the model asked first, if no model answered.
         """
         request, deadline = turn.request, turn.deadline
-        first = turn.model_type or await self.select(request.domain)
-        candidates = self._candidates(first, request)
+        first = turn.model_type or await self.select(request.domain, turn.terms)
+        candidates = self._candidates(first, request, turn.terms)
         failure: FoundryError | None = None
         for number, model in enumerate(candidates, 1):
             others_wait = number < len(candidates)
@@ -224,6 +236,11 @@ def _another_may_answer(error: FoundryError, *, is_fallback: bool) -> bool:
     first model.
     """
     return error.treatment.moves or (is_fallback and error.treatment not in {MISTAKE, INTERRUPTED})
+
+
+def _is_allowed(model: Model, terms: KeyTerms | None, named: str | None = None) -> bool:
+    """Whether a client key lets a model answer, under the name in the request or its own."""
+    return terms is None or terms.allows_model(model.model_type, named or model.backend.model)
 
 
 def circuit_open(model: Model) -> ServiceUnavailableError:

@@ -32,6 +32,8 @@ REJECTED = "rejected"
 ERASURE = "erasure"
 EXCHANGE = "exchange"
 CONVERSATION = "conversation"
+CLIENT_KEY = "key"
+SEAL = "seal"
 
 
 class Kind(StrEnum):
@@ -54,6 +56,8 @@ ROW_KINDS = (
     EXCHANGE,
     REJECTED,
     ERASURE,
+    CLIENT_KEY,
+    SEAL,
 )
 """The row key prefixes of the state table, except those of markers and the retention cursor. Each
 has a rule in `threads.retention` and a line in docs/privacy.md."""

@@ -18,12 +18,14 @@ from ..state.jobs import JobStatus
 from ..state.keys import (
     ANSWER,
     BOX,
+    CLIENT_KEY,
     CONVERSATION,
     ERASURE,
     EXCHANGE,
     IDEMPOTENCY,
     OUTBOX,
     REJECTED,
+    SEAL,
     Kind,
 )
 from ..state.lanes import Clock
@@ -54,8 +56,10 @@ READ = (
     "answered",
     "created_at",
     "delivery",
+    "expires_at",
     "finished_at",
     "rejected_at",
+    "revoked_at",
     "status",
     "until",
 )
@@ -167,6 +171,12 @@ def _old_rejection(values: Values, days: RetentionSettings, now: datetime) -> bo
     return _is_past(values.get("rejected_at"), days.job_days, now)
 
 
+def _old_client_key(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    """As long as the audit trail names a key, its row says which one that was."""
+    ended = filter(None, (values.get("revoked_at"), values.get("expires_at")))
+    return _is_past(min(ended, default=None), days.audit_days, now)
+
+
 def _old_key(values: Values, _: RetentionSettings, now: datetime) -> bool:
     return _is_spent(values, now)
 
@@ -178,14 +188,17 @@ RULES: Mapping[str, Rule] = {
     ANSWER: _old_answer,
     IDEMPOTENCY: _old_key,
     REJECTED: _old_rejection,
+    CLIENT_KEY: _old_client_key,
     Kind.THREAD: _stays,
     CONVERSATION: _stays,
     EXCHANGE: _stays,
     BOX: _stays,
     ERASURE: _stays,
+    SEAL: _stays,
 }
 """By kind of row. Threads stay until they are deleted or expire, with their conversation ids and
-exchanges; the work of a job is deleted when it ends, and an erasure when it is closed."""
+exchanges; the work of a job is deleted when it ends, and an erasure when it is closed. The seal of
+the client keys is never deleted."""
 
 
 def _is_past(moment: datetime | None, days: int, now: datetime) -> bool:

@@ -58,10 +58,10 @@ class Admission:
             StorageUnavailableError: if the budget cannot be read.
         """
         reservation = Reservation()
-        if self.budgets:
+        if self._has_limits(caller):
             payer = self._belonging(owner, request.metadata, thread, caller).payer
             need = self._need(request, thread)
-            reservation = await self.budgets.reserve(owner, payer, need)
+            reservation = await self.budgets.reserve(owner, payer, need, caller.terms)
         try:
             if request.response_format:
                 request.response_format.ready()
@@ -76,9 +76,13 @@ class Admission:
         Raises:
             BudgetTooSmallError: if it may need more than a whole budget.
         """
-        if self.budgets:
+        if self._has_limits(caller):
             payer = self._belonging(owner, request.metadata, thread, caller).payer
-            self.budgets.check(owner, payer, self._need(request, None))
+            self.budgets.check(owner, payer, self._need(request, None), caller.terms)
+
+    def _has_limits(self, caller: Caller) -> bool:
+        """Whether a turn of the caller may have a budget, for which its need is estimated."""
+        return bool(self.budgets or (caller.terms and caller.terms.budgets))
 
     def attribution(
         self, owner: str, metadata: Mapping[str, str], thread: Row | None, caller: Caller

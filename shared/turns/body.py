@@ -52,6 +52,8 @@ _NULL_IS_DEFAULT = (
     "new_thread",
     "max_attempts",
     "stop_lane_on_failure",
+    "roles",
+    "budgets",
 )
 """All fields with a default that is not null; a test checks that none is missing."""
 

@@ -14,6 +14,7 @@ from ..foundry.events import Emit, TurnEvent
 from ..foundry.exchange import BeforeSend, may_send
 from ..foundry.models import TurnRequest, TurnResult
 from ..foundry.retry import Deadline
+from ..state.client_keys import KeyTerms
 from ..state.idempotency import Claim
 from ..state.table import Change, Row
 from ..state.turns import FirstTry, TurnMode
@@ -74,6 +75,8 @@ class RunningTurn:
     """The model to ask first; None for the domain's preferred model."""
     conversation: Conversation | None = None
     """None for a message without a thread."""
+    terms: KeyTerms | None = None
+    """What the caller's client key allows; None without one."""
     emit: Emit | None = None
     """Receives the events of a streamed turn."""
     ensure_held: BeforeSend = may_send

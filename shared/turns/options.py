@@ -8,18 +8,19 @@ and queue messages alike.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from ..config import AppSettings, ModelType, names_in
+from ..config import AppSettings, ModelType, Preferences, names_in
 from ..foundry.content import image_part
 from ..foundry.errors import InvalidRequestError
 from ..foundry.models import TurnRequest
 from ..foundry.structured import response_format
-from ..problems import FieldError, Problem, ProblemError, kind_of
+from ..problems import FieldError, Problem, ProblemError, ProblemKind, kind_of
+from ..state.client_keys import KeyTerms
 from .body import MAX_NAME_CHARS, Body, Metadata, Name
 
 ANY_MODEL = "*"
@@ -46,6 +47,9 @@ def _is_json(document: dict[str, Any]) -> dict[str, Any]:
 
 class TurnOptions(Body):
     """How a message should be answered; what is left out is as configured."""
+
+    asks_any_model: ClassVar[bool] = False
+    """Whether the preferred model of the domain answers if no `model_type` is given."""
 
     domain: Name = Field(default="general", max_length=64)
     """Field the message is about; counted in metrics, and sent to a model called directly."""
@@ -91,20 +95,49 @@ class OptionLimits:
     max_tokens: int
     models: frozenset[str]
     """The allowed models; `ANY_MODEL` allows all."""
+    configured: Mapping[ModelType, str]
+    """The models that answer if none is named, by type; empty where a service or an agent has its
+    own."""
+    preferences: Preferences
 
     @classmethod
     def of(cls, settings: AppSettings) -> OptionLimits:
         """Read the limits from the settings."""
         foundry = settings.foundry
         models = names_in(foundry.allowed_models) or [foundry.model, *settings.models.names]
-        return cls(foundry.max_tokens_limit or foundry.max_tokens, frozenset(models))
+        of_foundry = "" if foundry.agent_id else foundry.model
+        return cls(
+            foundry.max_tokens_limit or foundry.max_tokens,
+            frozenset(models),
+            {ModelType.FOUNDRY_AGENT_SERVICE: of_foundry, **settings.models.by_type},
+            Preferences.parse(settings.models.preferences),
+        )
 
-    def check(self, options: TurnOptions) -> None:
-        """Check that options are within the limits.
+    def check(self, options: TurnOptions, terms: KeyTerms | None = None) -> None:
+        """Check that options are within the limits, and within those of a client key.
 
         Raises:
-            ProblemError: 422, naming the field and the limit.
+            ProblemError: 422, naming the field and the limit; 403 if only the key forbids it.
         """
+        self._check_values(options)
+        if terms is not None:
+            self._check_terms(options, terms)
+
+    def _check_terms(self, options: TurnOptions, terms: KeyTerms) -> None:
+        if terms.models is not None and not self._may_answer(options, terms):
+            raise _not_in_key("model", terms.models)
+        if terms.tools is not None and not set(options.tools) <= set(terms.tools):
+            raise _not_in_key("tools", terms.tools)
+
+    def _may_answer(self, options: TurnOptions, terms: KeyTerms) -> bool:
+        """Whether a key allows the model that is named, or one that may answer without a name."""
+        kinds = [options.model_type or ModelType.FOUNDRY_AGENT_SERVICE]
+        if options.asks_any_model and options.model_type is None:
+            kinds = list(self.preferences.order(options.domain))
+        names = [(kind, options.model or self.configured.get(kind)) for kind in kinds]
+        return any(terms.allows_model(kind, name) for kind, name in names)
+
+    def _check_values(self, options: TurnOptions) -> None:
         if options.max_tokens is not None and options.max_tokens > self.max_tokens:
             raise refused("max_tokens", f"must be at most {self.max_tokens}")
         if options.model is None or ANY_MODEL in self.models or options.model in self.models:
@@ -145,6 +178,13 @@ def _made(field: str, make: Callable[[_Value], _Made], value: _Value) -> _Made:
         raise refused(field, error.message, error.code) from error
     except (ValueError, TypeError, RecursionError) as error:
         raise refused(field, "cannot be used as it is") from error
+
+
+def _not_in_key(field: str, allowed: tuple[str, ...]) -> ProblemError:
+    """The 403 problem of a field that the caller's client key does not allow."""
+    reason = f"must be one of {', '.join(allowed)}" if allowed else "must be left out"
+    detail = f"The client key does not allow this: {field} {reason}."
+    return ProblemError(Problem(ProblemKind.FORBIDDEN, detail, errors=(FieldError(field, reason),)))
 
 
 def refused(field: str, reason: str, code: str = "invalid_request") -> ProblemError:

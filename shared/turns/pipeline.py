@@ -262,6 +262,7 @@ class Turns:
             request=command.request,
             deadline=Deadline(command.seconds),
             model_type=command.model_type,
+            terms=command.caller.terms,
             emit=emit,
             attempts=command.attempts,
         )

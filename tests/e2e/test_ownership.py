@@ -49,8 +49,8 @@ from tests.support.waiting import eventually
 TLS = ssl.create_default_context()
 """Made once: it takes longer than a request, and here all is plain HTTP."""
 
-THREAD, JOB = "thread_id", "job_id"
-MISSING = {THREAD: f"thread_{ULID()}", JOB: f"job_{ULID()}"}
+THREAD, JOB, KEY = "thread_id", "job_id", "key_id"
+MISSING = {THREAD: f"thread_{ULID()}", JOB: f"job_{ULID()}", KEY: "0123456789"}
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,10 @@ ROWS = {
     "GET usage": Row(),
     "GET metrics/prometheus": Row(admins_only=True),
     "GET audit": Row(),
+    "POST keys": Row(body={"label": "a key"}, admins_only=True),
+    "GET keys": Row(admins_only=True),
+    "GET keys/{key_id}": Row(admins_only=True),
+    "DELETE keys/{key_id}": Row(admins_only=True),
     "GET health": Row(open=True),
     "GET health/ready": Row(),
     **{
@@ -165,6 +169,7 @@ def test_every_other_trigger_has_a_test() -> None:
         ("both", "function"),
         ("entra", "anonymous"),
         ("anonymous", "anonymous"),
+        ("keys", "anonymous"),
     ],
 )
 def test_the_mode_decides_whether_the_host_asks_for_a_key(mode: str, asked: str) -> None:

@@ -14,11 +14,12 @@ from typing import Self
 from ulid import ULID
 
 from ...config.spending import Budget
+from ...state.client_keys import KeyTerms
 from ...state.errors import StateError
 from ...state.lanes import Clock
 from ...state.table import Table
 from .account import Account, BudgetUse
-from .limits import Amount, BudgetTooSmallError, Limit, limits_of
+from .limits import Amount, BudgetTooSmallError, Limit, limits_of, limits_of_key
 
 log = logging.getLogger(__name__)
 
@@ -89,15 +90,17 @@ class Budgets:
     def __bool__(self) -> bool:
         return bool(self._budgets)
 
-    async def reserve(self, owner: str, department: str | None, need: Amount) -> Reservation:
-        """Reserve what a turn may need in the budgets of its owner and its department.
+    async def reserve(
+        self, owner: str, department: str | None, need: Amount, key: KeyTerms | None = None
+    ) -> Reservation:
+        """Reserve what a turn may need in the budgets of its owner, department and client key.
 
         Raises:
             BudgetTooSmallError: if it may need more than a whole budget.
             BudgetExhaustedError: if a budget does not allow it now; nothing is reserved.
             StorageUnavailableError: if budgets cannot be read or written.
         """
-        limits = self.check(owner, department, need)
+        limits = self.check(owner, department, need, key)
         reservation = Reservation(need)
         accounts = [self._account(each) for each in limits]
         try:
@@ -111,26 +114,30 @@ class Budgets:
             self._task = asyncio.create_task(self._renew_regularly())
         return reservation
 
-    def check(self, owner: str, department: str | None, need: Amount) -> list[Limit]:
+    def check(
+        self, owner: str, department: str | None, need: Amount, key: KeyTerms | None = None
+    ) -> list[Limit]:
         """The limits that apply to a turn; nothing is reserved or read.
 
         Raises:
             BudgetTooSmallError: if it may need more than a whole budget.
         """
-        limits = limits_of(self._budgets, owner, department)
+        limits = [*limits_of(self._budgets, owner, department), *limits_of_key(key)]
         for limit in limits:
             needed = need.of(limit.measure, ended=False)
             if needed > limit.amount:
                 raise BudgetTooSmallError(limit, needed)
         return limits
 
-    async def use(self, owner: str, departments: Iterable[str] = ()) -> list[BudgetUse]:
-        """The use of each budget of an owner and its departments: one read for each budget.
+    async def use(
+        self, owner: str, departments: Iterable[str] = (), key: KeyTerms | None = None
+    ) -> list[BudgetUse]:
+        """The use of each budget of an owner, its departments and a client key, by one read each.
 
         Raises:
             StorageUnavailableError: if budgets cannot be read.
         """
-        limits: dict[Limit, None] = {}
+        limits = dict.fromkeys(limits_of_key(key))
         for department in (None, *departments):
             limits |= dict.fromkeys(limits_of(self._budgets, owner, department))
         return await asyncio.gather(*(self._seen(limit).use() for limit in limits))

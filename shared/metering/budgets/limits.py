@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
-from ...config.spending import ANY, NANOS, Budget, Period, PriceTable
+from ...config.spending import ANY, NANOS, Allowance, Budget, Period, PriceTable
+from ...state.client_keys import KeyTerms
 from ...state.table import EARLIEST_MOMENT
 from ...state.turns import TurnRecord
 
@@ -64,7 +65,7 @@ class Limit:
     """A budget as it applies to one owner or department."""
 
     subject: str
-    """`owner:...` or `department:...`."""
+    """`owner:...`, `department:...` or `key:...`, the id of a client key."""
     measure: Measure
     period: Period | None
     amount: int
@@ -167,7 +168,17 @@ def limits_of(budgets: Sequence[Budget], owner: str, department: str | None) -> 
     return [limit for _, limit in found.values()]
 
 
-def _limit(budget: Budget, subject: str) -> Limit:
+def limits_of_key(terms: KeyTerms | None) -> list[Limit]:
+    """The limits of a client key, which no other key shares; the lowest of each kind."""
+    found: dict[tuple[Measure, Period | None], Limit] = {}
+    for budget in terms.budgets if terms else ():
+        limit = _limit(budget, f"key:{terms.key_id}" if terms else "")
+        kind = (limit.measure, limit.period)
+        found[kind] = min(limit, found.get(kind, limit), key=lambda each: each.amount)
+    return list(found.values())
+
+
+def _limit(budget: Allowance, subject: str) -> Limit:
     amounts = {
         Measure.TOKENS: budget.tokens,
         Measure.MONEY: None if budget.money is None else round(budget.money * NANOS),
