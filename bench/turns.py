@@ -17,13 +17,12 @@ from typing import Any
 
 import aiohttp
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
+from shared.api.routes import ROUTES
 from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
-from shared.http.answers import Handler
-from shared.http.serve import serve
 from tests.support.fakes import FakeQueues, FakeTable
 
 from .client import API_KEY, BODY, MESSAGE, MODEL
@@ -32,6 +31,8 @@ from .upstream import DELAY_SECONDS, upstream
 IN_FLIGHT = 32
 ROUNDS = 40
 WARM_UP_ROUNDS = 5
+
+_ROUTES = {route.name: route for route in ROUTES}
 
 Timed = Callable[[int], Awaitable[list[float]]]
 """Does what is measured, for one of the places in flight; gives seconds."""
@@ -75,11 +76,16 @@ class App:
 
     async def open_threads(self) -> None:
         for _ in range(IN_FLIGHT):
-            made = await self._json(self.services.web.api.threads.create, request({}))
+            made = await self.answered("create_thread", request({}))
             self.thread_ids.append(made["thread_id"])
 
-    async def _json(self, handler: Handler, asked: Request) -> dict[str, Any]:
-        response = await serve(self.services.web.edge, asked, handler)
+    async def _sent(self, route: str, asked: Request) -> Response:
+        web = self.services.web
+        return await _ROUTES[route].answer(web.edge, web.api, asked)
+
+    async def answered(self, route: str, asked: Request) -> dict[str, Any]:
+        """Make a request of a route; gives its JSON."""
+        response = await self._sent(route, asked)
         if response.status_code >= 400:
             raise RuntimeError(bytes(response.body).decode())
         return json.loads(bytes(response.body))
@@ -87,21 +93,21 @@ class App:
     async def message(self, _place: int) -> list[float]:
         """A turn that stands alone: the time it took beyond the upstream's."""
         started = perf_counter()
-        await self._json(self.services.web.api.messages.send, request({"message": MESSAGE}))
+        await self.answered("send_message", request({"message": MESSAGE}))
         return [perf_counter() - started - DELAY_SECONDS]
 
     async def on_thread(self, place: int) -> list[float]:
         """A turn on a thread."""
         started = perf_counter()
         asked = request({"message": MESSAGE}, thread_id=self.thread_ids[place])
-        await self._json(self.services.web.api.threads.send_message, asked)
+        await self.answered("send_thread_message", asked)
         return [perf_counter() - started - DELAY_SECONDS]
 
     async def _deltas(self, _place: int) -> tuple[float, list[tuple[float, float]]]:
         """When a streamed turn began, and when each delta was sent by Foundry and by us."""
         started = perf_counter()
         asked = request({"message": MESSAGE}, streamed=True)
-        response = await serve(self.services.web.edge, asked, self.services.web.api.messages.send)
+        response = await self._sent("send_message", asked)
         if not isinstance(response, StreamingResponse):
             raise TypeError(bytes(response.body).decode())
         times: list[tuple[float, float]] = []

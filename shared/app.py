@@ -261,11 +261,13 @@ class Services:
 def _core(
     settings: AppSettings, tables: Tables, queues: Queues, foundry: FoundryService, clock: Clock
 ) -> Core:
-    table, lanes = tables.state, Lanes(tables.state, clock, settings.storage.lease_seconds)
+    table, metrics = tables.state, tables.metrics
+    lanes = Lanes(table, clock, settings.storage.lease_seconds)
     threads, jobs = Threads(table, lanes, clock), Jobs(table, lanes)
-    audit, meter = AuditTrail(tables.audit, _foundry_identity(settings)), Meter(tables.metrics)
+    audit = AuditTrail(tables.audit, table, _foundry_identity(settings))
+    meter = Meter(metrics)
     prices = read_prices(settings.spending.prices)
-    budgets = Budgets(read_budgets(settings.spending.budgets), tables.metrics, clock)
+    budgets = Budgets(read_budgets(settings.spending.budgets), metrics, clock)
     departments = settings.access.known_departments
     admission = Admission(budgets, prices, foundry.config, departments, foundry.tool_definitions)
     recording = Recording(audit, meter, admission, content=settings.storage.record_content)
@@ -324,7 +326,7 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
     messages = MessagesApi(core.turns, keys, core.option_limits, settings)
     removal, cancellation = timers.removal, Cancellation(core.jobs, table, core.queues, clock)
     return Api(
-        audit=AuditApi(AuditReader(core.tables.audit), clock),
+        audit=AuditApi(AuditReader(core.tables.audit, core.tables.state), clock),
         jobs=JobsApi(core.jobs, core.submission, cancellation, limits, keys),
         keys=KeysApi(
             core.client_keys, verifier, keys, settings.access.mode, prices=core.prices, clock=clock

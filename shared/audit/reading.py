@@ -1,7 +1,12 @@
-"""Reads the audit trail page by page, newest record first."""
+"""Reads the audit trail page by page, newest record first.
+
+The records of turns and accepted jobs are read from the state table, and all others from the audit
+table.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import re
@@ -10,8 +15,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from ..state.days import LAST_KEY, SEPARATOR, DayIndex, day_partition
-from ..state.keys import partition_key
-from ..state.table import Table, equals
+from ..state.keys import audit_key, partition_key
+from ..state.table import Row, Table, equals
 from .trail import AuditRecord
 
 _ROW_KEY = re.compile(r"[0-9A-HJKMNP-TV-Z]{26}")
@@ -75,8 +80,9 @@ class _Position:
 class AuditReader:
     """Reads the records of all owners."""
 
-    def __init__(self, table: Table) -> None:
+    def __init__(self, table: Table, state: Table) -> None:
         self._table = table
+        self._state = state
         self.days = DayIndex(table)
         """Removes the records of old days."""
 
@@ -89,19 +95,30 @@ class AuditReader:
         start = _Position.from_cursor(cursor, query) if cursor else None
         records: list[AuditRecord] = []
         async for position in self._positions(query, start):
-            partition = day_partition(position.owner_key, position.day)
-            rows = await self._table.scan(
-                partition,
-                position.row_key,
-                LAST_KEY,
-                limit=limit - len(records),
-                where=query.condition,
-            )
-            records += [AuditRecord.from_row(row) for row in rows]
+            rows = await self._rows(position, query.condition, limit - len(records))
+            records += [AuditRecord.from_row(row) for row in rows.values()]
             if len(records) == limit:
-                last = _Position(position.day, position.owner_key, rows[-1].row_key)
+                last = _Position(position.day, position.owner_key, [*rows][-1])
                 return AuditPage(tuple(records), last.to_cursor())
         return AuditPage(tuple(records))
+
+    async def _rows(self, position: _Position, where: str, limit: int) -> dict[str, Row]:
+        """The first rows of an owner's day, from both tables, by key in order."""
+        day, owner_key = position.day, position.owner_key
+        partition, after = day_partition(owner_key, day), position.row_key
+        others, committed = await asyncio.gather(
+            self._table.scan(partition, after, LAST_KEY, limit=limit, where=where),
+            self._state.scan(
+                owner_key,
+                audit_key(day, after),
+                audit_key(day, LAST_KEY),
+                limit=limit,
+                where=where,
+            ),
+        )
+        found = {row.row_key: row for row in others}
+        found |= {row.row_key.rpartition(":")[2]: row for row in committed}
+        return {key: found[key] for key in sorted(found)[:limit]}
 
     async def _positions(
         self, query: AuditQuery, start: _Position | None

@@ -1,7 +1,9 @@
 """The audit trail: one record for each action, written once and never changed.
 
 A record has the caller, the action, its object, the agent and the outcome, but no message text and
-no secret. Records of one owner and day share a partition, newest first.
+no secret. The record of a turn or an accepted job is a row of the transaction that stores it. All
+others are in a table of their own, whose partitions have the records of one owner and day. Both are
+sorted by time, newest first.
 """
 
 from __future__ import annotations
@@ -10,18 +12,19 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from ulid import ULID
 
 from ..state.client_keys import KeyTerms
 from ..state.days import MAX_TRANSACTION_ROWS, DayIndex, day_partition
-from ..state.errors import StateError
-from ..state.keys import complement, partition_key
+from ..state.errors import RowExistsError, StateError
+from ..state.group_commit import GroupCommit
+from ..state.keys import audit_key, complement, partition_key
 from ..state.table import Change, Operation, Row, Table, Value
 from ..state.turns import TurnRecord, TurnStatus
 
@@ -32,8 +35,6 @@ MAX_PENDING_NOTES = 1_000
 
 ANONYMOUS_PER_MINUTE = 60
 """The most refused calls of anonymous callers that a process records; the log has all of them."""
-
-_T = TypeVar("_T")
 
 
 class Action(StrEnum):
@@ -170,56 +171,69 @@ class AuditTrail:
     A record that cannot be written is logged in full, and the action continues.
     """
 
-    def __init__(self, table: Table, agent_identity: str | None) -> None:
+    def __init__(self, table: Table, state: Table, agent_identity: str | None) -> None:
         self._agent_identity = agent_identity
         self._table = table
+        self._state = state
+        self._rows = GroupCommit(table)
         self._tasks: set[asyncio.Task[None]] = set()
         self._days = DayIndex(table)
         self._anonymous: deque[datetime] = deque(maxlen=ANONYMOUS_PER_MINUTE)
 
-    async def append(self, *records: AuditRecord) -> None:
-        """Write the records of one owner's action, in one transaction."""
-        await self._write(self._keyed(records), Operation.INSERT)
+    async def open_day(self, owner: str, at: datetime) -> None:
+        """List an owner among those with records of a day, before a transaction has some.
 
-    def _keyed(self, records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
-        """The records with the agent's identity, by the keys of their rows."""
+        Only a reader of all owners uses the list, so a failure is logged and the action continues.
+        """
+        try:
+            await self._days.remember(partition_key(owner), at.date())
+        except StateError as error:
+            log.error("Not in the index of the audit trail (%r): %s", error, owner)  # noqa: TRY400
+
+    def keyed(self, records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
+        """The records of one owner's action, with the agent's identity, by the keys of rows."""
         identity = self._agent_identity
         return {each.new_key(): replace(each, agent_identity=identity) for each in records}
 
-    async def _write(self, records: Mapping[str, AuditRecord], action: Operation) -> None:
-        first = next(iter(records.values()))
-        owner_key, day = partition_key(first.owner), first.at.date()
-        partition = day_partition(owner_key, day)
-        changes = [Change(action, key, record.to_values()) for key, record in records.items()]
-        starts = range(0, len(changes), MAX_TRANSACTION_ROWS)
-        outcomes = await asyncio.gather(
-            self._days.remember(owner_key, day),
-            *(self._table.write(partition, changes[n : n + MAX_TRANSACTION_ROWS]) for n in starts),
-            return_exceptions=True,
-        )
-        for error in outcomes:
-            if isinstance(error, Exception):
-                self._log_lost(repr(error), records.values())
+    @staticmethod
+    def inserts(records: Mapping[str, AuditRecord]) -> list[Change]:
+        """The changes that write records, for a transaction in their owner's partition."""
+        return [
+            Change(Operation.INSERT, audit_key(record.at.date(), key), record.to_values())
+            for key, record in records.items()
+        ]
 
-    async def alongside(self, write: Awaitable[_T], *records: AuditRecord) -> _T:
-        """Write the records in parallel with ``write``, and return its result.
+    async def insert(self, records: Mapping[str, AuditRecord]) -> None:
+        """Write records of a transaction that are not part of it, beside its other rows.
 
-        If ``write`` fails, the records are changed to failures.
+        A record that exists is kept: its transaction was stored, although its answer was lost.
         """
-        keyed = self._keyed(records)
-        recording = asyncio.create_task(self._write(keyed, Operation.INSERT))
+        changes, partition = self.inserts(records), _partition_of(records)
         try:
-            return await write
+            for start in range(0, len(changes), MAX_TRANSACTION_ROWS):
+                await self._state.write(partition, changes[start : start + MAX_TRANSACTION_ROWS])
+        except RowExistsError:
+            log.info("A transaction that seemed to have failed was stored")
         except StateError as error:
-            await recording
-            failed = {
-                key: replace(record, outcome=AuditOutcome.FAILED, code=error.code)
-                for key, record in keyed.items()
-            }
-            await self._write(failed, Operation.UPSERT)
-            raise
-        finally:
-            await recording
+            self._log_lost(repr(error), records.values())
+
+    async def insert_failed(self, records: Mapping[str, AuditRecord], code: str) -> None:
+        """Write the records of a transaction that failed, which can then no longer be stored."""
+        failed = AuditOutcome.FAILED
+        await self.insert(
+            {key: replace(each, outcome=failed, code=code) for key, each in records.items()}
+        )
+
+    async def append(self, *records: AuditRecord) -> None:
+        """Write the records of one owner's action to the audit table."""
+        keyed, day = self.keyed(records), records[0].at.date()
+        owner_key = _partition_of(keyed)
+        changes = [Change(Operation.INSERT, key, each.to_values()) for key, each in keyed.items()]
+        try:
+            await self._days.remember(owner_key, day)
+            await self._rows.write(day_partition(owner_key, day), changes)
+        except StateError as error:
+            self._log_lost(repr(error), keyed.values())
 
     def note(self, record: AuditRecord) -> None:
         """Write a record in the background."""
@@ -248,6 +262,11 @@ class AuditTrail:
         """Log records that may be missing from the trail."""
         for record in records:
             log.error("Not in the audit trail (%s): %s", reason, json.dumps(record.to_json()))
+
+
+def _partition_of(records: Mapping[str, AuditRecord]) -> str:
+    """The partition of the owner of some records."""
+    return partition_key(next(iter(records.values())).owner)
 
 
 def turn_records(

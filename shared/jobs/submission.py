@@ -140,13 +140,13 @@ class Submission:
         caller: Caller,
     ) -> Job:
         """Store a job and wake a worker; a job that was accepted before is returned as it is."""
+        await self._audit.open_day(job.owner, job.created_at)
+        audited = self._audit.inserts(self._audit.keyed([self._audited(job, caller)]))
         try:
-            await self._jobs.submit(job, work, new_thread, also)
+            await self._jobs.submit(job, work, new_thread, [*also, *audited])
         except RowExistsError:
             job = await self._jobs.get(job.owner, job.job_id)
-            await self._wake(job)
-        else:
-            await self._audit.alongside(self._wake(job), self._audited(job, caller))
+        await self._wake(job)
         return job
 
     async def check(self, owner: str, body: SubmitJob, caller: Caller) -> dict[str, str]:
@@ -205,7 +205,7 @@ class Submission:
         return AuditRecord(
             action=Action.JOB_SUBMIT,
             outcome=AuditOutcome.SUCCEEDED,
-            at=self._clock(),
+            at=job.created_at,
             owner=job.owner,
             subject=caller.subject,
             actor=caller.actor,

@@ -41,7 +41,7 @@ def stored_turns(
     sign_in = None if storage.connection_string else _sign_in(identity)
     clock = StorageClock()
     tables = open_tables(storage, sign_in, clock)
-    audit, meter = AuditTrail(tables.audit, None), Meter(tables.metrics)
+    audit, meter = AuditTrail(tables.audit, tables.state, None), Meter(tables.metrics)
     spending = SpendingSettings.from_env()
     budgets = Budgets(read_budgets(spending.budgets), tables.metrics, clock)
     prices, foundry = read_prices(spending.prices), FoundryAgentServiceConfig.from_env()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import date
 from enum import StrEnum
 
 from ulid import ULID
@@ -34,6 +35,7 @@ EXCHANGE = "exchange"
 CONVERSATION = "conversation"
 CLIENT_KEY = "key"
 SEAL = "seal"
+AUDIT = "audit"
 
 
 class Kind(StrEnum):
@@ -58,6 +60,7 @@ ROW_KINDS = (
     ERASURE,
     CLIENT_KEY,
     SEAL,
+    AUDIT,
 )
 """The row key prefixes of the state table, except those of markers and the retention cursor. Each
 has a rule in `threads.retention` and a line in docs/privacy.md."""
@@ -156,3 +159,8 @@ def exchange_key(thread_id: str, number: int) -> str:
 def exchange_prefix(thread_id: str) -> str:
     """The row key prefix of a thread's exchanges."""
     return f"{EXCHANGE}:{thread_id}:"
+
+
+def audit_key(day: date, key: str) -> str:
+    """Row key of an audit record that belongs to a transaction: by day, newest first."""
+    return f"{AUDIT}:{day.isoformat()}:{key}"

@@ -17,6 +17,7 @@ from ..state.idempotency import ANSWERED
 from ..state.jobs import JobStatus
 from ..state.keys import (
     ANSWER,
+    AUDIT,
     BOX,
     CLIENT_KEY,
     CONVERSATION,
@@ -54,6 +55,7 @@ START = (REJECTED_PARTITION, "")
 
 READ = (
     "answered",
+    "at",
     "created_at",
     "delivery",
     "expires_at",
@@ -177,6 +179,12 @@ def _old_client_key(values: Values, days: RetentionSettings, now: datetime) -> b
     return _is_past(min(ended, default=None), days.audit_days, now)
 
 
+def _old_audit_record(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    """Whole days, like the audit table."""
+    day = now.date() - timedelta(days=days.audit_days)
+    return bool(days.audit_days) and values["at"].date() < day
+
+
 def _old_key(values: Values, _: RetentionSettings, now: datetime) -> bool:
     return _is_spent(values, now)
 
@@ -195,6 +203,7 @@ RULES: Mapping[str, Rule] = {
     BOX: _stays,
     ERASURE: _stays,
     SEAL: _stays,
+    AUDIT: _old_audit_record,
 }
 """By kind of row. Threads stay until they are deleted or expire, with their conversation ids and
 exchanges; the work of a job is deleted when it ends, and an erasure when it is closed. The seal of

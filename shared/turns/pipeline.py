@@ -29,6 +29,7 @@ from ..observability.tracing import record_content, record_turn, turn_span
 from ..problems import INTERNAL_ERROR
 from ..state.conversation_ids import ConversationIds
 from ..state.errors import LaneBusyError, LeaseLostError, RowMissingError, StateError
+from ..state.group_commit import GroupCommit
 from ..state.keeper import LeaseKeeper
 from ..state.keys import Kind, is_id, new_id, newest_first, partition_key
 from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, WakeLane, wake_waiting
@@ -98,6 +99,7 @@ class Turns:
         self._router = router
         self._storage = storage
         self._recording = recording
+        self._commits = GroupCommit(storage.table)
         self._background = Background()
 
     @property
@@ -194,9 +196,12 @@ class Turns:
         turn = self._running(command, turn_id, emit)
         answer, record = await self._answer(command, turn, reservation)
         outcome = self._outcome(opened, turn, answer, record)
-        changes = [record.insert(), *keep(outcome)]
-        write = self._storage.table.write(partition_key(command.owner), changes)
-        await self._recording.alongside(write, record, answer, command.caller)
+        kept, partition = [record.insert(), *keep(outcome)], partition_key(command.owner)
+
+        async def commit(audit: Sequence[Change]) -> None:
+            await self._commits.write(partition, [*kept, *audit])
+
+        await self._recording.commit(commit, record, answer, command.caller)
         return _raised(outcome)
 
     async def run_leased(
@@ -238,11 +243,13 @@ class Turns:
             if result is not None and storage.keep_history:
                 kept.append(conversation.keep(command.request.message, result.content))
 
-        def changes(lane_row: Row) -> Sequence[Change]:
-            return [*kept, *also_commit(outcome, lane_row)]
+        async def commit(audit: Sequence[Change]) -> Row:
+            def changes(lane_row: Row) -> Sequence[Change]:
+                return [*kept, *audit, *also_commit(outcome, lane_row)]
 
-        commit = storage.lanes.release(keeper.lease, values, changes)
-        row = await self._recording.alongside(commit, record, answer, command.caller)
+            return await storage.lanes.release(keeper.lease, values, changes)
+
+        row = await self._recording.commit(commit, record, answer, command.caller)
         if command.mode is not TurnMode.JOB:
             await wake_waiting(storage.wake_lane, command.owner, row)
         return _raised(outcome)
@@ -276,6 +283,7 @@ class Turns:
     ) -> tuple[ModelOutcome, TurnRecord]:
         """Get a turn's answer and its record, within its span and with its id in the logs."""
         begun = self._begun(command, turn, lane_row)
+        await self._recording.audit.open_day(command.owner, begun.created_at)
         config, message = self._recording.admission.config, command.request.message
         agent = "" if command.orchestrated else config.agent_id
         with turn_span(agent) as span, log_ids(turn_id=turn.turn_id):

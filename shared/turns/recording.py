@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Generator
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from time import perf_counter
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from ..audit.trail import AuditTrail, Caller, turn_records
 from ..foundry.errors import FoundryError
@@ -14,13 +15,21 @@ from ..foundry.models import TurnResult
 from ..metering.budgets.budgets import Reservation
 from ..metering.meter import Meter
 from ..observability.upstream import Upstream, counted
+from ..state.errors import StateError
+from ..state.table import Change
 from ..state.turns import TurnEffort, TurnRecord, TurnStatus
 from .admission import Admission
 
 ModelOutcome = TurnResult | FoundryError
 """The answer of a model, or the error if there is none."""
 
+MAX_RECORDS_IN_COMMIT = 60
+"""Of a turn's audit records; a transaction takes 100 rows, and a turn may call more tools."""
+
 _T = TypeVar("_T")
+
+Write: TypeAlias = Callable[[Sequence[Change]], Awaitable[_T]]
+"""Commits a turn, in one transaction with more changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +104,22 @@ class Recording:
             **upstream.events(),
         )
 
-    async def alongside(
-        self, write: Awaitable[_T], record: TurnRecord, outcome: ModelOutcome, caller: Caller
+    async def commit(
+        self, write: Write[_T], record: TurnRecord, outcome: ModelOutcome, caller: Caller
     ) -> _T:
-        """Write a turn's audit records in parallel with ``write``, and return its result."""
+        """Write a turn's audit records in the transaction of ``write``, and return its result.
+
+        If the transaction fails, they are written as failures, in a transaction of their own.
+        """
         calls = outcome.tool_calls if isinstance(outcome, TurnResult) else ()
-        written = await self.audit.alongside(write, *turn_records(record, caller, calls))
+        records = self.audit.keyed(turn_records(record, caller, calls))
+        together = dict(islice(records.items(), MAX_RECORDS_IN_COMMIT))
+        try:
+            written = await write(self.audit.inserts(together))
+        except StateError as error:
+            await self.audit.insert_failed(records, error.code)
+            raise
+        if rest := {key: each for key, each in records.items() if key not in together}:
+            await self.audit.insert(rest)
         self.meter.record(record)
         return written

@@ -13,6 +13,7 @@ from shared.threads.retention import RULES
 from tests.support import census
 from tests.support.app_on_fakes import App
 from tests.support.calling import caller
+from tests.support.waiting import eventually
 from tests.unit.conftest import app
 
 __all__ = ["app"]
@@ -50,6 +51,8 @@ async def test_age_deletes_every_kind_of_row_but_those_that_the_page_says_stay(a
     services = app.services()
     async with caller(services) as api:
         assert (await api.post("messages", json={"message": "Hi"})).status_code == 200
+        assert (await api.get("threads")).status_code == 200
+        await eventually(lambda: len(app.audit_table.partitions) == 2)  # written in the background
     await services.core.meter.flush()
     app.clock.advance(3 * HOUR)
     await services.timers.roll_up.run()

@@ -41,7 +41,9 @@ class Served:
                 async for row in client.list_entities():
                     if text in repr(dict(row)):
                         partition = str(row["PartitionKey"])
-                        found.add((kind, partition if partition[0] == "$" else "owner"))
+                        is_record = str(row["RowKey"]).startswith("audit:")
+                        place = partition if partition[0] == "$" else "owner"
+                        found.add(("audit" if is_record else kind, place))
         return found
 
 

@@ -24,8 +24,7 @@ MESSAGE = "My name is Ada."
 
 async def audited(deployment: Deployment, thread_id: str) -> list[tuple[str, str]]:
     """Outcome and code of each turn of a thread, by the audit trail."""
-    async with TableClient.from_connection_string(deployment.storage, deployment.audit) as client:
-        rows = [dict(row) async for row in client.list_entities()]
+    rows = await deployment.rows(kind="audit:")
     sent = [row for row in rows if row.get("thread_id") == thread_id and row.get("turn_id")]
     return sorted((row["outcome"], row.get("code", "")) for row in sent)
 

@@ -6,8 +6,11 @@ import asyncio
 import base64
 import json
 import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -25,11 +28,17 @@ from shared.audit.trail import (
     turn_records,
 )
 from shared.foundry.errors import InvalidRequestError
-from shared.foundry.models import TurnRequest
+from shared.foundry.models import FinishReason, ToolCall, TurnRequest, TurnResult
 from shared.foundry.responses import arguments_hash, tool_calls
 from shared.state.days import DAYS_PARTITION
-from shared.state.errors import LeaseLostError, StateError, StorageUnavailableError
+from shared.state.errors import (
+    LeaseLostError,
+    RowExistsError,
+    StateError,
+    StorageUnavailableError,
+)
 from shared.state.keys import Kind, new_id, partition_key
+from shared.state.table import Change
 from shared.state.threads import Thread
 from shared.state.turns import TurnMode, TurnRecord, TurnStatus
 from shared.turns.pipeline import AnsweredTurn, TurnCommand
@@ -54,7 +63,13 @@ def record(at: datetime = NOON, owner: str = OWNER, **more: Any) -> AuditRecord:
 
 
 def rows(table: FakeTable, owner: str = OWNER, day: str = "2026-03-01") -> list[dict[str, Any]]:
+    """The records in the audit table."""
     return [dict(row.values) for row in table.rows(f"{partition_key(owner)}!{day}")]
+
+
+def committed(app: App) -> list[dict[str, Any]]:
+    """The records in the owner's partition of the state table."""
+    return [dict(row.values) for row in app.table.rows(partition_key(OWNER), "audit:2026-03-01:")]
 
 
 async def ask(services: Services, thread_id: str | None = None) -> None:
@@ -72,7 +87,7 @@ async def test_a_turn_says_who_what_how_and_how_much_but_not_its_text(
     app: App, services: Services
 ) -> None:
     await ask(services)
-    (kept,) = rows(app.audit_table)
+    (kept,) = committed(app)
     (turn,) = app.table.rows(partition_key(OWNER), "turn:")
     assert kept["turn_id"] == "turn_" + turn.row_key.rpartition(":")[2]
     assert {name: kept[name] for name in ("action", "outcome", "owner", "subject", "actor")} == {
@@ -92,7 +107,7 @@ async def test_a_streamed_turn_is_on_record_once(app: App, services: Services) -
     command = TurnCommand(OWNER, TurnRequest(SECRET), 60, mode=TurnMode.STREAM, caller=CALLER)
     *_, turn = [progress async for progress in services.core.turns.stream(command)]
     assert isinstance(turn, AnsweredTurn)
-    (kept,) = rows(app.audit_table)
+    (kept,) = committed(app)
     assert (kept["turn_id"], kept["subject"]) == (turn.turn_id, "subject")
     assert kept["outcome"] == "succeeded"
 
@@ -101,38 +116,48 @@ async def test_a_failed_turn_is_on_record_as_failed(app: App, services: Services
     app.foundry.then_fail(400)
     with pytest.raises(InvalidRequestError):
         await ask(services)
-    (kept,) = rows(app.audit_table)
+    (kept,) = committed(app)
     assert (kept["outcome"], kept["code"]) == ("failed", "invalid_request")
 
 
 @pytest.mark.parametrize("on_a_thread", [False, True])
-async def test_the_record_is_written_at_the_same_time_as_the_turn(
+async def test_the_record_is_part_of_the_turns_transaction(
     app: App, services: Services, on_a_thread: bool
 ) -> None:
     thread_id = await new_thread(app, services) if on_a_thread else None
     await ask(services, thread_id)  # the day of this owner is known from here on
-    meeting = asyncio.Barrier(2)
-    if on_a_thread:
-        app.table.before_next_write(lambda: asyncio.sleep(0))  # the lease
-    app.table.before_next_write(meeting.wait)
-    app.audit_table.before_next_write(meeting.wait)
+    app.table.reset_counts()
     app.audit_table.reset_counts()
-    async with asyncio.timeout(5):
-        await ask(services, thread_id)
-    assert app.audit_table.transactions == 1
+    await ask(services, thread_id)
+    assert app.table.transactions == (2 if on_a_thread else 1)
+    assert app.audit_table.transactions == 0
+    assert len(committed(app)) == 2
 
 
-async def test_a_record_that_cannot_be_written_loses_no_turn_and_is_logged_whole(
+async def test_an_index_that_cannot_be_written_loses_no_turn_and_is_logged(
     app: App, services: Services, caplog: pytest.LogCaptureFixture
 ) -> None:
     app.audit_table.available = False
     await ask(services)
-    (turn,) = app.table.rows(partition_key(OWNER), "turn:")
-    assert turn.values["status"] == "succeeded"
+    assert [kept["outcome"] for kept in committed(app)] == ["succeeded"]
+    assert caplog.records[-1].levelno == logging.ERROR
+    assert OWNER in caplog.records[-1].getMessage()
+    app.audit_table.available = True
+    await ask(services)
+    assert len(app.audit_table.rows(DAYS_PARTITION)) == 1
+
+
+async def test_a_record_that_cannot_be_written_is_logged_whole(
+    app: App, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.table.available = False
+    with pytest.raises(StorageUnavailableError):
+        await ask(services)
     complaint = caplog.records[-1]
     assert complaint.levelno == logging.ERROR
     logged = json.loads(complaint.getMessage().partition("): ")[2])
     assert (logged["action"], logged["owner"]) == ("send", OWNER)
+    assert (logged["outcome"], logged["code"]) == ("failed", "storage_unavailable")
     assert SECRET not in caplog.text
 
 
@@ -150,7 +175,7 @@ async def test_a_turn_that_lost_its_lease_was_sent_and_is_on_record(
     app.table.before_next_write(take_over)
     with pytest.raises(LeaseLostError):
         await ask(services, thread_id)
-    sent = [row for row in rows(app.audit_table) if row["action"] == "send"]
+    sent = [row for row in committed(app) if row["action"] == "send"]
     assert sorted((row["outcome"], row.get("code")) for row in sent) == [
         ("failed", "lease_lost"),
         ("succeeded", None),
@@ -169,8 +194,39 @@ async def test_a_turn_whose_commit_failed_is_not_on_record_as_done(
     app.table.before_next_write(refuse)
     with pytest.raises(StorageUnavailableError):
         await ask(services, thread_id)
-    (row,) = [row for row in rows(app.audit_table) if row["action"] == "send"]
+    (row,) = [row for row in committed(app) if row["action"] == "send"]
     assert (row["outcome"], row["code"]) == ("failed", "storage_unavailable")
+
+
+async def test_a_turn_that_was_stored_although_its_commit_seemed_to_fail_is_on_record_as_done(
+    app: App, services: Services, caplog: pytest.LogCaptureFixture
+) -> None:
+    app.table.lose_next_answer()
+    with pytest.raises(StorageUnavailableError):
+        await ask(services)
+    assert [row["outcome"] for row in committed(app)] == ["succeeded"]
+    assert "Not in the audit trail" not in caplog.text
+
+
+async def test_a_commit_that_arrives_after_its_failure_is_on_record_stores_nothing(
+    app: App, services: Services
+) -> None:
+    late: list[Callable[[], Awaitable[str]]] = []
+    write = app.table.write
+
+    async def hold_back(partition: str, changes: Sequence[Change]) -> str:
+        if not late:
+            late.append(partial(write, partition, changes))
+            raise StorageUnavailableError("It has not arrived yet.")
+        return await write(partition, changes)
+
+    app.table.write = hold_back
+    with pytest.raises(StorageUnavailableError):
+        await ask(services)
+    with pytest.raises(RowExistsError):
+        await late[0]()
+    assert app.table.rows(partition_key(OWNER), "turn:") == []
+    assert [row["outcome"] for row in committed(app)] == ["failed"]
 
 
 def turn_record(**more: Any) -> TurnRecord:
@@ -189,7 +245,7 @@ def turn_record(**more: Any) -> TurnRecord:
     return replace(known, **more)
 
 
-async def test_tool_calls_are_records_of_their_own_in_the_same_transaction() -> None:
+async def test_tool_calls_are_records_of_their_own() -> None:
     items: list[dict[str, Any]] = [
         {"type": "function_call", "name": "weather", "arguments": '{"city": "Oslo", "unit": "c"}'},
         {"type": "mcp_call", "name": "search", "arguments": {"q": "x"}},
@@ -201,36 +257,53 @@ async def test_tool_calls_are_records_of_their_own_in_the_same_transaction() -> 
     assert [call.tool for call in calls] == ["weather", "search", "file_search", "web_search"]
     assert calls[0].arguments_hash == arguments_hash({"unit": "c", "city": "Oslo"})
     assert calls[3].arguments_hash is None
-    table = FakeTable()
-    trail = AuditTrail(table, "the-agents-identity")
-    await trail.append(*turn_records(turn_record(), CALLER, calls))
-    assert table.writes == 2  # the records, and once a day that there are some
-    kept = rows(table)
+    trail = AuditTrail(FakeTable(), FakeTable(), "the-agents-identity")
+    inserts = trail.inserts(trail.keyed(turn_records(turn_record(), CALLER, calls)))
+    kept = [insert.values for insert in inserts]
     assert {row["agent_identity"] for row in kept} == {"the-agents-identity"}
-    assert sorted(row["tool"] for row in kept if row["action"] == "tool_call") == sorted(
+    assert sorted(str(row["tool"]) for row in kept if row["action"] == "tool_call") == sorted(
         call.tool for call in calls
     )
     assert "Oslo" not in str(kept)
 
 
-async def test_a_turn_with_hundreds_of_tool_calls_is_on_record() -> None:
-    table = FakeTable()
-    calls = [("t", None)] * 250
-    await AuditTrail(table, None).append(*turn_records(turn_record(), CALLER, calls))
-    assert len(rows(table)) == 251
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_turn_with_hundreds_of_tool_calls_is_on_record(
+    app: App, services: Services, fails: bool
+) -> None:
+    calls = (ToolCall("t", None),) * 250
+    result = TurnResult("done", FinishReason.STOP, "resp_1", "m", tool_calls=calls)
+    written: list[Change] = []
+
+    async def write(audit: Sequence[Change]) -> None:
+        if fails:
+            raise LeaseLostError("Another worker has the thread.")
+        written.extend(audit)
+
+    recording, outcome = services.core.turns._recording, "failed" if fails else "succeeded"
+    with suppress(LeaseLostError):
+        await recording.commit(write, turn_record(), result, CALLER)
+    kept = [dict(each.values) for each in written] + committed(app)
+    assert len(kept) == 251
+    assert {row["outcome"] for row in kept} == {outcome}
 
 
 async def filled(table: FakeTable) -> AuditReader:
-    """A week of records: ten a day, of two owners."""
-    trail = AuditTrail(table, None)
+    """A week of records: ten a day, of two owners, every second one beside its turn."""
+    state = FakeTable()
+    trail = AuditTrail(table, state, None)
     for day in range(7):
         for number in range(10):
             at = NOON - timedelta(days=day, minutes=number)
-            await trail.append(
-                record(at, action=Action.SEND if number % 2 else Action.JOB_READ, job_id=f"j{day}")
-            )
-            await trail.append(record(at, owner="somebody", job_id="theirs"))
-    return AuditReader(table)
+            action = Action.SEND if number % 2 else Action.JOB_READ
+            for owner in (OWNER, "somebody"):
+                one = record(at, owner, action=action, job_id=f"j{day}")
+                if action is Action.SEND:
+                    await trail.open_day(owner, at)
+                    await trail.insert(trail.keyed([one]))
+                else:
+                    await trail.append(one)
+    return AuditReader(table, state)
 
 
 @pytest.mark.parametrize("limit", [1, 7, 10, 50, 1000])
@@ -298,13 +371,13 @@ async def test_old_records_go_day_by_day_and_stopping_half_way_does_no_harm() ->
     table.before_next_write(_fail)
     with pytest.raises(StateError):
         await reader.days.remove_before(date(2026, 2, 27))
-    assert await reader.days.remove_before(date(2026, 2, 27)) == 4 * 2 * 10
+    assert await reader.days.remove_before(date(2026, 2, 27)) == 4 * 2 * 5
     assert {row.row_key[:10] for row in table.rows(DAYS_PARTITION)} == {
         "2026-02-27",
         "2026-02-28",
         "2026-03-01",
     }
-    left = await reader.page(WEEK, 1000)
+    left = await reader.page(replace(WEEK, where=(("action", "job_read"),)), 1000)
     assert min(each.at for each in left.records).date() == date(2026, 2, 27)
 
 
@@ -317,9 +390,14 @@ async def test_the_app_keeps_records_for_as_long_as_the_setting_says(
 ) -> None:
     now = app.clock()
     days = app.settings.retention.audit_days
-    await services.core.audit.append(record(now - timedelta(days=days)))
-    await services.core.audit.append(record(now - timedelta(days=days + 1)))
+    trail = services.core.audit
+    for age in (days, days + 1):
+        await trail.append(record(now - timedelta(days=age)))
+        await trail.insert(trail.keyed([record(now - timedelta(days=age))]))
     await services.timers.delete_old_records()
+    assert [each.values["at"] for each in app.table.rows(partition_key(OWNER), "audit:")] == [
+        now - timedelta(days=days)
+    ]
     kept = [partition for partition in app.audit_table.partitions if rows_in(app, partition)]
     assert [partition for partition in kept if partition != DAYS_PARTITION] == [
         f"{partition_key(OWNER)}!{(now - timedelta(days=days)).date()}"
@@ -332,7 +410,7 @@ def rows_in(app: App, partition: str) -> int:
 
 async def test_a_flood_of_strangers_does_not_fill_the_table() -> None:
     table = FakeTable()
-    trail = AuditTrail(table, None)
+    trail = AuditTrail(table, FakeTable(), None)
     for number in range(10 * ANONYMOUS_PER_MINUTE):
         trail.note_anonymous(record(NOON + timedelta(milliseconds=number), owner="$nobody"))
     trail.note_anonymous(record(NOON + timedelta(minutes=2), owner="$nobody"))
@@ -342,7 +420,7 @@ async def test_a_flood_of_strangers_does_not_fill_the_table() -> None:
 
 async def test_what_was_noted_is_written_before_the_app_ends() -> None:
     table = FakeTable()
-    trail = AuditTrail(table, None)
+    trail = AuditTrail(table, FakeTable(), None)
     for number in range(20):
         trail.note(record(NOON + timedelta(seconds=number)))
     await trail.aclose()

@@ -196,6 +196,7 @@ async def test_after_a_death_before_the_commit_the_request_runs_again(
 ) -> None:
     app.table.before_next_write(_let_through)  # the key
     app.table.fail_next_write()  # the commit
+    app.table.fail_next_write()  # the audit record of its failure
     app.table.fail_next_write()  # giving up, which a dead process does not do either
     lost = await api.post("messages", json={"message": "Hi"}, headers=KEY)
     assert_problem(lost, 503, "storage_unavailable")

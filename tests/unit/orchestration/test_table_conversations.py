@@ -68,7 +68,7 @@ class World:
     ) -> Asking:
         lanes = Lanes(self.table, self.clock)
         recording = Recording(
-            AuditTrail(self.audit_table, None),
+            AuditTrail(self.audit_table, self.table, None),
             Meter(FakeTable()),
             unlimited(self.clock),
             content=record_content,

@@ -48,10 +48,11 @@ async def test_each_kind_has_its_own_time(app: App, services: Services) -> None:
     async with caller(services) as api:
         await api.post("messages", json={"message": "Hi"}, headers={"Idempotency-Key": "k"})
         await api.post("threads", json={})
-    everything = {"box": 1, "idem": 1, "job": 2, "out": 1, "thread": 1, "turn": 2}
+    everything = {"audit": 4, "box": 1, "idem": 1, "job": 2, "out": 1, "thread": 1, "turn": 2}
     assert kinds(app) == everything
     expected = everything.copy()
-    for days, gone in ((0.99, None), (1, "idem"), (7, "out"), (30, "job"), (90, "turn")):
+    ages = ((0.99, None), (1, "idem"), (7, "out"), (30, "job"), (90, "turn"), (366, "audit"))
+    for days, gone in ages:
         app.clock.now = _DAY_ONE
         app.clock.advance(days * DAY)
         await services.timers.retention.run()
@@ -67,7 +68,7 @@ _DAY_ONE = App().clock.now
 async def test_days_of_0_keep_records_for_good(app: App, services: Services) -> None:
     await services.workers.runner.drain(WakeUp(OWNER, await job(services)))
     app.clock.advance(10_000 * DAY)
-    forever = RetentionSettings(turn_days=0, job_days=0, delivery_days=0)
+    forever = RetentionSettings(turn_days=0, job_days=0, delivery_days=0, audit_days=0)
     assert await Retention(app.table, app.clock, forever).run() == 0
 
 
