@@ -22,7 +22,7 @@ TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malform
 	tests/integration/test_,option_fuzz.py header_fuzz.py table_judge.py)
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test unit torture bench lint templates types test-types format snapshots requirements infra-check package clean distclean
+.PHONY: help run check test unit torture bench lint templates types test-types format snapshots openapi requirements infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -83,6 +83,9 @@ format: ## rewrite the code in the house style
 
 snapshots: ## write anew what the committed snapshots say that the templates deploy
 	$(BIN)/python -m tests.infrastructure snapshots
+
+openapi: ## write anew the API document that the routes declare
+	$(BIN)/python -m shared.commands.openapi >docs/openapi.json
 
 requirements: ## pin the declared dependencies anew, with hashes for what is deployed
 	$(UV) pyproject.toml --generate-hashes --output-file requirements.txt

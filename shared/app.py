@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
+from functools import cache, partial
 
 from .api.audit import AuditApi
 from .api.jobs import JobsApi
@@ -17,13 +18,14 @@ from .api.metrics import MetricsApi
 from .api.models import ModelsApi
 from .api.operations import OperationsApi
 from .api.orchestrate import OrchestrateApi
+from .api.reference import ReferenceApi
 from .api.routes import Api
 from .api.threads import ThreadsApi
 from .api.tools import ToolsApi
 from .api.usage import UsageApi
 from .audit.reading import AuditReader
 from .audit.trail import AuditTrail
-from .config import AGENT_IS_LABEL, POISON_SUFFIX, AppSettings, SettingsError
+from .config import AGENT_IS_LABEL, POISON_SUFFIX, AppSettings, AuthMode, SettingsError
 from .config.spending import PriceTable, read_budgets, read_prices
 from .foundry.errors import FoundryError
 from .foundry.service import FoundryService
@@ -338,10 +340,23 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
         operations=OperationsApi(readiness, reader, core.prices),
         orchestrate=OrchestrateApi(messages),
         own_data=OwnDataApi(timers.erasures),
+        reference=ReferenceApi(_api_document(settings.access.mode)),
         threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, clock),
         tools=ToolsApi(core.foundry),
         usage=UsageApi(reader, core.prices, clock),
     )
+
+
+def _api_document(mode: AuthMode) -> Callable[[], bytes]:
+    """A function that builds the API document on its first call."""
+
+    @cache
+    def build() -> bytes:
+        from .api.document import document_file
+
+        return document_file(mode)
+
+    return build
 
 
 def _workers(core: Core, deliveries: Deliveries) -> Workers:

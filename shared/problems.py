@@ -11,7 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from http import HTTPStatus
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
+
+from pydantic import WithJsonSchema
+from typing_extensions import TypeAliasType
 
 from .config.spending import Period
 from .documents import Document
@@ -143,6 +146,16 @@ class Problem:
         return {**document, **self.more}
 
 
+ProblemCode = TypeAliasType(
+    "ProblemCode",
+    Annotated[
+        str,
+        WithJsonSchema({"type": "string", "enum": list(dict.fromkeys(k.code for k in ProblemKind))}),
+    ],
+)
+"""The codes of all kinds, as a type of the API document."""
+
+
 class FieldErrorDocument(Document):
     """One wrong field or parameter."""
 
@@ -172,8 +185,8 @@ class ProblemDocument(Document):
     status: int
     detail: str
     """What is wrong and what to do, for people."""
-    code: str
-    """What is wrong, for programs: one of the codes of `ProblemCode`."""
+    code: ProblemCode
+    """What is wrong, for programs."""
     request_id: NotRequired[str]
     """Give it to the operator of the service."""
     retry_after: NotRequired[float]

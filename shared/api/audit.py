@@ -15,7 +15,7 @@ from ..documents import Document
 from ..http.answers import Answer
 from ..http.field_errors import invalid_field
 from ..http.principal import NOT_ADMIN
-from ..http.query import Boolean, Day, Query, WholeNumber
+from ..http.query import Boolean, Day, Query, whole_number
 from ..http.request import Incoming
 from ..problems import ProblemError
 from ..state.lanes import Clock
@@ -50,7 +50,7 @@ class AuditRecordsQuery(Query):
     job_id: str | None = None
     """Only records of this job."""
 
-    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), whole_number] = PAGE_SIZE
     """The most records of the page."""
 
     cursor: str | None = None

@@ -13,7 +13,7 @@ from pydantic import Field
 from ..documents import Document
 from ..http.answers import Answer, Streamed
 from ..http.idempotency import kept, once
-from ..http.query import PageQuery, Query, WholeNumber, last_id
+from ..http.query import PageQuery, Query, last_id, whole_number
 from ..http.request import Incoming
 from ..jobs.cancellation import Cancellation
 from ..jobs.job_document import JobDocument, job_document
@@ -44,7 +44,7 @@ class JobsQuery(PageQuery):
 class JobQuery(Query):
     """The query of `GET /jobs/{job_id}`."""
 
-    wait: Annotated[WholeNumber, Field(ge=0, le=MAX_WAIT_SECONDS)] = 0
+    wait: Annotated[int, Field(ge=0, le=MAX_WAIT_SECONDS), whole_number] = 0
     """Seconds to wait for the job's end."""
 
 

@@ -48,8 +48,8 @@ class ReadinessDocument(Document):
 class NotReadyDocument(ProblemDocument):
     """A problem with the dependencies that do not work."""
 
-    ready: bool
-    checks: dict[str, CheckDocument]
+    ready: NotRequired[bool]
+    checks: NotRequired[dict[str, CheckDocument]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +99,4 @@ class OperationsApi:
         )
         fleet = Fleet(since, series, usage, refusals, self.prices.currency, report)
         text, media_type = exposition(fleet)
-        return Answer(None, text=text, media_type=media_type)
+        return Answer(None, content=text, media_type=media_type)

@@ -26,6 +26,7 @@ from .metrics import MetricsApi
 from .models import ModelsApi
 from .operations import OperationsApi
 from .orchestrate import OrchestrateApi
+from .reference import ReferenceApi
 from .threads import ThreadsApi
 from .tools import ToolsApi
 from .usage import UsageApi
@@ -50,6 +51,7 @@ class Api:
     operations: OperationsApi
     orchestrate: OrchestrateApi
     own_data: OwnDataApi
+    reference: ReferenceApi
     threads: ThreadsApi
     tools: ToolsApi
     usage: UsageApi
@@ -126,6 +128,11 @@ ROUTES: tuple[Route, ...] = (
     OpenRoute("health", "GET", "api/health", lambda api: api.operations.health, service.HEALTH),
     Route("readiness", "GET", "api/health/ready", lambda api: api.operations.ready, service.READINESS),
     Route("prometheus", "GET", "api/metrics/prometheus", lambda api: api.operations.prometheus, service.PROMETHEUS),
+    OpenRoute("openapi_document", "GET", "api/openapi.json", lambda api: api.reference.openapi, service.OPENAPI),
+    OpenRoute("docs_page", "GET", "api/docs", lambda api: api.reference.file("index.html"), service.DOCS),
+    OpenRoute("docs_script", "GET", "api/docs/start.js", lambda api: api.reference.file("start.js"), service.DOCS_FILE),
+    OpenRoute("docs_style", "GET", "api/docs/swagger-ui.css", lambda api: api.reference.file("swagger-ui.css"), service.DOCS_FILE),
+    OpenRoute("docs_viewer", "GET", "api/docs/swagger-ui-bundle.js", lambda api: api.reference.file("swagger-ui-bundle.js"), service.DOCS_FILE),
 )
 # fmt: on
 

@@ -17,7 +17,7 @@ from ..foundry.service import FoundryService
 from ..http.answers import Answer, Streamed
 from ..http.field_errors import invalid_field
 from ..http.idempotency import kept, once
-from ..http.query import PageQuery, Query, WholeNumber, last_id
+from ..http.query import PageQuery, Query, last_id, whole_number
 from ..http.request import Incoming
 from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
@@ -82,7 +82,7 @@ class MessagesQuery(PageQuery):
 class ThreadMessageQuery(Query):
     """The query of `POST /threads/{thread_id}/messages`."""
 
-    wait: Annotated[WholeNumber, Field(ge=0, le=MAX_WAIT_SECONDS)] = 0
+    wait: Annotated[int, Field(ge=0, le=MAX_WAIT_SECONDS), whole_number] = 0
     """Seconds to wait for a thread on which another turn runs."""
 
 

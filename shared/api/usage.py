@@ -122,7 +122,7 @@ class UsageApi:
         ]
         if CSV in incoming.request.headers.get("accept", ""):
             columns = [*by, *usage_document(Counts(), currency)]
-            return Answer(None, text=_csv(columns, groups), media_type=CSV)
+            return Answer(None, content=_csv(columns, groups), media_type=CSV)
         everything = total({(str(day),): total(sums) for day, sums in days})
         period = {"from": first.isoformat(), "to": last.isoformat()}
         return Answer({**period, "total": usage_document(everything, currency), "groups": groups})

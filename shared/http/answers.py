@@ -23,8 +23,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict[str, str])
     lines: Sequence[dict[str, Any]] | None = None
     """JSON documents, one per line, instead of a body."""
-    text: str | None = None
-    """A text of the media type ``media_type``, instead of a body."""
+    content: str | bytes | None = None
+    """Content of the media type ``media_type``, instead of a body."""
     media_type: str = "text/plain"
 
 

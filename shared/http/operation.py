@@ -55,6 +55,8 @@ BUDGET_WARNING = Header(
     "Present if 80 % or more of a budget is used: which budget, and how much of it.",
     "owner:key tokens per day 85 %",
 )
+ETAG = Header("ETag", "The version of the answer.", '"5ed08757e53da3e026d6cbecc61fe5d4"')
+IF_NONE_MATCH = Header("If-None-Match", "The `ETag` of the version that you have.", '"5ed0..."')
 NEXT_PAGE = Header("Link", "Address of the next page (RFC 8288).", '</api/audit?...>; rel="next"')
 
 
@@ -92,6 +94,10 @@ class Operation:
     """The types of the events, if the answer can be streamed."""
     problems: tuple[ProblemKind, ...] = ()
     """Kinds of problems beyond those that follow from the rest of the declaration."""
+    problem_documents: Mapping[int, Any] = field(default_factory=dict[int, Any])
+    """The types of problems that have more members, by status."""
+    is_published: bool = True
+    """Whether the API document has it."""
     callback: Any = None
     """The type of the document that is sent to the body's `callback_url`."""
 

@@ -121,7 +121,7 @@ def last_id(kind: Kind) -> AfterValidator:
     return AfterValidator(check)
 
 
-WholeNumber = Annotated[int, BeforeValidator(_whole_number)]
+whole_number = BeforeValidator(_whole_number)
 Boolean = Annotated[bool, BeforeValidator(_boolean)]
 Day = Annotated[
     date,
@@ -136,7 +136,7 @@ comma_separated = BeforeValidator(_names)
 class PageQuery(Query):
     """The parameters of a list."""
 
-    limit: Annotated[WholeNumber, Field(ge=1, le=MAX_PAGE_SIZE)] = PAGE_SIZE
+    limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), whole_number] = PAGE_SIZE
     """The most entries of the page."""
 
 

@@ -151,8 +151,9 @@ def _response(answer: Answer, request_id: str, overhead: float) -> Response:
     if answer.lines is not None:
         content = b"".join(to_json_bytes(line) + b"\n" for line in answer.lines)
         return Response(content, answer.status, headers, "application/x-ndjson")
-    if answer.text is not None:
-        content = to_utf8(answer.text)
+    if answer.content is not None:
+        content = answer.content
+        content = to_utf8(content) if isinstance(content, str) else content
         return Response(content, answer.status, headers, answer.media_type)
     if answer.body is None:
         return Response(None, answer.status, headers)

@@ -38,7 +38,8 @@ def test_no_setting_is_documented_that_does_not_exist() -> None:
 
 
 def test_every_route_is_documented() -> None:
-    routes = {f"{route.method} /{route.template.removeprefix(BASE)}" for route in ROUTES}
+    published = [route for route in ROUTES if route.operation.is_published]
+    routes = {f"{route.method} /{route.template.removeprefix(BASE)}" for route in published}
     page = (DOCS / "http-api.md").read_text()
     assert set(re.findall(r"^\| `([A-Z]+ /[^`]+)` \|", page, re.MULTILINE)) == routes
 

@@ -92,6 +92,11 @@ ROWS = {
     "GET keys/{key_id}": Row(admins_only=True),
     "DELETE keys/{key_id}": Row(admins_only=True),
     "GET health": Row(open=True),
+    "GET openapi.json": Row(open=True),
+    "GET docs": Row(open=True),
+    "GET docs/start.js": Row(open=True),
+    "GET docs/swagger-ui.css": Row(open=True),
+    "GET docs/swagger-ui-bundle.js": Row(open=True),
     "GET health/ready": Row(),
     **{
         f"{method} {{*path}}": Row(open=True)

@@ -1,0 +1,1 @@
+"""The API document (OpenAPI), made of the declarations of the routes."""

@@ -1,0 +1,88 @@
+"""JSON schemas of the types that routes declare, as components of the API document."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import JsonSchemaMode
+
+from ..documents import JsonObject
+from ..http.query import Query
+
+_REFERENCE = "#/components/schemas/{model}"
+_NULL = {"type": "null"}
+_OF_A_DOCUMENT = "Document"
+
+
+class Schemas:
+    """The schemas of a set of types; named types are components, which others refer to."""
+
+    def __init__(self, types: Iterable[Any]) -> None:
+        adapters: list[tuple[Any, JsonSchemaMode, TypeAdapter[Any]]] = [
+            (each, "validation", TypeAdapter(each)) for each in dict.fromkeys(types)
+        ]
+        schemas, whole = TypeAdapter.json_schemas(adapters, ref_template=_REFERENCE)
+        self._schemas = {each: _tidy(schema) for (each, _), schema in schemas.items()}
+        components = cast("Mapping[str, JsonObject]", whole.get("$defs", {}))
+        tidy = {_name(name): _tidy(schema) for name, schema in components.items()}
+        self.components = dict(sorted(tidy.items()))
+
+    def of(self, declared: Any) -> JsonObject:
+        """The schema of a type, or a reference to its component."""
+        return self._schemas[declared]
+
+    def parameters(self, query: type[Query]) -> Iterator[JsonObject]:
+        """The parameters of a query."""
+        schema = self._schemas[query]
+        if "$ref" in schema:
+            schema = self.components.pop(query.__name__)
+            self._schemas[query] = schema
+        for name, each in schema.get("properties", {}).items():
+            yield _parameter(name, dict(each))
+
+
+def _parameter(name: str, schema: JsonObject) -> JsonObject:
+    """A query parameter; the schema of a missing one is not part of its own."""
+    parameter: JsonObject = {"name": name, "in": "query", "description": schema.pop("description")}
+    present = [each for each in schema.pop("anyOf", ()) if each != _NULL]
+    schema |= present[0] if present else {}
+    if schema.get("default", _NULL) is None:
+        del schema["default"]
+    if name.endswith("."):  # all parameters that begin with it, as the members of one object
+        names = {"pattern": f"^{name[:-1]}\\..+$"}
+        schema.pop("default", None)
+        parameter |= {"name": name[:-1], "style": "form", "explode": True}
+        schema["propertyNames"] = names
+    elif schema.get("type") == "array":
+        parameter |= {"style": "form", "explode": False}
+        schema["uniqueItems"] = True
+    return parameter | {"schema": schema}
+
+
+def _name(text: str) -> str:
+    """The name of a type, or the end of a reference to it, as the document has it."""
+    return text.removesuffix(_OF_A_DOCUMENT)
+
+
+def _tidy(value: Any, *, is_schema: bool = True) -> Any:
+    """A schema without titles, which only repeat names, and with descriptions on one line."""
+    if isinstance(value, list):
+        return [_tidy(each) for each in cast("list[Any]", value)]
+    if not isinstance(value, dict):
+        return value
+    members = cast("JsonObject", value)
+    tidy: JsonObject = {}
+    for name, each in members.items():
+        if is_schema and name == "title":
+            continue
+        if is_schema and name == "description" and isinstance(each, str):
+            tidy[name] = " ".join(each.split())
+        elif is_schema and name == "$ref":
+            tidy[name] = _name(each)
+        elif is_schema and name in {"default", "const", "enum", "required"}:
+            tidy[name] = each
+        else:
+            tidy[name] = _tidy(each, is_schema=name not in {"properties", "$defs"})
+    return tidy

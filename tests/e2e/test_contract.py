@@ -1,0 +1,253 @@
+"""The running app answers as its document says, and the examples of the document are its answers.
+
+`WRITE_EXAMPLES=1` writes the answers into the examples; `make openapi` then writes the document.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from shared.api.document import EXAMPLES, document_file
+from shared.config import AuthMode
+from tests.support.api_document import operations, published, wrong
+from tests.support.asking import ended, submit
+
+STREAM = "text/event-stream"
+LINES = "application/x-ndjson"
+CSV = "text/csv"
+METRICS = "application/openmetrics-text"
+HTML = "text/html"
+EXAMPLE_ULID = "01JBN7V9D3QK2H8M4T6R0XW5YZ"
+EXAMPLE_MOMENT = "2026-03-01T09:14:03.120000+00:00"
+EXAMPLE_UUID = "d5e0b6b4-7f0e-4c5e-9a43-0e5d9b8f4b6d"
+
+NOT_CALLED = {
+    ("deleteThread", "202"): "tests/unit/threads/test_removal.py",
+    ("eraseMyData", "202"): "tests/e2e/test_erasing.py",
+    ("getReadiness", "503"): "tests/integration/observability/test_readiness.py",
+}
+"""Answers that need a failure or a very long thread, and where they are made."""
+
+
+@dataclass(frozen=True)
+class Call:
+    operation: str
+    status: int = 200
+    accept: str = "application/json"
+    query: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def example(self) -> str:
+        """The name of the answer among the examples."""
+        return str(self.status) if self.accept == "application/json" else self.accept
+
+
+CALLS = [
+    Call("getHealth"),
+    Call("getReadiness"),
+    Call("sendMessage"),
+    Call("sendMessage", accept=STREAM),
+    Call("createThread", 201),
+    Call("listThreads", query="limit=1&metadata.department=finance"),
+    Call("getThread"),
+    Call("patchThread"),
+    Call("sendThreadMessage"),
+    Call("sendThreadMessage", accept=STREAM),
+    Call("listThreadMessages", query="limit=2"),
+    Call("submitJob", 202),
+    Call("getJob", query="wait=30"),
+    Call("listJobs", query="limit=1&status=succeeded"),
+    Call("cancelJob", 202),
+    Call("orchestrateMessage"),
+    Call("orchestrateMessage", accept=STREAM),
+    Call("listModels"),
+    Call("listTools"),
+    Call("getMe"),
+    Call("getMetrics", query="by=model"),
+    Call("getUsage"),
+    Call("getUsage", accept=CSV),
+    Call("listAuditRecords", query="limit=1&action=send"),
+    Call("listAuditRecords", accept=LINES, query="limit=1&action=send"),
+    Call("getPrometheusMetrics", accept=METRICS),
+    Call("getApiDocument"),
+    Call("getDocsPage", accept=HTML),
+    Call("createKey", 201),
+    Call("listKeys", query="limit=1"),
+    Call("getKey"),
+    Call("revokeKey"),
+    Call("deleteThread", 204),
+    Call("eraseMyData"),
+]
+examples: dict[str, Any] = json.loads(EXAMPLES.read_text())
+
+
+class Session:
+    """Makes the calls one after the other, with the ids that earlier ones returned."""
+
+    def __init__(self, caller: httpx.AsyncClient) -> None:
+        self.caller = caller
+        self.ids: dict[str, str] = {}
+
+    async def answer_to(self, call: Call) -> httpx.Response:
+        method, path, _ = operations()[call.operation]
+        if call.operation == "cancelJob":
+            later = {"message": "Later", "not_before": "2999-01-01T00:00:00Z"}
+            self.ids["job_id"] = await submit(self.caller, **later)
+        body = examples.get(call.operation, {}).get("body")
+        url = f"{path.removeprefix('/api/').format_map(self.ids)}?{call.query}"
+        headers = {"accept": call.accept, **dict(call.headers)}
+        answer = await self.caller.request(method, url, json=body, headers=headers)
+        assert answer.status_code == call.status, (call, answer.text)
+        if call.operation == "createThread":
+            self.ids["thread_id"] = answer.json()["thread_id"]
+        if call.operation == "submitJob":
+            self.ids["job_id"] = answer.json()["job_id"]
+        if call.operation == "createKey":
+            self.ids["key_id"] = answer.json()["key_id"]
+        return answer
+
+
+def bodies(answer: httpx.Response) -> list[Any]:
+    """What an answer holds: a document, the events of a stream, or the lines of a text."""
+    kind = answer.headers.get("content-type", "").partition(";")[0]
+    if kind == "application/json":
+        return [answer.json()]
+    if kind == STREAM:
+        blocks = [b for b in answer.text.strip().split("\n\n") if not b.startswith(":")]
+        return [dict(line.split(": ", 1) for line in block.splitlines()) for block in blocks]
+    if kind == LINES:
+        return [json.loads(line) for line in answer.text.splitlines()]
+    return [answer.text] if answer.content else [None]
+
+
+def shape(value: Any) -> Any:
+    """The members of a document, whatever their values are; a list is as its first entry."""
+    if isinstance(value, dict):
+        return {name: shape(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [shape(each) for each in value[:1]]
+    return type(value).__name__ if isinstance(value, bool | str) else "number or null"
+
+
+def tidy(value: Any) -> Any:
+    """An answer with the ids and times of examples."""
+    if isinstance(value, dict):
+        return {_text(name): tidy(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [tidy(each) for each in value]
+    if isinstance(value, float):
+        return round(value, 3)
+    return _text(value) if isinstance(value, str) else value
+
+
+def _text(text: str) -> str:
+    text = re.sub(r"\b([a-z]+)_(?=\w*\d)[0-9A-Za-z]{20,}", rf"\1_{EXAMPLE_ULID}", text)
+    text = re.sub(r"\baos_([0-9a-z]+)_\w+", r"aos_\1_<secret>", text)
+    text = re.sub(r"\b(jobs|lanes|deliveries)-[0-9a-f]{12}", r"agent-\1", text)
+    text = re.sub(r"\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", EXAMPLE_UUID, text)
+    text = re.sub(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(\+00:00|Z)", EXAMPLE_MOMENT, text)
+    return re.sub(r"\b202\d-\d\d-\d\d\b(?!T)", EXAMPLE_MOMENT[:10], text)
+
+
+def to_example(call: Call, answer: httpx.Response) -> Any:
+    """An answer as the document shows it: the first event of each kind, the first lines."""
+    found = [tidy(each) for each in bodies(answer)]
+    if call.accept == STREAM:
+        return list({event["event"]: event for event in reversed(found)}.values())[::-1]
+    if call.operation == "getApiDocument":
+        return {name: found[0][name] for name in ("openapi", "info")}
+    if call.accept in {METRICS, HTML}:
+        return "".join(found[0].splitlines(keepends=True)[:3])
+    return found[0]
+
+
+def test_every_operation_and_answer_is_called() -> None:
+    assert operations().keys() == published() == {call.operation for call in CALLS}
+    called = {(call.operation, call.example) for call in CALLS} | NOT_CALLED.keys()
+    declared = {
+        (name, kind if status.startswith("2") and kind != "application/json" else status)
+        for name, (_, _, operation) in operations().items()
+        for status, answer in operation["responses"].items()
+        if status.startswith("2")
+        for kind in (answer.get("content") or {"application/json": None})
+    }
+    assert declared - called == set()
+
+
+async def test_every_answer_is_as_declared_and_as_its_example(caller: httpx.AsyncClient) -> None:
+    session, problems = Session(caller), list[str]()
+    for call in CALLS:
+        answer = await session.answer_to(call)
+        kind = answer.headers.get("content-type", "")
+        for body in bodies(answer):
+            problems += wrong(call.operation, call.status, kind, body)
+        declared = operations()[call.operation][2]["responses"][str(call.status)]["headers"]
+        optional = {"Idempotency-Replayed", "x-budget-warning", "Link"}
+        optional |= {"x-overhead-ms"} if call.accept == STREAM else set()
+        missing = {h.lower() for h in declared.keys() - optional} - set(answer.headers)
+        problems += [f"{call}: no header {name}" for name in missing]
+        if call.operation == "submitJob":
+            await ended(caller, session.ids["job_id"])
+        new = to_example(call, answer)
+        if os.environ.get("WRITE_EXAMPLES") and new is not None:
+            examples.setdefault(call.operation, {}).setdefault("answers", {})[call.example] = new
+        known = examples.get(call.operation, {}).get("answers", {}).get(call.example)
+        if shape(new) != shape(known) and not isinstance(new, str):
+            problems.append(f"{call}: the example {known} is not as the answer {new}")
+    if os.environ.get("WRITE_EXAMPLES"):
+        EXAMPLES.write_text(json.dumps(examples, indent=1, ensure_ascii=False) + "\n")
+    assert problems == []
+
+
+async def test_events_hold_what_is_declared(caller: httpx.AsyncClient) -> None:
+    for name in ("sendMessage", "orchestrateMessage"):
+        method, path, operation = operations()[name]
+        stream = operation["responses"]["200"]["content"][STREAM]["schema"]["oneOf"]
+        declared = {each["properties"]["event"]["const"]: each for each in stream}
+        answer = await caller.request(
+            method,
+            path.removeprefix("/api/"),
+            json=examples[name]["body"],
+            headers={"accept": STREAM},
+        )
+        for event in bodies(answer):
+            data = declared[event["event"]]["properties"]["data"]["contentSchema"]
+            assert complaints_of(data, event) == []
+
+
+def complaints_of(schema: dict[str, Any], event: dict[str, str]) -> list[str]:
+    from tests.support.api_document import complaints
+
+    return complaints(schema, json.loads(event["data"]))
+
+
+async def test_the_document_is_served_once_and_then_known(caller: httpx.AsyncClient) -> None:
+    first = await caller.get("openapi.json")
+    assert first.content == document_file(AuthMode.FUNCTION)
+    assert first.json()["security"][:2] == [{"functionKey": []}, {"functionKeyQuery": []}]
+    tag = first.headers["etag"]
+    for given in (tag, f'"other", W/{tag}'):
+        again = await caller.get("openapi.json", headers={"If-None-Match": given})
+        assert (again.status_code, again.content) == (304, b"")
+        assert again.headers["etag"] == tag
+    assert (await caller.get("openapi.json", headers={"If-None-Match": '"x"'})).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["start.js", "swagger-ui.css", "swagger-ui-bundle.js"])
+async def test_the_files_of_the_page_are_served_whole(caller: httpx.AsyncClient, name: str) -> None:
+    packed = await caller.get(f"docs/{name}", headers={"accept-encoding": "gzip"})
+    plain = await caller.get(f"docs/{name}", headers={"accept-encoding": "gzip;q=0, identity"})
+    assert packed.content == plain.content
+    assert "content-encoding" not in plain.headers
+    policy = packed.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert packed.headers["x-content-type-options"] == "nosniff"
