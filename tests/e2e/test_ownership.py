@@ -4,9 +4,7 @@ The routes come from the app itself, so that one without a row here fails.
 """
 
 import json
-import os
 import ssl
-import subprocess
 import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -14,6 +12,8 @@ from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import product
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -22,9 +22,11 @@ from azure.core.exceptions import ResourceExistsError
 from azure.storage.queue.aio import QueueClient
 from ulid import ULID
 
+from local.processes import Command
 from local.services import ROOT, Azurite, FoundryEmulator
 from shared.api.routes import BASE
 from shared.config import POISON_SUFFIX
+from tests.support import forking
 from tests.support.asking import ended, say, submit
 from tests.support.callers import (
     ACCESS,
@@ -120,27 +122,19 @@ OTHER_TRIGGERS = {
     ("timerTrigger", "roll_up_metrics"): "takes nothing from outside",
 }
 
-_DESCRIBE = """
-import json, function_app
-from local.host.functions import index_functions
-print(json.dumps([[f.name, dict(f.trigger)] for f in index_functions(function_app)], default=str))
-"""
-
 
 @cache
 def registered(**settings: str) -> list[tuple[str, dict[str, Any]]]:
     """Every function of the app, with its trigger."""
     environment = {"AzureWebJobsStorage": "UseDevelopmentStorage=true", **settings}
-    done = subprocess.run(  # noqa: S603 (a fixed command)
-        [sys.executable, "-c", _DESCRIBE],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
-    return [(name, trigger) for name, trigger in json.loads(done.stdout.splitlines()[-1])]
+    arguments = [sys.executable, "-m", "tests.support.description"]
+    with TemporaryDirectory() as folder:
+        printed = Path(folder) / "printed"
+        command = Command("description", arguments, printed, lambda: True, environment, ROOT)
+        code = forking.spawn(command).wait(60)
+        assert code == 0, printed.read_text()
+        described = printed.read_text().splitlines()[-1]  # below what the app logs
+        return [(name, trigger) for name, trigger in json.loads(described)]
 
 
 def http_functions(**settings: str) -> dict[str, str]:

@@ -96,9 +96,11 @@ class Deployment:
     async def rows(self, partition: str = KEY_PARTITION, kind: str = "") -> list[JsonObject]:
         """The rows of a partition whose key begins with ``kind``, in order."""
         async with TableClient.from_connection_string(self.storage, self.table) as client:
-            found = client.query_entities(f"PartitionKey eq '{partition}'")
+            found = client.query_entities(
+                f"PartitionKey eq '{partition}' and RowKey ge '{kind}' and RowKey lt '{kind}~'"
+            )
             try:
-                return [dict(row) async for row in found if row["RowKey"].startswith(kind)]
+                return [dict(row) async for row in found]
             except ResourceNotFoundError:
                 return []
 
