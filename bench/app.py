@@ -65,8 +65,8 @@ LOADS = (
     Load("JSON", 32),
     Load("JSON", 256, 2.5),
     Load("JSON", 1000, 6.0),
-    Load("JSON on a thread", 1),
-    Load("JSON on a thread", 32),
+    Load("JSON on a thread", 1, on_thread=True),
+    Load("JSON on a thread", 32, on_thread=True),
     Load("stream", 16, 3.0, streamed=True),
 )
 

@@ -15,7 +15,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from local.processes import accepts_connections
 from local.services import ROOT
+from tests.support.waiting import eventually
 
 from .client import MESSAGE
 from .http_server import content_length
@@ -110,6 +112,7 @@ class Served:
             )
             try:
                 http_port, port = await _ports(process)
+                await eventually(lambda: accepts_connections(http_port))  # later than it says so
                 _, invocations = await asyncio.open_connection(LOOPBACK, port)
                 yield cls(app, process, http_port, invocations)
             except Exception:

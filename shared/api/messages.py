@@ -48,18 +48,20 @@ class MessagesApi:
     ) -> Answer | Streamed:
         """Run the turn of a request body, on a thread if one is given."""
         body = await incoming.body(SendMessage)
-        command = replace(
-            self.command(incoming, body, body.message, wait),
-            thread_id=thread_id,
-            orchestrated=body.model_type is not None,
-            wait=wait,
-        )
+        command = self.command(incoming, body, body.message, wait, thread_id=thread_id)
         return await self.answer(incoming, body, command, turn_document)
 
     def command(
-        self, incoming: Incoming, body: TurnOptions, message: str, wait: float = 0.0
+        self,
+        incoming: Incoming,
+        body: TurnOptions,
+        message: str,
+        wait: float = 0.0,
+        thread_id: str | None = None,
     ) -> TurnCommand:
         """The command of a turn that sends ``message``, streamed if the caller accepts events.
+
+        Without a ``model_type``, only Foundry answers.
 
         Raises:
             ProblemError: 422, naming the invalid field; 403 for one that the client key forbids.
@@ -70,7 +72,10 @@ class MessagesApi:
             owner=incoming.owner,
             request=turn_request(body, message),
             seconds=settings.stream_seconds if streamed else settings.turn_seconds_after(wait),
+            thread_id=thread_id,
+            orchestrated=body.model_type is not None,
             model_type=body.model_type,
+            wait=wait,
             mode=TurnMode.STREAM if streamed else TurnMode.SYNC,
             caller=incoming.caller,
         )
@@ -85,7 +90,7 @@ class MessagesApi:
         """Run a turn once per idempotency key and answer with its ``document``."""
 
         async def act(claim: Claim | None) -> Answer | Streamed:
-            claimed = replace(command, claim=claim)
+            claimed = replace(command, claim=claim) if claim else command
             keep = kept_outcome(claim, incoming.request_id, document)
             if command.mode is not TurnMode.STREAM:
                 turn = await self.turns.run(claimed, keep)

@@ -29,9 +29,12 @@ from ..observability.tracing import (
     STREAM,
     TEMPERATURE,
     TOP_P,
+    UNTRACED,
     URL_PATH,
     Attributes,
     agent_ids,
+    entered,
+    is_traced,
     span,
     usage_attributes,
 )
@@ -49,8 +52,10 @@ _ASKED = {
 """Fields of a request's body that a span records."""
 
 
-def attempt(url: str, body: JsonObject, resends: int) -> span:
+def attempt(url: str, body: JsonObject, resends: int) -> entered:
     """The span of one request for a response."""
+    if not is_traced():
+        return UNTRACED
     attributes: dict[str, str | bool | int | float | list[str]] = {
         OPERATION_NAME: "chat",
         PROVIDER_NAME: PROVIDER,
@@ -65,8 +70,10 @@ def attempt(url: str, body: JsonObject, resends: int) -> span:
     return span(name, attributes, SpanKind.CLIENT, current=False)
 
 
-def call(method: str, url: str) -> span:
+def call(method: str, url: str) -> entered:
     """The span of any other call: conversations, agents, deployments."""
+    if not is_traced():
+        return UNTRACED
     attributes = {METHOD: method, URL_PATH: httpx.URL(url).path, **_server(url)}
     return span(method, attributes, SpanKind.CLIENT)
 

@@ -162,11 +162,12 @@ class _Totals:
         """Add the response of a round."""
         self.response = response
         result = parse_response(response, request_id=exchange.request_id)
-        newest = None if exchange.is_passed else result.last_item_id
-        self._rounds.append(replace(result, last_item_id=newest))
+        self._rounds.append(replace(result, last_item_id=None) if exchange.is_passed else result)
 
     def result(self, latency: float) -> TurnResult:
         """The turn's result; a count that any round left out is unknown for the turn."""
+        if len(self._rounds) == 1:
+            return replace(self._rounds[0], latency=latency)
         usages = [each.usage for each in self._rounds]
         known = [name for name in usages[0] if all(name in usage for usage in usages)]
         calls = tuple(call for each in self._rounds for call in each.tool_calls)

@@ -19,6 +19,7 @@ from ..observability.tracing import (
     continued,
     entered,
     fail,
+    is_traced,
     start_span,
     within_trace,
 )
@@ -37,6 +38,9 @@ async def traced(
     If the Functions host traces the request, our span is a child of the host's current span. Else
     it continues the trace in the caller's headers.
     """
+    if not is_traced() and TRACEPARENT not in request.headers:
+        with log_ids(request_id=request_id):
+            return await answer()
     span = _started(request, request_id, template)
     with log_ids(request_id=request_id), entered(span):
         response = await answer()

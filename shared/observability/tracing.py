@@ -1,7 +1,7 @@
 """Traces: spans of requests, jobs, turns and the calls that they make.
 
-Only the OpenTelemetry API is used. Without an SDK, a span costs about a microsecond and is not
-exported, and incoming trace context is passed on unchanged. Spans contain message texts only if a
+Only the OpenTelemetry API is used. Without an SDK, no span is made, except to pass on the trace
+context of a caller unchanged. Spans contain message texts only if a
 setting enables that; an error is recorded by its code, never by its text.
 
 Names: https://opentelemetry.io/docs/specs/semconv/registry/attributes/ and
@@ -18,7 +18,15 @@ from types import TracebackType
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Link,
+    ProxyTracerProvider,
+    Span,
+    SpanContext,
+    SpanKind,
+    StatusCode,
+)
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from ..state.turns import TurnRecord
@@ -118,6 +126,10 @@ class entered:  # noqa: N801 - used as a function: `with entered(span)`
             fail(self.span, error_type(error))
 
 
+UNTRACED = entered(INVALID_SPAN, attached=False)
+"""The span of a block that is not traced; any number of blocks may use it at once."""
+
+
 class span(entered):  # noqa: N801 - used as a function: `with span("write", ...)`
     """A span that lasts as long as a block.
 
@@ -177,12 +189,19 @@ def within_trace() -> bool:
     return _current().is_valid
 
 
+def is_traced() -> bool:
+    """Whether a span would be exported, or pass on the trace context of a caller."""
+    return within_trace() or not isinstance(trace.get_tracer_provider(), ProxyTracerProvider)
+
+
 def _current() -> SpanContext:
     return trace.get_current_span().get_span_context()
 
 
 def inject(headers: dict[str, str], traced: Span | None = None) -> None:
     """Add W3C trace context to ``headers``, of the current span or of another."""
+    if traced is INVALID_SPAN:
+        return
     _w3c.inject(headers, None if traced is None else trace.set_span_in_context(traced))
 
 
@@ -206,8 +225,10 @@ _USAGE = {
 }
 
 
-def turn_span(agent: str) -> span:
+def turn_span(agent: str) -> entered:
     """The span of a turn; ``agent`` is empty, `name` or `name:version`."""
+    if not is_traced():
+        return UNTRACED
     attributes = {OPERATION_NAME: "invoke_agent", PROVIDER_NAME: PROVIDER, **agent_ids(agent)}
     name, _, _ = agent.partition(":")
     return span(f"invoke_agent {name}" if name else "invoke_agent", attributes)

@@ -105,4 +105,7 @@ class TurnEvents:
 
     def events(self) -> dict[str, int]:
         """The counts of events by name."""
-        return {each.name: getattr(self, each.name) for each in fields(TurnEvents)}
+        return {name: getattr(self, name) for name in _EVENTS}
+
+
+_EVENTS = tuple(each.name for each in fields(TurnEvents))

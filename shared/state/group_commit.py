@@ -18,8 +18,9 @@ MAX_WAIT_SECONDS = 0.005
 MAX_ROWS = 100
 """In one transaction of Table Storage."""
 
-MAX_CHARS = 600_000
-"""In one transaction, which takes 4 MiB; JSON needs at most 6 bytes a character."""
+MAX_CALLERS = 10
+"""In one transaction, which takes 4 MiB; the longest question and answer in a row are 128 KiB.
+If a caller has more, the service refuses the transaction, and each caller's is tried alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +29,6 @@ class _Waiting:
 
     changes: Sequence[Change]
     written: asyncio.Future[None]
-
-    @property
-    def chars(self) -> int:
-        values = (value for change in self.changes for value in change.values.values())
-        return sum(len(value) for value in values if isinstance(value, str | bytes))
 
 
 @dataclass(slots=True)
@@ -128,10 +124,10 @@ def _is_refusal(error: Exception) -> bool:
 def _first_group(waiting: Sequence[_Waiting]) -> list[_Waiting]:
     """The first callers whose changes fit into one transaction; always at least one."""
     group: list[_Waiting] = []
-    rows = chars = 0
-    for one in waiting:
-        rows, chars = rows + len(one.changes), chars + one.chars
-        if group and (rows > MAX_ROWS or chars > MAX_CHARS):
+    rows = 0
+    for one in waiting[:MAX_CALLERS]:
+        rows += len(one.changes)
+        if group and rows > MAX_ROWS:
             break
         group.append(one)
     return group

@@ -115,7 +115,7 @@ class TurnEffort(TurnEvents):
 
     def to_values(self) -> dict[str, Value | None]:
         """The properties of a row, without default values."""
-        pairs = ((each.name, getattr(self, each.name), each.default) for each in fields(self))
+        pairs = ((name, getattr(self, name), default) for name, default in _EFFORT.items())
         return {name: value for name, value, default in pairs if value != default}
 
 
@@ -205,7 +205,7 @@ class TurnRecord:
         )
 
 
-_EFFORT = tuple(each.name for each in fields(TurnEffort))
+_EFFORT = {each.name: each.default for each in fields(TurnEffort)}
 
 COUNTED = (
     "mode",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ..audit.trail import Caller
@@ -89,7 +89,8 @@ class Admission:
     ) -> Attribution:
         """The user and department that usage attributes a turn to."""
         stated = Attribution.of(metadata, thread)
-        return replace(stated, department=self._belonging(owner, metadata, thread, caller).label)
+        belonging = self.departments.of(owner, caller.departments, stated.department)
+        return Attribution(belonging.label, stated.user_id)
 
     def _belonging(
         self, owner: str, metadata: Mapping[str, str], thread: Row | None, caller: Caller

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from time import perf_counter
-from typing import TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from ..audit.trail import AuditTrail, Caller, turn_records
 from ..foundry.errors import FoundryError
@@ -65,44 +65,43 @@ class Recording:
 
     def ended(self, begun: TurnRecord, outcome: ModelOutcome, watch: Watch) -> TurnRecord:
         """Complete the record of a turn with its outcome, and charge its usage."""
-        record = self._completed(begun, outcome, watch)
-        self.admission.charge(watch.reservation, record)
-        return record
-
-    def _completed(self, begun: TurnRecord, outcome: ModelOutcome, watch: Watch) -> TurnRecord:
-        record = replace(
-            begun,
-            latency=perf_counter() - watch.started,
-            question=begun.question if self.content else None,
-            request_id=outcome.request_id,
-            usage=watch.upstream.usage,
-            responses=tuple(watch.upstream.responses),
-        )
+        upstream, now = watch.upstream, perf_counter()
+        model, tool_calls = begun.model, 0
         if isinstance(outcome, FoundryError):
-            error = outcome.message if self.content else None
-            failed = replace(record, error_code=outcome.code, error=error)
-            return replace(failed, effort=self._effort(failed, begun.model, watch))
-        succeeded = replace(
-            record,
-            status=TurnStatus.SUCCEEDED,
-            model=outcome.model or record.model,
-            agent_id=outcome.agent_id,
-            answer=outcome.content if self.content else None,
-            finish_reason=outcome.finish_reason.value,
-            tools_used=outcome.tools_used,
-            response_id=outcome.response_id,
-        )
-        effort = self._effort(succeeded, begun.model, watch)
-        return replace(succeeded, effort=replace(effort, tool_calls=len(outcome.tool_calls)))
-
-    def _effort(self, record: TurnRecord, asked: str, watch: Watch) -> TurnEffort:
-        upstream = watch.upstream
-        return TurnEffort(
-            overhead=perf_counter() - watch.received_at - upstream.seconds,
+            ended: dict[str, Any] = {
+                "error_code": outcome.code,
+                "error": outcome.message if self.content else None,
+            }
+        else:
+            model, tool_calls = outcome.model or model, len(outcome.tool_calls)
+            ended = {
+                "status": TurnStatus.SUCCEEDED,
+                "model": model,
+                "agent_id": outcome.agent_id,
+                "answer": outcome.content if self.content else None,
+                "finish_reason": outcome.finish_reason.value,
+                "tools_used": outcome.tools_used,
+                "response_id": outcome.response_id,
+            }
+        effort = TurnEffort(
+            overhead=now - watch.received_at - upstream.seconds,
+            tool_calls=tool_calls,
             unreported=upstream.unreported,
-            cost=self.admission.cost(record.model, asked, upstream),
+            cost=self.admission.cost(model, begun.model, upstream),
             **upstream.events(),
         )
+        record = replace(
+            begun,
+            latency=now - watch.started,
+            question=begun.question if self.content else None,
+            request_id=outcome.request_id,
+            usage=upstream.usage,
+            responses=tuple(upstream.responses),
+            effort=effort,
+            **ended,
+        )
+        self.admission.charge(watch.reservation, record)
+        return record
 
     async def commit(
         self, write: Write[_T], record: TurnRecord, outcome: ModelOutcome, caller: Caller

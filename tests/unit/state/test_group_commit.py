@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from shared.state.errors import RowExistsError, StorageUnavailableError
-from shared.state.group_commit import MAX_CHARS, GroupCommit
+from shared.state.group_commit import MAX_CALLERS, GroupCommit
 from shared.state.table import Change, Operation
 from tests.support.fakes import FakeTable
 
@@ -72,7 +72,7 @@ async def test_partitions_do_not_wait_for_each_other() -> None:
     await writes
 
 
-async def test_a_transaction_takes_no_more_rows_and_text_than_the_service_allows() -> None:
+async def test_a_transaction_takes_no_more_rows_and_callers_than_fit() -> None:
     table = SlowTable()
     table.open.set()
     commits = GroupCommit(table)
@@ -80,10 +80,8 @@ async def test_a_transaction_takes_no_more_rows_and_text_than_the_service_allows
     await asyncio.gather(*many)
     assert table.sizes == [30, 90, 90, 30]
     table.sizes.clear()
-    text = "x" * 30_000
-    long = [commits.write("q", [insert(f"{n}", text)]) for n in range(25)]
-    await asyncio.gather(*long)
-    assert table.sizes == [1, MAX_CHARS // len(text), 4]
+    await asyncio.gather(*(commits.write("q", [insert(f"{n}")]) for n in range(25)))
+    assert table.sizes == [1, MAX_CALLERS, MAX_CALLERS, 4]
 
 
 async def test_a_caller_whose_changes_are_refused_fails_alone() -> None:
