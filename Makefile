@@ -9,7 +9,7 @@ SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 UV := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 # More processes than cores, because tests wait most of the time. Each starts its own services and
 # takes whole files, in the order of tests/conftest.py.
-PARALLEL ?= --numprocesses 4 --dist loadfile --no-loadscope-reorder
+PARALLEL ?= --numprocesses 5 --dist loadfile --no-loadscope-reorder
 # Unit tests do not wait: one process a core, and the checks run beside them.
 UNIT_PARALLEL ?= --numprocesses 2 --dist worksteal
 # A run starts hundreds of Python processes: let them keep what they compile, whatever the caller's
