@@ -63,8 +63,7 @@ IDEMPOTENCY_KEY = {
     "description": "Any text, a new one for each action: a request that is repeated with it has "
     "its effect once and gets the first answer again.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY_CHARS},
-    "example": "order-4711",
-}
+}  # no example: the docs page would send it with every request
 SHARED_PARAMETERS = {"RequestId": REQUEST_ID, "Owner": OWNER, "IdempotencyKey": IDEMPOTENCY_KEY}
 
 WEBHOOK_HEADERS = {

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from local.node import find_node
 from local.services import ROOT
 
 DEPLOYED_VERSION = "3.13"
@@ -63,6 +67,67 @@ def with_requirements(python: Path, *also: str) -> Path:
                 run(*pip, *also, *pinned, seconds=INSTALL_SECONDS).check_returncode()
             complete.touch()
     return own
+
+
+API_TOOLS = ROOT / "tests/support/api_tools"
+"""The tools that read the API document: a validator, a linter, a fuzzer, generators of clients."""
+
+
+def api_tools() -> Path:
+    """The folder of an environment with the API tools that are Python packages."""
+    requirements = API_TOOLS / "requirements.txt"
+    made_of = requirements.read_bytes() + sys.version.encode()
+    environment = cache_folder() / f"api-tools-{hashlib.sha256(made_of).hexdigest()[:12]}"
+    with _only_one(environment.with_suffix(".lock")):
+        if not (environment / "complete").exists():
+            run(sys.executable, "-m", "venv", "--clear", environment).check_returncode()
+            pip = (environment / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps")
+            installed = run(*pip, "-r", requirements, seconds=INSTALL_SECONDS)
+            assert installed.returncode == 0, installed.stderr
+            (environment / "complete").touch()
+    return environment / "bin"
+
+
+@dataclass(frozen=True)
+class NodeTools:
+    """The API tools that are npm packages."""
+
+    node: str
+    folder: Path
+
+    def command(self, package: str, name: str) -> tuple[str, str]:
+        """The command that runs a program of a package."""
+        manifest = json.loads((self.folder / "node_modules" / package / "package.json").read_text())
+        programs: dict[str, str] = manifest["bin"]
+        return self.node, str(self.folder / "node_modules" / package / programs[name])
+
+
+def node_tools() -> NodeTools:
+    """The npm packages of the API tools, and the Node.js that runs them."""
+    node = find_node(Path(sys.prefix))
+    files = [API_TOOLS / "package.json", API_TOOLS / "package-lock.json"]
+    made_of = b"".join(file.read_bytes() for file in files)
+    folder = cache_folder() / f"api-node-tools-{hashlib.sha256(made_of).hexdigest()[:12]}"
+    with _only_one(folder.with_suffix(".lock")):
+        if not (folder / "complete").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                shutil.copy(file, folder)
+            npm = (
+                *node.npm,
+                "ci",
+                "--ignore-scripts",
+                "--no-audit",
+                "--no-fund",
+                "--prefix",
+                folder,
+            )
+            path = f"{Path(node.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+            environment = {**os.environ, "PATH": path}
+            done = run(*npm, environment=environment, seconds=INSTALL_SECONDS)
+            assert done.returncode == 0, done.stderr
+            (folder / "complete").touch()
+    return NodeTools(node.executable, folder)
 
 
 @contextmanager
