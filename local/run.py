@@ -7,10 +7,12 @@ import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from local import client_key
 from local.azurite import StoragePorts, is_development_storage
 from local.host.settings import HostConfigurationError, read_local_settings
 from local.processes import ServiceError, is_free
@@ -76,6 +78,7 @@ class LocalRun:
     def __init__(self, arguments: argparse.Namespace, configured: Mapping[str, str]) -> None:
         self._configured = configured
         self._started_at = time.monotonic()
+        self._is_this_app = arguments.app_dir.resolve() == ROOT
         self._state_dir: Path = arguments.state_dir.resolve()
         self._log_dir = self._state_dir / "logs"
         ports = StoragePorts(arguments.blob_port, arguments.queue_port, arguments.table_port)
@@ -115,7 +118,8 @@ class LocalRun:
                 service.start()
             service.wait_until_ready()
             print(f"  {service.name} is ready", flush=True)
-        print(render(self.running, time.monotonic() - self._started_at), flush=True)
+        running = replace(self.running, key=self._client_key())
+        print(render(running, time.monotonic() - self._started_at), flush=True)
 
     def wait_for_exit(self) -> NoReturn:
         """Block until a service ends, then raise a ServiceError with its name and exit code."""
@@ -134,6 +138,14 @@ class LocalRun:
             service.terminate()
         for service in backends:
             service.stop(STOP_SECONDS)
+
+    def _client_key(self) -> str:
+        """A client key of the app; empty where it takes none, or its storage is not emulated."""
+        takes_keys = self._configured.get("AUTH_MODE", "") in client_key.MODES
+        if not (takes_keys and self.azurite and self._is_this_app):
+            return ""
+        environment = {**self._configured, **self._app_environment()}
+        return client_key.kept_key(self._state_dir / "client-key", self.app.url, environment)
 
     def _app_environment(self) -> dict[str, str]:
         """Return the settings of the app that the developer has not made."""

@@ -9,7 +9,7 @@ Ready in {seconds:.1f} s.
   Foundry    {foundry}
   model      {model}
   storage    {storage}
-  state      {state}   (make clean removes it)
+{key_line}  state      {state}   (make clean removes it)
   logs       {logs}
 
 Try, in another terminal:
@@ -33,6 +33,8 @@ Try, in another terminal:
 {advice}Stop with Ctrl-C.
 """
 
+_KEY_LINE = "  key        {key}\n"
+
 
 @dataclass(frozen=True)
 class Running:
@@ -45,6 +47,8 @@ class Running:
     storage: str
     state: str
     logs: str
+    key: str = ""
+    """A client key that the app takes."""
     advice: str = ""
     """How to use a better model, shown with the built-in one."""
 
@@ -63,4 +67,5 @@ in the environment or in local.settings.json:
 
 def render(running: Running, seconds: float) -> str:
     """Return the screen as text, the same with and without a terminal."""
-    return _TEMPLATE.format(seconds=seconds, **vars(running))
+    key_line = _KEY_LINE.format(key=running.key) if running.key else ""
+    return _TEMPLATE.format(seconds=seconds, key_line=key_line, **vars(running))

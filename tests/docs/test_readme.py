@@ -13,12 +13,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PRINTED, CHECKED = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
 COMMANDS = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
 STATE = "/home/ada/agents/.local"
+KEY = "aos_7k2m9x4q0b_..."
 
 
 def screen() -> str:
     """What `make run` prints when nothing is configured, in a checkout at /home/ada/agents."""
     running = LocalRun(parse_arguments([]), {}).running
-    here = replace(running, host="python -m local.host", state=STATE, logs=f"{STATE}/logs")
+    here = replace(running, host="python -m local.host", state=STATE, logs=f"{STATE}/logs", key=KEY)
     return render(here, 5.2)
 
 

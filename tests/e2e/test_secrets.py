@@ -18,7 +18,15 @@ from local.services import Azurite, FoundryEmulator, foundry_emulator
 from tests.support import forking
 from tests.support.asking import ended, submit
 from tests.support.authority import make_certificate
-from tests.support.callers import ACCESS, FUNCTION_KEY, OWNER, OWNER_KEY, PRINCIPAL_HEADER, known
+from tests.support.callers import (
+    ACCESS,
+    ADMIN,
+    FUNCTION_KEY,
+    OWNER,
+    OWNER_KEY,
+    PRINCIPAL_HEADER,
+    known,
+)
 from tests.support.callers import TENANT as CALLERS_TENANT
 from tests.support.fake_entra import (
     AGENT,
@@ -130,6 +138,26 @@ async def use(client: httpx.AsyncClient, stage: Stage) -> None:
             await call(client, route, ids, accept)
 
 
+async def use_a_client_key(url: str, heard: Heard) -> None:
+    """Make a key, which is said once, and use it well and badly in every header."""
+    host_key = {"x-functions-key": FUNCTION_KEY}
+    admin = {**host_key, **known(CALLERS_TENANT, ADMIN, "Agents.Admin"), "Idempotency-Key": "once"}
+    async with httpx.AsyncClient(base_url=f"{url}/api/", headers=host_key, timeout=60) as client:
+        made = await client.post("keys", json={"label": "a key"}, headers=admin)
+        key = made.json()["key"]
+        assert leaks(key)
+        client.event_hooks = {"response": [heard.answer]}
+        await client.post("keys", json={"label": "a key"}, headers=admin)
+        for sent in (key, key[:-1] + "-", key[:-1], f"{key} {key}"):
+            for header in ("Authorization", "api-key", "x-api-key"):
+                headers = {header: f"Bearer {sent}" if header == "Authorization" else sent}
+                await client.post("messages", json={"message": MESSAGE}, headers=headers)
+                await client.get(f"keys/{key}", headers=headers)
+        await client.post("jobs", json={"message": MESSAGE}, headers={"api-key": key})
+        await client.delete(f"keys/{made.json()['key_id']}", headers=admin)
+        await client.get("me", headers={"api-key": key})
+
+
 async def run(stage: Stage, heard: Heard, folder: Path, **settings: str) -> None:
     """Run the app once, with callers known, unknown and wrong."""
     with serve(stage.deployment, folder, {**stage.settings, **settings}, talkative=True) as host:
@@ -149,6 +177,7 @@ async def run(stage: Stage, heard: Heard, folder: Path, **settings: str) -> None
             forged = {PRINCIPAL_HEADER: f"{MARK}-forged"}
             await client.get("threads", headers=forged)
             await client.get("threads", headers={"x-functions-key": f"{MARK}-wrong"})
+        await use_a_client_key(host.url, heard)
         async with stage.deployment.queue(stage.deployment.inlet) as inlet:
             with suppress(ResourceExistsError):
                 await inlet.create_queue()
@@ -197,6 +226,7 @@ def secrets(entra: FakeEntra) -> set[str]:
         CALLERS_SECRETS["authorization"],
         ACCOUNT_KEY,
         f"SharedKey {ACCOUNT}:c2lnbmVk",
+        "aos_7k2m9x4q0b_" + "0aZ" * 17,
         jwt.encode({"aud": "https://ai.azure.com"}, "the key of an emulator of Foundry"),
     ],
 )

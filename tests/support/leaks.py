@@ -8,6 +8,7 @@ import httpx
 
 from local.azurite import ACCOUNT_KEY
 from local.services import ROOT
+from shared.state.key_text import KEY_ID, KEY_PREFIX
 
 MARK = "mArKeD"
 CALLERS_SECRETS = {
@@ -18,8 +19,10 @@ CALLERS_SECRETS = {
 
 _SECRET = re.compile(
     rf"{MARK}|{re.escape(ACCOUNT_KEY)}|SharedKey \w+:[A-Za-z0-9+/]|eyJ[A-Za-z0-9_-]{{8,}}\.eyJ"
+    rf"|{KEY_PREFIX}{KEY_ID}_[0-9A-Za-z]"
 )
-"""Marked ones, the storage account's key, what is signed with it, and tokens of an identity."""
+"""Marked ones, the storage account's key, what is signed with it, tokens of an identity, and client
+keys."""
 
 _EVERYTHING = """
 import logging
