@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
 	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
-	option_fuzz.py attacked_health.py) $(addprefix \
+	option_fuzz.py attacked_health.py keys.py) $(addprefix \
 	tests/integration/test_,option_fuzz.py header_fuzz.py table_judge.py)
 
 .DEFAULT_GOAL := help
@@ -46,7 +46,7 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 	$(BIN)/python -m tests.torture.latency
 	TRUTH_SEED=$(SEED) TRUTH_TURNS=12000 BUDGET_SEED=$(SEED) BUDGET_ROUNDS=200 \
 		TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 POISON_JOBS=5000 \
-		MALFORMED_MESSAGES=10000 IDEMPOTENCY_CALLERS=1000 FUZZ_EXAMPLES=5000 \
+		MALFORMED_MESSAGES=10000 IDEMPOTENCY_CALLERS=1000 GUESSES=10000 FUZZ_EXAMPLES=5000 \
 		HEADER_FUZZ_CASES=20000 JUDGE_SEED=$(SEED) JUDGE_OPERATIONS=5000 \
 		ATTACKED_HEALTH_MS=250 \
 		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600

@@ -187,6 +187,9 @@ var problems = filter(
       empty(trim(settings.FOUNDRY_AGENT_SERVICE_ENDPOINT)) || empty(trim(choices.EXISTING_PROJECT_ID))
         ? ''
         : 'FOUNDRY_AGENT_SERVICE_ENDPOINT and EXISTING_PROJECT_ID exclude each other: set one of them to an empty text.'
+      toLower(trim(choices.ENTRA_AUTH_ENABLED)) == 'true' && trim(settings.AUTH_MODE) == 'keys'
+        ? 'AUTH_MODE=keys and ENTRA_AUTH_ENABLED exclude each other: App Service authentication refuses client keys before the app sees them.'
+        : ''
       empty(trim(secretSettings.FOUNDRY_AGENT_SERVICE_API_KEY)) || !empty(trim(settings.FOUNDRY_AGENT_SERVICE_ENDPOINT))
         ? ''
         : 'FOUNDRY_AGENT_SERVICE_API_KEY needs FOUNDRY_AGENT_SERVICE_ENDPOINT: projects take no key, and the app signs in to them as itself.'

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..config import ModelType
 from ..config.spending import ModelPrice
@@ -11,6 +11,7 @@ from ..http.answers import Answer
 from ..http.request import Incoming
 from ..orchestration.breaker import Circuit
 from ..orchestration.catalogue import Catalogue, ModelEntry
+from ..state.client_keys import NOT_IN_KEY, KeyTerms
 from ..turns.options import ANY_MODEL
 
 
@@ -109,8 +110,9 @@ class ModelsApi:
 
     catalogue: Catalogue
 
-    async def list_(self, _: Incoming) -> Answer:
-        """Every type of model; reads nothing and calls no model."""
+    async def list_(self, incoming: Incoming) -> Answer:
+        """Every type of model, as the caller may ask it; reads nothing and calls no model."""
+        terms = incoming.principal.terms
         catalogue = self.catalogue
         limits, foundry = catalogue.limits, catalogue.settings.foundry
         document: ModelsDocument = {
@@ -119,9 +121,20 @@ class ModelsApi:
             "takes_any_model": ANY_MODEL in limits.models,
             "max_tokens": {"default": foundry.max_tokens, "limit": limits.max_tokens},
             "currency": catalogue.prices.currency,
-            "data": [_entry(each) for each in catalogue.entries()],
+            "data": [_entry(_allowed(each, terms)) for each in catalogue.entries()],
         }
         return Answer({**document})
+
+
+def _allowed(entry: ModelEntry, terms: KeyTerms | None) -> ModelEntry:
+    """The models of an entry that the caller's client key allows."""
+    if terms is None or terms.models is None:
+        return entry
+    kind = entry.model_type
+    models = tuple(each for each in entry.models if terms.allows_model(kind, each.name))
+    if models or terms.allows_model(kind, None):
+        return replace(entry, models=models)
+    return replace(entry, models=(), unavailable=entry.unavailable or NOT_IN_KEY)
 
 
 def _entry(entry: ModelEntry) -> ModelEntryDocument:

@@ -9,6 +9,7 @@ from ..foundry.service import FoundryService
 from ..foundry.tools.toolbox import OfferedTool
 from ..http.answers import Answer
 from ..http.request import Incoming
+from ..state.client_keys import NOT_IN_KEY, KeyTerms
 
 
 class ToolDocument(Document):
@@ -42,10 +43,11 @@ class ToolsApi:
 
     foundry: FoundryService
 
-    async def list_(self, _: Incoming) -> Answer:
-        """Every tool by name; reads nothing and calls nothing."""
-        config = self.foundry.config
-        tools = [_tool(tool, has_agent=config.asks_agent) for tool in self.foundry.offered_tools()]
+    async def list_(self, incoming: Incoming) -> Answer:
+        """Every tool by name, as the caller may name it; reads nothing and calls nothing."""
+        config, terms = self.foundry.config, incoming.principal.terms
+        offered = self.foundry.offered_tools()
+        tools = [_tool(tool, terms, has_agent=config.asks_agent) for tool in offered]
         document: ToolsDocument = {
             "agent_id": config.agent_id if config.asks_agent else None,
             "data": tools,
@@ -53,13 +55,15 @@ class ToolsApi:
         return Answer({**document})
 
 
-def _tool(tool: OfferedTool, *, has_agent: bool) -> ToolDocument:
+def _tool(tool: OfferedTool, terms: KeyTerms | None, *, has_agent: bool) -> ToolDocument:
+    is_allowed = terms is None or terms.allows_tool(tool.name)
+    is_available = None if has_agent and not tool.missing else not tool.missing
     return {
         "name": tool.name,
         "description": tool.description,
         "types": list(tool.types),
-        "is_available": None if has_agent and not tool.missing else not tool.missing,
+        "is_available": is_available if is_allowed else False,
         "needs": [list(names) for names in tool.needs],
         "missing": [list(names) for names in tool.missing],
-        "unavailable": tool.unavailable,
+        "unavailable": tool.unavailable or (None if is_allowed else NOT_IN_KEY),
     }

@@ -25,6 +25,9 @@ KEYS_PARTITION = "$sealed-keys"
 """Not the partition of any owner, because a dollar sign in an owner's key is escaped. It sorts
 after `$rejected`, where the deletion of old rows begins."""
 
+NOT_IN_KEY = "The client key does not allow it."
+"""Why a model or a tool is unavailable to the key's caller."""
+
 SEAL_BYTES = 32
 _SEAL_KEY = f"{SEAL}:1"
 
@@ -43,6 +46,10 @@ class KeyTerms:
     def allows_model(self, model_type: ModelType, name: str | None) -> bool:
         """Whether a model may answer, by its type or its name."""
         return self.models is None or not {model_type.value, name}.isdisjoint(self.models)
+
+    def allows_tool(self, name: str) -> bool:
+        """Whether a request may name a tool."""
+        return self.tools is None or name in self.tools
 
     def to_json(self) -> dict[str, Any]:
         """The terms as JSON, without what is not limited."""

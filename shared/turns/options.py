@@ -105,7 +105,7 @@ class OptionLimits:
         """Read the limits from the settings."""
         foundry = settings.foundry
         models = names_in(foundry.allowed_models) or [foundry.model, *settings.models.names]
-        of_foundry = "" if foundry.agent_id else foundry.model
+        of_foundry = "" if foundry.asks_agent else foundry.model
         return cls(
             foundry.max_tokens_limit or foundry.max_tokens,
             frozenset(models),
@@ -126,7 +126,7 @@ class OptionLimits:
     def _check_terms(self, options: TurnOptions, terms: KeyTerms) -> None:
         if terms.models is not None and not self._may_answer(options, terms):
             raise _not_in_key("model", terms.models)
-        if terms.tools is not None and not set(options.tools) <= set(terms.tools):
+        if terms.tools is not None and not all(map(terms.allows_tool, options.tools)):
             raise _not_in_key("tools", terms.tools)
 
     def _may_answer(self, options: TurnOptions, terms: KeyTerms) -> bool:

@@ -193,6 +193,8 @@ CALLERS: dict[str, dict[str, str]] = {
     },
     "forged: not base64": {PRINCIPAL_HEADER: "-_" + known(TENANT, OWNER)[PRINCIPAL_HEADER][2:]},
     "forged: by name only": {"x-ms-client-principal-id": OWNER, "x-ms-client-principal-name": "o"},
+    "client key": {},  # with a header of its own, `Apps.sent_by`
+    "forged: a client key": {"x-api-key": "aos_0123456789_" + "x" * 51},
 }
 KEY_HEADER = {"x-functions-key": FUNCTION_KEY}
 REFUSED, MISSED = 401, 404
@@ -201,9 +203,18 @@ MODES: dict[str, tuple[dict[str, str], dict[str, int]]] = {
     "entra": ({"AUTH_MODE": "entra"}, SEEN_BY_ENTRA),
     "both": (
         {"AUTH_MODE": "both"},
-        {**SEEN_BY_ENTRA, "key caller": MISSED, "forged: by name only": MISSED},
+        {
+            **SEEN_BY_ENTRA,
+            "key caller": MISSED,
+            "forged: by name only": MISSED,
+            "client key": MISSED,
+        },
     ),
-    "function": ({"AUTH_MODE": "function"}, dict.fromkeys(CALLERS, MISSED)),
+    "function": (
+        {"AUTH_MODE": "function"},
+        {**dict.fromkeys(CALLERS, MISSED), "forged: a client key": REFUSED},
+    ),
+    "keys": ({"AUTH_MODE": "keys"}, {"client key": MISSED}),
     "anonymous": (
         {"AUTH_MODE": "anonymous", "AUTH_ANONYMOUS_CONFIRMED": "true"},
         dict.fromkeys(CALLERS, MISSED),
@@ -228,6 +239,14 @@ class Apps:
     urls: dict[str, str]
     thread_id: str = ""
     job_id: str = ""
+    keys: tuple[str, str] = ("", "")
+    """Two client keys, which own nothing."""
+
+    def sent_by(self, name: str, mode: str) -> dict[str, str]:
+        """The headers of one of the `CALLERS` in a mode, with a function key where needed."""
+        needs_key = MODES[mode][0]["AUTH_MODE"] in {"function", "both"} or name == "key caller"
+        own = {"x-api-key": self.keys[0]} if name == "client key" else CALLERS[name]
+        return {**(KEY_HEADER if needs_key else {}), **own}
 
     @property
     def deployment(self) -> Deployment:
@@ -271,7 +290,10 @@ async def apps(
             await say(owner, thread_id, "My secret is swordfish-4711.")
             job_id = await submit(owner, message="Hi")
             await ended(owner, job_id)
-        yield replace(apps, thread_id=thread_id, job_id=job_id)
+        async with apps.caller("function", KEY_HEADER) as operator:
+            made = [await operator.post("keys", json={"label": "a key"}) for _ in range(2)]
+        first, second = (each.json()["key"] for each in made)
+        yield replace(apps, thread_id=thread_id, job_id=job_id, keys=(first, second))
 
 
 def filled(template: Any, ids: dict[str, str]) -> Any:
@@ -308,11 +330,9 @@ GUARDED = [route for route, row in ROWS.items() if not row.open]
 
 @pytest.mark.parametrize(("mode", "route"), list(product(MODES, ABOUT_SOMETHING)))
 async def test_somebody_elses_is_like_missing(apps: Apps, mode: str, route: str) -> None:
-    settings, sees = MODES[mode]
-    key = KEY_HEADER if settings["AUTH_MODE"] in {"function", "both"} else {}
-    for (name, headers), accept in product(CALLERS.items(), ACCEPTED):
-        sent = {**(KEY_HEADER if name == "key caller" else key), **headers}
-        async with apps.caller(mode, sent) as client:
+    _, sees = MODES[mode]
+    for name, accept in product(CALLERS, ACCEPTED):
+        async with apps.caller(mode, apps.sent_by(name, mode)) as client:
             existing = await call(client, route, apps.existing, accept)
             missing = await call(client, route, MISSING, accept)
         assert comparable(existing) == comparable(missing), name
@@ -327,6 +347,26 @@ async def test_nobody_is_refused_everywhere(apps: Apps, mode: str, route: str) -
             missing = await call(client, route, MISSING)
         assert existing.status_code == REFUSED
         assert comparable(existing) == comparable(missing)
+
+
+@pytest.mark.parametrize("route", ABOUT_SOMETHING)
+@pytest.mark.parametrize("mode", ["keys", "function"])
+async def test_what_belongs_to_a_key_is_missing_for_another_key(
+    apps: Apps, mode: str, route: str
+) -> None:
+    mine, theirs = ({**KEY_HEADER, "api-key": key} for key in apps.keys)
+    if mode == "keys":
+        mine, theirs = ({"Authorization": f"Bearer {key}"} for key in apps.keys)
+    async with apps.caller(mode, mine) as owner, apps.caller(mode, theirs) as other:
+        ids = {THREAD: (await owner.post("threads", json={})).json()[THREAD]}
+        ids[JOB] = await submit(owner, message="Hi", not_before="2100-01-01T00:00:00Z")
+        for accept in ACCEPTED:
+            answer = await call(other, route, ids, accept)
+            assert comparable(answer) == comparable(await call(other, route, MISSING, accept))
+            assert answer.status_code == MISSED
+        assert (await call(owner, route, ids)).is_success
+        named = {"owner": f"key:{apps.keys[0].split('_')[1]}"}
+        assert (await other.get("threads", params=named)).status_code == 403
 
 
 async def test_what_concerns_the_instance_is_shown_to_admins_only(apps: Apps) -> None:

@@ -107,6 +107,12 @@ def test_what_the_templates_cannot_take_is_refused_by_name(
     assert "BCP338" in text
 
 
+def test_client_keys_and_app_service_authentication_exclude_each_other(project: Project) -> None:
+    with pytest.raises(CompilerError) as refused:
+        _parameters(project, {"AUTH_MODE": "keys", "ENTRA_AUTH_ENABLED": "true"})
+    assert "AUTH_MODE=keys and ENTRA_AUTH_ENABLED exclude each other" in str(refused.value)
+
+
 def test_all_problems_are_told_at_once_and_no_secret_with_them(project: Project) -> None:
     wrong = {"VNET_ENABLED": "yes", "MODEL_CAPACITY": "many", "OPENAI_API_KEY": "akvs://hidden"}
     with pytest.raises(CompilerError) as refused:

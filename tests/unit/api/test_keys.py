@@ -348,6 +348,19 @@ async def test_a_key_limits_the_tools(
         assert answer.status_code == (accepted if status == 200 else status), answer.text
 
 
+async def test_the_catalogue_says_what_a_key_does_not_allow(limited: Stage) -> None:
+    made = await limited.create(models=["default", "openai"], tools=["web_search"])
+    headers = bearer(made["key"])
+    models = (await limited.api.get("models", headers=headers)).json()["data"]
+    by_type = {each["model_type"]: each for each in models}
+    names = [each["name"] for each in by_type["foundry_agent_service"]["models"]]
+    assert names == ["default"]
+    assert by_type["openai"]["is_available"]
+    assert by_type["vllm"]["unavailable"] == "The client key does not allow it."
+    tools = (await limited.api.get("tools", headers=headers)).json()["data"]
+    assert {each["name"] for each in tools if each["is_available"]} == {"web_search"}
+
+
 async def test_the_budget_of_a_key_is_its_own(stage: Stage) -> None:
     budgets = [{"requests": 1, "per": "day"}]
     same = {"owner": OWNER_KEY}
