@@ -141,7 +141,8 @@ async def use(client: httpx.AsyncClient, stage: Stage) -> None:
 async def use_a_client_key(url: str, heard: Heard) -> None:
     """Make a key, which is said once, and use it well and badly in every header."""
     host_key = {"x-functions-key": FUNCTION_KEY}
-    admin = {**host_key, **known(CALLERS_TENANT, ADMIN, "Agents.Admin"), "Idempotency-Key": "once"}
+    admin = {**host_key, **known(CALLERS_TENANT, ADMIN, "Agents.Admin")}
+    admin["Idempotency-Key"] = url
     async with httpx.AsyncClient(base_url=f"{url}/api/", headers=host_key, timeout=60) as client:
         made = await client.post("keys", json={"label": "a key"}, headers=admin)
         key = made.json()["key"]
