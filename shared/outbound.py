@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import ssl
+from functools import partial
 from ipaddress import ip_address
 from urllib.request import getproxies, proxy_bypass
 
@@ -45,13 +46,24 @@ def open_http(url: str, limits: httpx.Limits | None = None) -> httpx.AsyncBaseTr
         OutboundSettingsError: naming the variable that cannot be used.
     """
     proxy = proxy_for(url)
+    limits = limits or httpx.Limits(max_connections=100)
     try:
-        return AiohttpTransport(limits=limits or httpx.Limits(max_connections=100), proxy=proxy)
+        transport = AiohttpTransport(limits=limits, proxy=proxy)
     except (OSError, ssl.SSLError) as error:
         raise OutboundSettingsError(
             "SSL_CERT_FILE or SSL_CERT_DIR names no readable certificates: it must be a PEM file "
             "with every authority to trust, or a directory of them."
         ) from error
+    transport.client = partial(_session, transport.ssl_context, limits)
+    return transport
+
+
+def _session(trust: ssl.SSLContext, limits: httpx.Limits) -> aiohttp.ClientSession:
+    """A session without cookies, which would bind all requests to one server of many."""
+    connector = aiohttp.TCPConnector(
+        limit=limits.max_connections or 0, keepalive_timeout=limits.keepalive_expiry, ssl=trust
+    )
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
 
 def proxy_for(url: str) -> httpx.Proxy | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from yarl import URL
 
@@ -22,7 +24,7 @@ from shared.identity.errors import ExchangeError, Leg
 from shared.identity.token_endpoint import TokenEndpoint
 from shared.jobs.callbacks.webhooks import Webhooks
 from shared.orchestration.providers import ChatServers
-from shared.outbound import OutboundSettingsError, proxy_for
+from shared.outbound import OutboundSettingsError, open_http, proxy_for
 from shared.state import table_wire
 from shared.state.azure_table import TABLE_STORAGE
 from shared.state.errors import StorageUnavailableError
@@ -226,3 +228,27 @@ async def test_callbacks_use_no_proxy(proxy: Proxy) -> None:
     session = webhooks._session(URL(f"https://{FOUNDRY}/hook"))  # pyright: ignore[reportPrivateUsage]
     assert not session.trust_env
     await webhooks.aclose()
+
+
+async def test_no_cookie_is_kept_for_the_next_request() -> None:
+    heads: list[bytes] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            try:
+                heads.append(await reader.readuntil(b"\r\n\r\n"))
+            except asyncio.IncompleteReadError:
+                break
+            writer.write(b"HTTP/1.1 200 OK\r\nSet-Cookie: server=7\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "localhost", 0) as server:
+        url = f"http://localhost:{server.sockets[0].getsockname()[1]}/"
+        http = open_http(url)
+        for _ in range(2):
+            response = await http.handle_async_request(httpx.Request("GET", url))
+            await response.aread()
+            await response.aclose()
+        await http.aclose()
+    assert len(heads) == 2
+    assert b"cookie" not in heads[1].lower()
