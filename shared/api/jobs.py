@@ -13,6 +13,7 @@ from pydantic import Field
 from ..documents import Document
 from ..http.answers import Answer, Streamed
 from ..http.idempotency import kept, once
+from ..http.prefer import MAX_WAIT_SECONDS
 from ..http.query import PageQuery, Query, last_id, whole_number
 from ..http.request import Incoming
 from ..jobs.cancellation import Cancellation
@@ -23,9 +24,9 @@ from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind
+from ..turns.body import Body
 
-MAX_WAIT_SECONDS = 200
-"""Less than the 230 s after which Azure's load balancer closes a request."""
+ADDRESS = "/api/jobs"
 
 FIRST_LOOK_SECONDS = 0.1
 MAX_LOOK_SECONDS = 2.0
@@ -69,25 +70,27 @@ class JobsApi:
     async def submit(self, incoming: Incoming) -> Answer | Streamed:
         """Accept a job; the `Location` header is the address of its status."""
         body = await incoming.body(SubmitJob)
+        return await self.accept(incoming, body, body)
 
-        def accepted(job: Job) -> Answer:
-            headers = {"Location": f"{incoming.request.url.path}/{job.job_id}"}
-            return Answer(job_document(job), HTTPStatus.ACCEPTED, headers)
+    async def accept(
+        self, incoming: Incoming, body: Body, job: SubmitJob, *, preference: str = ""
+    ) -> Answer | Streamed:
+        """Accept the ``job`` that a request with a ``body`` asks for, once per idempotency key."""
 
         async def act(claim: Claim | None) -> Answer:
             job_id = claim.id(Kind.JOB) if claim else None
-            if body.starts_thread:
+            if job.starts_thread:
                 self.limits.new_thread(incoming.owner)
-            job = await self.submission.submit(
+            submitted = await self.submission.submit(
                 incoming.owner,
-                body,
+                job,
                 job_id,
                 caller=incoming.caller,
-                also=lambda job: kept(claim, accepted(job)),
+                also=lambda stored: kept(claim, accepted(stored)),
             )
-            return accepted(job)
+            return accepted(submitted)
 
-        return await once(self.keys, incoming, body, act)
+        return await once(self.keys, incoming, body, act, preference=preference)
 
     async def list_(self, incoming: Incoming) -> Answer:
         """A page of the caller's jobs, newest first."""
@@ -102,26 +105,40 @@ class JobsApi:
     async def get(self, incoming: Incoming) -> Answer:
         """One job; with `wait`, the answer is sent when the job ends or after that many seconds."""
         seconds = incoming.parameters_as(JobQuery).wait
-        job_id = incoming.path["job_id"]
-        until, pause = monotonic() + seconds, FIRST_LOOK_SECONDS
         with self.limits.waiting(incoming.owner, seconds):
-            job = await self.jobs.get(incoming.owner, job_id)
-            while not job.status.is_terminal and (left := until - monotonic()) > 0:
-                await asyncio.sleep(min(pause, left))
-                pause = min(pause * 1.5, MAX_LOOK_SECONDS)
-                job = await self.jobs.get(incoming.owner, job_id)
+            job = await self.ended(incoming.owner, incoming.path["job_id"], seconds)
         return Answer(job_document(job))
+
+    async def ended(self, owner: str, job_id: str, seconds: float) -> Job:
+        """A job when it has ended, or as it is after ``seconds``.
+
+        Raises:
+            RowMissingError: if the owner has no such job.
+        """
+        until, pause = monotonic() + seconds, FIRST_LOOK_SECONDS
+        job = await self.jobs.get(owner, job_id)
+        while not job.status.is_terminal and (left := until - monotonic()) > 0:
+            await asyncio.sleep(min(pause, left))
+            pause = min(pause * 1.5, MAX_LOOK_SECONDS)
+            job = await self.jobs.get(owner, job_id)
+        return job
 
     async def cancel(self, incoming: Incoming) -> Answer | Streamed:
         """Cancel a job: a waiting job ends at once, a running one before its next message."""
 
-        def accepted(job: Job) -> Answer:
+        def cancelled(job: Job) -> Answer:
             return Answer(job_document(job), HTTPStatus.ACCEPTED)
 
         async def act(claim: Claim | None) -> Answer:
             job = await self.cancellation.cancel(
-                incoming.owner, incoming.path["job_id"], lambda job: kept(claim, accepted(job))
+                incoming.owner, incoming.path["job_id"], lambda job: kept(claim, cancelled(job))
             )
-            return accepted(job)
+            return cancelled(job)
 
         return await once(self.keys, incoming, None, act)
+
+
+def accepted(job: Job) -> Answer:
+    """The answer that says that a job was accepted, and where to look it up."""
+    headers = {"Location": f"{ADDRESS}/{job.job_id}"}
+    return Answer(job_document(job), HTTPStatus.ACCEPTED, headers)

@@ -9,15 +9,20 @@ from typing import Any
 from ..config import AppSettings
 from ..http.answers import Answer, Streamed, accepts_events
 from ..http.idempotency import kept_outcome, once
+from ..http.prefer import preference
 from ..http.request import Incoming
 from ..http.sse import event_stream
+from ..jobs.requests import SubmitJob, options_of
+from ..state.errors import RowMissingError
 from ..state.idempotency import Claim, IdempotencyKeys
+from ..state.keys import Kind, is_id
 from ..state.turns import TurnMode
 from ..turns.body import MessageText
 from ..turns.command import AnsweredTurn, TurnCommand, TurnOpened
 from ..turns.documents import turn_document
 from ..turns.options import OptionLimits, TurnOptions, turn_request
 from ..turns.pipeline import Turns
+from .deferred import DeferredSends, sent_turn
 
 WARNING = "x-budget-warning"
 """Response header: a budget is nearly used up after this turn."""
@@ -38,6 +43,7 @@ class MessagesApi:
     keys: IdempotencyKeys
     option_limits: OptionLimits
     settings: AppSettings
+    deferred: DeferredSends
 
     async def send(self, incoming: Incoming) -> Answer | Streamed:
         """Answer a message without a thread."""
@@ -48,6 +54,10 @@ class MessagesApi:
     ) -> Answer | Streamed:
         """Run the turn of a request body, on a thread if one is given."""
         body = await incoming.body(SendMessage)
+        preferred = preference(incoming.request)
+        if preferred.respond_async:
+            job = _job(body, thread_id)
+            return await self.deferred.send(incoming, body, job, preferred, sent_turn(body))
         command = self.command(incoming, body, body.message, wait, thread_id=thread_id)
         return await self.answer(incoming, body, command, turn_document)
 
@@ -102,6 +112,17 @@ class MessagesApi:
             return Streamed(chunks, _warning(warnings))
 
         return await once(self.keys, incoming, body, act)
+
+
+def _job(body: SendMessage, thread_id: str | None) -> SubmitJob:
+    """The job that sends a message.
+
+    Raises:
+        RowMissingError: if that is not the id of a thread.
+    """
+    if thread_id is not None and not is_id(Kind.THREAD, thread_id):
+        raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
+    return SubmitJob(message=body.message, thread_id=thread_id, **options_of(body))
 
 
 def _warning(texts: Sequence[str]) -> dict[str, str]:

@@ -9,10 +9,13 @@ from typing import ClassVar
 from pydantic import Field
 
 from ..http.answers import Answer, Streamed
+from ..http.prefer import preference
 from ..http.request import Incoming
+from ..jobs.requests import ConversationJob, options_of
 from ..turns.body import MessageText
 from ..turns.documents import orchestration_document
 from ..turns.options import TurnOptions
+from .deferred import sent_orchestration
 from .messages import MessagesApi
 
 MAX_CONVERSATION_ID = 256
@@ -39,10 +42,17 @@ class OrchestrateApi:
     async def send(self, incoming: Incoming) -> Answer | Streamed:
         """Answer a message of a conversation with the model that the body names or prefers."""
         body = await incoming.body(Orchestrate)
+        preferred = preference(incoming.request)
+        if preferred.respond_async:
+            job = ConversationJob(
+                message=body.user_input, conversation_id=body.conversation_id, **options_of(body)
+            )
+            document = sent_orchestration(body, body.conversation_id)
+            return await self.messages.deferred.send(incoming, body, job, preferred, document)
         command = replace(
             self.messages.command(incoming, body, body.user_input),
             conversation_id=body.conversation_id,
             orchestrated=True,
         )
-        document = partial(orchestration_document, command=command)
-        return await self.messages.answer(incoming, body, command, document)
+        answered = partial(orchestration_document, command=command)
+        return await self.messages.answer(incoming, body, command, answered)

@@ -17,6 +17,7 @@ from ..foundry.service import FoundryService
 from ..http.answers import Answer, Streamed
 from ..http.field_errors import invalid_field
 from ..http.idempotency import kept, once
+from ..http.prefer import preference
 from ..http.query import PageQuery, Query, last_id, whole_number
 from ..http.request import Incoming
 from ..metering.owner_limits import OwnerLimits
@@ -27,6 +28,8 @@ from ..state.threads import MAX_METADATA_PAIRS, Thread, Threads
 from ..threads.removal import Removal
 from ..turns.body import Body, Metadata, MetadataKey, MetadataText
 from .messages import MessagesApi
+
+ADDRESS = "/api/threads"
 
 MAX_FILTERS = 8
 """Table Storage takes 15 comparisons in a query, some of which the app needs itself."""
@@ -151,7 +154,7 @@ class ThreadsApi:
         async def act(claim: Claim | None) -> Answer:
             self.limits.new_thread(incoming.owner)
             thread = await self._new_thread(incoming.owner, body, claim)
-            headers = {"Location": f"{incoming.request.url.path}/{thread.thread_id}"}
+            headers = {"Location": f"{ADDRESS}/{thread.thread_id}"}
             answer = Answer(thread_document(thread), HTTPStatus.CREATED, headers)
             await self.threads.add(thread, kept(claim, answer))
             return answer
@@ -220,6 +223,8 @@ class ThreadsApi:
     async def send_message(self, incoming: Incoming) -> Answer | Streamed:
         """Answer a message on a thread; `wait` is for how many seconds to wait for a busy one."""
         wait = incoming.parameters_as(ThreadMessageQuery).wait
+        if preference(incoming.request).respond_async:
+            wait = 0  # a job waits for its thread anyway
         with self.limits.waiting(incoming.owner, wait):
             return await self.messages.run_turn(incoming, incoming.path["thread_id"], wait)
 

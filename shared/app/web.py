@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 
 from ..api.audit import AuditApi
+from ..api.deferred import DeferredSends
 from ..api.jobs import JobsApi
 from ..api.keys import KeysApi
 from ..api.me import MeApi, OwnDataApi
@@ -66,11 +67,12 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
         hold_seconds=settings.storage.lease_seconds,
     )
     reader = MetricsReader(core.tables.metrics, core.meter, clock)
-    messages = MessagesApi(core.turns, keys, core.option_limits, settings)
     removal, cancellation = timers.removal, Cancellation(core.jobs, table, core.queues, clock)
+    jobs = JobsApi(core.jobs, core.submission, cancellation, limits, keys)
+    messages = MessagesApi(core.turns, keys, core.option_limits, settings, DeferredSends(jobs))
     return Api(
         audit=AuditApi(AuditReader(core.tables.audit, core.tables.state), clock),
-        jobs=JobsApi(core.jobs, core.submission, cancellation, limits, keys),
+        jobs=jobs,
         keys=KeysApi(
             core.client_keys, verifier, keys, settings.access.mode, prices=core.prices, clock=clock
         ),

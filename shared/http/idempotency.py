@@ -54,9 +54,16 @@ Act = Callable[[Claim | None], Awaitable[Answer | Streamed]]
 
 
 async def once(
-    keys: IdempotencyKeys, incoming: Incoming, body: BaseModel | None, act: Act
+    keys: IdempotencyKeys,
+    incoming: Incoming,
+    body: BaseModel | None,
+    act: Act,
+    *,
+    preference: str = "",
 ) -> Answer | Streamed:
     """Run ``act``, or return the first answer if the request was already handled.
+
+    A ``preference`` that changes what the request does belongs to its identity.
 
     Raises:
         ProblemError: 422, if the key is too long.
@@ -66,7 +73,7 @@ async def once(
     key = _key_of(incoming.request)
     if key is None:
         return await act(None)
-    fingerprint = _fingerprint(incoming, body)
+    fingerprint = _fingerprint(incoming, body, preference)
     about = _thread_named(incoming, body)
     claimed = await _claimed(keys, incoming, key, fingerprint, about)
     if isinstance(claimed, KeptAnswer):
@@ -175,9 +182,9 @@ def _thread_named(incoming: Incoming, body: BaseModel | None) -> str | None:
     return named if isinstance(named, str) and is_id(Kind.THREAD, named) else None
 
 
-def _fingerprint(incoming: Incoming, body: BaseModel | None) -> str:
-    """A digest of method, path and body values, independent of how the body is formatted."""
+def _fingerprint(incoming: Incoming, body: BaseModel | None, preference: str) -> str:
+    """A digest of what the request does, independent of how the body is formatted."""
     values = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
     request = incoming.request
-    text = json.dumps([request.method, request.url.path, values], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    identity = [request.method, request.url.path, values, *filter(None, [preference])]
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -57,6 +57,17 @@ BUDGET_WARNING = Header(
 )
 ETAG = Header("ETag", "The version of the answer.", '"5ed08757e53da3e026d6cbecc61fe5d4"')
 IF_NONE_MATCH = Header("If-None-Match", "The `ETag` of the version that you have.", '"5ed0..."')
+PREFER = Header(
+    "Prefer",
+    "`respond-async` answers with a job, and `respond-async, wait=10` with the result if it is "
+    "there within that many seconds, at most 200 (RFC 7240). Other preferences are ignored.",
+    "respond-async, wait=10",
+)
+PREFERENCE_APPLIED = Header(
+    "Preference-Applied",
+    "Present if `Prefer` was followed: the preferences that were.",
+    "respond-async",
+)
 NEXT_PAGE = Header("Link", "Address of the next page (RFC 8288).", '</api/audit?...>; rel="next"')
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
@@ -73,6 +73,11 @@ class SubmitJob(TurnOptions):
     def texts(self) -> list[str]:
         """The messages in order."""
         return self.messages or [self.message or ""]
+
+
+def options_of(body: TurnOptions) -> dict[str, Any]:
+    """The options of a message, for the body of a job that sends it."""
+    return {name: getattr(body, name) for name in TurnOptions.model_fields}
 
 
 class ConversationJob(SubmitJob):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NotRequired
 
 from ..config import ModelType
 from ..documents import Document
 from ..foundry.errors import FoundryError
-from ..foundry.models import FinishReason, TurnResult
+from ..foundry.models import FinishReason
+from ..state.content import CONTENT_RECORDED
 from .command import AnsweredTurn, Attempt, TurnCommand
 
 NO_SOURCE = "model_orchestrator"
@@ -73,13 +76,18 @@ class TurnDocument(_Answered, _Recorded):
 
 
 class ResultDocument(_Answered, _Recorded):
-    """The answer to a message of a job."""
+    """The answer to a message of a job; jobs of earlier versions lack the last three members."""
 
     turn_id: str
     content: str | None
     """The answer; null where texts are not recorded."""
     truncated: bool
     """Whether the answer was too long to be stored whole; the thread's messages have it."""
+    attempts: NotRequired[list[AttemptDocument]]
+    """The models that were asked, in order; empty if only Foundry could answer."""
+    execution_time: NotRequired[float]
+    """Seconds."""
+    metadata: NotRequired[UpstreamIds]
 
 
 class OrchestrationDocument(_Answered, _Recorded):
@@ -108,56 +116,90 @@ class OrchestrationDocument(_Answered, _Recorded):
 
 def turn_document(turn: AnsweredTurn) -> dict[str, Any]:
     """An answered turn as `/messages` and `/threads` return it."""
-    result = turn.result
-    return {
-        "turn_id": turn.turn_id,
-        "thread_id": turn.thread_id,
-        "content": result.content,
-        **_common(result),
-        "parsed": result.parsed,
-        "usage": result.usage,
-        **_models(turn),
-        "metadata": {"response_id": result.response_id, "request_id": result.request_id},
-        "success": True,
-        "error": None,
-    }
-
-
-def job_result_document(turn: AnsweredTurn, most_bytes: int) -> dict[str, Any]:
-    """An answered turn as stored in a job's row, with the answer cut to ``most_bytes``."""
-    result = turn.result
-    kept = result.content
-    while len(json.dumps(kept, ensure_ascii=False).encode(errors="replace")) > most_bytes:
-        kept = kept[: len(kept) * 4 // 5]
-    return {
-        "turn_id": turn.turn_id,
-        "content": kept,
-        "truncated": len(kept) < len(result.content),
-        **_common(result),
-        "usage": result.usage,
-        **_models(turn),
-    }
+    return as_turn(_answer(turn), turn.thread_id, turn.result.parsed)
 
 
 def orchestration_document(turn: AnsweredTurn, command: TurnCommand) -> dict[str, Any]:
     """An answered turn as `/orchestrate` and `process_model_request` return it."""
-    result = turn.result
+    return as_orchestration(
+        _answer(turn),
+        turn.thread_id,
+        turn.result.parsed,
+        conversation_id=command.conversation_id,
+        domain=command.request.domain,
+        finished_at=turn.finished_at,
+    )
+
+
+def job_result_document(turn: AnsweredTurn, most_bytes: int) -> dict[str, Any]:
+    """An answered turn as stored in a job's row, with the answer cut to ``most_bytes``."""
+    content = kept = turn.result.content
+    while len(json.dumps(kept, ensure_ascii=False).encode(errors="replace")) > most_bytes:
+        kept = kept[: len(kept) * 4 // 5]
+    return {**_answer(turn), "content": kept, "truncated": len(kept) < len(content)}
+
+
+def _answer(turn: AnsweredTurn) -> dict[str, Any]:
+    """The members from which the documents of all routes are made."""
+    result, replaced = turn.result, turn.fallback_from
     return {
         "turn_id": turn.turn_id,
-        "thread_id": turn.thread_id,
-        "conversationId": command.conversation_id,
-        "domain": command.request.domain,
-        "reply": result.content,
+        "content": result.content,
+        "finish_reason": result.finish_reason.value,
+        "model": result.model,
+        "agent_id": result.agent_id,
+        "tools_used": list(result.tools_used),
+        "usage": result.usage,
+        "source": turn.source.value,
+        "fallback_from": replaced.value if replaced else None,
+        "attempts": [attempt.to_json() for attempt in turn.attempts],
+        "execution_time": round(turn.seconds, 6),
+        "metadata": {"response_id": result.response_id, "request_id": result.request_id},
+    }
+
+
+def as_turn(answer: Mapping[str, Any], thread_id: str | None, parsed: Any) -> dict[str, Any]:
+    """An answer, which may be stored in a job's row, as `/messages` and `/threads` return it."""
+    return {
+        "turn_id": answer["turn_id"],
+        "thread_id": thread_id,
+        "content": answer["content"],
+        **_common(answer),
+        "parsed": parsed,
+        **_models(answer),
+        "metadata": answer["metadata"],
         "success": True,
         "error": None,
-        **_common(result),
-        "usage": result.usage,
-        **_models(turn),
-        "model_type": turn.attempts[0].model_type.value,
-        "attempts": [attempt.to_json() for attempt in turn.attempts],
-        "parsed": result.parsed,
-        "execution_time": round(turn.seconds, 6),
-        "timestamp": turn.finished_at.isoformat(),
+        **_recorded(answer),
+    }
+
+
+def as_orchestration(
+    answer: Mapping[str, Any],
+    thread_id: str | None,
+    parsed: Any,
+    *,
+    conversation_id: str | None,
+    domain: str,
+    finished_at: datetime,
+) -> dict[str, Any]:
+    """An answer, which may be stored in a job's row, as `/orchestrate` returns it."""
+    return {
+        "turn_id": answer["turn_id"],
+        "thread_id": thread_id,
+        "conversationId": conversation_id,
+        "domain": domain,
+        "reply": answer["content"],
+        "success": True,
+        "error": None,
+        **_common(answer),
+        **_models(answer),
+        "model_type": answer["attempts"][0]["model_type"],
+        "attempts": answer["attempts"],
+        "parsed": parsed,
+        "execution_time": answer["execution_time"],
+        "timestamp": finished_at.isoformat(),
+        **_recorded(answer),
     }
 
 
@@ -188,19 +230,14 @@ def orchestration_failure(
     }
 
 
-def _common(result: TurnResult) -> dict[str, Any]:
-    return {
-        "finish_reason": result.finish_reason.value,
-        "model": result.model,
-        "agent_id": result.agent_id,
-        "tools_used": list(result.tools_used),
-    }
+def _common(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: answer[name] for name in ("finish_reason", "model", "agent_id", "tools_used")}
 
 
-def _models(turn: AnsweredTurn) -> dict[str, Any]:
-    """The model that answered, and the one it replaced."""
-    passed_over = turn.fallback_from
-    return {
-        "source": turn.source.value,
-        "fallback_from": passed_over.value if passed_over else None,
-    }
+def _models(answer: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: answer[name] for name in ("usage", "source", "fallback_from")}
+
+
+def _recorded(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """The member that says that the texts of a stored answer are not recorded."""
+    return {name: answer[name] for name in (CONTENT_RECORDED,) if name in answer}

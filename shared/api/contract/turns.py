@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
-from ...http.operation import BUDGET_WARNING, REPLAYED, Operation, Tag, ok
+from http import HTTPStatus
+from typing import Any
+
+from ...http.operation import (
+    BUDGET_WARNING,
+    LOCATION,
+    PREFER,
+    PREFERENCE_APPLIED,
+    REPLAYED,
+    Operation,
+    Result,
+    Tag,
+)
 from ...http.sse import EventName
+from ...jobs.job_document import JobDocument
 from ...problems import ProblemKind
 from ...turns.documents import OrchestrationDocument, TurnDocument
 from ..messages import SendMessage
@@ -31,16 +44,41 @@ TURN_PROBLEMS = (
     ProblemKind.AUTHENTICATION_FAILED,
     ProblemKind.PERMISSION_DENIED,
     ProblemKind.CIRCUIT_OPEN,
+    ProblemKind.CANCELLED,
+    ProblemKind.WORKER_LOST,
     ProblemKind.QUOTA_EXHAUSTED,
     ProblemKind.SERVICE_UNAVAILABLE,
     ProblemKind.STREAM_INTERRUPTED,
     ProblemKind.FOUNDRY_ERROR,
     ProblemKind.TIMEOUT,
 )
-THREAD_PROBLEMS = (ProblemKind.NOT_FOUND, ProblemKind.THREAD_BUSY, ProblemKind.LEASE_LOST)
+THREAD_PROBLEMS = (
+    ProblemKind.NOT_FOUND,
+    ProblemKind.THREAD_BUSY,
+    ProblemKind.LEASE_LOST,
+    ProblemKind.LANE_STOPPED,
+)
 """Of turns on a thread."""
 
 ANSWERED = "The answer of the model. With `Accept: text/event-stream`, the same turn as events."
+
+
+def sent(document: Any) -> dict[int, Result]:
+    """The results of a send: the answer, or with `Prefer: respond-async` a job."""
+    return {
+        HTTPStatus.OK: Result(
+            meaning=ANSWERED,
+            document=document,
+            headers=(REPLAYED, BUDGET_WARNING, PREFERENCE_APPLIED),
+        ),
+        HTTPStatus.ACCEPTED: Result(
+            meaning="With `Prefer: respond-async`: the job that sends the message.",
+            document=JobDocument,
+            headers=(LOCATION, REPLAYED, PREFERENCE_APPLIED),
+            links={"getJob": "job_id", "cancelJob": "job_id"},
+        ),
+    }
+
 
 SEND_MESSAGE = Operation(
     id="sendMessage",
@@ -49,7 +87,8 @@ SEND_MESSAGE = Operation(
     description="Answers one message, which the model sees without any history.",
     body=SendMessage,
     is_keyed=True,
-    results=ok(ANSWERED, TurnDocument, headers=(REPLAYED, BUDGET_WARNING)),
+    headers=(PREFER,),
+    results=sent(TurnDocument),
     events=EventName.payloads(TurnDocument),
     problems=TURN_PROBLEMS,
 )
@@ -62,7 +101,8 @@ SEND_THREAD_MESSAGE = Operation(
     query=ThreadMessageQuery,
     body=SendMessage,
     is_keyed=True,
-    results=ok(ANSWERED, TurnDocument, headers=(REPLAYED, BUDGET_WARNING)),
+    headers=(PREFER,),
+    results=sent(TurnDocument),
     events=EventName.payloads(TurnDocument),
     problems=(*TURN_PROBLEMS, *THREAD_PROBLEMS),
 )
@@ -76,7 +116,8 @@ ORCHESTRATE_MESSAGE = Operation(
     ),
     body=Orchestrate,
     is_keyed=True,
-    results=ok(ANSWERED, OrchestrationDocument, headers=(REPLAYED, BUDGET_WARNING)),
+    headers=(PREFER,),
+    results=sent(OrchestrationDocument),
     events=EventName.payloads(OrchestrationDocument),
     problems=(*TURN_PROBLEMS, *THREAD_PROBLEMS),
 )

@@ -158,6 +158,9 @@ def test_the_last_answer_ends_the_job() -> None:
         "usage": {},
         "source": "foundry_agent_service",
         "fallback_from": None,
+        "attempts": [],
+        "execution_time": 1.0,
+        "metadata": {"response_id": "resp_1", "request_id": None},
     }
 
 
