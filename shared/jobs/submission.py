@@ -227,7 +227,7 @@ def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
     document: dict[str, Any] = {"messages": body.texts, "options": options}
     if caller != THE_APP:
         document["caller"] = caller.to_json()
-    if isinstance(body, ConversationJob):
+    if body.asks_any_model:
         document[ORCHESTRATED] = True
     if body.max_attempts != DEFAULT_MAX_ATTEMPTS:
         document["max_attempts"] = body.max_attempts
