@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count
 from typing import Any
+from urllib.parse import unquote
 
 from .http_server import HttpConnection, serve
 
@@ -97,7 +98,7 @@ class _Rows:
 
 def _address(target: str) -> str:
     """The path of a target, which is absolute in a transaction."""
-    return re.sub(r"^https?://[^/]*", "", target).partition("?")[0]
+    return unquote(re.sub(r"^https?://[^/]*", "", target).partition("?")[0])
 
 
 def _error(code: str) -> bytes:

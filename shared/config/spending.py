@@ -115,7 +115,7 @@ class PriceTable(_Terms):
         """
         if complete and not usage:
             return 0
-        price = self.of(model, asked)
+        price = self.of(model, asked) if self.models else None
         return price.nanos(usage) if price else None
 
     def at_most(self, model: str) -> ModelPrice | None:

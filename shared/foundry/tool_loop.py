@@ -87,8 +87,9 @@ class ToolLoop:
         for number in range(MAX_TOOL_ROUNDS + 1):
             await self._exchange(totals)
             items = objects_at(totals.response, "output")
-            self.asked, self.answers = unanswered(items), []
+            self.asked, self.answers = [], []
             if any(item.get("type") in ASKING_TYPES for item in items):
+                self.asked = unanswered(items)
                 await self._answer(items)
             if not self.answers:
                 self.asked = []

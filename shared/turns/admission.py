@@ -130,4 +130,6 @@ class Admission:
 
     def charge(self, reservation: Reservation, turn: TurnRecord) -> None:
         """Set what a turn used; budgets are charged when the reservation is settled."""
+        if reservation.is_empty:
+            return
         reservation.spend(used_by(turn, reservation.need, self.prices))

@@ -44,6 +44,11 @@ class Reservation:
     _parts: list[tuple[Account, datetime]] = field(default_factory=list[tuple[Account, datetime]])
     _used: Amount = NOTHING
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no budget limits the turn."""
+        return not self._parts
+
     def spend(self, used: Amount) -> None:
         """Set what the turn used."""
         self._used = used
