@@ -12,6 +12,7 @@ from http import HTTPStatus
 
 from ..audit.trail import Action, AuditOutcome, AuditRecord, AuditTrail
 from ..foundry.errors import FoundryError
+from ..state.key_text import KEY_PREFIX
 from ..state.owners import NO_OWNER
 from .answers import Answer
 from .request import Incoming
@@ -74,5 +75,8 @@ def _outcome(status: int) -> AuditOutcome:
 
 
 def _id(name: str, incoming: Incoming, answer: Answer) -> str | None:
+    """The id of the action's object; None if a caller sent a client key in its place."""
     named = incoming.path.get(name) or (answer.body or {}).get(name)
-    return named[:MAX_ID_CHARS] if isinstance(named, str) else None
+    if not isinstance(named, str) or KEY_PREFIX in named:
+        return None
+    return named[:MAX_ID_CHARS]

@@ -54,7 +54,7 @@ REQUEST_ID = {
 OWNER = {
     "name": OWNER_PARAMETER,
     "in": "query",
-    "description": "Admins only: act for this owner, `<tenant id>:<object id>`.",
+    "description": "Admins only: act for this owner, `<tenant id>:<object id>` or `key:<key id>`.",
     "schema": {"type": "string"},
 }
 IDEMPOTENCY_KEY = {

@@ -258,6 +258,15 @@ async def test_an_admin_key_names_the_owner_of_another_key(stage: Stage) -> None
     assert found.status_code == 200
 
 
+@pytest.mark.parametrize("path", ["keys", "threads", "jobs"])
+async def test_a_key_in_place_of_an_id_is_not_recorded(stage: Stage, path: str) -> None:
+    key = (await stage.create())["key"]
+    answer = await stage.api.get(f"{path}/{key}", headers=stage.admin)
+    assert_problem(answer, 404, "not_found")
+    await stage.services.aclose()
+    assert key not in answer.text + repr(stage.app.audit_table.partitions)
+
+
 async def test_what_is_done_with_keys_is_on_record(stage: Stage) -> None:
     made = await stage.create()
     await stage.api.get(f"keys/{made['key_id']}", headers=stage.admin)
