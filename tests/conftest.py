@@ -1,7 +1,8 @@
 """Fixtures that start the real parts: storage and Foundry, each once a session."""
 
+import gc
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -50,6 +51,17 @@ def pytest_make_parametrize_id(val: object) -> str | None:
             return f"{len(val)}-bytes"
         val = val.decode("ascii")
     return _ULID.sub("ULID", val) if isinstance(val, str) and _ULID.search(val) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Look for garbage only afterwards: what is collected here lives until the end."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)  # a random order that was asked for comes after it
