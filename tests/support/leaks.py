@@ -19,7 +19,7 @@ CALLERS_SECRETS = {
 
 _SECRET = re.compile(
     rf"{MARK}|{re.escape(ACCOUNT_KEY)}|SharedKey \w+:[A-Za-z0-9+/]|eyJ[A-Za-z0-9_-]{{8,}}\.eyJ"
-    rf"|{KEY_PREFIX}{KEY_ID}_[0-9A-Za-z]"
+    rf"|{KEY_PREFIX}{KEY_ID}_[0-9A-Za-z]{{10}}"
 )
 """Marked ones, the storage account's key, what is signed with it, tokens of an identity, and client
 keys."""
@@ -52,9 +52,13 @@ def leaks(text: str) -> list[str]:
 
 
 async def check_answer(answer: httpx.Response) -> None:
-    """A response hook: no answer holds a secret. Streams are left to whoever reads them."""
+    """A response hook: no answer holds a secret, but for the one that shows a new client key.
+
+    Streams are left to whoever reads them.
+    """
     said = repr(answer.headers.raw)
     if not answer.headers.get("content-type", "").startswith("text/event-stream"):
         await answer.aread()
         said += answer.text
-    assert leaks(said) == []
+    shows_key = answer.request.method == "POST" and answer.request.url.path == "/api/keys"
+    assert len(leaks(said)) <= (1 if shows_key else 0), leaks(said)
