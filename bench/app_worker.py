@@ -2,7 +2,8 @@
 
 Runs on the interpreter that has the deployed packages. Prints one line when the app is ready: the
 port of its HTTP server, and the port that takes invocations, which the Functions host sends over
-gRPC: a line of JSON each, a function's name, an invocation's id, an address and its parameters.
+gRPC: a line of JSON each, a function's name, an invocation's id, an address and its parameters. A
+message of a queue is `DELIVER`, a function's name, an id and a text; its id comes back at the end.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import asyncio
 import json
 import sys
 from asyncio import StreamReader, StreamWriter
+from typing import Any
 
 from tests.support.worker.functions_host import WorkerHost
 
 LOOPBACK = "127.0.0.1"
+DELIVER = "deliver"
 
 
 async def main(app_directory: str) -> None:
@@ -23,9 +26,18 @@ async def main(app_directory: str) -> None:
     host = await WorkerHost.start(app_directory)
     running: set[asyncio.Task[None]] = set()
 
-    async def receive(reader: StreamReader, _: StreamWriter) -> None:
+    async def invoke(arguments: list[Any], writer: StreamWriter) -> None:
+        if arguments[0] == DELIVER:
+            try:
+                await host.deliver(*arguments[1:])
+            finally:
+                writer.write(f"{arguments[2]}\n".encode())
+        else:
+            await host.invoke(*arguments)
+
+    async def receive(reader: StreamReader, writer: StreamWriter) -> None:
         while line := await reader.readline():
-            task = asyncio.create_task(host.invoke(*json.loads(line)))
+            task = asyncio.create_task(invoke(json.loads(line), writer))
             running.add(task)
             task.add_done_callback(running.discard)
 

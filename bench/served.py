@@ -19,6 +19,7 @@ from local.processes import accepts_connections
 from local.services import ROOT
 from tests.support.waiting import eventually
 
+from .app_worker import DELIVER
 from .client import MESSAGE
 from .http_server import content_length
 
@@ -57,6 +58,10 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport: Any = transport
 
+    def close(self) -> None:
+        """Close it."""
+        self._transport.close()
+
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
 
@@ -88,12 +93,20 @@ class Served:
     """A running worker process."""
 
     def __init__(
-        self, app: App, process: Process, http_port: int, invocations: asyncio.StreamWriter
+        self,
+        app: App,
+        process: Process,
+        http_port: int,
+        deliveries: asyncio.StreamReader,
+        invocations: asyncio.StreamWriter,
     ) -> None:
         self.app = app
         self._process = process
         self._http_port = http_port
+        self._deliveries = deliveries
         self._invocations = invocations
+        self._running: dict[str, asyncio.Future[None]] = {}
+        self._reading: asyncio.Task[None] | None = None
         self._connections: dict[int, _Connection] = {}
         self._threads: dict[int, str] = {}
 
@@ -113,8 +126,7 @@ class Served:
             try:
                 http_port, port = await _ports(process)
                 await eventually(lambda: accepts_connections(http_port))  # later than it says so
-                _, invocations = await asyncio.open_connection(LOOPBACK, port)
-                yield cls(app, process, http_port, invocations)
+                yield cls(app, process, http_port, *await asyncio.open_connection(LOOPBACK, port))
             except Exception:
                 log.seek(0)
                 print(log.read().decode())
@@ -153,6 +165,32 @@ class Served:
         if not head.startswith(b"HTTP/1.1 200 "):
             raise RuntimeError(head.decode())
         return Timing(perf_counter() - started, first - started)
+
+    def reconnect(self) -> None:
+        """Use new connections from now on: after a pause, the worker closes the old ones."""
+        for connection in self._connections.values():
+            connection.close()
+        self._connections.clear()
+
+    async def submit(self, place: int, job: Mapping[str, str]) -> None:
+        """Submit a job."""
+        head, _, _ = await self._call(place, "submit_job", "api/jobs", job)
+        if not head.startswith(b"HTTP/1.1 202 "):
+            raise RuntimeError(head.decode())
+
+    async def deliver(self, function: str, text: str) -> None:
+        """Give a queue message to a function, and wait for its end."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read_deliveries())
+        message_id = str(uuid.uuid4())
+        done = self._running[message_id] = asyncio.get_running_loop().create_future()
+        line = json.dumps([DELIVER, function, message_id, text])
+        self._invocations.write(line.encode() + b"\n")
+        await done
+
+    async def _read_deliveries(self) -> None:
+        while line := await self._deliveries.readline():
+            self._running.pop(line.decode().strip()).set_result(None)
 
     async def _call(
         self,
