@@ -54,6 +54,7 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 bench: ## measure the client and the turns beside others; bench/README.md says how to read it
 	@$(PYTHON) -m local.bootstrap test
 	$(BIN)/python -m bench.app
+	$(BIN)/python -m bench.jobs
 	$(BIN)/python -m bench.storage
 	$(BIN)/python -m bench.turns
 	$(BIN)/python -m bench.metering

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from ..state.errors import RowChangedError, RowMissingError
 from ..state.jobs import MARKED, Jobs
-from ..state.keys import newest_first
+from ..state.keys import Kind, is_id, newest_first
 from ..state.lanes import Clock, Lanes, has_waiting
 from ..state.markers import Marker, Register, forget_marker, sweep_markers, unmark
 from ..state.table import Table
@@ -50,7 +50,8 @@ class Sweeper:
             if has_waiting(row):
                 return await self._wake(marker)
             if not self._lanes.busy_seconds(row):
-                await self._lanes.write_seen(marker.owner, row, {MARKED: False}, ())
+                if is_id(Kind.THREAD, marker.lane):  # a job without a thread has no successor
+                    await self._lanes.write_seen(marker.owner, row, {MARKED: False}, ())
                 await unmark(self._table, marker)
         except RowMissingError:  # the lane is gone, or it was just marked and is not written yet
             if self._clock() - marker.marked_at >= MARK_GRACE:

@@ -221,3 +221,17 @@ async def test_one_lane_that_cannot_be_read_does_not_hide_the_others(
     row = app.table.partitions[PARTITION].pop(newest_first(jobs[0].job_id))
     assert row
     assert await services.timers.sweeper.sweep() == 2
+
+
+@pytest.mark.parametrize(("on_a_thread", "writes"), [(True, 2), (False, 1)])
+async def test_forgetting_a_lane_costs_no_more_writes_than_it_needs(
+    app: App, services: Services, on_a_thread: bool, writes: int
+) -> None:
+    thread_id = await add_thread(app, services) if on_a_thread else None
+    job = await submit(services, thread_id=thread_id)
+    await services.workers.runner.receive(WakeUp(OWNER, job.lane).to_body())
+    assert await marked(app) == [job.lane]
+    app.table.reset_counts()
+    await services.timers.sweeper.sweep()
+    assert await marked(app) == []
+    assert app.table.writes == writes
