@@ -118,7 +118,7 @@ async def on_azurite(azure: Azurite) -> AsyncGenerator[tuple[str, Callable[[Serv
 
     def receiving(served: Served) -> Receive:
         async def process(message: QueueMessage) -> None:
-            await served.deliver("run_lane", message.content.decode())
+            await served.deliver("run_lane", str(message.content))
             await client.delete_message(message)
 
         async def receive() -> int:
