@@ -15,6 +15,7 @@ _LONGEST_FIRST = (
     "fault/test_crash_steps",
     "fault/test_torture",
     "e2e/test_ownership",
+    "e2e/test_keys",
     "integration/worker/",
     "contract/test_smollm2",
     "e2e/test_callbacks",
