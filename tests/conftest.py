@@ -5,11 +5,17 @@ import re
 from collections.abc import Generator, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from local.services import Azurite, FoundryEmulator
 from local.services import azurite as run_azurite
 from local.services import foundry_emulator as run_foundry
 from tests.support import forking
+
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")  # no test asserts a time, and a busy machine is slow
 
 _LONGEST_FIRST = (
     "fault/test_crash_steps",

@@ -132,7 +132,10 @@ async def add_turns(app: App, thread_id: str, count: int) -> None:
         await app.table.write(KEY_OWNER, rows)
 
 
-async def test_ten_thousand_turns_go_in_spite_of_deaths(project: tuple[App, Services]) -> None:
+async def test_ten_thousand_turns_go_in_spite_of_deaths(
+    project: tuple[App, Services], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.threads.removal.INLINE_SECONDS", 600)  # however slow the machine
     app, services = project
     thread_id = await start(services, None)
     await add_turns(app, thread_id, 10_000)
