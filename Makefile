@@ -19,7 +19,8 @@ export PYTHONDONTWRITEBYTECODE :=
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
 	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
 	option_fuzz.py attacked_health.py keys.py) $(addprefix \
-	tests/integration/test_,option_fuzz.py header_fuzz.py table_judge.py)
+	tests/integration/test_,option_fuzz.py header_fuzz.py table_judge.py) \
+	tests/integration/worker/test_api_fuzz.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run check test unit torture bench lint templates types test-types format snapshots openapi requirements infra-check package clean distclean

@@ -14,7 +14,7 @@ from ..documents import Document
 from ..http.answers import Answer, Streamed
 from ..http.idempotency import kept, once
 from ..http.prefer import MAX_WAIT_SECONDS
-from ..http.query import PageQuery, Query, last_id, whole_number
+from ..http.query import PageQuery, Query, id_schema, last_id, whole_number
 from ..http.request import Incoming
 from ..jobs.cancellation import Cancellation
 from ..jobs.job_document import JobDocument, job_document
@@ -35,7 +35,7 @@ MAX_LOOK_SECONDS = 2.0
 class JobsQuery(PageQuery):
     """The query of `GET /jobs`."""
 
-    cursor: Annotated[str, last_id(Kind.JOB)] | None = None
+    cursor: Annotated[str, last_id(Kind.JOB), id_schema(Kind.JOB)] | None = None
     """The `next_cursor` of the page before."""
 
     status: JobStatus | None = None

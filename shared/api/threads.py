@@ -18,7 +18,7 @@ from ..http.answers import Answer, Streamed
 from ..http.field_errors import invalid_field
 from ..http.idempotency import kept, once
 from ..http.prefer import preference
-from ..http.query import PageQuery, Query, last_id, whole_number
+from ..http.query import PageQuery, Query, id_schema, last_id, whole_number
 from ..http.request import Incoming
 from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
@@ -62,7 +62,7 @@ class PatchThread(Body):
 class ThreadsQuery(PageQuery):
     """The query of `GET /threads`."""
 
-    cursor: Annotated[str, last_id(Kind.THREAD)] | None = None
+    cursor: Annotated[str, last_id(Kind.THREAD), id_schema(Kind.THREAD)] | None = None
     """The `next_cursor` of the page before."""
 
     metadata: Annotated[

@@ -14,6 +14,9 @@ MAX_FIELD_ERRORS = 20
 MAX_FIELD_CHARS = 200
 """The longest field name in a problem; callers choose the names of unknown fields."""
 
+_OWN_CHECK = "Value error, "
+"""How pydantic begins the message of a validator that is ours."""
+
 
 def invalid_field(field: str, reason: str) -> ProblemError:
     """The error for one invalid field."""
@@ -30,4 +33,7 @@ def field_errors(
     details: Sequence[ErrorDetails], name: Callable[[ErrorDetails], str] = dotted_name
 ) -> tuple[FieldError, ...]:
     """The first errors of a validation."""
-    return tuple(FieldError(name(each), each["msg"]) for each in details[:MAX_FIELD_ERRORS])
+    return tuple(
+        FieldError(name(each), each["msg"].removeprefix(_OWN_CHECK))
+        for each in details[:MAX_FIELD_ERRORS]
+    )

@@ -24,7 +24,7 @@ from pydantic_core import ErrorDetails
 from starlette.datastructures import QueryParams
 
 from ..problems import Problem, ProblemError, ProblemKind
-from ..state.keys import Kind, is_id
+from ..state.keys import Kind, id_pattern, is_id
 from .field_errors import MAX_FIELD_CHARS, field_errors, invalid_field
 from .principal import OWNER_PARAMETER
 
@@ -119,6 +119,11 @@ def last_id(kind: Kind) -> AfterValidator:
         return cursor
 
     return AfterValidator(check)
+
+
+def id_schema(kind: Kind) -> WithJsonSchema:
+    """The schema of an id."""
+    return WithJsonSchema({"type": "string", "pattern": id_pattern(kind)})
 
 
 whole_number = BeforeValidator(_whole_number)

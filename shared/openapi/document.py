@@ -49,7 +49,7 @@ REQUEST_ID = {
     "name": "x-request-id",
     "in": "header",
     "description": "Your id of the request: letters, digits and `._:-`; another is replaced.",
-    "schema": {"type": "string", "maxLength": 128},
+    "schema": {"type": "string"},
 }
 OWNER = {
     "name": OWNER_PARAMETER,

@@ -71,6 +71,11 @@ def new_id(kind: Kind) -> str:
     return f"{kind}_{ULID()}"
 
 
+def id_pattern(kind: Kind) -> str:
+    """The regular expression of the ids of a kind."""
+    return f"^{kind}_[0-7][0-9A-HJKMNP-TV-Z]{{25}}$"
+
+
 def is_id(kind: Kind, text: str) -> bool:
     """Whether an untrusted text is an id of this kind."""
     match = _ID.fullmatch(text)

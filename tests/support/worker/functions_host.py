@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 import httpx
+from starlette.requests import Request
 
 from local.host.functions import Function
 
@@ -27,6 +28,14 @@ from .worker_messages import (
 
 LOOPBACK = "127.0.0.1"
 SUCCESS = 1
+NOT_SENT_ON = {
+    b"host",
+    b"connection",
+    b"transfer-encoding",
+    b"content-length",
+    b"accept-encoding",
+    b"x-ms-invocation-id",
+}
 CONNECT_RETRIES = 5
 
 
@@ -107,6 +116,28 @@ class WorkerHost:
         method, url = request.split()
         given = http_input("req", method, url, params)
         await self._invoke(function_name, invocation_id, given, {})
+
+    async def forward(
+        self, function_name: str, request: Request, params: dict[str, str]
+    ) -> httpx.Response:
+        """Send a caller's request to a function, as the host's proxy does."""
+        invocation_id = str(uuid.uuid4())
+        headers = [(name, value) for name, value in request.headers.raw if name not in NOT_SENT_ON]
+        headers += [
+            (b"x-ms-invocation-id", invocation_id.encode()),
+            (b"x-forwarded-host", request.headers.get("host", "").encode("latin-1")),
+            (b"x-forwarded-proto", b"http"),
+            (b"accept-encoding", b"identity"),
+        ]
+        raw_path, query = request.scope["raw_path"], request.scope["query_string"]
+        target = raw_path.partition(b"?")[0] + (b"?" + query if query else b"")
+        url = self._http.base_url.copy_with(raw_path=target)
+        binding = http_input("req", request.method, str(url), params)
+        answer, _ = await asyncio.gather(
+            self._http.request(request.method, url, content=await request.body(), headers=headers),
+            self._invoke(function_name, invocation_id, binding, {}),
+        )
+        return answer
 
     async def page(self, path: str) -> int:
         """The status of a page at the worker's own server, asked for without an invocation."""

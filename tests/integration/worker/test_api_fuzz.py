@@ -1,0 +1,41 @@
+"""Schemathesis holds the app to its document, behind Microsoft's worker library.
+
+`API_FUZZ_EXAMPLES` says how many requests are tried for each operation; `API_FUZZ_SEED` repeats a
+run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from local.services import Azurite, FoundryEmulator
+from tests.support.api_fuzz import OWNERS, Fuzzing, behind_the_worker_library, fuzz, new_key
+from tests.support.environments import DEPLOYED_VERSION, find_python, with_requirements
+from tests.support.served import Deployment
+
+EXAMPLES = int(os.environ.get("API_FUZZ_EXAMPLES") or 3)
+SEED = int(os.environ.get("API_FUZZ_SEED") or random.randrange(2**31))  # noqa: S311
+PHASES = os.environ.get("API_FUZZ_PHASES") or "examples,fuzzing,stateful"
+"""`make torture` adds `coverage`: some 1,800 requests at the edges of every schema."""
+SECONDS = 150 + 4 * EXAMPLES
+
+pytestmark = pytest.mark.timeout(400 + SECONDS)  # the first run installs the packages
+
+
+def test_no_request_gets_an_answer_that_is_not_declared(
+    azurite: Azurite, foundry: FoundryEmulator, tmp_path: Path
+) -> None:
+    python = find_python()
+    if python is None:
+        pytest.skip(f"there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
+    python = with_requirements(python)
+    deployment = Deployment(azurite.connection_string, foundry)
+    environment = {"PATH": "", **deployment.environment(AUTH_MODE="keys")}
+    keys = {owner: new_key(python, environment, owner) for owner in OWNERS}
+    with behind_the_worker_library(python, environment, tmp_path) as url:
+        report = fuzz(url, keys, tmp_path, Fuzzing(EXAMPLES, SEED, PHASES, SECONDS))
+    print(report)  # noqa: T201 - `make torture` shows it

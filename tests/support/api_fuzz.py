@@ -1,0 +1,129 @@
+"""Runs schemathesis against the app behind Microsoft's worker library, as two owners."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from local.services import ROOT
+
+from .environments import API_TOOLS, api_tools, run
+
+OWNERS = ("ada", "bo")
+START_SECONDS = 60
+
+CONFIG = """
+[cache]
+enabled = false
+
+[auth.wfc]
+path = "{auth}"
+user = "ada"
+peers = ["ada", "bo"]
+
+[phases.coverage]
+unexpected-methods = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"] # functions have no TRACE
+
+# Rules that JSON Schema cannot express: which models, tools and callbacks are allowed, what a
+# response format may hold, one of two members, and ranges of days.
+[[operations]]
+include-operation-id = {ruled}
+checks.positive_data_acceptance.expected-statuses = {accepted}
+"""
+ACCEPTED = ["2xx", "400", "401", "403", "404", "409", "422"]
+RULED = [
+    "sendMessage",
+    "sendThreadMessage",
+    "submitJob",
+    "orchestrateMessage",
+    "createKey",
+    "getUsage",
+    "listAuditRecords",
+    "listThreadMessages",
+    "patchThread",
+]
+
+
+@dataclass(frozen=True)
+class Fuzzing:
+    """How much to try."""
+
+    examples: int
+    seed: int
+    phases: str = "examples,coverage,fuzzing,stateful"
+    seconds: float = 240
+
+
+@contextmanager
+def behind_the_worker_library(
+    python: Path, environment: Mapping[str, str], folder: Path
+) -> Generator[str]:
+    """Serve the app in a process of its own; yields its address."""
+    address = folder / "address"
+    command = (python, "-m", "tests.support.worker.serving", ROOT, "", address)
+    with (folder / "worker.log").open("w") as log:
+        process = subprocess.Popen(  # noqa: S603 - a fixed command
+            command, cwd=ROOT, env=dict(environment), stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            until = time.monotonic() + START_SECONDS
+            while not (address.exists() and address.read_text()):
+                assert process.poll() is None, (folder / "worker.log").read_text()
+                assert time.monotonic() < until, "the worker did not start"
+                time.sleep(0.1)
+            yield address.read_text()
+        finally:
+            process.terminate()
+            process.wait(timeout=START_SECONDS)
+
+
+def new_key(python: Path, environment: Mapping[str, str], owner: str) -> str:
+    """A client key of an owner of its own."""
+    create = (python, "-m", "shared.commands.keys", "create", "--label", owner)
+    done = run(*create, environment=environment)
+    assert done.returncode == 0, done.stderr
+    return next(word for word in done.stdout.split() if word.startswith("aos_"))
+
+
+def fuzz(url: str, keys: Mapping[str, str], folder: Path, how: Fuzzing) -> str:
+    """The report of a run, which must have found nothing."""
+    auth = folder / "auth.json"
+    users = [
+        {
+            "name": name,
+            "fixedHeaders": [{"name": "Authorization", "value": f"Bearer {key}"}],
+        }
+        for name, key in keys.items()
+    ]
+    auth.write_text(json.dumps({"auth": users}))
+    config = folder / "schemathesis.toml"
+    lists = {"ruled": json.dumps(RULED), "accepted": json.dumps(ACCEPTED)}
+    config.write_text(CONFIG.format(auth=auth, **lists))
+    environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(API_TOOLS)}
+    command = (
+        api_tools() / "schemathesis",
+        "--config-file",
+        config,
+        "run",
+        f"{url}/api/openapi.json",
+    )
+    amount = ("-n", str(how.examples), "--seed", str(how.seed), "--phases", how.phases)
+    options = (
+        "--checks",
+        "all",
+        "--workers",
+        "2",
+        "--no-shrink",
+        "--continue-on-failure",
+        "--no-color",
+    )
+    done = run(*command, *amount, *options, environment=environment, seconds=how.seconds)
+    report = f"seed {how.seed}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, report
+    return report
