@@ -56,12 +56,11 @@ _Query = TypeVar("_Query", bound="Query")
 class Query(BaseModel):
     """The query parameters of an address; this one takes none.
 
-    A field whose name ends with a dot has all parameters that begin with it.
+    A field whose name ends with a dot has all parameters that begin with it. The docstrings of the
+    fields are read when the API document is built: at import, they would cost more than all else.
     """
 
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, use_attribute_docstrings=True, defer_build=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     @classmethod
     def names(cls) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
+from docstring_parser import parse_from_object
 from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
@@ -39,8 +40,20 @@ class Schemas:
         if "$ref" in schema:
             schema = self.components.pop(query.__name__)
             self._schemas[query] = schema
+        meanings = _meanings(query)
         for name, each in schema.get("properties", {}).items():
-            yield _parameter(name, dict(each))
+            yield _parameter(name, {**each, "description": meanings[name]})
+
+
+def _meanings(query: type[Query]) -> dict[str, str]:
+    """The docstrings of a query's fields, by parameter."""
+    found: dict[str, str] = {}
+    for each in reversed(query.__mro__):
+        if issubclass(each, Query):
+            for member in parse_from_object(each).params:
+                alias = query.model_fields[member.arg_name].alias
+                found[alias or member.arg_name] = " ".join((member.description or "").split())
+    return found
 
 
 def _parameter(name: str, schema: JsonObject) -> JsonObject:
