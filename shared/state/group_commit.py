@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import Context
 from dataclasses import dataclass, field
 
 from .errors import StateError, StorageUnavailableError
@@ -90,7 +91,8 @@ class GroupCommit:
             group = _first_group(place.waiting)
             del place.waiting[: len(group)]
             place.writes += 1
-            task = asyncio.create_task(self._write(partition, place, group))
+            # what is written for many belongs to no caller's trace and to no caller's log lines
+            task = asyncio.create_task(self._write(partition, place, group), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 import pytest
@@ -132,6 +133,25 @@ async def test_an_unexpected_error_leaves_no_caller_waiting() -> None:
     async with asyncio.timeout(5):
         names = await outcomes(*(commits.write(P, [insert(key)]) for key in "abc"))
     assert set(names) == {"ZeroDivisionError"}
+
+
+async def test_what_is_written_for_many_has_the_trace_and_log_ids_of_none() -> None:
+    current: ContextVar[str] = ContextVar("current", default="")
+    seen: list[str] = []
+
+    class Watched(FakeTable):
+        async def write(self, partition: str, changes: Sequence[Change]) -> str:
+            seen.append(current.get())
+            return await super().write(partition, changes)
+
+    commits = GroupCommit(Watched())
+
+    async def ask(name: str) -> None:
+        current.set(name)
+        await commits.write(P, [insert(name)])
+
+    await asyncio.gather(*map(ask, "abc"))
+    assert seen == ["a", ""]
 
 
 async def test_partitions_without_writes_are_forgotten() -> None:
