@@ -40,7 +40,7 @@ def read_departments(text: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Belonging:
+class TurnDepartment:
     """The department of a turn."""
 
     label: str | None = None
@@ -74,13 +74,13 @@ class Departments:
             return tuple(filter(None, [same_name(listed[0])]))
         return found
 
-    def of(self, owner: str, claimed: Iterable[str], stated: str | None) -> Belonging:
+    def of(self, owner: str, claimed: Iterable[str], stated: str | None) -> TurnDepartment:
         """The department of a turn, from its owner, the token's departments and the stated one."""
         known = self.known(owner, claimed)
         wanted = same_name(stated) if stated else None
         if known:
-            return Belonging(wanted if wanted in known else known[0], is_known=True)
-        return Belonging(wanted or None, is_known=self.trusts_callers and bool(wanted))
+            return TurnDepartment(wanted if wanted in known else known[0], is_known=True)
+        return TurnDepartment(wanted or None, is_known=self.trusts_callers and bool(wanted))
 
     def known(self, owner: str, claimed: Iterable[str]) -> list[str]:
         """The departments of an owner: those of its token, then the one that settings map it to."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..audit.trail import Caller
 from ..config import FoundryAgentServiceConfig
-from ..config.departments import NO_DEPARTMENTS, Belonging, Departments
+from ..config.departments import NO_DEPARTMENTS, Departments, TurnDepartment
 from ..config.spending import PriceTable
 from ..foundry.content import IMAGE
 from ..foundry.errors import InvalidRequestError
@@ -59,7 +59,7 @@ class Admission:
         """
         reservation = Reservation()
         if self._has_limits(caller):
-            payer = self._belonging(owner, request.metadata, thread, caller).payer
+            payer = self._department(owner, request.metadata, thread, caller).payer
             need = self._need(request, thread)
             reservation = await self.budgets.reserve(owner, payer, need, caller.terms)
         try:
@@ -77,7 +77,7 @@ class Admission:
             BudgetTooSmallError: if it may need more than a whole budget.
         """
         if self._has_limits(caller):
-            payer = self._belonging(owner, request.metadata, thread, caller).payer
+            payer = self._department(owner, request.metadata, thread, caller).payer
             self.budgets.check(owner, payer, self._need(request, None), caller.terms)
 
     def _has_limits(self, caller: Caller) -> bool:
@@ -92,9 +92,9 @@ class Admission:
         belonging = self.departments.of(owner, caller.departments, stated.department)
         return Attribution(belonging.label, stated.user_id)
 
-    def _belonging(
+    def _department(
         self, owner: str, metadata: Mapping[str, str], thread: Row | None, caller: Caller
-    ) -> Belonging:
+    ) -> TurnDepartment:
         stated = Attribution.of(metadata, thread).department
         return self.departments.of(owner, caller.departments, stated)
 
