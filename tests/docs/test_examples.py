@@ -56,6 +56,7 @@ NOT_RUN = {
     "docs/deploy.md: scope=$(az": "needs Azure",
     "docs/deploy.md: azd deploy api": "needs Azure",
     "docs/deploy.md: python3 -m infra.scripts.agent_identity --delete": "needs Entra and Azure",
+    "docs/http-api.md: openapi-python-client": "e2e/test_generated_clients generates both clients",
     "docs/identity.md: az identity create": "needs Azure",
     'docs/identity.md: {"displayName": "Support agents"': "a body for Microsoft Graph",
     'docs/identity.md: {"name": "function-app"': "a body for Microsoft Graph",
