@@ -26,6 +26,9 @@ from .state import errors as state
 PROBLEM_TYPE = "about:blank"
 """Status and `code` identify a problem; no page is published for a type."""
 
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+"""The names in RFC 9110, where Python before 3.13 has older ones."""
+
 
 # One kind a line, however long.
 # fmt: off
@@ -130,7 +133,7 @@ class Problem:
         """The document: the members of RFC 9457 and our own."""
         document: dict[str, Any] = {
             "type": PROBLEM_TYPE,
-            "title": HTTPStatus(self.status).phrase,
+            "title": _TITLES.get(self.status) or HTTPStatus(self.status).phrase,
             "status": self.status,
             "detail": self.detail,
             "code": self.code,

@@ -26,7 +26,7 @@ async def test_with_foundry_down_the_app_starts_and_a_send_says_what_to_check(
                 answer = await caller.post(path, json=body)
                 assert (answer.status_code, answer.json()["code"]) == (503, "service_unavailable")
                 assert "FOUNDRY_AGENT_SERVICE_ENDPOINT" in answer.json()["detail"]
-    (turn,) = await own.rows()
+    (turn,) = await own.rows(kind="turn:")
     assert (turn["status"], turn["error_code"]) == ("failed", "service_unavailable")
 
 

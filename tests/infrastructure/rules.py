@@ -248,8 +248,15 @@ def package_holds_what_runs(project: Project) -> Iterator[str]:
         if needed not in kept:
             yield f"{needed} is left out"
     for file in kept:
-        if not re.fullmatch(r"host\.json|function_app\.py|requirements\.txt|shared/.+\.py", file):
+        if not _DEPLOYED.fullmatch(file):
             yield f"{file} is deployed"
+
+
+_DEPLOYED = re.compile(
+    r"host\.json|function_app\.py|requirements\.txt|shared/.+\.py"
+    r"|shared/api/contract/examples\.json|shared/api/docs_page/[^/]+"
+)
+"""The app, and the data that it reads or serves."""
 
 
 def azure_yaml_matches(project: Project) -> Iterator[str]:

@@ -16,7 +16,8 @@ async function main(url: string): Promise<void> {
       headers: { "Idempotency-Key": "the-first-of-ts" },
       throwOnError: true,
     });
-  const first = await send();
+  const first = (await send()).data;
+  if (!("content" in first)) throw new Error("a turn was expected, not a job");
   const again = await send();
   const body = { message: "What is my name?", ...path };
   let job: Job = (await submitJob({ body, throwOnError: true })).data;
@@ -28,7 +29,7 @@ async function main(url: string): Promise<void> {
   const problem: Problem | undefined = unknown.error;
   console.log(
     JSON.stringify({
-      first: first.data.content,
+      first: first.content,
       replayed: again.response.headers.get("idempotency-replayed"),
       job: job.result?.content,
       unknown: [problem?.code, problem?.status],
