@@ -1,5 +1,6 @@
 """What schemathesis must know of this app: short waits, streams, and the codes of problems."""
 
+import uuid
 from typing import Any
 
 import schemathesis
@@ -8,6 +9,7 @@ LONGEST_WAIT_SECONDS = 1
 """The jobs of this run stay queued, and a valid wait may take minutes."""
 
 STREAM = "text/event-stream"
+CONFIGURED = "foundry_agent_service"
 
 
 @schemathesis.hook
@@ -19,13 +21,25 @@ def map_query(_context: Any, query: Any) -> Any:
 
 
 @schemathesis.hook
+def map_body(_context: Any, body: Any) -> Any:
+    """Ask the model that is configured; of the others, 503 names the missing setting."""
+    if isinstance(body, dict) and isinstance(body.get("model_type"), str):
+        body["model_type"] = CONFIGURED
+    return body
+
+
+@schemathesis.hook
 def before_call(_context: Any, case: Any, _arguments: Any) -> None:
     """Ask for a stream in every second request that can have one; act for no other owner.
 
-    Only admins may name an owner, and neither caller is one.
+    Only admins may name an owner, and neither caller is one. Valid requests have an idempotency key
+    of their own: one that another request had is refused.
     """
-    if case.meta is not None and case.meta.generation.mode.is_positive and case.query:
-        case.query = {name: text for name, text in case.query.items() if name != "owner"}
+    if case.meta is not None and case.meta.generation.mode.is_positive:
+        if case.query:
+            case.query = {name: text for name, text in case.query.items() if name != "owner"}
+        if "Idempotency-Key" in (case.headers or {}):
+            case.headers = {**case.headers, "Idempotency-Key": uuid.uuid4().hex}
     answers = case.operation.definition.raw["responses"]
     if STREAM in answers.get("200", {}).get("content", {}) and len(repr(case.body)) % 2:
         case.headers = {**(case.headers or {}), "accept": STREAM}
