@@ -11,12 +11,12 @@ import azurefunctions.extensions.http.fastapi as _  # noqa: F401 - its import tu
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api.routes import BASE, ROUTES, Route, Unmatched
 from shared.app import Services
 from shared.config import POISON_SUFFIX, AppSettings
 from shared.http.serve import serve_open
 from shared.jobs.intake import IntakeMessage
 from shared.observability.export import flush_telemetry, start_telemetry
+from shared.routes import BASE, ROUTES, Route, Unmatched
 from shared.worker import close_on_sigterm, hide_error_text
 
 STORAGE = "AzureWebJobsStorage"

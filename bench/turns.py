@@ -19,10 +19,10 @@ import aiohttp
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from shared.api.routes import ROUTES
 from shared.app import Services, Tables
 from shared.config import AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
+from shared.routes import ROUTES
 from tests.support.fakes import FakeQueues, FakeTable
 
 from .client import API_KEY, BODY, MESSAGE, MODEL

@@ -17,7 +17,6 @@ from ..api.models import ModelsApi
 from ..api.operations import OperationsApi
 from ..api.orchestrate import OrchestrateApi
 from ..api.reference import ReferenceApi
-from ..api.routes import Api
 from ..api.threads import ThreadsApi
 from ..api.tools import ToolsApi
 from ..api.usage import UsageApi
@@ -33,6 +32,7 @@ from ..metering.reading import MetricsReader
 from ..observability import probes
 from ..observability.readiness import Dependency, Readiness
 from ..orchestration.catalogue import Catalogue
+from ..routes import ROUTES, Api
 from ..state.errors import StateError
 from ..state.idempotency import IdempotencyKeys
 from .background import Timers
@@ -97,7 +97,7 @@ def _api_document(mode: AuthMode) -> Callable[[], bytes]:
     def build() -> bytes:
         from ..api.document import document_file
 
-        return document_file(mode)
+        return document_file(ROUTES, mode)
 
     return build
 

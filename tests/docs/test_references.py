@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from shared.api.routes import BASE, ROUTES
 from shared.config import AppSettings, Settings
 from shared.problems import ProblemKind
+from shared.routes import BASE, ROUTES
 
 ROOT = Path(__file__).parents[2]
 DOCS = Path(__file__).parents[2] / "docs"

@@ -24,8 +24,8 @@ from ulid import ULID
 
 from local.processes import Command
 from local.services import ROOT, Azurite, FoundryEmulator
-from shared.api.routes import BASE
 from shared.config import POISON_SUFFIX
+from shared.routes import BASE
 from tests.support import forking
 from tests.support.asking import ended, say, submit
 from tests.support.callers import (

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 from starlette.responses import Response
 
-from shared.api.routes import ROUTES
 from shared.app import Services, Tables
 from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig
 from shared.foundry.service import FoundryService
 from shared.http.easy_auth import MAX_CLAIMS, MAX_HEADER_CHARS
+from shared.routes import ROUTES
 from tests.support.callers import (
     ACCESS,
     CLIENT,

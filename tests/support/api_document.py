@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema_rs
 
 from shared.api.document import document_file
-from shared.api.routes import ROUTES
+from shared.routes import ROUTES
 
 PROBLEM = "application/problem+json"
 
@@ -17,7 +17,7 @@ PROBLEM = "application/problem+json"
 @cache
 def document() -> dict[str, Any]:
     """The document of the routes, as any app may serve it."""
-    return json.loads(document_file())
+    return json.loads(document_file(ROUTES))
 
 
 @cache

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Endpoint
 
-from shared.api.routes import BASE, ROUTES, Route, Unmatched
 from shared.app import Services
 from shared.http.serve import serve_open
+from shared.routes import BASE, ROUTES, Route, Unmatched
 
 ALL_METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from local.processes import Command
 
-IMPORTED = ["local.host.server", "local.foundry.app", "local.model.scripted", "shared.api.routes"]
+IMPORTED = ["local.host.server", "local.foundry.app", "local.model.scripted", "shared.routes"]
 """What programs need; none of these starts a thread or reads the environment."""
 
 _context = multiprocessing.get_context("forkserver")

@@ -81,7 +81,7 @@ def _patterns() -> dict[str, re.Pattern[str] | re.Pattern[bytes]]:
 
 
 NOT_FROM_OUTSIDE = {
-    "shared/api/routes.py": "templates of routes, whose parameters are `[^/]+` and cannot overlap",
+    "shared/routes.py": "templates of routes, whose parameters are `[^/]+` and cannot overlap",
     "local/host/routing.py": "the same",
     "shared/config/rules.py": "settings only, when the app starts",
 }

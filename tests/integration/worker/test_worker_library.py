@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from local.services import ROOT, Azurite, FoundryEmulator
-from shared.api.routes import ROUTES
+from shared.routes import ROUTES
 from tests.support.environments import DEPLOYED_VERSION, find_python, run, with_requirements
 from tests.support.served import Deployment
 

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from pydantic import TypeAdapter
 
-from shared.api.routes import BASE, ROUTES
 from shared.app import Services
 from shared.config import AccessSettings, AppSettings, SpendingSettings
 from shared.http.operation import Tag
+from shared.routes import BASE, ROUTES
 from tests.support.app_on_fakes import App, at_resource
 from tests.support.callers import ACCESS, ADMIN, OTHER, OWNER, OWNER_KEY, TENANT, known
 from tests.support.calling import assert_problem, caller

@@ -9,10 +9,10 @@ import httpx
 import pytest
 
 from shared.api import jobs, threads
-from shared.api.routes import ROUTES
 from shared.app import Services
 from shared.config import AppSettings, StorageSettings
 from shared.jobs.queue import WakeUp
+from shared.routes import ROUTES
 from shared.state.keys import Kind, new_id
 from tests.support.app_on_fakes import App, at_resource
 from tests.support.calling import assert_problem, caller

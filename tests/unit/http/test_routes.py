@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from shared.api.routes import Unmatched
+from shared.routes import Unmatched
 from tests.support.calling import assert_problem
 
 

@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from shared.api.contract import service
-from shared.api.routes import Route
 from shared.api.threads import CreateThread
 from shared.app import Services
 from shared.http.answers import Answer
 from shared.http.request import MAX_BODY_BYTES, Incoming
 from shared.jobs.requests import SubmitJob
 from shared.problems import INTERNAL_ERROR
+from shared.routes import Route
 from shared.turns.body import MAX_MESSAGE_CHARS
 from tests.support.app_on_fakes import App
 from tests.support.calling import assert_problem, caller

@@ -10,26 +10,26 @@ from typing import ClassVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ..audit.trail import Action
-from ..http.answers import Answer, Handler, OpenHandler
-from ..http.operation import Operation
-from ..http.request import Incoming
-from ..http.serve import Edge, serve, serve_open
-from ..problems import NOT_FOUND, Problem, ProblemKind
-from .audit import AuditApi
-from .contract import catalogue, jobs, keys, records, service, threads, turns
-from .jobs import JobsApi
-from .keys import KeysApi
-from .me import MeApi, OwnDataApi
-from .messages import MessagesApi
-from .metrics import MetricsApi
-from .models import ModelsApi
-from .operations import OperationsApi
-from .orchestrate import OrchestrateApi
-from .reference import ReferenceApi
-from .threads import ThreadsApi
-from .tools import ToolsApi
-from .usage import UsageApi
+from .api.audit import AuditApi
+from .api.contract import catalogue, jobs, keys, records, service, threads, turns
+from .api.jobs import JobsApi
+from .api.keys import KeysApi
+from .api.me import MeApi, OwnDataApi
+from .api.messages import MessagesApi
+from .api.metrics import MetricsApi
+from .api.models import ModelsApi
+from .api.operations import OperationsApi
+from .api.orchestrate import OrchestrateApi
+from .api.reference import ReferenceApi
+from .api.threads import ThreadsApi
+from .api.tools import ToolsApi
+from .api.usage import UsageApi
+from .audit.trail import Action
+from .http.answers import Answer, Handler, OpenHandler
+from .http.operation import Operation
+from .http.request import Incoming
+from .http.serve import Edge, serve, serve_open
+from .problems import NOT_FOUND, Problem, ProblemKind
 
 BASE = "api/"
 """The beginning of every template. No function may match `/docs`, `/docs/oauth2-redirect`, `/redoc` or
