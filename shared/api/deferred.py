@@ -11,7 +11,7 @@ from typing import Any
 from ..foundry.errors import InvalidRequestError
 from ..foundry.structured import unfenced
 from ..http.answers import Answer, Streamed
-from ..http.idempotency import REPLAYED
+from ..http.idempotency import REPLAYED, keyed
 from ..http.prefer import RESPOND_ASYNC, Preference
 from ..http.request import Incoming
 from ..jobs.job_document import job_document
@@ -49,7 +49,9 @@ class DeferredSends:
         """
         with self.jobs.limits.waiting(incoming.owner, preference.wait):
             try:
-                first = await self.jobs.accept(incoming, body, job, preference=RESPOND_ASYNC)
+                first = await self.jobs.accept(
+                    keyed(incoming, body, RESPOND_ASYNC), job, incoming.caller
+                )
             except InvalidRequestError as error:  # no turn has started, so none records it
                 raise ProblemError(problem_from(error)) from error
             if not isinstance(first, Answer) or first.status != HTTPStatus.ACCEPTED:

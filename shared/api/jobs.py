@@ -6,13 +6,14 @@ import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from ..audit.trail import Caller
 from ..documents import Document
 from ..http.answers import Answer, Streamed
-from ..http.idempotency import kept, once
+from ..http.idempotency import Keyed, kept, keyed, once
 from ..http.prefer import MAX_WAIT_SECONDS
 from ..http.query import PageQuery, Query, id_schema, last_id, whole_number
 from ..http.request import Incoming
@@ -24,7 +25,6 @@ from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind
-from ..turns.body import Body
 
 ADDRESS = "/api/jobs"
 
@@ -70,44 +70,51 @@ class JobsApi:
     async def submit(self, incoming: Incoming) -> Answer | Streamed:
         """Accept a job; the `Location` header is the address of its status."""
         body = await incoming.body(SubmitJob)
-        return await self.accept(incoming, body, body)
+        return await self.accept(keyed(incoming, body), body, incoming.caller)
 
-    async def accept(
-        self, incoming: Incoming, body: Body, job: SubmitJob, *, preference: str = ""
-    ) -> Answer | Streamed:
-        """Accept the ``job`` that a request with a ``body`` asks for, once per idempotency key."""
+    async def accept(self, request: Keyed, job: SubmitJob, caller: Caller) -> Answer | Streamed:
+        """Accept the ``job`` that a request asks for, once per idempotency key."""
 
         async def act(claim: Claim | None) -> Answer:
             job_id = claim.id(Kind.JOB) if claim else None
             if job.starts_thread:
-                self.limits.new_thread(incoming.owner)
+                self.limits.new_thread(request.owner)
             submitted = await self.submission.submit(
-                incoming.owner,
+                request.owner,
                 job,
                 job_id,
-                caller=incoming.caller,
+                caller=caller,
                 also=lambda stored: kept(claim, accepted(stored)),
             )
             return accepted(submitted)
 
-        return await once(self.keys, incoming, body, act, preference=preference)
+        return await once(self.keys, request, act)
 
     async def list_(self, incoming: Incoming) -> Answer:
         """A page of the caller's jobs, newest first."""
-        asked = incoming.parameters_as(JobsQuery)
+        return Answer(await self.page(incoming.owner, incoming.parameters_as(JobsQuery)))
+
+    async def page(self, owner: str, asked: JobsQuery) -> dict[str, Any]:
+        """The document of a page of an owner's jobs, newest first."""
         limit = asked.limit
-        jobs = await self.jobs.list(
-            incoming.owner, limit=limit, after=asked.cursor, status=asked.status
-        )
+        jobs = await self.jobs.list(owner, limit=limit, after=asked.cursor, status=asked.status)
         next_cursor = jobs[-1].job_id if len(jobs) == limit else None
-        return Answer({"data": [job_document(job) for job in jobs], "next_cursor": next_cursor})
+        return {"data": [job_document(job) for job in jobs], "next_cursor": next_cursor}
 
     async def get(self, incoming: Incoming) -> Answer:
         """One job; with `wait`, the answer is sent when the job ends or after that many seconds."""
         seconds = incoming.parameters_as(JobQuery).wait
-        with self.limits.waiting(incoming.owner, seconds):
-            job = await self.ended(incoming.owner, incoming.path["job_id"], seconds)
-        return Answer(job_document(job))
+        return Answer(await self.awaited(incoming.owner, incoming.path["job_id"], seconds))
+
+    async def awaited(self, owner: str, job_id: str, seconds: float) -> dict[str, Any]:
+        """The document of a job when it has ended, or as it is after ``seconds``.
+
+        Raises:
+            LimitError: if too many requests of the owner wait.
+            RowMissingError: if the owner has no such job.
+        """
+        with self.limits.waiting(owner, seconds):
+            return job_document(await self.ended(owner, job_id, seconds))
 
     async def ended(self, owner: str, job_id: str, seconds: float) -> Job:
         """A job when it has ended, or as it is after ``seconds``.
@@ -125,17 +132,21 @@ class JobsApi:
 
     async def cancel(self, incoming: Incoming) -> Answer | Streamed:
         """Cancel a job: a waiting job ends at once, a running one before its next message."""
+        return await self.stop(keyed(incoming, None), incoming.path["job_id"])
+
+    async def stop(self, request: Keyed, job_id: str) -> Answer | Streamed:
+        """Cancel a job, once per idempotency key."""
 
         def cancelled(job: Job) -> Answer:
             return Answer(job_document(job), HTTPStatus.ACCEPTED)
 
         async def act(claim: Claim | None) -> Answer:
             job = await self.cancellation.cancel(
-                incoming.owner, incoming.path["job_id"], lambda job: kept(claim, cancelled(job))
+                request.owner, job_id, lambda job: kept(claim, cancelled(job))
             )
             return cancelled(job)
 
-        return await once(self.keys, incoming, None, act)
+        return await once(self.keys, request, act)
 
 
 def accepted(job: Job) -> Answer:

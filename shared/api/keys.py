@@ -16,7 +16,7 @@ from ..documents import Document, JsonObject
 from ..http.answers import Answer, Streamed
 from ..http.client_keys import KeyVerifier
 from ..http.field_errors import invalid_field
-from ..http.idempotency import once
+from ..http.idempotency import keyed, once
 from ..http.principal import NOT_ADMIN, OWNER_FORMS, OWNER_PARAMETER, Principal, Role
 from ..http.query import PageQuery
 from ..http.request import Incoming
@@ -141,7 +141,7 @@ class KeysApi:
                 await claim.record(kept)
             return Answer({**document, "key": text}, HTTPStatus.CREATED, headers)
 
-        return await once(self.idempotency_keys, incoming, body, act)
+        return await once(self.idempotency_keys, keyed(incoming, body), act)
 
     async def list_(self, incoming: Incoming) -> Answer:
         """A page of keys, in the order of their ids; with `owner`, those of that owner."""

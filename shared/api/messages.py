@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import AppSettings
 from ..http.answers import Answer, Streamed, accepts_events
-from ..http.idempotency import kept_outcome, once
+from ..http.idempotency import Keyed, kept_outcome, keyed, once
 from ..http.prefer import preference
 from ..http.request import Incoming
 from ..http.sse import event_stream
@@ -18,7 +18,7 @@ from ..state.idempotency import Claim, IdempotencyKeys
 from ..state.keys import Kind, is_id
 from ..state.turns import TurnMode
 from ..turns.body import MessageText
-from ..turns.command import AnsweredTurn, TurnCommand, TurnOpened
+from ..turns.command import AnsweredTurn, Progress, TurnCommand, TurnOpened
 from ..turns.documents import turn_document
 from ..turns.options import OptionLimits, TurnOptions, turn_request
 from ..turns.pipeline import Turns
@@ -33,6 +33,13 @@ class SendMessage(TurnOptions):
 
     message: MessageText
     """What the user says; at most 1,048,576 characters."""
+
+
+Document = Callable[[AnsweredTurn], dict[str, Any]]
+"""Makes the body of the answer to a turn."""
+
+Encode = Callable[[Progress, AsyncGenerator[Progress], str, Document], AsyncIterator[bytes]]
+"""Makes the stream of a turn from its first event, the rest, the request's id and the document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +65,27 @@ class MessagesApi:
         if preferred.respond_async:
             job = _job(body, thread_id)
             return await self.deferred.send(incoming, body, job, preferred, sent_turn(body))
-        command = self.command(incoming, body, body.message, wait, thread_id=thread_id)
-        return await self.answer(incoming, body, command, turn_document)
+        command = self.command(
+            incoming,
+            body,
+            body.message,
+            streamed=accepts_events(incoming.request),
+            thread_id=thread_id,
+            wait=wait,
+        )
+        return await self.answer(keyed(incoming, body), command, turn_document)
 
     def command(
         self,
         incoming: Incoming,
         body: TurnOptions,
         message: str,
-        wait: float = 0.0,
+        *,
+        streamed: bool,
         thread_id: str | None = None,
+        wait: float = 0.0,
     ) -> TurnCommand:
-        """The command of a turn that sends ``message``, streamed if the caller accepts events.
+        """The command of a turn that sends ``message``.
 
         Without a ``model_type``, only Foundry answers.
 
@@ -77,7 +93,7 @@ class MessagesApi:
             ProblemError: 422, naming the invalid field; 403 for one that the client key forbids.
         """
         self.option_limits.check(body, incoming.principal.terms)
-        streamed, settings = accepts_events(incoming.request), self.settings
+        settings = self.settings
         return TurnCommand(
             owner=incoming.owner,
             request=turn_request(body, message),
@@ -92,26 +108,26 @@ class MessagesApi:
 
     async def answer(
         self,
-        incoming: Incoming,
-        body: TurnOptions,
+        request: Keyed,
         command: TurnCommand,
-        document: Callable[[AnsweredTurn], dict[str, Any]],
+        document: Document,
+        encode: Encode = event_stream,
     ) -> Answer | Streamed:
         """Run a turn once per idempotency key and answer with its ``document``."""
+        request_id = command.caller.request_id or ""
 
         async def act(claim: Claim | None) -> Answer | Streamed:
             claimed = replace(command, claim=claim) if claim else command
-            keep = kept_outcome(claim, incoming.request_id, document)
+            keep = kept_outcome(claim, request_id, document)
             if command.mode is not TurnMode.STREAM:
                 turn = await self.turns.run(claimed, keep)
                 return Answer(document(turn), headers=_warning(turn.opened.warnings))
             events = self.turns.stream(claimed, keep)
             first = await anext(events)
             warnings = first.warnings if isinstance(first, TurnOpened) else ()
-            chunks = event_stream(first, events, incoming.request_id, document)
-            return Streamed(chunks, _warning(warnings))
+            return Streamed(encode(first, events, request_id, document), _warning(warnings))
 
-        return await once(self.keys, incoming, body, act)
+        return await once(self.keys, request, act)
 
 
 def _job(body: SendMessage, thread_id: str | None) -> SubmitJob:

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from ..http.answers import Answer, Streamed
+from ..http.answers import Answer, Streamed, accepts_events
+from ..http.idempotency import keyed
 from ..http.prefer import preference
 from ..http.request import Incoming
 from ..jobs.requests import ConversationJob, options_of
@@ -50,9 +51,11 @@ class OrchestrateApi:
             document = sent_orchestration(body, body.conversation_id)
             return await self.messages.deferred.send(incoming, body, job, preferred, document)
         command = replace(
-            self.messages.command(incoming, body, body.user_input),
+            self.messages.command(
+                incoming, body, body.user_input, streamed=accepts_events(incoming.request)
+            ),
             conversation_id=body.conversation_id,
             orchestrated=True,
         )
         answered = partial(orchestration_document, command=command)
-        return await self.messages.answer(incoming, body, command, answered)
+        return await self.messages.answer(keyed(incoming, body), command, answered)

@@ -16,7 +16,7 @@ from ..foundry.models import Message, ThreadRef
 from ..foundry.service import FoundryService
 from ..http.answers import Answer, Streamed
 from ..http.field_errors import invalid_field
-from ..http.idempotency import kept, once
+from ..http.idempotency import Keyed, kept, keyed, once
 from ..http.prefer import preference
 from ..http.query import PageQuery, Query, id_schema, last_id, whole_number
 from ..http.request import Incoming
@@ -150,16 +150,20 @@ class ThreadsApi:
     async def create(self, incoming: Incoming) -> Answer | Streamed:
         """Start a thread."""
         body = await incoming.body(CreateThread)
+        return await self.start(keyed(incoming, body), body)
+
+    async def start(self, request: Keyed, body: CreateThread) -> Answer | Streamed:
+        """Start a thread, once per idempotency key."""
 
         async def act(claim: Claim | None) -> Answer:
-            self.limits.new_thread(incoming.owner)
-            thread = await self._new_thread(incoming.owner, body, claim)
+            self.limits.new_thread(request.owner)
+            thread = await self._new_thread(request.owner, body, claim)
             headers = {"Location": f"{ADDRESS}/{thread.thread_id}"}
             answer = Answer(thread_document(thread), HTTPStatus.CREATED, headers)
             await self.threads.add(thread, kept(claim, answer))
             return answer
 
-        return await once(self.keys, incoming, body, act)
+        return await once(self.keys, request, act)
 
     async def _new_thread(self, owner: str, body: CreateThread, claim: Claim | None) -> Thread:
         """Create a thread in Foundry; its row is not stored yet."""
@@ -178,13 +182,16 @@ class ThreadsApi:
 
     async def list_(self, incoming: Incoming) -> Answer:
         """A page of the caller's threads, newest first."""
-        asked = incoming.parameters_as(ThreadsQuery)
+        return Answer(await self.page(incoming.owner, incoming.parameters_as(ThreadsQuery)))
+
+    async def page(self, owner: str, asked: ThreadsQuery) -> dict[str, Any]:
+        """The document of a page of an owner's threads, newest first."""
         limit = asked.limit
         threads = await self.threads.list(
-            incoming.owner, limit=limit, after=asked.cursor, metadata=asked.metadata
+            owner, limit=limit, after=asked.cursor, metadata=asked.metadata
         )
         next_cursor = threads[-1].thread_id if len(threads) == limit else None
-        return Answer({"data": [thread_document(t) for t in threads], "next_cursor": next_cursor})
+        return {"data": [thread_document(t) for t in threads], "next_cursor": next_cursor}
 
     async def get(self, incoming: Incoming) -> Answer:
         """One thread."""
@@ -211,14 +218,24 @@ class ThreadsApi:
 
     async def list_messages(self, incoming: Incoming) -> Answer:
         """A page of a thread's history from Foundry, newest message first."""
-        asked = incoming.parameters_as(MessagesQuery)
-        thread = await self.threads.get(incoming.owner, incoming.path["thread_id"])
+        asked, thread_id = incoming.parameters_as(MessagesQuery), incoming.path["thread_id"]
+        return Answer(await self.history(incoming.owner, thread_id, asked))
+
+    async def history(self, owner: str, thread_id: str, asked: MessagesQuery) -> dict[str, Any]:
+        """The document of a page of a thread's history from Foundry, newest message first.
+
+        Raises:
+            RowMissingError: if the owner has no such thread.
+            ProblemError: 422 for a cursor that is not of this thread.
+            FoundryError: if Foundry does not answer.
+        """
+        thread = await self.threads.get(owner, thread_id)
         cursor = asked.cursor
         if cursor is not None and not await self._is_cursor(thread, cursor):
             raise invalid_field("cursor", "must be the next_cursor of an earlier page")
         page = await self.foundry.messages(_ref(thread), limit=asked.limit, cursor=cursor)
         data = [message_document(message) for message in page.messages]
-        return Answer({"data": data, "next_cursor": page.next_cursor})
+        return {"data": data, "next_cursor": page.next_cursor}
 
     async def send_message(self, incoming: Incoming) -> Answer | Streamed:
         """Answer a message on a thread; `wait` is for how many seconds to wait for a busy one."""

@@ -110,8 +110,20 @@ class UsageApi:
     clock: Clock
 
     async def show(self, incoming: Incoming) -> Answer:
-        """Tokens and cost of a range of days, grouped by the dimensions in ``by``."""
+        """Tokens and cost of a range of days, as JSON or CSV."""
         asked = incoming.parameters_as(UsageQuery)
+        report = await self.report(incoming, asked)
+        if CSV not in incoming.request.headers.get("accept", ""):
+            return Answer(report)
+        columns = [*asked.by, *usage_document(Counts(), self.prices.currency)]
+        return Answer(None, content=_csv(columns, report["groups"]), media_type=CSV)
+
+    async def report(self, incoming: Incoming, asked: UsageQuery) -> dict[str, Any]:
+        """The document of a range of days, grouped by the dimensions in ``by``.
+
+        Raises:
+            ProblemError: 403 for sums over every owner, 422 for too many days.
+        """
         scope, by = scope_of(incoming, asked), [dimension.value for dimension in asked.by]
         first, last = _days(asked, self.clock().date())
         days = await self.reader.by_day(scope, View.USAGE, first, last)
@@ -120,12 +132,9 @@ class UsageApi:
             {**dict(zip(by, key, strict=True)), **usage_document(counts, currency)}
             for key, counts in sorted(_by(days, by).items())
         ]
-        if CSV in incoming.request.headers.get("accept", ""):
-            columns = [*by, *usage_document(Counts(), currency)]
-            return Answer(None, content=_csv(columns, groups), media_type=CSV)
         everything = total({(str(day),): total(sums) for day, sums in days})
         period = {"from": first.isoformat(), "to": last.isoformat()}
-        return Answer({**period, "total": usage_document(everything, currency), "groups": groups})
+        return {**period, "total": usage_document(everything, currency), "groups": groups}
 
 
 def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:

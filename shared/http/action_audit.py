@@ -6,9 +6,11 @@ recorded here, in the background, so that no request waits for its audit record.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from typing import Any
 
 from ..audit.trail import Action, AuditOutcome, AuditRecord, AuditTrail
 from ..foundry.errors import FoundryError
@@ -25,7 +27,10 @@ MAX_ID_CHARS = 128
 class EndedAction:
     """An action and how its request was answered."""
 
-    action: Action
+    action: Action | None
+    """None if it is not recorded."""
+    about: Mapping[str, Any]
+    """What the request names: ids, by `thread_id`, `job_id` and `key_id`."""
     answer: Answer
     error: Exception | None
     at: datetime
@@ -35,11 +40,11 @@ class EndedAction:
 
 def note(audit: AuditTrail, incoming: Incoming, ended: EndedAction) -> None:
     """Record how an action ended, unless it is already recorded with its rows."""
-    if _is_recorded(ended.action, ended.error):
+    action, principal, answer = ended.action, incoming.principal, ended.answer
+    if action is None or _is_recorded(action, ended.error):
         return
-    principal, answer = incoming.principal, ended.answer
     record = AuditRecord(
-        action=ended.action,
+        action=action,
         outcome=_outcome(answer.status),
         code=(answer.body or {}).get("code") if ended.error else None,
         at=ended.at,
@@ -47,9 +52,9 @@ def note(audit: AuditTrail, incoming: Incoming, ended: EndedAction) -> None:
         subject=principal.subject,
         actor=principal.actor,
         how=principal.how.value,
-        thread_id=_id("thread_id", incoming, answer),
-        job_id=_id("job_id", incoming, answer),
-        key_id=_id("key_id", incoming, answer),
+        thread_id=_id("thread_id", ended),
+        job_id=_id("job_id", ended),
+        key_id=_id("key_id", ended),
         request_id=incoming.request_id,
         latency=ended.latency,
     )
@@ -74,9 +79,9 @@ def _outcome(status: int) -> AuditOutcome:
     return AuditOutcome.FAILED
 
 
-def _id(name: str, incoming: Incoming, answer: Answer) -> str | None:
+def _id(name: str, ended: EndedAction) -> str | None:
     """The id of the action's object; None if a caller sent a client key in its place."""
-    named = incoming.path.get(name) or (answer.body or {}).get(name)
+    named = ended.about.get(name) or (ended.answer.body or {}).get(name)
     if not isinstance(named, str) or KEY_PREFIX in named:
         return None
     return named[:MAX_ID_CHARS]

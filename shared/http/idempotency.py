@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -53,37 +54,70 @@ Act = Callable[[Claim | None], Awaitable[Answer | Streamed]]
 """Handles the request; with a claim, it writes the changes of `kept` together with the effect."""
 
 
-async def once(
-    keys: IdempotencyKeys,
-    incoming: Incoming,
-    body: BaseModel | None,
-    act: Act,
-    *,
-    preference: str = "",
-) -> Answer | Streamed:
-    """Run ``act``, or return the first answer if the request was already handled.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keyed:
+    """A request, as far as its idempotency key is concerned."""
+
+    owner: str
+    key: str | None
+    """None if the request may have its effect again."""
+    identity: Sequence[Any]
+    """What the request does, as JSON, independent of how its body is formatted."""
+    thread_id: str | None = None
+    """The thread that it names."""
+    is_from_host: bool = False
+    """Whether the key is the host's, which resends a request before the first one has ended."""
+    replay: Callable[[Mapping[str, Any]], AsyncIterator[bytes]] | None = None
+    """Streams the stored document of a turn; None if the caller takes no stream."""
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what the request does."""
+        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+
+def keyed(incoming: Incoming, body: BaseModel | None, preference: str = "") -> Keyed:
+    """An HTTP request with its `Idempotency-Key`.
 
     A ``preference`` that changes what the request does belongs to its identity.
 
     Raises:
         ProblemError: 422, if the key is too long.
+    """
+    request = incoming.request
+    key = _key_of(request)
+    values: dict[str, Any] = {}
+    if body is not None and key is not None:
+        values = body.model_dump(mode="json", exclude_defaults=True)
+    named = incoming.path.get("thread_id") or getattr(body, "thread_id", None)
+    return Keyed(
+        owner=incoming.owner,
+        key=key,
+        identity=[request.method, request.url.path, values, *filter(None, [preference])],
+        thread_id=named if isinstance(named, str) and is_id(Kind.THREAD, named) else None,
+        is_from_host=HEADER not in request.headers,
+        replay=replayed_stream if accepts_events(request) else None,
+    )
+
+
+async def once(keys: IdempotencyKeys, request: Keyed, act: Act) -> Answer | Streamed:
+    """Run ``act``, or return the first answer if the request was already handled.
+
+    Raises:
         KeyMismatchError: if the key belongs to another request.
         KeyInUseError: if the request is still running.
     """
-    key = _key_of(incoming.request)
-    if key is None:
+    if request.key is None:
         return await act(None)
-    fingerprint = _fingerprint(incoming, body, preference)
-    about = _thread_named(incoming, body)
-    claimed = await _claimed(keys, incoming, key, fingerprint, about)
+    claimed = await _claimed(keys, request, request.key)
     if isinstance(claimed, KeptAnswer):
-        return _replay(claimed, incoming)
+        return _replay(claimed, request)
     try:
         return await _act(act, claimed)
     except RowExistsError:  # another process took over the claim and finished
-        theirs = await keys.claim(incoming.owner, key, fingerprint)
+        theirs = await keys.claim(request.owner, request.key, request.fingerprint)
         if isinstance(theirs, KeptAnswer):
-            return _replay(theirs, incoming)
+            return _replay(theirs, request)
         await theirs.give_up()
         raise
 
@@ -105,16 +139,14 @@ def _key_of(request: Request) -> str | None:
     return key
 
 
-async def _claimed(
-    keys: IdempotencyKeys, incoming: Incoming, key: str, fingerprint: str, about: str | None
-) -> Claim | KeptAnswer:
+async def _claimed(keys: IdempotencyKeys, request: Keyed, key: str) -> Claim | KeptAnswer:
     """Claim a key; a request that the host resent waits until the first one has ended."""
     waits_until = perf_counter() + keys.hold_seconds + RESEND_PATIENCE_SECONDS
     while True:
         try:
-            return await keys.claim(incoming.owner, key, fingerprint, about)
+            return await keys.claim(request.owner, key, request.fingerprint, request.thread_id)
         except KeyInUseError:
-            if HEADER in incoming.request.headers or perf_counter() > waits_until:
+            if not request.is_from_host or perf_counter() > waits_until:
                 raise
         await asyncio.sleep(RESEND_LOOK_SECONDS)
 
@@ -169,22 +201,8 @@ def _kept_answer(answer: Answer) -> KeptAnswer:
     return KeptAnswer(answer.status, answer.headers, answer.body or {})
 
 
-def _replay(answer: KeptAnswer, incoming: Incoming) -> Answer | Streamed:
+def _replay(answer: KeptAnswer, request: Keyed) -> Answer | Streamed:
     succeeded = answer.status < HTTPStatus.BAD_REQUEST
-    if succeeded and "turn_id" in answer.body and accepts_events(incoming.request):
-        return Streamed(replayed_stream(answer.body), REPLAYED)
+    if succeeded and "turn_id" in answer.body and request.replay:
+        return Streamed(request.replay(answer.body), REPLAYED)
     return Answer(dict(answer.body), answer.status, {**answer.headers, **REPLAYED})
-
-
-def _thread_named(incoming: Incoming, body: BaseModel | None) -> str | None:
-    """The id of the thread that the path or the body names."""
-    named = incoming.path.get("thread_id") or getattr(body, "thread_id", None)
-    return named if isinstance(named, str) and is_id(Kind.THREAD, named) else None
-
-
-def _fingerprint(incoming: Incoming, body: BaseModel | None, preference: str) -> str:
-    """A digest of what the request does, independent of how the body is formatted."""
-    values = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
-    request = incoming.request
-    identity = [request.method, request.url.path, values, *filter(None, [preference])]
-    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()

@@ -58,6 +58,12 @@ class Edge:
     audit: AuditTrail
     clock: Clock
 
+    def end(self, incoming: Incoming, ended: EndedAction) -> None:
+        """Count an exceeded limit, and write the action to the audit trail."""
+        if isinstance(ended.error, LimitError):
+            self.meter.refuse(ended.error.limit, ended.at)
+        note(self.audit, incoming, ended)
+
 
 async def serve(
     edge: Edge,
@@ -99,15 +105,11 @@ async def _serve(
             answer = await handler(incoming)
         except Exception as caught:  # noqa: BLE001 - the border: every error becomes an answer
             error = caught
-            answer = _problem_answer(error, incoming.request_id)
+            answer = problem_answer(error, incoming.request_id)
         if isinstance(answer, Streamed):
             return _EventStream(answer, incoming.request_id, place.pop_all())
-    if isinstance(error, LimitError):
-        edge.meter.refuse(error.limit, edge.clock())
     seconds = perf_counter() - started
-    if action is not None:
-        ended = EndedAction(action, answer, error, edge.clock(), seconds)
-        note(edge.audit, incoming, ended)
+    edge.end(incoming, EndedAction(action, incoming.path, answer, error, edge.clock(), seconds))
     return _response(answer, incoming.request_id, seconds - upstream.seconds)
 
 
@@ -140,7 +142,7 @@ async def serve_open(
             incoming = replace(incoming, parameters=parameters)
         answer = await handler(incoming)
     except Exception as error:  # noqa: BLE001 - the border: every error becomes an answer
-        answer = _problem_answer(error, incoming.request_id)
+        answer = problem_answer(error, incoming.request_id)
     return _response(answer, incoming.request_id, perf_counter() - started)
 
 
@@ -166,7 +168,8 @@ def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: quote(value, _HEADER_CHARS, errors="replace") for name, value in headers.items()}
 
 
-def _problem_answer(error: Exception, request_id: str) -> Answer:
+def problem_answer(error: Exception, request_id: str) -> Answer:
+    """The answer to a request that failed; an unexpected error is logged."""
     problem = problem_from(error)
     if problem is INTERNAL_ERROR:
         log.error("Request %s failed", request_id, exc_info=error)
