@@ -30,6 +30,8 @@ class AnswerReader:
     def __init__(self) -> None:
         self.delivered = ""
         """The text that has arrived."""
+        self.called = set[str]()
+        """The functions whose calls have begun to arrive."""
         self.response_id: str | None = None
         self.sequence_number = -1
         """Of the last event that arrived."""
@@ -71,6 +73,8 @@ class AnswerReader:
             self.running = self.response_id is not None
         elif kind == "response.output_text.delta":
             self.delivered += str(event.get("delta", ""))
+        elif kind == "response.output_item.added":
+            self._note_call(object_at(event, "item"))
         elif kind == "error":
             self._fail(event, object_at(event, "response"))
             return None
@@ -80,6 +84,10 @@ class AnswerReader:
         elif kind in TERMINAL:
             self.end(object_at(event, "response"))
         return event
+
+    def _note_call(self, item: JsonObject) -> None:
+        if item.get("type") == "function_call":
+            self.called.add(str(item.get("name")))
 
     def _fail(self, reason: JsonObject, response: JsonObject) -> None:
         """Note what one event reports of a failure.

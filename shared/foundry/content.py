@@ -85,7 +85,7 @@ def user_message(text: str, parts: Sequence[JsonObject] = ()) -> JsonObject:
         raise _invalid(f"A message has at most {MAX_TEXT_CHARACTERS} characters.")
     content: str | list[JsonObject] = text
     if parts:
-        content = [{"type": "input_text", "text": text}, *parts]
+        content = [*([{"type": "input_text", "text": text}] if text else ()), *parts]
     return {"type": "message", "role": "user", "content": content}
 
 

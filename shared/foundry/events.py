@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from .models import TurnResult
+from .models import ClientCall, TurnResult
 from .wire_json import JsonObject
 
 
@@ -43,6 +43,29 @@ class ToolFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCallStarted:
+    """The model begins to call a function that the caller runs."""
+
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCallDelta:
+    """A piece of the arguments' JSON text, in order."""
+
+    call_id: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCallFinished:
+    """The arguments of a call are complete; the call is in the turn's result."""
+
+    call: ClientCall
+
+
+@dataclass(frozen=True, slots=True)
 class TurnCompleted:
     """The turn is over; always the last event."""
 
@@ -57,7 +80,15 @@ class OtherEvent:
 
 
 TurnEvent: TypeAlias = (
-    TurnStarted | MessageDelta | ToolStarted | ToolFinished | TurnCompleted | OtherEvent
+    TurnStarted
+    | MessageDelta
+    | ToolStarted
+    | ToolFinished
+    | ClientCallStarted
+    | ClientCallDelta
+    | ClientCallFinished
+    | TurnCompleted
+    | OtherEvent
 )
 
 Emit = Callable[[TurnEvent], None]

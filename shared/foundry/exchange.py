@@ -109,6 +109,8 @@ class Exchange:
         """Of the current attempt."""
         self._unreported = 0
         """Requests that may have used tokens that were not reported to us."""
+        self._shown: frozenset[str] = frozenset()
+        """Functions whose calls the caller sees while the model writes them."""
         self._known = Known(
             has_conversation=thread.conversation_id is not None,
             look_first=thread.look_first,
@@ -124,12 +126,15 @@ class Exchange:
         """Foundry's id of the request that was answered."""
         return self._answer.request_id
 
-    async def run(self, emit: EmitWire) -> JsonObject:
+    async def run(self, emit: EmitWire, *, shown: frozenset[str] = frozenset()) -> JsonObject:
         """The response, once it has ended; with `stream` in the body, its events are emitted.
+
+        Calls of the functions ``shown`` reach the caller with those events, as its text does.
 
         Raises:
             FoundryError: if there is no answer.
         """
+        self._shown = shown
         while True:
             step = next_step(self._known)
             match step:
@@ -240,7 +245,7 @@ class Exchange:
             self._link.retry.may_repeat(error, self._failures) and pause < self._patience
         )
         known.has_begun = self._answer.running
-        known.has_delivered = bool(self._answer.delivered)
+        known.has_delivered = self._has_delivered
         if pause and known.may_repeat and not waits_at_gate:
             log.debug("Waiting %.2f s", pause)
             await asyncio.sleep(pause)
@@ -248,6 +253,11 @@ class Exchange:
         if error.answer_may_come and not refused and next_step(known) is not Step.RESUME:
             self._unreported += 1
             upstream().unreported += 1
+
+    @property
+    def _has_delivered(self) -> bool:
+        """Whether the caller has been given a part of the answer."""
+        return bool(self._answer.delivered) or not self._shown.isdisjoint(self._answer.called)
 
     @property
     def _patience(self) -> float:
@@ -261,7 +271,7 @@ class Exchange:
         An error that names its reason, such as a filter or a limit, is raised as it is.
         """
         answer = self._answer
-        if not answer.delivered or not error.treatment.counts:
+        if not self._has_delivered or not error.treatment.counts:
             return error
         return StreamInterruptedError(
             f"{_INTERRUPTED} {error.message}",

@@ -44,6 +44,96 @@ class FinishReason(StrEnum):
 
     STOP = "stop"
     LENGTH = "length"
+    TOOL_CALLS = "tool_calls"
+    """The model calls functions that the caller runs, see `TurnResult.calls`."""
+    APPROVAL = "approval"
+    """A tool waits until the caller approves or consents, see `TurnResult.requests`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTools:
+    """Functions that the caller runs; `client_tools` makes them from what a caller sent."""
+
+    definitions: tuple[JsonObject, ...]
+    """Each as the Responses API has it: `type`, `name`, `description`, `parameters`, `strict`."""
+    choice: str | JsonObject | None = None
+    """The `tool_choice` of the Responses API; None for the model's choice."""
+    parallel: bool | None = None
+    """Whether the model may call several at once; None for the service's default."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of the functions."""
+        return frozenset(definition["name"] for definition in self.definitions)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientCall:
+    """A call of a function that the caller runs."""
+
+    call_id: str
+    name: str
+    arguments: str
+    """JSON text, as the model wrote it."""
+
+    def to_item(self) -> JsonObject:
+        """The call as an item of the Responses API."""
+        return {
+            "type": "function_call",
+            "call_id": self.call_id,
+            "name": self.name,
+            "arguments": self.arguments,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOutput:
+    """What a function of the caller returned."""
+
+    call_id: str
+    output: str
+
+    def to_item(self) -> JsonObject:
+        """The output as an item of the Responses API."""
+        return {
+            "type": "function_call_output",
+            "call_id": self.call_id,
+            "output": self.output,
+        }
+
+
+class RequestKind(StrEnum):
+    """What a tool that Foundry runs waits for."""
+
+    APPROVAL = "approval"
+    """The caller's approval of one call, which the next message gives or refuses."""
+    CONSENT = "consent"
+    """The user's consent at `link`; then the message must be sent again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRequest:
+    """A tool that Foundry runs, and that waits for its user."""
+
+    id: str
+    kind: RequestKind
+    server: str
+    """The label of the MCP server or connection."""
+    tool: str | None = None
+    """The name of the tool; None for a consent, which is for the whole server."""
+    arguments: str | None = None
+    """JSON text of the call that is to be approved."""
+    link: str | None = None
+    """Where the user consents."""
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """The caller's answer to a `ToolRequest` for approval."""
+
+    id: str
+    approve: bool
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +155,16 @@ class TurnRequest:
     background: bool = False
     """Let Foundry go on when the connection breaks, and resume the stream."""
     preceding: tuple[JsonObject, ...] = ()
-    """Messages exchanged with other models before this one, oldest first."""
+    """Items before the message, oldest first: what other models were sent and answered, or the
+    whole history of a request without a thread, calls and their outputs included."""
+    client_tools: ClientTools | None = None
+    """Functions that the caller runs; a call of one ends the turn."""
+    outputs: tuple[ClientOutput, ...] = ()
+    """Of the calls that the thread's previous turn handed over; the message may then be empty."""
+    approvals: tuple[Approval, ...] = ()
+    """Of what the thread's previous turn asked for; the message may then be empty."""
+    asks_caller: bool = False
+    """Whether requests for approval go to the caller, and not to the app's own callback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +184,11 @@ class ThreadRef:
     by_others: bool = False
     """The unknown items are of others: none of them answers the message."""
     calls_open: bool = False
-    """A call waits for its answer, which must be sent before anything else."""
+    """A call that is not known here waits for its answer, which must be sent before anything
+    else."""
+    owed: tuple[JsonObject, ...] = ()
+    """One answer to each known call and request that Foundry waits for: the output of a tool that
+    ran, or else a refusal, which an answer of the caller replaces."""
 
 
 class ToolCall(NamedTuple):
@@ -115,6 +218,12 @@ class TurnResult:
     """The model's text if it refused to answer; then also the content."""
     parsed: Any = None
     """The answer read as its response format says, where one was asked for."""
+    calls: tuple[ClientCall, ...] = ()
+    """Calls that the caller runs; their outputs are sent with the next message."""
+    requests: tuple[ToolRequest, ...] = ()
+    """What tools that Foundry runs ask of the caller."""
+    owed: tuple[JsonObject, ...] = ()
+    """The answers that Foundry waits for before anything else, see `ThreadRef.owed`."""
     latency: float = 0.0
     """Seconds from the first request to the end, tools included."""
 

@@ -135,6 +135,7 @@ class RememberedThread:
             last_item_id=result.last_item_id or self.ref.last_item_id,
             look_first=result.last_item_id is None and self.ref.conversation_id is not None,
             calls_open=False,
+            owed=result.owed,
         )
 
 

@@ -14,10 +14,12 @@ from typing import Any, TypeVar
 
 from ..config import FoundryAgentServiceConfig
 from ..text import parse_json
+from .client_calls import answer_items
 from .content import user_message
 from .endpoint import AgentReference
 from .errors import ConfigurationError, ContentFilteredError, InvalidRequestError
 from .models import (
+    ClientTools,
     FinishReason,
     ThreadRef,
     ToolCall,
@@ -28,6 +30,7 @@ from .models import (
 )
 from .structured import read_answer
 from .tools import Toolbox
+from .tools.unanswered import missing
 from .wire_json import JsonObject, object_at, objects_at, text_at
 
 _T = TypeVar("_T")
@@ -69,7 +72,7 @@ class RequestBuilder:
         # a tool's result continues a stored response, and an agent may have tools of its own
         may_continue = thread is not None or bool(turn.tools) or self.agent is not None
         body: JsonObject = {
-            "input": [*turn.preceding, user_message(turn.message, turn.parts)],
+            "input": _input(turn, thread),
             "store": may_continue or turn.background,
         }
         if turn.background:
@@ -109,11 +112,27 @@ class RequestBuilder:
         }
         if instructions := turn.system_prompt or instructions_for(turn.domain):
             body["instructions"] = instructions
-        if turn.tools:
-            body["tools"] = self.toolbox.definitions(turn.tools)
+        if definitions := self._tools(turn):
+            body["tools"] = definitions
+        if turn.client_tools:
+            body |= _choice(turn.client_tools)
         if turn.response_format:
             body["text"] = {"format": turn.response_format.to_json()}
         return body
+
+    def _tools(self, turn: TurnRequest) -> list[JsonObject]:
+        """The product's tools that the turn names, and the caller's own."""
+        ours = self.toolbox.definitions(turn.tools)
+        if turn.client_tools is None:
+            return ours
+        taken = {*self.toolbox.functions, *(str(each.get("name")) for each in ours)}
+        named = {tool for tool in turn.tools if isinstance(tool, str)}
+        if twice := sorted(turn.client_tools.names & (taken | named)):
+            raise InvalidRequestError(
+                f"tools has functions named as tools of this app: {', '.join(twice)}. Give them "
+                "other names, so that it is clear who runs a call."
+            )
+        return [*ours, *turn.client_tools.definitions]
 
     def _for_agent(self, turn: TurnRequest) -> JsonObject:
         """Instructions and sampling belong to the agent; the service refuses them beside it."""
@@ -123,6 +142,7 @@ class RequestBuilder:
             "temperature": turn.temperature,
             "top_p": turn.top_p,
             "response_format": turn.response_format,
+            **(_choice(turn.client_tools) if turn.client_tools else {}),
         }
         if given := [name for name, value in agents_own.items() if value is not None]:
             raise InvalidRequestError(
@@ -131,11 +151,30 @@ class RequestBuilder:
                 "Foundry, or clear FOUNDRY_AGENT_ID to call the model directly.",
                 code="set_by_agent",
             )
+        self._tools(turn)  # they are the agent's, but their names must be clear here too
         assert self.agent is not None  # noqa: S101 - `build` comes here only with an agent
         return {
             "agent_reference": self.agent.to_json(),
             "max_output_tokens": _given(turn.max_tokens, self.config.max_tokens),
         }
+
+
+def _input(turn: TurnRequest, thread: ThreadRef | None) -> list[JsonObject]:
+    """What is owed to the thread and the caller does not give, and what the turn says."""
+    said = [*turn.preceding, *answer_items(turn)]
+    if turn.message or turn.parts:
+        said.append(user_message(turn.message, turn.parts))
+    return [*missing(thread.owed, said), *said] if thread else said
+
+
+def _choice(tools: ClientTools) -> JsonObject:
+    """How the caller lets the model choose, where that is not the default."""
+    body: JsonObject = {}
+    if tools.choice not in (None, "auto"):
+        body["tool_choice"] = tools.choice
+    if tools.parallel is False:
+        body["parallel_tool_calls"] = False
+    return body
 
 
 def _given(value: _T | None, default: _T) -> _T:

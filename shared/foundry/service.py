@@ -36,7 +36,7 @@ from .remembered import MAX_REMEMBERED_THREADS
 from .responses import RequestBuilder
 from .retry import Deadline, Gate, RetryPolicy
 from .structured import AnswerText, parsed
-from .tool_loop import ToolLoop
+from .tool_loop import HandOver, ToolLoop
 from .tools import ApprovalCallback, Toolbox, ToolLike, deny, tools_refused
 from .tools.toolbox import OfferedTool
 from .tools.unanswered import unanswered
@@ -220,6 +220,11 @@ class FoundryService:
             approve=self._approve,
             before_send=before_send,
             emit=emit or ignore,
+            hand_over=HandOver(
+                functions=turn.client_tools.names if turn.client_tools else frozenset(),
+                approvals=turn.asks_caller,
+                is_kept=thread is not None,
+            ),
         )
         with self.metrics.turn(), waiting():
             try:
@@ -237,8 +242,9 @@ class FoundryService:
         if turn.response_format is not None:
             turn.response_format.ready()
         body = builder.build(turn, thread)
-        if turn.tools and builder.agent:
-            check_tools(await self._agent_version(), turn.tools)
+        functions = turn.client_tools.names if turn.client_tools else ()
+        if builder.agent and (wanted := [*turn.tools, *functions]):
+            check_tools(await self._agent_version(), wanted)
         if streamed or turn.background:
             body["stream"] = True
         return body

@@ -1,5 +1,7 @@
 """A turn: request a response, run the tools it asks for, send their results, until it is an answer.
 
+A call of a function that the caller runs, or a request that the caller answers, ends the turn too.
+The tools of ours that were called beside it run, and their results wait for the caller's.
 JSON and streamed turns run the same code; a turn that is not streamed emits no deltas.
 """
 
@@ -11,6 +13,13 @@ import logging
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
+from .client_calls import (
+    CANCELLED,
+    CallFeed,
+    approval_requests,
+    client_call,
+    consent_requests,
+)
 from .errors import FoundryError, ProtocolError
 from .events import (
     Emit,
@@ -23,7 +32,7 @@ from .events import (
     ignore,
 )
 from .exchange import BeforeSend, Exchange, Link, may_send
-from .models import ThreadRef, TurnResult
+from .models import FinishReason, ThreadRef, ToolRequest, TurnResult
 from .responses import hosted_tool, parse_response
 from .retry import Deadline
 from .tools import (
@@ -33,7 +42,7 @@ from .tools import (
     answer_approvals,
     function_calls,
 )
-from .tools.unanswered import ASKING_TYPES, refusal, unanswered
+from .tools.unanswered import APPROVAL_REQUEST, ASKING_TYPES, refusal, unanswered
 from .wire_json import JsonObject, object_at, objects_at, text_at
 
 log = logging.getLogger(__name__)
@@ -50,6 +59,24 @@ LEAVING_SECONDS = 5.0
 OUT_OF_TIME = "The tool did not run: the turn ran out of time."
 
 
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """What a turn hands over to its caller."""
+
+    functions: frozenset[str] = frozenset()
+    """Functions that the caller runs."""
+    approvals: bool = False
+    """Whether the caller decides on approvals."""
+    is_kept: bool = False
+    """Whether the answers will follow on the same thread; else nothing is kept for them."""
+
+    def takes(self, item: JsonObject) -> bool:
+        """Whether the caller answers a call or an approval request."""
+        if item.get("type") == APPROVAL_REQUEST:
+            return self.approvals and self.is_kept
+        return item.get("type") == "function_call" and item.get("name") in self.functions
+
+
 @dataclass(slots=True)
 class ToolLoop:
     """One turn in progress."""
@@ -64,6 +91,7 @@ class ToolLoop:
     approve: ApprovalCallback
     before_send: BeforeSend = may_send
     emit: Emit = ignore
+    hand_over: HandOver = HandOver()
     asked: list[JsonObject] = field(default_factory=list[JsonObject])
     """Calls and requests for approval that Foundry waits for."""
     answers: list[JsonObject] = field(default_factory=list[JsonObject])
@@ -83,21 +111,25 @@ class ToolLoop:
             raise
 
     async def _rounds(self) -> TurnResult:
-        started, totals = perf_counter(), _Totals()
+        started, totals = perf_counter(), _Totals(self.hand_over)
         for number in range(MAX_TOOL_ROUNDS + 1):
-            await self._exchange(totals)
+            feed = CallFeed(self.hand_over.functions, self.emit)
+            await self._exchange(totals, feed)
             items = objects_at(totals.response, "output")
             self.asked, self.answers = [], []
             if any(item.get("type") in ASKING_TYPES for item in items):
                 self.asked = unanswered(items)
-                await self._answer(items)
-            if not self.answers:
+            handed = [item for item in self.asked if self.hand_over.takes(item)]
+            feed.finish(client_call(item) for item in handed if item.get("type") == "function_call")
+            if self.asked and (self.hand_over.is_kept or not handed):
+                await self._answer([item for item in items if item not in handed])
+            if handed or not self.answers:
                 self.asked = []
-                return totals.result(perf_counter() - started)
+                return totals.result(perf_counter() - started, handed, self.answers)
             self._follow_up(totals.response, last=number + 1 == MAX_TOOL_ROUNDS)
         raise ProtocolError(f"The model keeps asking for tools after {MAX_TOOL_ROUNDS} rounds.")
 
-    async def _exchange(self, totals: _Totals) -> None:
+    async def _exchange(self, totals: _Totals, feed: CallFeed) -> None:
         exchange = Exchange(
             self.link,
             self.body,
@@ -106,11 +138,16 @@ class ToolLoop:
             silence=self.silence,
             before_send=self.before_send,
         )
-        response = await exchange.run(lambda event: self.emit(_typed(event)))
+
+        def emit(event: JsonObject) -> None:
+            if not feed.take(event):
+                self.emit(_typed(event))
+
+        response = await exchange.run(emit, shown=self.hand_over.functions)
         totals.add(response, exchange)
 
     async def _answer(self, items: list[JsonObject]) -> None:
-        """Decide on approvals and run the calls in parallel; every one of them gets an answer."""
+        """Decide on approvals and run the calls in parallel; each in ``items`` gets an answer."""
         remaining = self.deadline.remaining()
         self.answers += await answer_approvals(items, self.approve, seconds=remaining)
         calls, outputs = function_calls(items), list[FunctionOutput]()
@@ -123,7 +160,7 @@ class ToolLoop:
                 outputs += [FunctionOutput(call.call_id, OUT_OF_TIME, False) for call in calls]
         finally:
             self.answers += [output.to_item() for output in outputs]
-        self.answers += map(refusal, unanswered([*self.asked, *self.answers]))
+        self.answers += map(refusal, unanswered([*items, *self.answers]))
         for call, output in zip(calls, outputs, strict=True):
             self.emit(ToolFinished(call.name, call.call_id, output.succeeded))
 
@@ -146,6 +183,8 @@ class ToolLoop:
             self.body["previous_response_id"] = response["id"]
         if last:
             self.body["tool_choice"] = "none"
+        elif self.body.get("tool_choice") == "required":
+            self.body["tool_choice"] = "auto"  # a tool was called
         last_item_id = text_at(objects_at(response, "output")[-1], "id")
         self.thread = ThreadRef(self.thread.conversation_id, last_item_id=last_item_id)
         if not self.deadline.remaining():
@@ -155,30 +194,54 @@ class ToolLoop:
 class _Totals:
     """The sums over the rounds of a turn."""
 
-    def __init__(self) -> None:
+    def __init__(self, hand_over: HandOver) -> None:
         self.response: JsonObject = {}
         self._rounds: list[TurnResult] = []
+        self._consents: list[ToolRequest] = []
+        self._hand_over = hand_over
 
     def add(self, response: JsonObject, exchange: Exchange) -> None:
         """Add the response of a round."""
         self.response = response
+        self._consents += consent_requests(objects_at(response, "output"))
         result = parse_response(response, request_id=exchange.request_id)
         self._rounds.append(replace(result, last_item_id=None) if exchange.is_passed else result)
 
-    def result(self, latency: float) -> TurnResult:
-        """The turn's result; a count that any round left out is unknown for the turn."""
-        if len(self._rounds) == 1:
-            return replace(self._rounds[0], latency=latency)
+    def result(
+        self, latency: float, handed: list[JsonObject], answers: list[JsonObject]
+    ) -> TurnResult:
+        """The turn's result, with what is ``handed`` over, and the other ``answers`` to send then.
+
+        A count that any round left out is unknown for the turn.
+        """
         usages = [each.usage for each in self._rounds]
         known = [name for name in usages[0] if all(name in usage for usage in usages)]
-        calls = tuple(call for each in self._rounds for call in each.tool_calls)
-        return replace(
+        calls = tuple(
+            call
+            for each in self._rounds
+            for call in each.tool_calls
+            if call.tool not in self._hand_over.functions
+        )
+        result = replace(
             self._rounds[-1],
             usage={name: sum(usage[name] for usage in usages) for name in known},
             tools_used=tuple(dict.fromkeys(call.tool for call in calls)),
             tool_calls=calls,
+            requests=(*approval_requests(handed), *self._consents),
             latency=latency,
         )
+        return self._handed_over(result, handed, answers) if handed else result
+
+    def _handed_over(
+        self, result: TurnResult, handed: list[JsonObject], answers: list[JsonObject]
+    ) -> TurnResult:
+        calls = tuple(client_call(i) for i in handed if i.get("type") == "function_call")
+        reason = FinishReason.TOOL_CALLS if calls else FinishReason.APPROVAL
+        if result.finish_reason is FinishReason.LENGTH:
+            reason = FinishReason.LENGTH
+        refused = [refusal(item, CANCELLED) for item in handed]
+        owed = (*answers, *refused) if self._hand_over.is_kept else ()
+        return replace(result, calls=calls, finish_reason=reason, owed=owed)
 
 
 def _typed(event: JsonObject) -> TurnEvent:

@@ -111,7 +111,7 @@ class ChatBackend:
         """An error if the request uses tools, images, files or a response format."""
         able = self.abilities
         asked = {
-            "tools": request.tools and not able.tools,
+            "tools": (request.tools or request.client_tools) and not able.tools,
             "images or files": request.parts and not able.images,
             "response_format": request.response_format and not able.response_format,
         }

@@ -10,6 +10,7 @@ from ..audit.trail import Caller
 from ..config import FoundryAgentServiceConfig
 from ..config.departments import NO_DEPARTMENTS, Departments, TurnDepartment
 from ..config.spending import PriceTable
+from ..foundry.client_calls import answer_items
 from ..foundry.content import IMAGE
 from ..foundry.errors import InvalidRequestError
 from ..foundry.models import TurnRequest
@@ -116,6 +117,8 @@ class Admission:
             wanted.to_json() if wanted else "",
             request.preceding,
             self.definitions(request.tools),
+            request.client_tools.definitions if request.client_tools else "",
+            answer_items(request),
         ]
         documents += [part for part in request.parts if part.get("type") != IMAGE]
         return sum(map(len, map(to_json_bytes, documents))) + len(to_utf8(request.message))

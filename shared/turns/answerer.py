@@ -139,6 +139,7 @@ def _after(state: ConversationState, thread: ThreadRef, result: TurnResult) -> C
         last_response_id=result.response_id,
         last_item_id=result.last_item_id if is_newest else thread.last_item_id,
         look_first=thread.look_first and not is_newest,
+        owed=result.owed,
     )
     return replace(state, thread=moved_on, in_foundry=state.messages + 1)
 

@@ -230,7 +230,7 @@ class Pieces(httpx.AsyncByteStream):
 
 
 def _said(item: dict[str, Any]) -> str:
-    content: str | list[dict[str, str]] = item["content"] if "content" in item else item["output"]
+    content: str | list[dict[str, str]] = item.get("content") or item.get("output") or "yes"
     return content if isinstance(content, str) else content[0]["text"]
 
 

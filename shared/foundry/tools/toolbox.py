@@ -96,6 +96,11 @@ class Toolbox:
         """The names of all tools, sorted."""
         return sorted({*self._custom, *NAMED_TOOLS})
 
+    @property
+    def functions(self) -> frozenset[str]:
+        """The names of the functions that run in this app."""
+        return frozenset(self._custom)
+
     def offered(self) -> list[OfferedTool]:
         """Every tool that a caller may name, sorted by name."""
         custom = [

@@ -24,9 +24,10 @@ _OUTPUTS = {
 }
 """The item types of calls that run in this app, and the item types of their outputs."""
 
-_APPROVAL_REQUEST, _APPROVAL = "mcp_approval_request", "mcp_approval_response"
+APPROVAL_REQUEST = "mcp_approval_request"
+_APPROVAL = "mcp_approval_response"
 
-ASKING_TYPES = {*_OUTPUTS, _APPROVAL_REQUEST}
+ASKING_TYPES = {*_OUTPUTS, APPROVAL_REQUEST}
 """The types of items that need an answer from this app."""
 
 ANSWER_TYPES = {*_OUTPUTS.values(), _APPROVAL}
@@ -49,12 +50,12 @@ def missing(answers: Iterable[JsonObject], items: Iterable[JsonObject]) -> list[
     return [answer for answer in answers if _answered_by(answer) not in answered]
 
 
-def refusal(item: JsonObject) -> JsonObject:
+def refusal(item: JsonObject, reason: str = ABANDONED_CALL) -> JsonObject:
     """The answer to a call that will not run, or a denial of an approval request."""
-    if item.get("type") == _APPROVAL_REQUEST:
+    if item.get("type") == APPROVAL_REQUEST:
         return approval(str(item["id"]), approved=False)
     kind = _OUTPUTS[str(item["type"])]
-    return {"type": kind, "call_id": item["call_id"], "output": ABANDONED_CALL}
+    return {"type": kind, "call_id": item["call_id"], "output": reason}
 
 
 def approval(request_id: str, *, approved: bool) -> JsonObject:
@@ -79,7 +80,7 @@ def _asked_by(item: JsonObject) -> str | None:
     """The id by which an answer refers to a call or approval request; None for other items."""
     if item.get("type") in _OUTPUTS:
         return text_at(item, "call_id")
-    return text_at(item, "id") if item.get("type") == _APPROVAL_REQUEST else None
+    return text_at(item, "id") if item.get("type") == APPROVAL_REQUEST else None
 
 
 def _answered_by(item: JsonObject) -> str | None:
