@@ -9,6 +9,10 @@ worker does not declare the capability for a graceful stop (`HandlesWorkerTermin
 app therefore regularly writes what is only in memory. Platforms that stop a container send SIGTERM,
 which by default ends a Python process at once, without `atexit`; it is handled here.
 https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script/Workers/ProcessManagement/WorkerProcess.cs
+
+**Every path.** The worker's HTTP server has one route, `/{path:path}`, which by default matches no
+line break. A path with `%0A` would get the server's own 404 while the function waits for its
+request until `functionTimeout`, and then the host restarts the worker.
 """
 
 from __future__ import annotations
@@ -20,6 +24,8 @@ import signal
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import ParamSpec
+
+from starlette.convertors import PathConvertor
 
 from .jobs.runner import UnrunnableError
 from .observability.logs import described
@@ -57,6 +63,11 @@ def hide_error_text(
         raise failure
 
     return run
+
+
+def serve_every_path() -> None:
+    """Let the worker's HTTP server pass on any path; the server starts after the app's import."""
+    PathConvertor.regex = r"[\s\S]*"
 
 
 def close_on_sigterm(*steps: Step) -> None:

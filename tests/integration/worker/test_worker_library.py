@@ -76,11 +76,15 @@ def test_http_functions_answer(report: Any) -> None:
         "second": 200,
         "read": 200,
         "unknown": 404,
+        "line_break": 404,
+        "controls": 404,
+        "slashes": 404,
     }
     assert answers["message"]["body"]["content"] == "You said: Hello"
     assert answers["second"]["body"]["content"] == "Your name is Ada."
     assert answers["read"]["body"]["message_count"] == 2
-    assert answers["unknown"]["type"] == "application/problem+json"
+    for name in ("unknown", "line_break", "controls", "slashes"):
+        assert answers[name]["type"] == "application/problem+json"
 
 
 def test_queue_functions_run_a_job(report: Any) -> None:

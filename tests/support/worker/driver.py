@@ -20,6 +20,8 @@ from .functions_host import WorkerHost
 
 CATCH_ALL = "z_unmatched_sorts_last"
 OF_THE_PLATFORM = ("", "admin/host/status", "runtime/webhooks/x", ".auth/me")
+ODD_PATHS = {"line_break": "a%0Ab", "controls": "%04%0A%0D%C3%9E", "slashes": "//a%2Fb/"}
+ODD_PATH_SECONDS = 20
 WORKERS_OWN = ("docs", "docs/oauth2-redirect", "redoc", "openapi.json")
 
 
@@ -45,10 +47,11 @@ async def _http(host: WorkerHost) -> dict[str, httpx.Response]:
         "health": await host.call("health", "GET api/health"),
         "message": await host.call("send_message", "POST api/messages", {"message": "Hello"}),
         "thread": await host.call("create_thread", "POST api/threads", {}),
-        "unknown": await host.call(
-            "z_unmatched_sorts_last", "GET api/no/such", params={"path": "no/such"}
-        ),
+        "unknown": await host.call(CATCH_ALL, "GET api/no/such", params={"path": "no/such"}),
     }
+    async with asyncio.timeout(ODD_PATH_SECONDS):
+        for name, path in ODD_PATHS.items():
+            answers[name] = await host.call(CATCH_ALL, f"GET api/{path}", params={"path": path})
     thread_id: str = answers["thread"].json()["thread_id"]
     path, params = f"api/threads/{thread_id}", {"thread_id": thread_id}
     for name, text in (("first", "My name is Ada."), ("second", "What is my name?")):
