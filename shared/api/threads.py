@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ..documents import Document
+from ..documents import Document, json_integer
 from ..foundry.asking import MAX_METADATA_KEY, MAX_METADATA_TEXT
 from ..foundry.models import Message, ThreadRef
 from ..foundry.service import FoundryService
@@ -46,7 +46,7 @@ class CreateThread(Body):
     metadata: Metadata = Field(default={})
     """Up to 16 pairs to find the thread by."""
 
-    expires_in: int | None = Field(default=None, ge=60, le=10 * 365 * 86_400)
+    expires_in: Annotated[int, Field(ge=60, le=10 * 365 * 86_400), json_integer] | None = None
     """Seconds after which the thread is deleted."""
 
 

@@ -16,7 +16,7 @@ from .foundry import (
 )
 from .identity import GUID, AccessSettings, AuthMode, IdentitySettings
 from .jobs import SECRET_PREFIX, CallbackHost, CallbackSettings, JobSettings
-from .models import DEFAULT_ORDER, ModelSettings, ModelType, Preferences
+from .models import DEFAULT_ORDER, NOT_SERVED, ModelSettings, ModelType, Preferences
 from .operation import LimitSettings, TelemetrySettings
 from .rules import POISON_SUFFIX
 from .spending import SpendingSettings
@@ -29,6 +29,7 @@ __all__ = [
     "GUID",
     "HTTP_DEADLINE_SECONDS",
     "KEY_AT_PROJECT",
+    "NOT_SERVED",
     "POISON_SUFFIX",
     "SECRET_PREFIX",
     "AccessSettings",

@@ -38,6 +38,22 @@ DEFAULT_ORDER = (
 )
 """The default order of preference."""
 
+_USE_FOUNDRY = "use FOUNDRY_AGENT_SERVICE, where agents are kept and run by the service"
+
+NOT_SERVED: dict[ModelType, str] = {
+    ModelType.AGENT_FRAMEWORK: (
+        f"Agent Framework models do not run here and no setting changes that: {_USE_FOUNDRY}."
+    ),
+    ModelType.SEMANTIC_KERNEL: (
+        f"Semantic Kernel models do not run here and no setting changes that: {_USE_FOUNDRY}."
+    ),
+    ModelType.LOCAL_MODEL: (
+        "Models do not run inside this process: serve the model with vLLM, llama.cpp or Ollama, "
+        "set VLLM_SERVER_URL, and use VLLM."
+    ),
+}
+"""Names from older code, which no setting configures: why, and what to use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preferences:

@@ -31,6 +31,7 @@ from pydantic import (
     model_validator,
 )
 
+from ..documents import json_integer
 from .base import Env, Settings
 from .departments import same_name
 
@@ -51,7 +52,7 @@ _VERSION = re.compile(
 `gpt-4-0613` and `model:3`. A size or a variant, such as `-mini`, is another model."""
 
 _Rate = Annotated[Decimal, Field(ge=0, le=100_000)]
-_Limit = Annotated[int, Field(ge=1, le=10**15)]
+_Limit = Annotated[int, Field(ge=1, le=10**15, strict=True), json_integer]
 
 
 class _Terms(BaseModel):

@@ -7,6 +7,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from ..documents import json_integer
 from ..turns.body import MAX_NAME_CHARS, MessageText
 from ..turns.options import TurnOptions
 
@@ -41,10 +42,10 @@ class SubmitJob(TurnOptions):
     not_before: AwareDatetime | None = Field(default=None, ge=EARLIEST, le=LATEST)
     """Earliest time at which the job may run."""
 
-    expires_in: int | None = Field(default=None, ge=1, le=30 * 86_400)
+    expires_in: Annotated[int, Field(ge=1, le=30 * 86_400), json_integer] | None = None
     """Seconds after which a job that has not started is cancelled."""
 
-    max_attempts: int = Field(default=DEFAULT_MAX_ATTEMPTS, ge=1, le=20)
+    max_attempts: Annotated[int, Field(ge=1, le=20), json_integer] = DEFAULT_MAX_ATTEMPTS
     """The most attempts for a message when Foundry fails temporarily."""
 
     stop_lane_on_failure: bool = False

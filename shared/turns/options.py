@@ -12,9 +12,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
+from typing_extensions import TypeAliasType  # typing has it since Python 3.12
 
-from ..config import AppSettings, ModelType, Preferences, names_in
+from ..config import NOT_SERVED, AppSettings, ModelType, Preferences, names_in
+from ..documents import json_integer
 from ..foundry.content import image_part
 from ..foundry.errors import InvalidRequestError
 from ..foundry.models import TurnRequest
@@ -45,6 +47,20 @@ def _is_json(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
+def _is_served(kind: ModelType) -> ModelType:
+    if kind in NOT_SERVED:
+        raise ValueError(NOT_SERVED[kind])
+    return kind
+
+
+_SERVED = {"type": "string", "enum": [kind.value for kind in ModelType if kind not in NOT_SERVED]}
+
+ServedModelType = TypeAliasType(
+    "ServedModelType", Annotated[ModelType, AfterValidator(_is_served), WithJsonSchema(_SERVED)]
+)
+"""A type of model that settings can configure."""
+
+
 class TurnOptions(Body):
     """How a message should be answered; what is left out is as configured."""
 
@@ -68,7 +84,7 @@ class TurnOptions(Body):
     temperature: float | None = Field(default=None, ge=0, le=2)
     """Sampling temperature."""
 
-    max_tokens: int | None = Field(default=None, ge=1, le=MAX_INTEGER)
+    max_tokens: Annotated[int, Field(ge=1, le=MAX_INTEGER), json_integer] | None = None
     """The most tokens the answer may have; at most what the settings allow."""
 
     top_p: float | None = Field(default=None, ge=0, le=1)
@@ -83,7 +99,7 @@ class TurnOptions(Body):
     metadata: Metadata = Field(default={})
     """Up to 16 pairs kept with the turn; keys of at most 64, texts of at most 512 characters."""
 
-    model_type: ModelType | None = None
+    model_type: ServedModelType | None = None
     """The model to ask first, with others to answer where it fails. Left out, `/orchestrate` asks
     the one preferred for the domain, and every other route asks Foundry alone."""
 

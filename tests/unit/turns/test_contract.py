@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -10,13 +11,25 @@ import pytest
 from pydantic import ValidationError
 
 from shared.api.messages import SendMessage
+from shared.api.routes import ROUTES
 from shared.api.threads import CreateThread, PatchThread
+from shared.config import NOT_SERVED, ModelType
 from shared.foundry.models import TurnRequest
 from shared.jobs.requests import MAX_MESSAGES, QueuedJob, SubmitJob
 from shared.turns.body import MAX_MESSAGE_CHARS, Body
 from shared.turns.options import MAX_TOOLS, TurnOptions, turn_request
 
-BODIES: list[type[Body]] = [SendMessage, CreateThread, PatchThread, SubmitJob, QueuedJob]
+OF_ROUTES = {route.operation.body for route in ROUTES if route.operation.body}
+BODIES = sorted({*OF_ROUTES, QueuedJob}, key=lambda body: body.__name__)
+REQUIRED = {
+    "SendMessage": {"message": "Hi"},
+    "Orchestrate": {"user_input": "Hi", "conversation_id": "c"},
+    "SubmitJob": {"message": "Hi"},
+    "QueuedJob": {"message": "Hi", "owner": "o"},
+    "CreateThread": {},
+    "PatchThread": {"metadata": {}},
+    "CreateKey": {"label": "k"},
+}
 HI = {"message": "Hi"}
 FULL = {f"{n:064}": "v" * 512 for n in range(16)}
 
@@ -120,12 +133,73 @@ def test_every_field_is_documented(model: type[Body]) -> None:
 
 @pytest.mark.parametrize("model", BODIES)
 def test_null_is_what_is_left_out(model: type[Body]) -> None:
-    given = {"message": "Hi", "owner": "o", "metadata": {}} if model is not CreateThread else {}
-    given = {name: value for name, value in given.items() if name in model.model_fields}
+    given = REQUIRED[model.__name__]
     for name, field in model.model_fields.items():
-        if not field.is_required() and name != "message":
+        if name not in given:
             body = model.read(json.dumps({**given, name: None}).encode())
             assert getattr(body, name) == field.get_default(call_default_factory=True)
+
+
+def integers(schema: Any, definitions: Any) -> Iterator[tuple[str, Any]]:
+    """Each integer of a schema: a document of it, with `$` in its place, and its own schema."""
+    if "$ref" in schema:
+        yield from integers(definitions[schema["$ref"].rpartition("/")[2]], definitions)
+    if schema.get("type") == "integer":
+        yield "$", schema
+    for each in schema.get("anyOf", ()):
+        yield from integers(each, definitions)
+    for document, found in integers(schema["items"], definitions) if "items" in schema else ():
+        yield f"[{document}]", found
+    for name, each in schema.get("properties", {}).items():
+        for document, found in integers(each, definitions):
+            yield f'{{"{name}": {document}}}', found
+
+
+def integers_of(model: type[Body]) -> Iterator[tuple[str, Any]]:
+    """Bodies with `$` in place of an integer, and the schema of that integer."""
+    schema = model.model_json_schema()
+    for document, found in integers(schema, schema.get("$defs", {})):
+        given = {**REQUIRED[model.__name__], **json.loads(document.replace("$", '"$"'))}
+        for allowance in given.get("budgets", ()):
+            if "concurrent" not in allowance:
+                allowance["per"] = "day"
+        yield json.dumps(given).replace('"$"', "$"), found
+
+
+def test_every_body_with_integers_is_tried() -> None:
+    assert {model.__name__: len([*integers_of(model)]) for model in BODIES} == {
+        "CreateKey": 3,
+        "CreateThread": 1,
+        "Orchestrate": 1,
+        "PatchThread": 0,
+        "QueuedJob": 3,
+        "SendMessage": 1,
+        "SubmitJob": 3,
+    }
+
+
+@pytest.mark.parametrize("model", BODIES)
+def test_a_whole_number_is_an_integer_however_it_is_written(model: type[Body]) -> None:
+    for body, schema in integers_of(model):
+        least, most = schema["minimum"], schema["maximum"]
+        for number in (least, most):
+            read = {
+                model.read(body.replace("$", text).encode()).model_dump_json()
+                for text in (f"{number}", f"{number}.0", f"{number}.000", f"{number}0e-1")
+            }
+            assert len(read) == 1
+            assert f":{number}" in read.pop()
+        refused = [f"{least}.5", f"{least - 1}.0", f"{most + 1}.0", "1e308", "1e400", "-1e400"]
+        refused += ["-0.0", "NaN", "Infinity", "true", f'"{least}"', "[1]", "9" * 400]
+        for text in refused:
+            with pytest.raises(ValidationError):
+                model.read(body.replace("$", text).encode())
+
+
+@pytest.mark.parametrize("kind", NOT_SERVED)
+def test_a_model_type_that_no_setting_configures_is_refused(kind: ModelType) -> None:
+    with pytest.raises(ValidationError, match=r"use (FOUNDRY_AGENT_SERVICE|VLLM)"):
+        SendMessage.read(json.dumps({**HI, "model_type": kind.value}).encode())
 
 
 def test_a_jobs_texts_are_in_order() -> None:
