@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -13,15 +14,17 @@ from shared.routes import ROUTES
 
 PROBLEM = "application/problem+json"
 
+Json = dict[str, Any]
+
 
 @cache
-def document() -> dict[str, Any]:
+def document() -> Json:
     """The document of the routes, as any app may serve it."""
     return json.loads(document_file(ROUTES))
 
 
 @cache
-def operations() -> dict[str, tuple[str, str, dict[str, Any]]]:
+def operations() -> dict[str, tuple[str, str, Json]]:
     """Each operation's method, address and description, by its id."""
     return {
         operation["operationId"]: (method.upper(), path, operation)
@@ -35,7 +38,7 @@ def published() -> set[str]:
     return {route.operation.id for route in ROUTES if route.operation.is_published}
 
 
-def complaints(schema: dict[str, Any], value: Any) -> list[str]:
+def complaints(schema: Json, value: Any) -> list[str]:
     """What is wrong with a value, by a schema of the document."""
     whole = {"$ref": "#/schema", "schema": closed(schema), "components": _components()}
     found = jsonschema_rs.validator_for(whole, validate_formats=True).iter_errors(value)
@@ -57,6 +60,36 @@ def closed(schema: Any) -> Any:
     if isinstance(members.get("properties"), dict) and schema.get("type") == "object":
         members.setdefault("additionalProperties", False)
     return members
+
+
+def unlike(schema: Json, one: Any, other: Any, place: str = "") -> Iterator[str]:
+    """The declared members that only one of two documents has.
+
+    What depends on earlier requests is not compared: values, the members of open maps, and more
+    than the first entry of lists, which may be empty.
+    """
+    if isinstance(one, list) and isinstance(other, list):
+        for first, second in zip(one[:1], other[:1], strict=False):
+            yield from unlike(_merged(schema)["items"], first, second, f"{place}/0")
+    if isinstance(one, dict) and isinstance(other, dict):
+        members = _merged(schema).get("properties", {})
+        for name in members.keys() & (one.keys() | other.keys()):
+            if name in one and name in other:
+                yield from unlike(members[name], one[name], other[name], f"{place}/{name}")
+            else:
+                yield f"{place}/{name}"
+
+
+def _merged(schema: Json) -> Json:
+    """The properties and the items of a schema, of any of its alternatives."""
+    if "$ref" in schema:
+        return _merged(document()["components"]["schemas"][schema["$ref"].rpartition("/")[2]])
+    merged = {"items": {}, **schema, "properties": dict(schema.get("properties", {}))}
+    for word in ("anyOf", "oneOf", "allOf"):
+        for each in map(_merged, schema.get(word, ())):
+            merged["properties"] |= each["properties"]
+            merged["items"] = merged["items"] or each["items"]
+    return merged
 
 
 def wrong(operation_id: str, status: int, media_type: str, body: Any) -> list[str]:
