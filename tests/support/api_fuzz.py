@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.services import ROOT
+from local.services import ROOT, FoundryEmulator
 
 from .environments import API_TOOLS, api_tools, run
 
 OWNERS = ("ada", "bo")
 START_SECONDS = 60
+KEY = "local-key"
+MODEL = "llama-3.3-70b"
 
 CONFIG = """
 [cache]
@@ -81,6 +83,23 @@ def behind_the_worker_library(
         finally:
             process.terminate()
             process.wait(timeout=START_SECONDS)
+
+
+def every_model(foundry: FoundryEmulator) -> dict[str, str]:
+    """The settings that make the emulator answer as each kind of model."""
+    url = f"{foundry.url}/openai/v1"
+    return {
+        "VLLM_SERVER_URL": url,
+        "VLLM_API_KEY": KEY,
+        "AZURE_ML_ENDPOINT": url,
+        "AZURE_ML_KEY": KEY,
+        "AZURE_OPENAI_ENDPOINT": foundry.url,
+        "AZURE_OPENAI_API_KEY": KEY,
+        "AZURE_OPENAI_DEPLOYMENT": MODEL,
+        "OPENAI_BASE_URL": url,
+        "OPENAI_API_KEY": KEY,
+        "OPENAI_MODEL": MODEL,
+    }
 
 
 def new_key(python: Path, environment: Mapping[str, str], owner: str) -> str:

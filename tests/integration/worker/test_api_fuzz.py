@@ -12,7 +12,14 @@ from pathlib import Path
 import pytest
 
 from local.services import Azurite, FoundryEmulator
-from tests.support.api_fuzz import OWNERS, Fuzzing, behind_the_worker_library, fuzz, new_key
+from tests.support.api_fuzz import (
+    OWNERS,
+    Fuzzing,
+    behind_the_worker_library,
+    every_model,
+    fuzz,
+    new_key,
+)
 from tests.support.environments import DEPLOYED_VERSION, find_python, with_requirements
 from tests.support.served import Deployment
 
@@ -34,7 +41,7 @@ def test_no_request_gets_an_answer_that_is_not_declared(
         pytest.skip(f"there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
     python = with_requirements(python)
     deployment = Deployment(azurite.connection_string, foundry)
-    environment = {"PATH": "", **deployment.environment(AUTH_MODE="keys")}
+    environment = {"PATH": "", **deployment.environment(AUTH_MODE="keys", **every_model(foundry))}
     keys = {owner: new_key(python, environment, owner) for owner in OWNERS}
     with behind_the_worker_library(python, environment, tmp_path) as url:
         report = fuzz(url, keys, tmp_path, Fuzzing(EXAMPLES, SEED, PHASES, SECONDS))

@@ -6,10 +6,9 @@ from typing import Any
 import schemathesis
 
 LONGEST_WAIT_SECONDS = 1
-"""The jobs of this run stay queued, and a valid wait may take minutes."""
+"""A valid wait for a job that may not run yet takes minutes."""
 
 STREAM = "text/event-stream"
-CONFIGURED = "foundry_agent_service"
 
 
 @schemathesis.hook
@@ -18,14 +17,6 @@ def map_query(_context: Any, query: Any) -> Any:
     if isinstance(query, dict) and isinstance(query.get("wait"), int):
         query["wait"] = min(query["wait"], LONGEST_WAIT_SECONDS)
     return query
-
-
-@schemathesis.hook
-def map_body(_context: Any, body: Any) -> Any:
-    """Ask the model that is configured; of the others, 503 names the missing setting."""
-    if isinstance(body, dict) and isinstance(body.get("model_type"), str):
-        body["model_type"] = CONFIGURED
-    return body
 
 
 @schemathesis.hook

@@ -143,11 +143,13 @@ class WorkerHost:
         """The status of a page at the worker's own server, asked for without an invocation."""
         return (await self._http.get(path)).status_code
 
-    async def deliver(self, function_name: str, message_id: str, text: str) -> None:
+    async def deliver(
+        self, function_name: str, message_id: str, text: str, deliveries: int = 1
+    ) -> None:
         """Give a queue message to a function."""
         metadata = {
             "Id": Message(string=message_id),
-            "DequeueCount": Message(json="1"),
+            "DequeueCount": Message(json=str(deliveries)),
             "InsertionTime": Message(json=json.dumps(datetime.now(UTC).isoformat())),
         }
         await self._invoke(function_name, str(uuid.uuid4()), queue_input("msg", text), metadata)

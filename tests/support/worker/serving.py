@@ -1,22 +1,29 @@
-"""Serves the app over HTTP as Azure does: the host's routes before Microsoft's worker library.
+"""Serves the app as Azure does: the host's routes and queues before Microsoft's worker library.
 
 Runs on the interpreter that has `requirements.txt` and nothing else. Writes its address to a
 file and serves until it is ended.
 """
 
 import asyncio
-import json
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import uvicorn
+from azure.functions.queue import QueueMessage
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from local.host.functions import HTTP_TRIGGER, QUEUE_TRIGGER, Function
+from local.host.invocation import InvocationFailedError
+from local.host.queues import POISON_SUFFIX, MessageHandler, QueueListener
 from local.host.routing import RouteTable
+from local.host.settings import HostSettings, read_host_settings
+from local.host.storage import QueueAccounts
 
-from .functions_host import LOOPBACK, WorkerHost
+from .functions_host import LOOPBACK, WorkerError, WorkerHost
 
 ACCESS_KEY = "x-functions-key"
 NOT_SENT_ON = {b"content-length", b"transfer-encoding", b"connection", b"date", b"server"}
@@ -25,11 +32,8 @@ NOT_SENT_ON = {b"content-length", b"transfer-encoding", b"connection", b"date", 
 class FrontEnd:
     """The host's HTTP front end: finds the function, checks the key, and sends the request on."""
 
-    def __init__(self, host: WorkerHost, app_directory: Path, function_key: str) -> None:
-        settings = json.loads((app_directory / "host.json").read_text())["extensions"]["http"]
-        functions = [host.function(name) for name in host.functions]
-        http = [each for each in functions if each.trigger_type == "httpTrigger"]
-        self._routes = RouteTable(http, settings["routePrefix"])
+    def __init__(self, host: WorkerHost, settings: HostSettings, function_key: str) -> None:
+        self._routes = RouteTable(_with_trigger(host, HTTP_TRIGGER), settings.route_prefix)
         self._host = host
         self._key = function_key
 
@@ -60,10 +64,43 @@ class FrontEnd:
         return response
 
 
+def _with_trigger(host: WorkerHost, trigger_type: str) -> list[Function]:
+    functions = map(host.function, host.functions)
+    return [each for each in functions if each.trigger_type == trigger_type]
+
+
+def _queues(
+    host: WorkerHost, accounts: QueueAccounts, settings: HostSettings
+) -> Iterator[QueueListener]:
+    for function in _with_trigger(host, QUEUE_TRIGGER):
+        service = accounts.service(str(function.trigger["connection"]))
+        name = str(function.trigger["queueName"])
+        poison = (
+            None if name.endswith(POISON_SUFFIX) else service.get_queue_client(name + POISON_SUFFIX)
+        )
+        handler = _message_handler(host, function.name)
+        yield QueueListener(service.get_queue_client(name), poison, handler, settings.queues)
+
+
+def _message_handler(host: WorkerHost, function_name: str) -> MessageHandler:
+    async def handle(message: QueueMessage) -> None:
+        text, deliveries = message.get_body().decode(), message.dequeue_count or 1
+        try:
+            await host.deliver(function_name, message.id or "", text, deliveries)
+        except WorkerError as error:
+            raise InvocationFailedError from error
+
+    return handle
+
+
 async def main(app_directory: str, function_key: str, address_file: str) -> None:
     """Serve until the process is ended."""
     host = await WorkerHost.start(app_directory)
-    front = FrontEnd(host, Path(app_directory), function_key)
+    settings = read_host_settings(Path(app_directory) / "host.json", {})
+    accounts, stopping = QueueAccounts(os.environ), asyncio.Event()
+    queues = [each.run(stopping) for each in _queues(host, accounts, settings)]
+    listening = asyncio.gather(*queues)
+    front = FrontEnd(host, settings, function_key)
     config = uvicorn.Config(front, host=LOOPBACK, port=0, access_log=False, lifespan="off")
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve())
@@ -72,6 +109,9 @@ async def main(app_directory: str, function_key: str, address_file: str) -> None
     port = server.servers[0].sockets[0].getsockname()[1]
     Path(address_file).write_text(f"http://{LOOPBACK}:{port}")  # noqa: ASYNC240 - once, at start
     await serving
+    stopping.set()
+    await listening
+    await accounts.aclose()
     await host.aclose()
 
 
