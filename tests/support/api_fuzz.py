@@ -142,7 +142,16 @@ def fuzz(url: str, keys: Mapping[str, str], folder: Path, how: Fuzzing) -> str:
         "--continue-on-failure",
         "--no-color",
     )
-    done = run(*command, *amount, *options, environment=environment, seconds=how.seconds)
-    report = f"seed {how.seed}\n{done.stdout}\n{done.stderr}"
-    assert done.returncode == 0, report
-    return report
+    report = folder / "report.txt"
+    with report.open("w") as file:
+        process = subprocess.Popen(  # noqa: S603 - a fixed command
+            (*command, *amount, *options), env=environment, stdout=file, stderr=subprocess.STDOUT
+        )
+        try:
+            code = process.wait(how.seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+            process.kill()
+    found = f"seed {how.seed}, exit code {code}\n{report.read_text()}"
+    assert code == 0, found
+    return found

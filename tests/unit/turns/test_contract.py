@@ -11,11 +11,11 @@ import pytest
 from pydantic import ValidationError
 
 from shared.api.messages import SendMessage
-from shared.api.routes import ROUTES
 from shared.api.threads import CreateThread, PatchThread
 from shared.config import NOT_SERVED, ModelType
 from shared.foundry.models import TurnRequest
 from shared.jobs.requests import MAX_MESSAGES, QueuedJob, SubmitJob
+from shared.routes import ROUTES
 from shared.turns.body import MAX_MESSAGE_CHARS, Body
 from shared.turns.options import MAX_TOOLS, TurnOptions, turn_request
 
