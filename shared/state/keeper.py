@@ -30,7 +30,9 @@ class LeaseKeeper:
         self._lanes = lanes
         self._writing = asyncio.Lock()
         self._lost: LeaseLostError | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._renewer: asyncio.Task[None] | None = None
+        """Started by the timer, because most turns end before a renewal is due."""
 
     async def note(self, values: Mapping[str, Value]) -> None:
         """Write ``values`` into the lane's row while the turn still runs."""
@@ -58,21 +60,31 @@ class LeaseKeeper:
             raise StorageUnavailableError("A lease takes longer to renew than it lasts.")
 
     @property
+    def _pause(self) -> float:
+        """Seconds between two renewals."""
+        return self._lanes.lease_seconds / RENEWALS_PER_LEASE
+
+    @property
     def _is_held(self) -> bool:
         return self._lanes.is_surely_held(self.lease)
 
     async def __aenter__(self) -> Self:
         owner = asyncio.current_task()
         assert owner is not None  # noqa: S101 - a coroutine runs in a task
-        self._renewer = asyncio.create_task(self._renew(owner))
+        self._timer = asyncio.get_running_loop().call_later(self._pause, self._start, owner)
         return self
+
+    def _start(self, owner: asyncio.Task[object]) -> None:
+        self._renewer = asyncio.create_task(self._renew(owner))
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
-        assert self._renewer is not None  # noqa: S101 - set by __aenter__
-        self._renewer.cancel()
-        await asyncio.wait([self._renewer])
+        assert self._timer is not None  # noqa: S101 - set by __aenter__
+        self._timer.cancel()
+        if self._renewer is not None:
+            self._renewer.cancel()
+            await asyncio.wait([self._renewer])
         if self._lost is not None and kind in {asyncio.CancelledError, LeaseLostError}:
             task = asyncio.current_task()
             if task is not None and task.uncancel() == 0 and kind is asyncio.CancelledError:
@@ -80,7 +92,6 @@ class LeaseKeeper:
 
     async def _renew(self, owner: asyncio.Task[object]) -> None:
         while True:
-            await asyncio.sleep(self._lanes.lease_seconds / RENEWALS_PER_LEASE)
             try:
                 await self.note({})
             except StorageUnavailableError as error:
@@ -89,3 +100,4 @@ class LeaseKeeper:
                 self._lost = error
                 owner.cancel()
                 return
+            await asyncio.sleep(self._pause)

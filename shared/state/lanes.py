@@ -108,9 +108,7 @@ class Lanes:
         self._clock = clock
         self._monotonic = monotonic_clock
         self.lease_seconds = lease_seconds
-        self._remembered: OrderedDict[tuple[str, str], Row] = OrderedDict()
-        self._chars = 0
-        """The size of all cached rows."""
+        self._remembered = _Remembered()
 
     async def read(self, owner: str, row_key: str, *, fresh: bool = False) -> Row:
         """The lane's row, from the cache unless ``fresh``.
@@ -119,12 +117,11 @@ class Lanes:
             RowMissingError: if there is no such lane.
         """
         row = None if fresh else self._remembered.get((owner, row_key))
-        if row is None:
-            row = await self._table.get(partition_key(owner), row_key)
+        if row is None and (row := await self._table.get(partition_key(owner), row_key)):
+            self.remember(owner, row)
         if row is None or self._is_gone(row):
             self.forget(owner, row_key)
             raise RowMissingError(f"There is no row {row_key}.")
-        self.remember(owner, row)
         return row
 
     def _is_gone(self, row: Row) -> bool:
@@ -135,17 +132,11 @@ class Lanes:
 
     def remember(self, owner: str, row: Row) -> None:
         """Cache a row that was just read or written."""
-        self.forget(owner, row.row_key)
-        self._remembered[owner, row.row_key] = row
-        self._chars += _chars(row)
-        while len(self._remembered) > REMEMBERED_ROWS or self._chars > REMEMBERED_CHARS:
-            _, oldest = self._remembered.popitem(last=False)
-            self._chars -= _chars(oldest)
+        self._remembered.put((owner, row.row_key), row)
 
     def forget(self, owner: str, row_key: str) -> None:
         """Drop a row from the cache, because it was changed and its new ETag is unknown."""
-        if row := self._remembered.pop((owner, row_key), None):
-            self._chars -= _chars(row)
+        self._remembered.drop((owner, row_key))
 
     async def take(
         self, owner: str, row_key: str, holder: str, also: AlsoTake = _nothing_else
@@ -307,9 +298,34 @@ class Lanes:
         return merged
 
 
-def _chars(row: Row) -> int:
-    """The size of the texts and bytes in a row."""
-    return sum(len(value) for value in row.values.values() if isinstance(value, str | bytes))
+class _Remembered:
+    """The rows used last, up to a number of rows and of characters."""
+
+    def __init__(self) -> None:
+        self._rows: OrderedDict[tuple[str, str], tuple[Row, int]] = OrderedDict()
+        self._chars = 0
+
+    def get(self, key: tuple[str, str]) -> Row | None:
+        """A row, which is then the last one used."""
+        if key not in self._rows:
+            return None
+        self._rows.move_to_end(key)
+        return self._rows[key][0]
+
+    def put(self, key: tuple[str, str], row: Row) -> None:
+        """Keep a row, and drop the least recently used ones beyond the limits."""
+        self.drop(key)
+        size = sum(len(value) for value in row.values.values() if isinstance(value, str | bytes))
+        self._rows[key] = row, size
+        self._chars += size
+        while len(self._rows) > REMEMBERED_ROWS or self._chars > REMEMBERED_CHARS:
+            _, (_, oldest) = self._rows.popitem(last=False)
+            self._chars -= oldest
+
+    def drop(self, key: tuple[str, str]) -> None:
+        """Drop a row, if it is kept."""
+        _, size = self._rows.pop(key, (None, 0))
+        self._chars -= size
 
 
 def head_sequence(lane_row: Row) -> int:
