@@ -11,6 +11,7 @@ import errno
 import ssl
 from functools import partial
 from ipaddress import ip_address
+from typing import cast
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
@@ -56,6 +57,14 @@ def open_http(url: str, limits: httpx.Limits | None = None) -> httpx.AsyncBaseTr
         ) from error
     transport.client = partial(_session, transport.ssl_context, limits)
     return transport
+
+
+async def read_body(response: httpx.Response) -> bytes:
+    """The whole body of an answer; httpx itself reads it only where it has to decompress it."""
+    if "content-encoding" in response.headers:
+        return await response.aread()
+    stream = cast("httpx.AsyncByteStream", response.stream)
+    return b"".join([chunk async for chunk in stream])
 
 
 def _session(trust: ssl.SSLContext, limits: httpx.Limits) -> aiohttp.ClientSession:

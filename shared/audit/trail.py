@@ -193,7 +193,9 @@ class AuditTrail:
     def keyed(self, records: Iterable[AuditRecord]) -> dict[str, AuditRecord]:
         """The records of one owner's action, with the agent's identity, by the keys of rows."""
         identity = self._agent_identity
-        return {each.new_key(): replace(each, agent_identity=identity) for each in records}
+        if identity is not None:
+            records = [replace(each, agent_identity=identity) for each in records]
+        return {each.new_key(): each for each in records}
 
     @staticmethod
     def inserts(records: Mapping[str, AuditRecord]) -> list[Change]:

@@ -77,8 +77,8 @@ class HttpAnswer:
         encoding = self.response.headers.get("content-encoding", "").strip().lower()
         return "" if encoding == "identity" else encoding
 
-    def refusal(self) -> FoundryError:
-        """The error for a status of 400 or above; the body has been read."""
+    def refusal(self, content: bytes) -> FoundryError:
+        """The error for a status of 400 or above with this body."""
         if self.response.status_code == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
             return ServiceUnavailableError(
                 f"{self.peer.name} cannot be reached: {PROXY_SIGN_IN}.", request_id=self.attempt_id
@@ -86,21 +86,20 @@ class HttpAnswer:
         return error_from_response(
             self.response.status_code,
             self.response.headers,
-            self.response.content,
+            content,
             self.request_id,
             self.peer,
         )
 
-    def reply(self) -> Reply:
-        """The JSON object of an answer that has been read.
+    def reply(self, content: bytes) -> Reply:
+        """The JSON object in the body of an answer.
 
         Raises:
             FoundryError: if it is a refusal, or no JSON object.
         """
         if self.response.status_code >= HTTPStatus.BAD_REQUEST:
-            raise self.refusal()
+            raise self.refusal(content)
         self.check_redirect()
-        content = self.response.content
         body = self._object(content) if content else {}
         return Reply(body, self.request_id, self.response.headers)
 

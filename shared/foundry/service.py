@@ -252,7 +252,8 @@ class FoundryService:
     async def _completed(self, turn: TurnRequest, result: TurnResult) -> TurnResult:
         """The result with the agent's name and the value that the answer's format asks for."""
         self.metrics.used(result)
-        result = replace(result, agent_id=result.agent_id or self.config.agent_id or None)
+        if result.agent_id is None and self.config.agent_id:
+            result = replace(result, agent_id=self.config.agent_id)
         if turn.response_format is None:
             return result
         value = await parsed(AnswerText(result.content, result.refusal), turn.response_format)

@@ -24,7 +24,14 @@ from opentelemetry.trace import Span
 from ..identity.credentials import Credential, claims_challenge
 from ..identity.errors import IdentityError
 from ..observability.tracing import inject
-from ..outbound import BROKEN, NEVER_SENT, OutboundSettingsError, open_http, why_unreachable
+from ..outbound import (
+    BROKEN,
+    NEVER_SENT,
+    OutboundSettingsError,
+    open_http,
+    read_body,
+    why_unreachable,
+)
 from ..text import to_json_bytes
 from .answers import HttpAnswer, Reply, Stream, unreadable
 from .error_bodies import FOUNDRY, Peer
@@ -115,15 +122,15 @@ class Transport:
         attempt_id = str(uuid.uuid4())
         try:
             async with asyncio.timeout(seconds):
-                response = await self._request(call, attempt_id)
+                response, content = await self._request(call, attempt_id)
         except builtins.TimeoutError as error:
             raise _too_late(seconds, attempt_id, self._peer) from error
         except httpx.DecodingError as error:
             raise unreadable(error, attempt_id, self._peer) from error
         except BROKEN as error:
             raise _unreachable(error, attempt_id, self._peer) from error
-        self._log_answer(response, attempt_id, response.content)
-        return HttpAnswer(response, attempt_id, self._peer).reply()
+        self._log_answer(response, attempt_id, content)
+        return HttpAnswer(response, attempt_id, self._peer).reply(content)
 
     @asynccontextmanager
     async def stream(self, call: Call, *, silence: float, seconds: float) -> AsyncGenerator[Stream]:
@@ -146,9 +153,9 @@ class Transport:
             try:
                 if response.status_code >= 400:
                     async with asyncio.timeout_at(ends_at):
-                        await response.aread()
-                    self._log_answer(response, attempt_id, response.content)
-                    raise answer.refusal()
+                        content = await read_body(response)
+                    self._log_answer(response, attempt_id, content)
+                    raise answer.refusal(content)
                 self._log_answer(response, attempt_id)
                 answer.check_redirect()
                 async with aclosing(self._chunks(answer, ends_at)) as chunks:
@@ -198,13 +205,12 @@ class Transport:
         if self._log_content and content is not None:
             log.debug("Attempt %s received: %s", attempt_id, content)
 
-    async def _request(self, call: Call, attempt_id: str) -> httpx.Response:
+    async def _request(self, call: Call, attempt_id: str) -> tuple[httpx.Response, bytes]:
         response = await self._open(call, attempt_id)
         try:
-            await response.aread()
+            return response, await read_body(response)
         finally:
             await response.aclose()
-        return response
 
     async def _open(
         self, call: Call, attempt_id: str, silence: float | None = None

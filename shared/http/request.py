@@ -39,9 +39,9 @@ _Body = TypeVar("_Body", bound=Body)
 _Query = TypeVar("_Query", bound=Query)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Incoming:
-    """One HTTP request."""
+    """One HTTP request. Its principal and its parameters are set as they are checked."""
 
     request: Request
     principal: Principal

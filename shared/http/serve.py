@@ -10,7 +10,7 @@ import logging
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from time import perf_counter
 from urllib.parse import quote
@@ -97,11 +97,10 @@ async def _serve(
     with ExitStack() as place:
         try:
             principal = await edge.access.identify(request)
-            incoming = replace(incoming, principal=principal)
+            incoming.principal = principal
             place.enter_context(edge.limits.request(principal.owner))
-            incoming = replace(incoming, principal=authorized(principal, request))
-            parameters = read_query(query, request.query_params)
-            incoming = replace(incoming, parameters=parameters)
+            incoming.principal = authorized(principal, request)
+            incoming.parameters = read_query(query, request.query_params)
             answer = await handler(incoming)
         except Exception as caught:  # noqa: BLE001 - the border: every error becomes an answer
             error = caught
@@ -138,8 +137,7 @@ async def serve_open(
     incoming = Incoming(request, UNAUTHENTICATED, request_id_of(request))
     try:
         if query is not None:
-            parameters = read_query(query, request.query_params)
-            incoming = replace(incoming, parameters=parameters)
+            incoming.parameters = read_query(query, request.query_params)
         answer = await handler(incoming)
     except Exception as error:  # noqa: BLE001 - the border: every error becomes an answer
         answer = problem_answer(error, incoming.request_id)

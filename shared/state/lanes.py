@@ -293,7 +293,7 @@ class Lanes:
             self.forget(owner, row.row_key)
             raise
         written = {name: value for name, value in values.items() if value is not None}
-        merged = replace(row, etag=etag, values={**row.values, **written})
+        merged = Row(row.row_key, etag, {**row.values, **written})
         self.remember(owner, merged)
         return merged
 

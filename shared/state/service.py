@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import httpx
 from azure.core.exceptions import AzureError
 
-from ..outbound import BROKEN, OutboundSettingsError, open_http, why_unreachable
+from ..outbound import BROKEN, OutboundSettingsError, open_http, read_body, why_unreachable
 from ..text import parse_json
 from .errors import StorageUnavailableError
 from .refusals import explain, refusal
@@ -210,17 +210,15 @@ class StorageService:
             raise StorageUnavailableError(refused or str(self.unavailable())) from error
 
     async def _signed(self, request: StorageRequest) -> httpx.Request:
-        dated = {**request.headers, **_HEADERS, "x-ms-date": formatdate(usegmt=True)}
+        headers = {**request.headers, **_HEADERS, "x-ms-date": formatdate(usegmt=True)}
         path = self._base_path + request.path
-        signing = replace(request, headers=dated)
-        authorized = await self._authorization.headers(signing, path)
-        query = urlencode(request.query)
-        query = "&".join(part for part in (query, self._authorization.query) if part)
+        headers |= await self._authorization.headers(replace(request, headers=headers), path)
+        query = "&".join(filter(None, (urlencode(request.query), self._authorization.query)))
         url = f"{self.url}{request.path}?{query}" if query else self.url + request.path
         sent = httpx.Request(
             request.method,
             _parsed(url),
-            headers={**dated, **authorized},
+            headers=headers,
             stream=httpx.ByteStream(request.body),  # the transport adds the length and the host
             extensions=_TIMEOUTS,
         )
@@ -236,7 +234,7 @@ class StorageService:
         response = await self._http.handle_async_request(request)
         try:
             is_empty = response.status_code == HTTPStatus.NO_CONTENT
-            body = b"" if is_empty else await response.aread()
+            body = b"" if is_empty else await read_body(response)
         finally:
             await response.aclose()
         if self._observe is not None:

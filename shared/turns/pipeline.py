@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from ..foundry.errors import FoundryError
+from ..foundry.exchange import BeforeSend, may_send
 from ..foundry.models import TurnResult
 from ..foundry.retry import Deadline
 from ..metering.budgets.budgets import Reservation
@@ -138,9 +139,9 @@ class Turns:
                 turn_id = command.claim.id(Kind.TURN) if command.claim else new_id(Kind.TURN)
                 if command.thread_id is None and command.conversation_id is None:
                     return await self._run_alone(command, turn_id, reservation, keep, emit)
-                first_try = command.claim.first_try if command.claim else None
+                if command.claim:  # before the lease notes this try
+                    command = replace(command, first_try=command.claim.first_try)
                 lease = await self._lease(command, turn_id)
-                command = replace(command, first_try=first_try)
                 return await self.run_leased(
                     command, lease, reservation, lambda outcome, _: keep(outcome), emit
                 )
@@ -221,11 +222,7 @@ class Turns:
         opened = TurnOpened(lease.holder, thread_id, reservation.warnings, command.conversation_id)
         if emit:
             emit(opened)
-        turn = replace(
-            self._running(command, lease.holder, emit),
-            conversation=conversation,
-            ensure_held=keeper.ensure_held,
-        )
+        turn = self._running(command, lease.holder, emit, conversation, keeper.ensure_held)
         try:
             async with keeper:
                 answer, record = await self._answer(command, turn, reservation, lease.row)
@@ -262,15 +259,22 @@ class Turns:
             log.warning("A thread stays leased for a while: %s", error)
 
     def _running(
-        self, command: TurnCommand, turn_id: str, emit: EmitProgress | None
+        self,
+        command: TurnCommand,
+        turn_id: str,
+        emit: EmitProgress | None,
+        conversation: StoredConversation | None = None,
+        ensure_held: BeforeSend = may_send,
     ) -> RunningTurn:
         return RunningTurn(
             turn_id=turn_id,
             request=command.request,
             deadline=Deadline(command.seconds),
             model_type=command.model_type,
+            conversation=conversation,
             terms=command.caller.terms,
             emit=emit,
+            ensure_held=ensure_held,
             attempts=command.attempts,
         )
 
