@@ -26,15 +26,22 @@ from .api.tools import ToolsApi
 from .api.usage import UsageApi
 from .audit.trail import Action
 from .http.answers import Answer, Handler, OpenHandler
+from .http.faces import NATIVE, Face, Refusal
 from .http.operation import Operation
 from .http.request import Incoming
-from .http.serve import Edge, serve, serve_open
+from .http.serve import Edge, Endpoint, serve, serve_open
+from .openai import contract as face
+from .openai.api import OpenAiApi
+from .openai.errors import OPENAI, unknown_url
 from .problems import NOT_FOUND, Problem, ProblemKind
 
 BASE = "api/"
 """The beginning of every template. No function may match `/docs`, `/docs/oauth2-redirect`, `/redoc` or
 `/openapi.json`, which the worker's own web server answers while the function waits for a request
 that never comes; nor what belongs to the platform: `/admin`, `/runtime` and `/.auth`."""
+
+OPENAI_BASE = f"{BASE}v1/"
+"""The beginning of the templates of the OpenAI-compatible face."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,7 @@ class Api:
     threads: ThreadsApi
     tools: ToolsApi
     usage: UsageApi
+    openai: OpenAiApi
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +79,7 @@ class Route:
     """What it takes and what it answers."""
     action: Action | None = None
     """The action in the audit trail; None where nothing is recorded."""
+    face: Face = NATIVE
     is_open: ClassVar[bool] = False
     """Whether the route needs no key and no token."""
 
@@ -82,7 +91,8 @@ class Route:
     async def answer(self, edge: Edge, api: Api, request: Request) -> Response:
         """Answer a request of this route."""
         handler, query = self.handler(api), self.operation.query
-        return await serve(edge, request, handler, query, self.action, f"/{self.template}")
+        endpoint = Endpoint(handler, query, self.action, f"/{self.template}", self.face)
+        return await serve(edge, request, endpoint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +135,9 @@ ROUTES: tuple[Route, ...] = (
     Route("list_keys", "GET", "api/keys", lambda api: api.keys.list_, keys.LIST_KEYS, Action.KEY_READ),
     Route("get_key", "GET", "api/keys/{key_id}", lambda api: api.keys.get, keys.GET_KEY, Action.KEY_READ),
     Route("revoke_key", "DELETE", "api/keys/{key_id}", lambda api: api.keys.revoke, keys.REVOKE_KEY, Action.KEY_REVOKE),
+    Route("list_openai_models", "GET", "api/v1/models", lambda api: api.openai.models.list_, face.LIST_MODELS, face=OPENAI),
+    Route("show_openai_model", "GET", "api/v1/models/{model_id}", lambda api: api.openai.models.get, face.GET_MODEL, face=OPENAI),
+    Route("create_chat_completion", "POST", "api/v1/chat/completions", lambda api: api.openai.chat.complete, face.CREATE_CHAT_COMPLETION, Action.SEND, face=OPENAI),
     OpenRoute("health", "GET", "api/health", lambda api: api.operations.health, service.HEALTH),
     Route("readiness", "GET", "api/health/ready", lambda api: api.operations.ready, service.READINESS),
     Route("prometheus", "GET", "api/metrics/prometheus", lambda api: api.operations.prometheus, service.PROMETHEUS),
@@ -142,7 +155,9 @@ class Unmatched:
 
     def __init__(self, routes: Iterable[tuple[str, str]]) -> None:
         """``routes`` are pairs of a method and a template such as ``api/threads/{thread_id}``."""
-        self._routes = [(method, _pattern(template)) for method, template in routes]
+        known = list(routes)
+        self._templates = [(method, template) for method, template in known if method != "HEAD"]
+        self._routes = [(method, _pattern(template)) for method, template in known]
 
     def methods(self, path: str) -> list[str]:
         """The methods of a path; empty for an unknown path.
@@ -154,8 +169,10 @@ class Unmatched:
 
     async def answer(self, incoming: Incoming) -> Answer:
         """405 for a known path with another method, 404 for an unknown path."""
-        problem, headers = NOT_FOUND, dict[str, str]()
-        methods = self.methods(BASE + incoming.path.get("path", ""))
+        path = BASE + incoming.path.get("path", "")
+        is_openai = path.lower().startswith(OPENAI_BASE)
+        problem, headers = self._not_found(is_openai=is_openai), dict[str, str]()
+        methods = self.methods(path)
         if methods and incoming.request.method not in methods:
             allowed = ", ".join(methods)
             headers["Allow"] = allowed
@@ -163,7 +180,14 @@ class Unmatched:
                 ProblemKind.METHOD_NOT_ALLOWED,
                 f"This address takes {allowed}.",
             )
-        return Answer(problem.to_json(incoming.request_id), problem.status, headers)
+        answer = Answer(problem.to_json(incoming.request_id), problem.status, headers)
+        return OPENAI.refuse(Refusal(answer, may_have_run=False)) if is_openai else answer
+
+    def _not_found(self, *, is_openai: bool) -> Problem:
+        if not is_openai:
+            return NOT_FOUND
+        addresses = (f"{method} /{template}" for method, template in self._templates)
+        return unknown_url([each for each in addresses if f" /{OPENAI_BASE}" in each])
 
 
 def _pattern(template: str) -> re.Pattern[str]:

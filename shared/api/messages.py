@@ -11,7 +11,7 @@ from ..http.answers import Answer, Streamed, accepts_events
 from ..http.idempotency import Keyed, kept_outcome, keyed, once
 from ..http.prefer import preference
 from ..http.request import Incoming
-from ..http.sse import event_stream
+from ..http.sse import event_stream, replayed_stream
 from ..jobs.requests import SubmitJob, options_of
 from ..state.errors import RowMissingError
 from ..state.idempotency import Claim, IdempotencyKeys
@@ -65,15 +65,12 @@ class MessagesApi:
         if preferred.respond_async:
             job = _job(body, thread_id)
             return await self.deferred.send(incoming, body, job, preferred, sent_turn(body))
+        streamed = accepts_events(incoming.request)
         command = self.command(
-            incoming,
-            body,
-            body.message,
-            streamed=accepts_events(incoming.request),
-            thread_id=thread_id,
-            wait=wait,
+            incoming, body, body.message, streamed=streamed, thread_id=thread_id, wait=wait
         )
-        return await self.answer(keyed(incoming, body), command, turn_document)
+        request = keyed(incoming, body, replay=replayed_stream if streamed else None)
+        return await self.answer(request, command, turn_document)
 
     def command(
         self,

@@ -12,6 +12,7 @@ from ..http.answers import Answer, Streamed, accepts_events
 from ..http.idempotency import keyed
 from ..http.prefer import preference
 from ..http.request import Incoming
+from ..http.sse import replayed_stream
 from ..jobs.requests import ConversationJob, options_of
 from ..turns.body import MessageText
 from ..turns.documents import orchestration_document
@@ -50,12 +51,12 @@ class OrchestrateApi:
             )
             document = sent_orchestration(body, body.conversation_id)
             return await self.messages.deferred.send(incoming, body, job, preferred, document)
+        streamed = accepts_events(incoming.request)
         command = replace(
-            self.messages.command(
-                incoming, body, body.user_input, streamed=accepts_events(incoming.request)
-            ),
+            self.messages.command(incoming, body, body.user_input, streamed=streamed),
             conversation_id=body.conversation_id,
             orchestrated=True,
         )
         answered = partial(orchestration_document, command=command)
-        return await self.messages.answer(keyed(incoming, body), command, answered)
+        request = keyed(incoming, body, replay=replayed_stream if streamed else None)
+        return await self.messages.answer(request, command, answered)

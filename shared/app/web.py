@@ -31,6 +31,7 @@ from ..metering.gauges import Gauges
 from ..metering.reading import MetricsReader
 from ..observability import probes
 from ..observability.readiness import Dependency, Readiness
+from ..openai.api import build_openai
 from ..orchestration.catalogue import Catalogue
 from ..routes import ROUTES, Api
 from ..state.errors import StateError
@@ -69,6 +70,7 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
     reader = MetricsReader(core.tables.metrics, core.meter, clock)
     removal, cancellation = timers.removal, Cancellation(core.jobs, table, core.queues, clock)
     jobs = JobsApi(core.jobs, core.submission, cancellation, limits, keys)
+    catalogue = Catalogue(core.router, settings, core.prices, core.option_limits)
     messages = MessagesApi(core.turns, keys, core.option_limits, settings, DeferredSends(jobs))
     return Api(
         audit=AuditApi(AuditReader(core.tables.audit, core.tables.state), clock),
@@ -79,7 +81,7 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
         me=MeApi(core.budgets, settings.access.known_departments, limits),
         messages=messages,
         metrics=MetricsApi(reader, core.meter, Gauges(table, clock), core.router),
-        models=ModelsApi(Catalogue(core.router, settings, core.prices, core.option_limits)),
+        models=ModelsApi(catalogue),
         operations=OperationsApi(readiness, reader, core.prices),
         orchestrate=OrchestrateApi(messages),
         own_data=OwnDataApi(timers.erasures),
@@ -87,6 +89,7 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
         threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, clock),
         tools=ToolsApi(core.foundry),
         usage=UsageApi(reader, core.prices, clock),
+        openai=build_openai(core.turns, keys, catalogue),
     )
 
 

@@ -26,10 +26,9 @@ from ..state.idempotency import Claim, IdempotencyKeys, KeptAnswer
 from ..state.keys import Kind, is_id
 from ..state.table import Change
 from ..turns.command import AnsweredTurn, Keep, Outcome
-from .answers import Answer, Streamed, accepts_events
+from .answers import Answer, Streamed
 from .field_errors import invalid_field
 from .request import Incoming
-from .sse import replayed_stream
 
 HEADER = "Idempotency-Key"
 REPLAYED = {"Idempotency-Replayed": "true"}
@@ -50,6 +49,9 @@ _NOT_KEPT = Problem(
     "of its thread.",
 )
 
+Replay = Callable[[Mapping[str, Any]], AsyncIterator[bytes]]
+"""Streams the stored document of a turn."""
+
 Act = Callable[[Claim | None], Awaitable[Answer | Streamed]]
 """Handles the request; with a claim, it writes the changes of `kept` together with the effect."""
 
@@ -67,8 +69,8 @@ class Keyed:
     """The thread that it names."""
     is_from_host: bool = False
     """Whether the key is the host's, which resends a request before the first one has ended."""
-    replay: Callable[[Mapping[str, Any]], AsyncIterator[bytes]] | None = None
-    """Streams the stored document of a turn; None if the caller takes no stream."""
+    replay: Replay | None = None
+    """None if the caller takes no stream."""
 
     @property
     def fingerprint(self) -> str:
@@ -76,7 +78,12 @@ class Keyed:
         return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
 
 
-def keyed(incoming: Incoming, body: BaseModel | None, preference: str = "") -> Keyed:
+def keyed(
+    incoming: Incoming,
+    body: BaseModel | None,
+    preference: str = "",
+    replay: Replay | None = None,
+) -> Keyed:
     """An HTTP request with its `Idempotency-Key`.
 
     A ``preference`` that changes what the request does belongs to its identity.
@@ -96,7 +103,7 @@ def keyed(incoming: Incoming, body: BaseModel | None, preference: str = "") -> K
         identity=[request.method, request.url.path, values, *filter(None, [preference])],
         thread_id=named if isinstance(named, str) and is_id(Kind.THREAD, named) else None,
         is_from_host=HEADER not in request.headers,
-        replay=replayed_stream if accepts_events(request) else None,
+        replay=replay,
     )
 
 
@@ -203,6 +210,6 @@ def _kept_answer(answer: Answer) -> KeptAnswer:
 
 def _replay(answer: KeptAnswer, request: Keyed) -> Answer | Streamed:
     succeeded = answer.status < HTTPStatus.BAD_REQUEST
-    if succeeded and "turn_id" in answer.body and request.replay:
+    if succeeded and request.replay:
         return Streamed(request.replay(answer.body), REPLAYED)
     return Answer(dict(answer.body), answer.status, {**answer.headers, **REPLAYED})

@@ -29,6 +29,7 @@ class Tag(StrEnum):
     USAGE = "Usage"
     AUDIT = "Audit"
     KEYS = "Keys"
+    OPENAI = "OpenAI"
     PRIVACY = "Privacy"
     SERVICE = "Service"
 

@@ -48,6 +48,8 @@ class Incoming:
     request_id: str
     parameters: Query | None = None
     """The validated query."""
+    face: str = "api"
+    """The name of the face that was called."""
 
     @property
     def owner(self) -> str:

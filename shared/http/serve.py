@@ -28,6 +28,7 @@ from ..state.lanes import Clock
 from ..text import to_json_bytes, to_utf8
 from .action_audit import EndedAction, note
 from .answers import EVENT_STREAM, Answer, Handler, OpenHandler, Streamed
+from .faces import NATIVE, NO_HEADERS, Face, Refusal
 from .principal import UNAUTHENTICATED, Access, authorized
 from .query import Query, read_query
 from .request import Incoming, request_id_of
@@ -65,33 +66,33 @@ class Edge:
         note(self.audit, incoming, ended)
 
 
-async def serve(
-    edge: Edge,
-    request: Request,
-    handler: Handler,
-    query: type[Query] = Query,
-    action: Action | None = None,
-    template: str = "",
-) -> Response:
-    """Authorize the caller, read the ``query`` and answer the request with ``handler``.
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """How the requests to one address are answered."""
 
-    An ``action`` is written to the audit trail, except for a stream: its turn writes the record.
-    The request's span has the ``template`` of the route.
-    """
+    handler: Handler
+    query: type[Query] = Query
+    action: Action | None = None
+    """Written to the audit trail, except for a stream: its turn writes the record."""
+    template: str = ""
+    """The address in the request's span."""
+    face: Face = NATIVE
+
+
+async def serve(edge: Edge, request: Request, endpoint: Endpoint) -> Response:
+    """Authorize the caller, read the query and answer the request."""
     request_id = request_id_of(request)
 
     async def answer() -> Response:
-        incoming = Incoming(request, UNAUTHENTICATED, request_id)
-        return await _serve(edge, incoming, handler, query, action)
+        incoming = Incoming(request, UNAUTHENTICATED, request_id, face=endpoint.face.name)
+        return await _serve(edge, incoming, endpoint)
 
-    return await traced(request, request_id, template, answer)
+    return await traced(request, request_id, endpoint.template, answer)
 
 
-async def _serve(
-    edge: Edge, incoming: Incoming, handler: Handler, query: type[Query], action: Action | None
-) -> Response:
+async def _serve(edge: Edge, incoming: Incoming, endpoint: Endpoint) -> Response:
     started, upstream = perf_counter(), new_upstream()
-    request = incoming.request
+    request, face, is_handled = incoming.request, endpoint.face, False
     error: Exception | None = None
     answer: Answer | Streamed
     with ExitStack() as place:
@@ -100,23 +101,30 @@ async def _serve(
             incoming.principal = principal
             place.enter_context(edge.limits.request(principal.owner))
             incoming.principal = authorized(principal, request)
-            incoming.parameters = read_query(query, request.query_params)
-            answer = await handler(incoming)
+            incoming.parameters = read_query(endpoint.query, request.query_params)
+            is_handled = True
+            answer = await endpoint.handler(incoming)
         except Exception as caught:  # noqa: BLE001 - the border: every error becomes an answer
             error = caught
             answer = problem_answer(error, incoming.request_id)
         if isinstance(answer, Streamed):
-            return _EventStream(answer, incoming.request_id, place.pop_all())
-    seconds = perf_counter() - started
+            headers = face.headers(perf_counter() - started)
+            return _EventStream(answer, headers, incoming.request_id, place.pop_all())
+    seconds, action = perf_counter() - started, endpoint.action
     edge.end(incoming, EndedAction(action, incoming.path, answer, error, edge.clock(), seconds))
-    return _response(answer, incoming.request_id, seconds - upstream.seconds)
+    if answer.status >= HTTPStatus.BAD_REQUEST:
+        answer = face.refuse(Refusal(answer, may_have_run=is_handled))
+    overhead = seconds - upstream.seconds
+    return _response(answer, incoming.request_id, overhead, face.headers(seconds))
 
 
 class _EventStream(StreamingResponse):
     """A stream, which counts against its owner's limit of requests until it ends."""
 
-    def __init__(self, answer: Streamed, request_id: str, place: ExitStack) -> None:
-        ours = {**_SAFE_HEADERS, **_STREAMING, "x-request-id": request_id}
+    def __init__(
+        self, answer: Streamed, headers: Mapping[str, str], request_id: str, place: ExitStack
+    ) -> None:
+        ours = {**headers, **_SAFE_HEADERS, **_STREAMING, "x-request-id": request_id}
         headers = {**_sendable(answer.headers), **ours}
         super().__init__(answer.chunks, headers=headers, media_type=EVENT_STREAM)
         self._place = place
@@ -144,9 +152,11 @@ async def serve_open(
     return _response(answer, incoming.request_id, perf_counter() - started)
 
 
-def _response(answer: Answer, request_id: str, overhead: float) -> Response:
+def _response(
+    answer: Answer, request_id: str, overhead: float, more: Mapping[str, str] = NO_HEADERS
+) -> Response:
     """The HTTP response; ``overhead`` is the time spent in the app itself, in seconds."""
-    headers = {**_SAFE_HEADERS, **_sendable(answer.headers), "x-request-id": request_id}
+    headers = {**_SAFE_HEADERS, **more, **_sendable(answer.headers), "x-request-id": request_id}
     headers["x-overhead-ms"] = f"{overhead * 1000:.2f}"
     if answer.lines is not None:
         content = b"".join(to_json_bytes(line) + b"\n" for line in answer.lines)

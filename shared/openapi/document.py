@@ -39,6 +39,7 @@ TAGS = {
     Tag.USAGE: "Metrics, usage and cost.",
     Tag.AUDIT: "The recorded actions of an owner.",
     Tag.KEYS: "Keys that the app issues to its clients.",
+    Tag.OPENAI: "The OpenAI-compatible API, for the clients of OpenAI.",
     Tag.PRIVACY: "Erasure of an owner's data.",
     Tag.SERVICE: "The state of the service, and this document.",
 }

@@ -1,0 +1,245 @@
+"""The answers of `POST /chat/completions`, whole and as a stream.
+
+https://platform.openai.com/docs/api-reference/chat/object
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, NotRequired
+
+from ulid import ULID
+
+from ..documents import Document
+from ..foundry.events import MessageDelta
+from ..foundry.models import FinishReason
+from ..problems import ProblemKind
+from ..text import to_json_bytes
+from ..turns.command import AnsweredTurn, Progress, TurnOpened
+from .errors import error_document
+from .sends import KEEP_ALIVE, Form
+from .stops import StopCutter, cut
+
+COMPLETION = "chat.completion"
+CHUNK = "chat.completion.chunk"
+DONE = b"data: [DONE]\n\n"
+
+
+class CachedTokens(Document):
+    """More about the tokens of a prompt."""
+
+    cached_tokens: int
+
+
+class ReasoningTokens(Document):
+    """More about the tokens of an answer."""
+
+    reasoning_tokens: int
+
+
+class ChatUsage(Document):
+    """Token counts."""
+
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: NotRequired[CachedTokens]
+    completion_tokens_details: NotRequired[ReasoningTokens]
+
+
+class ChatAnswer(Document):
+    """The message of the model."""
+
+    role: Literal["assistant"]
+    content: str | None
+    refusal: str | None
+
+
+class ChatChoice(Document):
+    """The answer."""
+
+    index: int
+    message: ChatAnswer
+    logprobs: None
+    finish_reason: str
+
+
+class ChatCompletionDocument(Document):
+    """The answer to a conversation."""
+
+    id: str
+    object: Literal["chat.completion"]
+    created: int
+    model: str
+    choices: list[ChatChoice]
+    usage: NotRequired[ChatUsage]
+    """Absent if the service reported no tokens."""
+
+
+class ChatDelta(Document):
+    """A part of the message."""
+
+    role: NotRequired[Literal["assistant"]]
+    content: NotRequired[str]
+
+
+class ChatChunkChoice(Document):
+    """A part of the answer."""
+
+    index: int
+    delta: ChatDelta
+    logprobs: None
+    finish_reason: str | None
+
+
+class ChatChunk(Document):
+    """A part of the answer to a conversation."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: int
+    model: str
+    choices: list[ChatChunkChoice]
+    usage: NotRequired[ChatUsage]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatForm:
+    """How one request is answered."""
+
+    model: str
+    """As the request named it."""
+    stop: tuple[str, ...]
+    wants_usage: bool
+
+    def form(self) -> Form:
+        """The form of its answers."""
+        frames = partial(ChatFrames, self)
+        return Form(self.document, frames, self.replay)
+
+    def document(self, turn: AnsweredTurn) -> dict[str, Any]:
+        """The answer as a whole."""
+        result = turn.result
+        content, was_cut = cut(result.content, self.stop)
+        reason = FinishReason.STOP if was_cut else result.finish_reason
+        refused = result.refusal is not None
+        document = {
+            **_head(turn.turn_id, COMPLETION, result.model or self.model),
+            "choices": [
+                {
+                    "index": 0,
+                    "message": {
+                        "role": "assistant",
+                        "content": None if refused else content,
+                        "refusal": content if refused else None,
+                    },
+                    "logprobs": None,
+                    "finish_reason": reason.value,
+                }
+            ],
+        }
+        if usage := chat_usage(result.usage):
+            document["usage"] = usage
+        return document
+
+    async def replay(self, completion: Mapping[str, Any]) -> AsyncIterator[bytes]:
+        """The stored answer of an earlier request as a stream."""
+        head = {name: completion[name] for name in ("id", "created", "model")}
+        chunks = _Chunks({**head, "object": CHUNK}, self.wants_usage)
+        choice = completion["choices"][0]
+        yield chunks.begin()
+        if text := choice["message"]["content"] or choice["message"]["refusal"]:
+            yield chunks.delta({"content": text})
+        for frame in chunks.end(choice["finish_reason"], completion.get("usage")):
+            yield frame
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunks:
+    """Makes the frames of a stream."""
+
+    head: Mapping[str, Any]
+    wants_usage: bool
+
+    def begin(self) -> bytes:
+        return self.delta({"role": "assistant", "content": ""})
+
+    def delta(self, delta: Mapping[str, Any], reason: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": reason}
+        return _frame({**self.head, "choices": [choice]})
+
+    def end(self, reason: str, usage: Mapping[str, Any] | None) -> list[bytes]:
+        frames = [self.delta({}, reason)]
+        if self.wants_usage and usage:
+            frames.append(_frame({**self.head, "choices": [], "usage": usage}))
+        return [*frames, DONE]
+
+
+@dataclass(slots=True)
+class ChatFrames:
+    """The frames of one streamed answer."""
+
+    asked: ChatForm
+    _chunks: _Chunks = field(init=False)
+    _cutter: StopCutter = field(init=False)
+
+    def begin(self, opened: TurnOpened) -> list[bytes]:
+        """The chunk with the role."""
+        head = _head(opened.turn_id, CHUNK, self.asked.model)
+        self._chunks = _Chunks(head, self.asked.wants_usage)
+        self._cutter = StopCutter(self.asked.stop)
+        return [self._chunks.begin()]
+
+    def feed(self, event: Progress) -> list[bytes]:
+        """The chunks of an event."""
+        match event:
+            case MessageDelta():
+                return self._text(self._cutter.feed(event.text))
+            case AnsweredTurn():
+                reason = FinishReason.STOP if self._cutter.found else event.result.finish_reason
+                ended = self._chunks.end(reason.value, chat_usage(event.result.usage))
+                return [*self._text(self._cutter.rest()), *ended]
+            case _:
+                return []
+
+    def _text(self, text: str) -> list[bytes]:
+        return [self._chunks.delta({"content": text})] if text else []
+
+    def silence(self) -> list[bytes]:
+        """A comment."""
+        return [KEEP_ALIVE]
+
+    def fail(self, problem: Mapping[str, Any]) -> list[bytes]:
+        """The error, after which nothing follows; a filter ends the answer instead."""
+        if problem["code"] == ProblemKind.CONTENT_FILTER.code:
+            return self._chunks.end("content_filter", None)
+        return [_frame(error_document(problem))]
+
+
+def _head(turn_id: str, kind: str, model: str) -> dict[str, Any]:
+    ulid = turn_id.partition("_")[2]
+    created = int(ULID.from_str(ulid).timestamp)
+    return {"id": f"chatcmpl-{ulid}", "object": kind, "created": created, "model": model}
+
+
+def chat_usage(usage: Mapping[str, int]) -> ChatUsage | None:
+    """Token counts in the form of this API; None if they were not reported."""
+    if "input_tokens" not in usage or "output_tokens" not in usage:
+        return None
+    prompt, completion = usage["input_tokens"], usage["output_tokens"]
+    counts: ChatUsage = {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": usage.get("total_tokens", prompt + completion),
+    }
+    if "cached_tokens" in usage:
+        counts["prompt_tokens_details"] = {"cached_tokens": usage["cached_tokens"]}
+    if "reasoning_tokens" in usage:
+        counts["completion_tokens_details"] = {"reasoning_tokens": usage["reasoning_tokens"]}
+    return counts
+
+
+def _frame(document: Mapping[str, Any]) -> bytes:
+    return b"data: %s\n\n" % to_json_bytes(document)

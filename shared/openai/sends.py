@@ -1,0 +1,130 @@
+"""Runs the turn of a request, once per idempotency key, and answers in the form of its API."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from ..http.answers import Answer, Streamed
+from ..http.idempotency import Replay, kept_outcome, keyed, once
+from ..http.request import Incoming
+from ..problems import INTERNAL_ERROR, problem_from
+from ..state.idempotency import Claim, IdempotencyKeys
+from ..state.turns import TurnMode
+from ..turns.background import StillRunning
+from ..turns.body import Body
+from ..turns.command import AnsweredTurn, Progress, TurnOpened
+from ..turns.pipeline import Turns
+from .asked import Ready
+from .fields import ignored_header
+
+log = logging.getLogger(__name__)
+
+WARNING = "x-budget-warning"
+
+KEEP_ALIVE = b": the turn still runs\n\n"
+"""A comment, which every reader of server-sent events drops."""
+
+
+class Frames(Protocol):
+    """Makes the frames of one streamed answer."""
+
+    def begin(self, opened: TurnOpened) -> list[bytes]:
+        """The frames before the first part of the answer."""
+        ...
+
+    def feed(self, event: Progress) -> list[bytes]:
+        """The frames of an event of the turn."""
+        ...
+
+    def silence(self) -> list[bytes]:
+        """The frames that say that the turn still runs."""
+        ...
+
+    def fail(self, problem: Mapping[str, Any]) -> list[bytes]:
+        """The last frames of a turn that failed with a problem document."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form of the answers to one request."""
+
+    document: Callable[[AnsweredTurn], dict[str, Any]]
+    """The answer as a whole."""
+    frames: Callable[[], Frames]
+    """The answer as a stream."""
+    replay: Replay
+    """A stored document as a stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sends:
+    """Runs turns and answers with them."""
+
+    turns: Turns
+    keys: IdempotencyKeys
+
+    async def answer(
+        self, incoming: Incoming, body: Body, ready: Ready, form: Form
+    ) -> Answer | Streamed:
+        """Run the turn of a request, or answer as the first time."""
+        ignored = ignored_header(ready.ignored)
+        streams = ready.command.mode is TurnMode.STREAM
+
+        async def act(claim: Claim | None) -> Answer | Streamed:
+            command = replace(ready.command, claim=claim) if claim else ready.command
+            keep = kept_outcome(claim, incoming.request_id, form.document)
+            if not streams:
+                turn = await self.turns.run(command, keep)
+                headers = {**ignored, **_warning(turn.opened.warnings)}
+                return Answer(form.document(turn), headers=headers)
+            events = self.turns.stream(command, keep)
+            return await _streamed(events, form.frames(), incoming.request_id, ignored)
+
+        request = keyed(incoming, body, replay=form.replay if streams else None)
+        return await once(self.keys, request, act)
+
+
+async def _streamed(
+    events: AsyncGenerator[Progress], frames: Frames, request_id: str, headers: dict[str, str]
+) -> Streamed:
+    """A stream that begins when the model does, so that an earlier error has its own status."""
+    opened = await anext(events)
+    assert isinstance(opened, TurnOpened)  # noqa: S101 - a turn that is not refused begins so
+    first = await anext(events)
+    chunks = _chunks(opened, first, events, frames, request_id)
+    return Streamed(chunks, {**headers, **_warning(opened.warnings)})
+
+
+async def _chunks(
+    opened: TurnOpened,
+    first: Progress,
+    rest: AsyncGenerator[Progress],
+    frames: Frames,
+    request_id: str,
+) -> AsyncIterator[bytes]:
+    for frame in frames.begin(opened):
+        yield frame
+    try:
+        for frame in _frames(frames, first):
+            yield frame
+        async for event in rest:
+            for frame in _frames(frames, event):
+                yield frame
+    except Exception as error:
+        problem = problem_from(error)
+        if problem is INTERNAL_ERROR:
+            log.exception("Request %s failed while streaming", request_id)
+        for frame in frames.fail(problem.to_json(request_id)):
+            yield frame
+
+
+def _frames(frames: Frames, event: Progress) -> list[bytes]:
+    return frames.silence() if isinstance(event, StillRunning) else frames.feed(event)
+
+
+def _warning(texts: Sequence[str]) -> dict[str, str]:
+    return {WARNING: ", ".join(texts)} if texts else {}
