@@ -89,7 +89,7 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
         threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, clock),
         tools=ToolsApi(core.foundry),
         usage=UsageApi(reader, core.prices, clock),
-        openai=build_openai(core.turns, keys, catalogue),
+        openai=build_openai(core.turns, keys, catalogue, core.foundry.offered_tools),
     )
 
 

@@ -254,7 +254,7 @@ class FoundryService:
         self.metrics.used(result)
         if result.agent_id is None and self.config.agent_id:
             result = replace(result, agent_id=self.config.agent_id)
-        if turn.response_format is None:
+        if turn.response_format is None or result.calls:  # calls come before the answer
             return result
         value = await parsed(AnswerText(result.content, result.refusal), turn.response_format)
         return replace(result, parsed=value)

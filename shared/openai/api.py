@@ -11,6 +11,7 @@ from .asked import Commands
 from .chat import ChatApi
 from .models import ModelNames, ModelsApi
 from .sends import Sends
+from .tools import OfferedTools
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +22,11 @@ class OpenAiApi:
     chat: ChatApi
 
 
-def build_openai(turns: Turns, keys: IdempotencyKeys, catalogue: Catalogue) -> OpenAiApi:
+def build_openai(
+    turns: Turns, keys: IdempotencyKeys, catalogue: Catalogue, offered_tools: OfferedTools
+) -> OpenAiApi:
     """Build the handlers of the face."""
     names = ModelNames(catalogue)
-    commands = Commands(names, catalogue.limits, catalogue.settings)
+    commands = Commands(names, catalogue.limits, catalogue.settings, offered_tools)
     sends = Sends(turns, keys)
     return OpenAiApi(ModelsApi(names), ChatApi(commands, sends))

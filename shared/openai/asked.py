@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from ..config import AppSettings, ModelType
 from ..foundry.models import TurnRequest
+from ..foundry.tools.toolbox import OfferedTool
 from ..http.field_errors import field_errors
 from ..http.request import Incoming
 from ..problems import FieldError, Problem, ProblemError, ProblemKind
@@ -18,6 +19,7 @@ from ..turns.command import TurnCommand
 from ..turns.options import OptionLimits, TurnOptions, turn_request
 from .models import ModelNames, Target
 from .said import JsonObject, Message, Said
+from .tools import NO_TOOLS, AskedTools, OfferedTools, UsableTools, usable
 
 USER_ID = "user_id"
 """The metadata pair by which usage names a user."""
@@ -41,8 +43,7 @@ class Asked:
     top_p: float | None = None
     response_format: Mapping[str, Any] | None = None
     """In the form of either API; None for text."""
-    tools: tuple[str, ...] = ()
-    """Names of tools of the app."""
+    tools: AskedTools = NO_TOOLS
     stop: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     user: str | None = None
@@ -69,6 +70,7 @@ class Commands:
     names: ModelNames
     limits: OptionLimits
     settings: AppSettings
+    offered_tools: OfferedTools
 
     def ready(self, incoming: Incoming, asked: Asked) -> Ready:
         """Check a request, and make the command of its turn.
@@ -79,10 +81,12 @@ class Commands:
         target = self.names.find(asked.model, incoming.principal.terms)
         asked = self._without_agents_own(asked, target)
         asked = self._within_limits(asked)
+        terms = incoming.principal.terms
         try:
-            options = _options(asked, target)
-            self.limits.check(options, incoming.principal.terms)
-            request = _request(asked, options)
+            tools = usable(asked.tools, self._tools_of(target), terms)
+            options = _options(asked, target, tools)
+            self.limits.check(options, terms)
+            request = replace(_request(asked, options), client_tools=tools.functions)
         except ProblemError as error:
             raise _renamed(error, asked.fields) from error
         seconds = self.settings.stream_seconds if asked.stream else self.settings.turn_seconds
@@ -95,7 +99,12 @@ class Commands:
             mode=TurnMode.STREAM if asked.stream else TurnMode.SYNC,
             caller=incoming.caller,
         )
-        return Ready(command, target, tuple(dict.fromkeys(asked.ignored)))
+        return Ready(command, target, (*asked.ignored, *tools.ignored))
+
+    def _tools_of(self, target: Target) -> list[OfferedTool]:
+        """The tools of the app that a model may use; an agent has its own."""
+        is_foundry = target.kind is ModelType.FOUNDRY_AGENT_SERVICE
+        return [] if not is_foundry or self.names.asks_agent else self.offered_tools()
 
     def _without_agents_own(self, asked: Asked, target: Target) -> Asked:
         """Leave out what a configured agent decides."""
@@ -117,14 +126,14 @@ class Commands:
         return replace(asked, max_tokens=most, ignored=(*asked.ignored, named))
 
 
-def _options(asked: Asked, target: Target) -> TurnOptions:
+def _options(asked: Asked, target: Target, tools: UsableTools) -> TurnOptions:
     metadata = dict(asked.metadata)
     if asked.user:
         metadata.setdefault(USER_ID, asked.user)
     try:
         return TurnOptions(
             system_prompt=asked.said.instructions,
-            tools=list(asked.tools),
+            tools=list(tools.names),
             model=target.deployment,
             temperature=asked.temperature,
             max_tokens=asked.max_tokens,

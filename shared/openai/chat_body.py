@@ -6,16 +6,20 @@ https://platform.openai.com/docs/api-reference/chat/create
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
+from ..foundry.models import ClientCall, ClientOutput
 from ..http.field_errors import invalid_field
 from ..turns.body import MAX_NAME_CHARS, Metadata, MetadataText
 from .asked import Asked, texts_of
 from .fields import Open, RefusedFields, ignored_in, unsupported
-from .said import MAX_ITEMS, JsonObject, Said, image_item, joined, message_item
+from .said import MAX_ITEMS, JsonObject, Said, image_item, joined, message_item, settled
 from .stops import MAX_STOP_CHARS, MAX_STOPS
+from .tools import AskedTools, read_tools
+
+MAX_CALL_ID_CHARS = 256
 
 _Stop = Annotated[str, Field(max_length=MAX_STOP_CHARS)]
 
@@ -59,11 +63,56 @@ class ChatPart(Open):
     image_url: ImageUrl | None = None
 
 
+class CalledFunction(Open):
+    """A function that was called."""
+
+    name: str = Field(min_length=1, max_length=MAX_NAME_CHARS)
+    arguments: str
+
+
+class ChatCall(Open):
+    """A call that the model made."""
+
+    without_effect: ClassVar[Mapping[str, tuple[Any, ...]]] = {
+        "index": tuple(range(MAX_ITEMS)),
+    }
+
+    id: str = Field(min_length=1, max_length=MAX_CALL_ID_CHARS)
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
 class ChatMessage(Open):
     """A message of the conversation so far."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[ChatPart] | None = None
+    tool_calls: list[ChatCall] | None = None
+    tool_call_id: str | None = Field(default=None, max_length=MAX_CALL_ID_CHARS)
+
+
+class FunctionDefinition(Open):
+    """A function that the caller runs."""
+
+    name: str = Field(min_length=1, max_length=MAX_NAME_CHARS)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class ChatTool(Open):
+    """A tool that the model may call; one that is no function is named by its type."""
+
+    type: str = Field(min_length=1, max_length=MAX_NAME_CHARS)
+    function: FunctionDefinition | None = None
+
+    def to_responses(self) -> dict[str, Any]:
+        """The tool in the form of the Responses API."""
+        known = self.function
+        if known is None:
+            return {"type": self.type}
+        fields = known.model_dump(include=set(FunctionDefinition.model_fields), exclude_none=True)
+        return {"type": self.type, **fields}
 
 
 class StreamOptions(Open):
@@ -95,6 +144,9 @@ class ChatCompletion(Open):
     max_tokens: int | None = Field(default=None, ge=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     stop: _Stop | list[_Stop] | None = None
+    tools: list[ChatTool] | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
     response_format: dict[str, Any] | None = None
     metadata: Metadata | None = None
     user: MetadataText | None = None
@@ -118,12 +170,24 @@ class ChatCompletion(Open):
             max_tokens=self.max_completion_tokens or self.max_tokens,
             top_p=self.top_p,
             response_format=self.response_format,
+            tools=self._tools(),
             stop=stop,
             metadata=self.metadata or {},
             user=self.safety_identifier or self.user,
             ignored=tuple(ignored_in(self)),
             fields=FIELDS,
         )
+
+    def _tools(self) -> AskedTools:
+        tools = self.tools or []
+        for number, tool in enumerate(tools):
+            if tool.type == "function" and tool.function is None:
+                raise invalid_field(f"tools.{number}.function", "must be given")
+        choice = self.tool_choice
+        if isinstance(choice, dict) and isinstance(named := choice.get("function"), dict):
+            choice = {"type": "function", "name": cast("dict[str, Any]", named).get("name")}
+        given = [tool.to_responses() for tool in tools]
+        return read_tools(given, choice, parallel=self.parallel_tool_calls)
 
     @property
     def wants_usage(self) -> bool:
@@ -144,13 +208,22 @@ def _said(messages: list[ChatMessage]) -> Said:
             case "assistant":
                 items += _assistant_items(message, place)
             case "tool":
-                raise unsupported(place, "tools are not supported yet")
-    return Said(joined(instructions), tuple(items))
+                items.append(_output_item(message, place))
+    return Said(joined(instructions), settled(items, "messages"))
 
 
 def _assistant_items(message: ChatMessage, place: str) -> Iterator[JsonObject]:
     if text := joined(_texts(message, place)):
         yield message_item("assistant", text)
+    for call in message.tool_calls or ():
+        yield ClientCall(call.id, call.function.name, call.function.arguments).to_item()
+
+
+def _output_item(message: ChatMessage, place: str) -> JsonObject:
+    if not message.tool_call_id:
+        raise invalid_field(f"{place}.tool_call_id", "must be given")
+    output = joined(_texts(message, place)) or ""
+    return ClientOutput(message.tool_call_id, output).to_item()
 
 
 def _texts(message: ChatMessage, place: str) -> list[str]:

@@ -13,8 +13,8 @@ from typing import Any, Literal, NotRequired
 from ulid import ULID
 
 from ..documents import Document
-from ..foundry.events import MessageDelta
-from ..foundry.models import FinishReason
+from ..foundry.events import ClientCallDelta, ClientCallStarted, MessageDelta
+from ..foundry.models import ClientCall, FinishReason
 from ..problems import ProblemKind
 from ..text import to_json_bytes
 from ..turns.command import AnsweredTurn, Progress, TurnOpened
@@ -49,12 +49,30 @@ class ChatUsage(Document):
     completion_tokens_details: NotRequired[ReasoningTokens]
 
 
+class ChatFunction(Document):
+    """The function of a call."""
+
+    name: str
+    arguments: str
+    """JSON text, as the model wrote it."""
+
+
+class ChatCallDocument(Document):
+    """A call of a function."""
+
+    id: str
+    type: Literal["function"]
+    function: ChatFunction
+
+
 class ChatAnswer(Document):
     """The message of the model."""
 
     role: Literal["assistant"]
     content: str | None
     refusal: str | None
+    tool_calls: NotRequired[list[ChatCallDocument]]
+    """Calls of functions that the caller runs."""
 
 
 class ChatChoice(Document):
@@ -78,11 +96,28 @@ class ChatCompletionDocument(Document):
     """Absent if the service reported no tokens."""
 
 
+class ChatFunctionPart(Document):
+    """A part of a call's function."""
+
+    name: NotRequired[str]
+    arguments: str
+
+
+class ChatCallPart(Document):
+    """A part of a call; the first one has its id and name."""
+
+    index: int
+    id: NotRequired[str]
+    type: NotRequired[Literal["function"]]
+    function: ChatFunctionPart
+
+
 class ChatDelta(Document):
     """A part of the message."""
 
     role: NotRequired[Literal["assistant"]]
     content: NotRequired[str]
+    tool_calls: NotRequired[list[ChatCallPart]]
 
 
 class ChatChunkChoice(Document):
@@ -125,16 +160,19 @@ class ChatForm:
         content, was_cut = cut(result.content, self.stop)
         reason = FinishReason.STOP if was_cut else result.finish_reason
         refused = result.refusal is not None
+        message: dict[str, Any] = {
+            "role": "assistant",
+            "content": None if refused or (result.calls and not content) else content,
+            "refusal": content if refused else None,
+        }
+        if result.calls:
+            message["tool_calls"] = [_call(call) for call in result.calls]
         document = {
             **_head(turn.turn_id, COMPLETION, result.model or self.model),
             "choices": [
                 {
                     "index": 0,
-                    "message": {
-                        "role": "assistant",
-                        "content": None if refused else content,
-                        "refusal": content if refused else None,
-                    },
+                    "message": message,
                     "logprobs": None,
                     "finish_reason": reason.value,
                 }
@@ -152,6 +190,8 @@ class ChatForm:
         yield chunks.begin()
         if text := choice["message"]["content"] or choice["message"]["refusal"]:
             yield chunks.delta({"content": text})
+        for number, call in enumerate(choice["message"].get("tool_calls", ())):
+            yield chunks.delta({"tool_calls": [{"index": number, **call}]})
         for frame in chunks.end(choice["finish_reason"], completion.get("usage")):
             yield frame
 
@@ -184,6 +224,8 @@ class ChatFrames:
     asked: ChatForm
     _chunks: _Chunks = field(init=False)
     _cutter: StopCutter = field(init=False)
+    _calls: list[str] = field(default_factory=list[str])
+    """Ids of the calls so far."""
 
     def begin(self, opened: TurnOpened) -> list[bytes]:
         """The chunk with the role."""
@@ -197,12 +239,26 @@ class ChatFrames:
         match event:
             case MessageDelta():
                 return self._text(self._cutter.feed(event.text))
+            case ClientCallStarted():
+                return self._call_started(event)
+            case ClientCallDelta():
+                return self._call_part(event.call_id, {"function": {"arguments": event.arguments}})
             case AnsweredTurn():
                 reason = FinishReason.STOP if self._cutter.found else event.result.finish_reason
                 ended = self._chunks.end(reason.value, chat_usage(event.result.usage))
                 return [*self._text(self._cutter.rest()), *ended]
             case _:
                 return []
+
+    def _call_started(self, event: ClientCallStarted) -> list[bytes]:
+        self._calls.append(event.call_id)
+        function = {"name": event.name, "arguments": ""}
+        part = {"id": event.call_id, "type": "function", "function": function}
+        return [*self._text(self._cutter.rest()), *self._call_part(event.call_id, part)]
+
+    def _call_part(self, call_id: str, part: Mapping[str, Any]) -> list[bytes]:
+        delta = {"index": self._calls.index(call_id), **part}
+        return [self._chunks.delta({"tool_calls": [delta]})]
 
     def _text(self, text: str) -> list[bytes]:
         return [self._chunks.delta({"content": text})] if text else []
@@ -216,6 +272,11 @@ class ChatFrames:
         if problem["code"] == ProblemKind.CONTENT_FILTER.code:
             return self._chunks.end("content_filter", None)
         return [_frame(error_document(problem))]
+
+
+def _call(call: ClientCall) -> ChatCallDocument:
+    function: ChatFunction = {"name": call.name, "arguments": call.arguments}
+    return {"id": call.call_id, "type": "function", "function": function}
 
 
 def _head(turn_id: str, kind: str, model: str) -> dict[str, Any]:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..foundry.client_calls import CANCELLED
 from ..foundry.content import image_part
 from ..foundry.errors import InvalidRequestError
+from ..foundry.models import ClientOutput
 from ..problems import ProblemError
 from ..turns.options import refused
 
@@ -51,6 +53,39 @@ class Message:
         texts = [part["text"] for part in content if part["type"] == "input_text"]
         others = tuple(part for part in content if part["type"] != "input_text")
         return cls(BETWEEN_PARTS.join(texts), others)
+
+
+def settled(items: Sequence[JsonObject], field: str) -> tuple[JsonObject, ...]:
+    """The items, with an output for each call that the caller left without one.
+
+    A model refuses a conversation in which a call has no output before the next message.
+
+    Raises:
+        ProblemError: naming the ``field``, if an output is of no call before it.
+    """
+    done: list[JsonObject] = []
+    calls: dict[str, None] = {}
+    called: set[str] = set()
+    for item in items:
+        match item["type"]:
+            case "function_call":
+                calls[item["call_id"]] = None
+                called.add(item["call_id"])
+            case "function_call_output":
+                if item["call_id"] not in called:
+                    raise refused(
+                        field, f"has an output for {item['call_id'][:100]!r}, no call before it"
+                    )
+                calls.pop(item["call_id"], None)
+            case _:
+                done += map(_cancelled, calls)
+                calls.clear()
+        done.append(item)
+    return (*done, *map(_cancelled, calls))
+
+
+def _cancelled(call_id: str) -> JsonObject:
+    return ClientOutput(call_id, CANCELLED).to_item()
 
 
 def joined(texts: Sequence[str]) -> str | None:

@@ -1,6 +1,8 @@
 """The OpenAI-compatible face, called with the official client."""
 
+import json
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import openai
@@ -77,3 +79,90 @@ async def test_an_unknown_address_lists_those_there_are(caller: httpx.AsyncClien
     answer = await caller.post("v1/embeddings", json={})
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "unknown_url")
     assert "POST /api/v1/chat/completions" in answer.json()["error"]["message"]
+
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a city.",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+        },
+    },
+}
+
+ASK = '/call get_weather {"city": "Oslo"}'
+
+
+async def test_a_tool_of_the_caller_makes_a_round_trip(client: openai.AsyncOpenAI) -> None:
+    messages: list[Any] = [{"role": "user", "content": ASK}]
+    first = await client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER])
+    choice = first.choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.tool_calls
+    call = choice.message.tool_calls[0]
+    assert call.type == "function"
+    assert (call.function.name, json.loads(call.function.arguments)) == (
+        "get_weather",
+        {"city": "Oslo"},
+    )
+    messages += [
+        choice.message.model_dump(exclude_none=True),
+        {"role": "tool", "tool_call_id": call.id, "content": "sunny"},
+    ]
+    second = await client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER])
+    assert second.choices[0].finish_reason == "stop"
+    assert "sunny" in (second.choices[0].message.content or "")
+
+
+async def test_a_call_is_streamed_in_parts(client: openai.AsyncOpenAI) -> None:
+    stream = await client.chat.completions.create(
+        model=MODEL, messages=[{"role": "user", "content": ASK}], tools=[WEATHER], stream=True
+    )
+    name, arguments, reasons = "", "", []
+    async for chunk in stream:
+        choice = chunk.choices[0]
+        reasons.append(choice.finish_reason)
+        for part in choice.delta.tool_calls or ():
+            assert part.index == 0
+            assert part.function
+            name += part.function.name or ""
+            arguments += part.function.arguments or ""
+    assert (name, json.loads(arguments)) == ("get_weather", {"city": "Oslo"})
+    assert reasons[-1] == "tool_calls"
+
+
+async def test_a_call_without_an_output_does_not_break_the_conversation(
+    client: openai.AsyncOpenAI,
+) -> None:
+    called = {"id": "call_1", "type": "function"}
+    function = {"name": "get_weather", "arguments": "{}"}
+    messages: list[Any] = [
+        {"role": "user", "content": ASK},
+        {"role": "assistant", "content": None, "tool_calls": [{**called, "function": function}]},
+        {"role": "user", "content": "Never mind"},
+    ]
+    answer = await client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER])
+    assert answer.choices[0].message.content
+    messages[2] = {"role": "tool", "tool_call_id": "call_2", "content": "sunny"}
+    with pytest.raises(openai.BadRequestError) as caught:
+        await client.chat.completions.create(model=MODEL, messages=messages)
+    assert caught.value.param == "messages"
+
+
+async def test_the_answer_ends_at_a_stop_sequence(client: openai.AsyncOpenAI) -> None:
+    asked: dict[str, Any] = {
+        "model": MODEL,
+        "messages": [{"role": "user", "content": "one two three"}],
+    }
+    whole = (await client.chat.completions.create(**asked)).choices[0].message.content or ""
+    stop = whole[len(whole) // 2 :][:3]
+    expected = whole[: whole.index(stop)]
+    answer = await client.chat.completions.create(**asked, stop=stop)
+    assert answer.choices[0].message.content == expected
+    stream = await client.chat.completions.create(**asked, stop=[stop, "never"], stream=True)
+    parts = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert "".join(parts) == expected
