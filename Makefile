@@ -16,11 +16,11 @@ UNIT_PARALLEL ?= --numprocesses 2 --dist worksteal
 # environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py poison.py malformed_queue.py \
-	truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
+TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py crash_steps.py poison.py \
+	malformed_queue.py truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
 	option_fuzz.py attacked_health.py keys.py) $(addprefix \
 	tests/integration/test_,option_fuzz.py header_fuzz.py table_judge.py) \
-	tests/integration/worker/test_api_fuzz.py
+	tests/integration/worker/test_api_fuzz.py tests/unit/threads/test_removal.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run check test unit torture bench lint templates types test-types format snapshots openapi requirements infra-check package clean distclean
@@ -46,13 +46,15 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 	$(BIN)/python -m tests.torture --seed $(SEED) $(ARGS)
 	$(BIN)/python -m tests.torture.latency
 	TRUTH_SEED=$(SEED) TRUTH_TURNS=12000 BUDGET_SEED=$(SEED) BUDGET_ROUNDS=200 \
-		TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 POISON_JOBS=5000 \
-		MALFORMED_MESSAGES=10000 IDEMPOTENCY_CALLERS=1000 GUESSES=10000 FUZZ_EXAMPLES=5000 \
+		TORTURE_SEED=$(SEED) LANE_MACHINE_EXAMPLES=5000 CRASH_STEPS_APART=1 \
+		POISON_JOBS=5000 REMOVED_TURNS=10000 MALFORMED_MESSAGES=10000 \
+		IDEMPOTENCY_CALLERS=1000 GUESSES=10000 FUZZ_EXAMPLES=5000 \
 		HEADER_FUZZ_CASES=20000 JUDGE_SEED=$(SEED) JUDGE_OPERATIONS=5000 \
 		API_FUZZ_SEED=$(SEED) API_FUZZ_EXAMPLES=1000 \
 		API_FUZZ_PHASES=examples,coverage,fuzzing,stateful \
 		ATTACKED_HEALTH_MS=250 \
 		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
+	HYPOTHESIS_EXAMPLES=1000 $(BIN)/pytest $(UNIT_PARALLEL) tests/unit -m hypothesis --timeout 3600
 
 bench: ## measure the client and the turns beside others; bench/README.md says how to read it
 	@$(PYTHON) -m local.bootstrap test

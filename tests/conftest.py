@@ -1,6 +1,7 @@
 """Fixtures that start the real parts: storage and Foundry, each once a session."""
 
 import gc
+import os
 import re
 from collections.abc import Generator, Iterator
 
@@ -13,9 +14,12 @@ from local.services import foundry_emulator as run_foundry
 from tests.support import forking
 
 settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "any machine",
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "25")),
+    deadline=None,  # no test asserts a time, and a busy machine is slow
+    suppress_health_check=[HealthCheck.too_slow],
 )
-settings.load_profile("any machine")  # no test asserts a time, and a busy machine is slow
+settings.load_profile("any machine")
 
 _LONGEST_FIRST = (
     "fault/test_crash_steps",

@@ -109,15 +109,13 @@ def _texts(pattern: str) -> Iterator[str]:
 def test_an_expression_answers_in_linear_time(name: str) -> None:
     pattern = PATTERNS[name]
     text_of = pattern.pattern if isinstance(pattern.pattern, str) else pattern.pattern.decode()
-    for text in _texts(text_of):
+    for text in _texts(text_of):  # `sub` searches, and goes on where it found something
         started = process_time()
         if isinstance(pattern.pattern, bytes):
             content = text.encode()
-            pattern.search(content)  # type: ignore[arg-type]
             pattern.fullmatch(content)  # type: ignore[arg-type]
             pattern.sub(b"", content)  # type: ignore[arg-type]
         else:
-            pattern.search(text)  # type: ignore[arg-type]
             pattern.fullmatch(text)  # type: ignore[arg-type]
             pattern.sub("", text)  # type: ignore[arg-type]
         taken = process_time() - started
@@ -132,8 +130,10 @@ def test_every_expression_is_a_named_one() -> None:
         *ROOT.glob("local/**/*.py"),
         ROOT / "function_app.py",
     ]:
-        tree = ast.parse(path.read_text("utf-8"))
-        for function in ast.walk(tree):
+        source = path.read_text("utf-8")
+        if "import re\n" not in source:
+            continue
+        for function in ast.walk(ast.parse(source)):
             if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
                 hidden += [f"{path.relative_to(ROOT)}:{c.lineno}" for c in _uses_of_re(function)]
     allowed = {place for place in hidden if place.partition(":")[0] in NOT_FROM_OUTSIDE}

@@ -156,7 +156,7 @@ async def test_a_job_nobody_was_woken_for_is_woken_by_the_next_delivery(
     assert len(jobs(app)) == len(app.queues.wake_ups) == 1
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=st.binary(max_size=200))
 async def test_any_message_leaves_the_worker_alive(
     app: App, services: Services, body: bytes

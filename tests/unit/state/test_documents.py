@@ -67,7 +67,7 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.text(), JSON, max_size=8))
+@given(st.dictionaries(st.text(), JSON))
 def test_any_document_survives(document: dict[str, Any]) -> None:
     assert read_document(document_values(document, "d"), "d") == document
 
