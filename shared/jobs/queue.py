@@ -11,15 +11,15 @@ import json
 import logging
 import math
 import re
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from azure.core.exceptions import AzureError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.queue.aio import QueueServiceClient
 
 from ..config import POISON_SUFFIX, StorageSettings
 from ..state.account import connection_string, endpoint
@@ -29,6 +29,9 @@ from ..state.refusals import refusal
 from ..state.service import CONNECT_SECONDS, Service, StorageService
 from ..state.signing import SignIn, StorageRequest
 from .requests import OWNER
+
+if TYPE_CHECKING:
+    from azure.storage.queue.aio import QueueServiceClient
 
 log = logging.getLogger(__name__)
 
@@ -145,19 +148,27 @@ class Queues(Protocol):
 
 
 class AzureQueues:
-    """The queues of a storage account, which the first message creates if they are missing."""
+    """The queues of a storage account, which the first message creates if they are missing.
+
+    Messages are put by lean requests. The first call that does something else imports
+    azure-storage-queue: a process starts faster without it.
+    """
 
     def __init__(
         self,
-        client: QueueServiceClient,
+        open_client: Callable[[], QueueServiceClient],
         service: StorageService,
         lanes_queue: str,
         deliveries_queue: str,
     ) -> None:
-        self._client = client
+        self._open_client = open_client
         self._service = service.join()
         self._lanes_queue = lanes_queue
         self._deliveries_queue = deliveries_queue
+
+    @cached_property
+    def _client(self) -> QueueServiceClient:
+        return self._open_client()
 
     async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
         """See `Queues.wake`."""
@@ -206,7 +217,8 @@ class AzureQueues:
 
     async def aclose(self) -> None:
         """See `Queues.aclose`."""
-        await self._client.close()
+        if "_client" in self.__dict__:  # it was needed
+            await self._client.close()
         await self._service.aclose()
 
 
@@ -214,13 +226,17 @@ def open_queues(
     storage: StorageSettings, sign_in: SignIn | None, lanes_queue: str, deliveries_queue: str
 ) -> AzureQueues:
     """Open the configured account; ``sign_in`` is needed where there is no connection string."""
-    if connection := connection_string(storage):
-        client = QueueServiceClient.from_connection_string(connection, **_OPTIONS)
-    else:
-        uri, tokens = storage.queue_service_uri, sign_in and sign_in.tokens
-        client = QueueServiceClient(uri, credential=tokens, **_OPTIONS)
     service = StorageService(QUEUE_STORAGE, endpoint(storage, "queue", sign_in))
-    return AzureQueues(client, service, lanes_queue, deliveries_queue)
+    return AzureQueues(partial(_client, storage, sign_in), service, lanes_queue, deliveries_queue)
+
+
+def _client(storage: StorageSettings, sign_in: SignIn | None) -> QueueServiceClient:
+    from azure.storage.queue.aio import QueueServiceClient
+
+    if connection := connection_string(storage):
+        return QueueServiceClient.from_connection_string(connection, **_OPTIONS)
+    uri, tokens = storage.queue_service_uri, sign_in and sign_in.tokens
+    return QueueServiceClient(uri, credential=tokens, **_OPTIONS)
 
 
 def _message(queue: str, body: bytes, delay: int) -> StorageRequest:

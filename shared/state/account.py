@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from azure.core.utils import parse_connection_string
-from azure.data.tables.aio import TableClient
 
 from ..config import StorageSettings
 from .azure_table import TABLE_STORAGE, AzureTable
@@ -22,6 +23,9 @@ from .signing import (
     table_text,
 )
 from .table import Table
+
+if TYPE_CHECKING:
+    from azure.data.tables.aio import TableClient
 
 DEVELOPMENT_STORAGE = "UseDevelopmentStorage=true"
 """The storage emulator on its default ports, as the Functions host accepts it."""
@@ -86,13 +90,19 @@ class Tables:
 
 def open_tables(storage: StorageSettings, sign_in: SignIn | None, clock: StorageClock) -> Tables:
     """Open the configured tables; ``sign_in`` is needed where there is no connection string."""
-    connection, uri = connection_string(storage), storage.table_service_uri
-    state, audit, metrics = (
-        TableClient.from_connection_string(connection, name)
-        if connection
-        else TableClient(uri, name, credential=sign_in and sign_in.tokens)
-        for name in (storage.state_table, storage.audit_table, storage.metrics_table)
-    )
     place = endpoint(storage, "table", sign_in)
     service = StorageService(TABLE_STORAGE, place, clock.observe)
-    return Tables(*(AzureTable(client, service, clock) for client in (state, audit, metrics)))
+    state, audit, metrics = (
+        AzureTable(name, partial(_client, storage, sign_in, name), service, clock)
+        for name in (storage.state_table, storage.audit_table, storage.metrics_table)
+    )
+    return Tables(state, audit, metrics)
+
+
+def _client(storage: StorageSettings, sign_in: SignIn | None, table: str) -> TableClient:
+    from azure.data.tables.aio import TableClient
+
+    if connection := connection_string(storage):
+        return TableClient.from_connection_string(connection, table)
+    tokens = sign_in and sign_in.tokens
+    return TableClient(storage.table_service_uri, table, credential=tokens)

@@ -62,6 +62,7 @@ class Body(BaseModel):
     """A request body; an unknown field is an error."""
 
     model_config = ConfigDict(
+        defer_build=True,  # by the first request that has such a body
         extra="forbid",
         frozen=True,
         protected_namespaces=(),

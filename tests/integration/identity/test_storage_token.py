@@ -55,8 +55,8 @@ async def table(
     bearer = EntraCredential(tokens, STORAGE_SCOPE, clock=clock)
     endpoint = Endpoint("https://a.table.core.windows.net", EntraToken(bearer))
     service = StorageService(TABLE_STORAGE, endpoint, http=storage)
-    client = cast("TableClient", AsyncMock(table_name="rows"))
-    yield AzureTable(client, service, StorageClock())
+    client = cast("TableClient", AsyncMock())
+    yield AzureTable("rows", lambda: client, service, StorageClock())
     await bearer.aclose()
 
 

@@ -142,7 +142,7 @@ def queues(storage: QueueService) -> AzureQueues:
     )
     service = StorageService(QUEUE_STORAGE, endpoint, http=storage)
     client = cast("QueueServiceClient", StubClient(storage))
-    return AzureQueues(client, service, "lanes", "deliveries")
+    return AzureQueues(lambda: client, service, "lanes", "deliveries")
 
 
 async def test_a_wake_up_is_put_in_base64_with_its_delay(
@@ -199,7 +199,12 @@ async def test_a_refused_message_says_why_and_is_not_repeated(
     assert storage.attempts == 1
 
 
-async def test_closing_closes_everything(storage: QueueService, queues: AzureQueues) -> None:
+@pytest.mark.parametrize("missing", [True, False])
+async def test_closing_closes_everything(
+    storage: QueueService, queues: AzureQueues, missing: bool
+) -> None:
+    """The library's client is opened only for a queue that has to be made."""
+    storage.missing = {"lanes"} if missing else set()
     await queues.wake("o", "l")
     await queues.aclose()
-    assert sorted(storage.closed) == ["client", "service"]
+    assert sorted(storage.closed) == (["client", "service"] if missing else ["service"])

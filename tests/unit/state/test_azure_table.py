@@ -38,8 +38,6 @@ def lost(_: TableService) -> Exception:
 class StubClient:
     """The methods of `TableClient` that we use: it makes tables and runs queries."""
 
-    table_name = "rows"
-
     def __init__(self, storage: TableService) -> None:
         self._storage = storage
         self.queries: list[str] = []
@@ -81,7 +79,8 @@ def table(storage: TableService, client: StubClient) -> AzureTable:
 
 def opened(storage: TableService, client: StubClient) -> AzureTable:
     clock = StorageClock()
-    return AzureTable(cast("TableClient", client), storage.opened(clock.observe), clock)
+    service = storage.opened(clock.observe)
+    return AzureTable("rows", lambda: cast("TableClient", client), service, clock)
 
 
 async def test_a_row_is_written_and_read(storage: TableService, table: AzureTable) -> None:
@@ -363,9 +362,11 @@ async def test_closing_the_last_table_closes_the_connections(
     storage: TableService, client: StubClient
 ) -> None:
     clock, service = StorageClock(), storage.opened()
-    tables = [AzureTable(cast("TableClient", client), service, clock) for _ in range(2)]
-    for closed, table in enumerate(tables):
-        assert storage.closed == 0
-        await table.aclose()
-        assert storage.requests == ["close"] * (closed + 1)
-    assert storage.closed == 1
+    asked, other = (
+        AzureTable("rows", lambda: cast("TableClient", client), service, clock) for _ in range(2)
+    )
+    await asked.scan("p", "", "~", limit=1)
+    await asked.aclose()
+    assert (storage.requests, storage.closed) == (["close"], 0)
+    await other.aclose()  # which has not opened the library's client
+    assert (storage.requests, storage.closed) == (["close"], 1)

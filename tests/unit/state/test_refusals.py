@@ -25,8 +25,8 @@ SERVICE, ROLE = "Table Storage", "Storage Table Data Contributor"
 
 
 def table() -> AzureTable:
-    client = cast("TableClient", Mock(table_name="rows"))
-    return AzureTable(client, TableService().opened(), StorageClock())
+    client = cast("TableClient", Mock())
+    return AzureTable("rows", lambda: client, TableService().opened(), StorageClock())
 
 
 def refused(status: int, code: str, *, in_header: bool = False) -> HttpResponseError:
