@@ -65,6 +65,8 @@ class ProblemKind(Enum):
     INVALID_REQUEST = 422, "invalid_request", "a field or a query parameter is wrong or unknown; `errors` lists each"
     INVALID_CONTENT = 422, "invalid_content", "an image or file cannot be used; `errors` says which"
     INVALID_RESPONSE_FORMAT = 422, "invalid_response_format", "the response format cannot be used; `errors` says why"
+    INVALID_TOOLS = 422, "invalid_tools", "the functions that the caller runs cannot be used; `errors` says why"
+    UNKNOWN_CALL = 422, "unknown_call", "an output or approval answers nothing that is open on the thread; `errors` says which"
     CONTENT_FILTER = 422, "content_filter", "a content filter stopped the question or the answer"
     IDEMPOTENCY_MISMATCH = 422, "idempotency_mismatch", "the `Idempotency-Key` was used for another request"
     BUDGET_TOO_SMALL = 422, "budget_too_small", "the request may need more than a whole budget and can never run; `budget` says which, and how much it may need"
@@ -224,7 +226,11 @@ _FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
     foundry.FoundryError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-_UNUSABLE = {"invalid_content": "images", "invalid_response_format": "response_format"}
+_UNUSABLE = {
+    "invalid_content": "images",
+    "invalid_response_format": "response_format",
+    "invalid_tools": "tools",
+}
 """Codes of requests that are refused before Foundry is called, with the invalid field."""
 
 _STATE: dict[type[state.StateError], HTTPStatus] = {
@@ -257,6 +263,9 @@ def problem_from(error: Exception) -> Problem:
     """Map an error to the problem that the caller receives."""
     if isinstance(error, ProblemError):
         return error.problem
+    if isinstance(error, foundry.UnknownCallError):
+        errors = (FieldError(error.field, error.message),)
+        return Problem(kind_of(422, error.code), error.message, errors=errors)
     if isinstance(error, foundry.InvalidRequestError) and error.code in _UNUSABLE:
         errors = (FieldError(_UNUSABLE[error.code], error.message),)
         return Problem(kind_of(422, error.code), error.message, errors=errors)

@@ -37,6 +37,8 @@ MAX_OUTPUTS = 128
 MAX_OUTPUT_BYTES = 1024 * 1024
 """Of all outputs together, as long as a message."""
 
+INVALID_TOOLS = "invalid_tools"
+
 CANCELLED = '{"error":"cancelled by caller"}'
 """The output of a call that the caller leaves without one."""
 
@@ -56,8 +58,19 @@ def client_tools(
     Fields that no service knows are left out, and missing parameters are none.
 
     Raises:
-        InvalidRequestError: saying what is wrong with them.
+        InvalidRequestError: `invalid_tools`, saying what is wrong with them.
     """
+    try:
+        return _checked(definitions, choice, parallel)
+    except InvalidRequestError as error:
+        raise InvalidRequestError(error.message, code=INVALID_TOOLS) from error
+
+
+def _checked(
+    definitions: Sequence[Mapping[str, Any]],
+    choice: str | Mapping[str, Any] | None,
+    parallel: bool | None,
+) -> ClientTools:
     if len(definitions) > MAX_CLIENT_TOOLS:
         raise InvalidRequestError(f"tools has at most {MAX_CLIENT_TOOLS} functions.")
     known = tuple(map(_definition, definitions))
@@ -88,12 +101,15 @@ def _check_named(tools: ClientTools, name: str) -> None:
         raise InvalidRequestError(f"tool_choice names the function '{name[:128]}', not in tools.")
 
 
-def check_sizes(request: TurnRequest) -> None:
-    """Check that a request's outputs and approvals are within the limits.
+def check_said(request: TurnRequest) -> None:
+    """Check that a request says something, and that its outputs are within the limits.
 
     Raises:
-        InvalidRequestError: if they are not.
+        InvalidRequestError: if not.
     """
+    answers = request.outputs or request.approvals
+    if not (request.message or request.parts or request.preceding or answers):
+        raise InvalidRequestError("message must not be empty.")
     if max(len(request.outputs), len(request.approvals)) > MAX_OUTPUTS:
         raise InvalidRequestError(f"A message has at most {MAX_OUTPUTS} outputs or approvals.")
     texts = [
@@ -188,13 +204,13 @@ class CallFeed:
         if item.get("type") != "function_call" or not call_id or name not in self._names:
             return False
         self._call_ids[str(item.get("id"))] = call_id
-        self._begin(call_id, name)
+        self.begin(call_id, name)
         return True
 
     def _delta(self, item_id: str, piece: str) -> bool:
         call_id = self._call_ids.get(item_id)
         if call_id is not None:
-            self._add(call_id, piece)
+            self.add(call_id, piece)
         return call_id is not None
 
     def _done(self, item: JsonObject) -> bool:
@@ -203,15 +219,21 @@ class CallFeed:
         self._finish(client_call(item))
         return True
 
-    def _begin(self, call_id: str, name: str) -> None:
+    def begin(self, call_id: str, name: str) -> None:
+        """Emit that a call begins, once."""
         if call_id not in self._written:
             self._written[call_id] = ""
             self._emit(ClientCallStarted(call_id, name))
 
-    def _add(self, call_id: str, piece: str) -> None:
+    def add(self, call_id: str, piece: str) -> None:
+        """Emit a piece of the arguments of a call that has begun."""
         if piece:
             self._written[call_id] += piece
             self._emit(ClientCallDelta(call_id, piece))
+
+    def catch_up(self, call_id: str, arguments: str) -> None:
+        """Emit what is new in the arguments of a call that has begun."""
+        self.add(call_id, arguments.removeprefix(self._written[call_id]))
 
     def finish(self, calls: Iterable[ClientCall]) -> None:
         """Emit what is still missing of a turn's calls.
@@ -228,11 +250,11 @@ class CallFeed:
     def _finish(self, call: ClientCall) -> None:
         if call.call_id in self._finished:
             return
-        self._begin(call.call_id, call.name)
+        self.begin(call.call_id, call.name)
         written = self._written[call.call_id]
         if not call.arguments.startswith(written):
             raise _broken()
-        self._add(call.call_id, call.arguments.removeprefix(written))
+        self.catch_up(call.call_id, call.arguments)
         self._finished.add(call.call_id)
         self._emit(ClientCallFinished(call))
 

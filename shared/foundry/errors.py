@@ -6,7 +6,8 @@ FoundryError
 ├── PermissionDeniedError       the identity lacks a role, or the network is closed
 ├── NotFoundError               agent, deployment, conversation or response is not there
 ├── InvalidRequestError         the request cannot succeed as it is
-│   └── ContentFilteredError    a content filter stopped the question or the answer
+│   ├── ContentFilteredError    a content filter stopped the question or the answer
+│   └── UnknownCallError        it answers a call that is not open on the thread
 ├── ThreadBusyError             another turn holds the thread
 ├── RateLimitedError            the deployment's quota is used up (`retry_after`)
 ├── TimeoutError                no answer within the deadline (also the builtin TimeoutError)
@@ -62,6 +63,7 @@ __all__ = [
     "ThreadBusyError",
     "TimeoutError",
     "Treatment",
+    "UnknownCallError",
     "UnknownFailureError",
 ]
 
@@ -183,6 +185,17 @@ class ContentFilteredError(InvalidRequestError):
     """A content filter stopped the question or the answer."""
 
     code = "content_filter"
+
+
+class UnknownCallError(InvalidRequestError):
+    """An output or approval answers nothing that is open on the thread."""
+
+    code = "unknown_call"
+
+    def __init__(self, message: str, field: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        """Where it is in the request, as in `outputs.0`."""
 
 
 class ThreadBusyError(FoundryError):

@@ -36,7 +36,7 @@ from .reconcile import ANSWERED, Reconciler, RecoveredItems
 from .responses import response_text
 from .retry import Deadline, Gate, RetryPolicy
 from .sse import SseParser
-from .tools.unanswered import refusal, unanswered
+from .tools.unanswered import ABANDONED_CALL, missing, refusal, repaired, unanswered
 from .transport import Call, Transport
 from .wire_json import JsonObject, object_at, objects_at
 
@@ -359,6 +359,7 @@ class Exchange:
         if recovered.ours:
             self._body = {**self._body, "input": []}
             return
+        self._input = missing(self._input, recovered.items)
         self._send_first(unanswered([*recovered.items, *self._input]))
         if recovered.last_item_id:
             self._thread = replace(self._thread, last_item_id=recovered.last_item_id)
@@ -377,6 +378,7 @@ class Exchange:
         assert self._thread.conversation_id is not None  # noqa: S101 - see `Known.calls_open`
         conversation_id, find = self._thread.conversation_id, self._link.reconciler.tail
         tail = await self._link.retry.repeat(lambda _: find(conversation_id), self._deadline)
+        self._input = repaired(self._input, map(refusal, tail.unanswered), ABANDONED_CALL)
         self._send_first(unanswered([*tail.unanswered, *self._input]))
         self._thread = replace(self._thread, last_item_id=tail.last_item_id)
         self._known.calls_open, self._known.calls_answered = False, True

@@ -197,4 +197,6 @@ def _gist(item: JsonObject) -> tuple[Any, ...]:
     kind = item.get("type")
     if kind in ANSWER_TYPES:
         return (kind, item.get("call_id"), item.get("approval_request_id"))
-    return (item.get("role"), item_text(item)) if item.get("role") else (kind, item.get("id"))
+    if item.get("role"):
+        return (item.get("role"), item_text(item))
+    return (kind, item.get("call_id") or item.get("id"))

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from ..config import FoundryAgentServiceConfig
 from ..text import parse_json
-from .client_calls import answer_items
+from .client_calls import INVALID_TOOLS, answer_items
 from .content import user_message
 from .endpoint import AgentReference
 from .errors import ConfigurationError, ContentFilteredError, InvalidRequestError
@@ -130,7 +130,8 @@ class RequestBuilder:
         if twice := sorted(turn.client_tools.names & (taken | named)):
             raise InvalidRequestError(
                 f"tools has functions named as tools of this app: {', '.join(twice)}. Give them "
-                "other names, so that it is clear who runs a call."
+                "other names, so that it is clear who runs a call.",
+                code=INVALID_TOOLS,
             )
         return [*ours, *turn.client_tools.definitions]
 

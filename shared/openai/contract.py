@@ -56,6 +56,7 @@ CREATE_CHAT_COMPLETION = Operation(
     events={"": ChatChunk},
     problems=(
         ProblemKind.UNSUPPORTED_PARAMETER,
+        ProblemKind.INVALID_TOOLS,
         ProblemKind.MODEL_NOT_FOUND,
         ProblemKind.BUDGET_SPENT,
         ProblemKind.BUDGET_TOO_SMALL,

@@ -12,15 +12,17 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 
 from ..foundry.answers import Reply, Stream
+from ..foundry.client_calls import answer_items
 from ..foundry.error_bodies import Peer
 from ..foundry.errors import (
+    ConfigurationError,
     FoundryError,
     InvalidRequestError,
     ProtocolError,
     ServiceUnavailableError,
     StreamInterruptedError,
 )
-from ..foundry.events import Emit, MessageDelta
+from ..foundry.events import Emit
 from ..foundry.metrics import ClientMetrics
 from ..foundry.models import TurnRequest, TurnResult
 from ..foundry.retry import Deadline, Gate, RetryPolicy
@@ -28,6 +30,7 @@ from ..foundry.sse import SseParser
 from ..foundry.transport import Call, Transport
 from ..foundry.wire_json import JsonObject, objects_at, text_at
 from ..observability.upstream import upstream, waiting
+from ..text import to_json_bytes
 from ..turns.command import RunningTurn
 from ..turns.conversation import estimated_tokens
 from .backends import CHECK_SECONDS, Abilities
@@ -35,6 +38,14 @@ from .chat_wire import DONE, ChatPeer, ChatStream, chat_body, read_completion
 from .model_types import ModelType
 
 log = logging.getLogger(__name__)
+
+NO_HISTORY = (
+    "This model does not know the calls that the outputs belong to, because RECORD_CONTENT is off. "
+    "Let the model that made them answer, or send a message."
+)
+
+_MEDIA = {"input_image", "input_file"}
+"""The types of parts of a message that are no text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +119,11 @@ class ChatBackend:
         """Nothing to check: the settings were checked when the backend was created."""
 
     def refusal(self, request: TurnRequest) -> FoundryError | None:
-        """An error if the request uses tools, images, files or a response format."""
+        """An error if the request uses tools of the app, images, files or a response format."""
         able = self.abilities
         asked = {
-            "tools": (request.tools or request.client_tools) and not able.tools,
-            "images or files": request.parts and not able.images,
+            "tools": request.tools and not able.tools,
+            "images or files": _has_media(request) and not able.images,
             "response_format": request.response_format and not able.response_format,
         }
         if given := [name for name, value in asked.items() if value]:
@@ -134,6 +145,8 @@ class ChatBackend:
         limit = request.max_tokens or min(self._max_tokens, self._model.context_tokens // 2)
         history = await conversation.history(0, self._room(request, limit)) if conversation else ()
         body = {**chat_body(request, history), self._model.limit_field: limit}
+        if all(message["role"] == "system" for message in objects_at(body, "messages")):
+            raise ConfigurationError(NO_HISTORY)
         with self._metrics.turn(), waiting():
             body["model"] = request.model or await self._model_name(turn.deadline)
             if turn.emit:
@@ -147,8 +160,11 @@ class ChatBackend:
     def _room(self, request: TurnRequest, answer_tokens: int) -> int:
         """How many tokens of history fit into the context, beside the message and its answer."""
         instructions = request.system_prompt or request.domain
-        asked = estimated_tokens(request.message) + estimated_tokens(instructions)
-        return self._model.context_tokens - answer_tokens - asked
+        sent = [*request.preceding, *answer_items(request)]
+        if request.client_tools:
+            sent += request.client_tools.definitions
+        texts = [request.message, instructions, *(to_json_bytes(each).decode() for each in sent)]
+        return self._model.context_tokens - answer_tokens - sum(map(estimated_tokens, texts))
 
     async def _attempts(self, body: JsonObject, turn: RunningTurn) -> TurnResult:
         """Get the answer, with retries."""
@@ -177,25 +193,28 @@ class ChatBackend:
 
     async def _attempt(self, body: JsonObject, turn: RunningTurn) -> TurnResult:
         call = Call("POST", f"{self._model.base_url}/chat/completions", body)
+        has_functions = turn.request.client_tools is not None
         if turn.emit:
-            return await self._streamed(call, turn.deadline, turn.emit)
+            return await self._streamed(call, turn.deadline, turn.emit, has_functions)
         reply = await self._transport.send(call, seconds=turn.deadline.remaining())
-        return read_completion(reply.body, self._peer(body, reply))
+        chat = ChatStream(self._peer(body, reply), has_functions=has_functions)
+        return read_completion(reply.body, chat)
 
-    async def _streamed(self, call: Call, deadline: Deadline, emit: Emit) -> TurnResult:
+    async def _streamed(
+        self, call: Call, deadline: Deadline, emit: Emit, has_functions: bool
+    ) -> TurnResult:
         chat: ChatStream | None = None
         try:
             async with self._transport.stream(
                 call, silence=self._silence, seconds=deadline.remaining()
             ) as stream:
-                chat = ChatStream(self._peer(call.body or {}, stream))
+                by = self._peer(call.body or {}, stream)
+                chat = ChatStream(by, emit, has_functions=has_functions)
                 if stream.whole is not None:
-                    result = read_completion(stream.whole, chat.by)
-                    emit(MessageDelta(result.content))
-                    return result
-                await self._read(chat, stream, emit)
+                    return read_completion(stream.whole, chat)
+                await self._read(chat, stream)
         except FoundryError as error:
-            if chat is None or not chat.text or not error.treatment.counts:
+            if chat is None or not chat.has_begun or not error.treatment.counts:
                 raise  # an error with a specific reason, such as a filter or a limit
             raise StreamInterruptedError(
                 f"The answer broke off. {error.message}",
@@ -206,15 +225,14 @@ class ChatBackend:
             ) from error
         return chat.result()
 
-    async def _read(self, chat: ChatStream, stream: Stream, emit: Emit) -> None:
-        """Emit the text of each event, until the stream's end event."""
+    async def _read(self, chat: ChatStream, stream: Stream) -> None:
+        """Read each event, until the stream's end event."""
         parser = SseParser()
         async for chunk in stream.chunks:
             for data in parser.feed(chunk):
                 if data == DONE:
                     return
-                if delta := chat.feed(data):
-                    emit(delta)
+                chat.feed(data)
         if not chat.is_complete:
             raise ServiceUnavailableError(
                 f"The stream from {self._model.peer.name} ended before the answer was complete.",
@@ -246,3 +264,9 @@ class ChatBackend:
     async def aclose(self) -> None:
         """Close all connections."""
         await self._transport.aclose()
+
+
+def _has_media(request: TurnRequest) -> bool:
+    """Whether a request, or what it says before its message, has more than text."""
+    said = (part for item in request.preceding for part in objects_at(item, "content"))
+    return bool(request.parts) or any(part.get("type") in _MEDIA for part in said)

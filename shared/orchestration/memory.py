@@ -102,7 +102,7 @@ class MemoryTurns:
             finally:
                 remembered.state = conversation.state
             remembered.state = replace(conversation.state, messages=conversation.state.messages + 1)
-            remembered.add(MessagePair(command.request.message, result.content))
+            remembered.add(MessagePair.of(command.request, result))
         seconds, now = perf_counter() - started, datetime.now(UTC)
         return AnsweredTurn(opened, result, tuple(turn.attempts), seconds, now)
 

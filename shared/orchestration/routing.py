@@ -25,7 +25,7 @@ from ..foundry.errors import (
     ServiceUnavailableError,
     TimeoutError,
 )
-from ..foundry.events import Emit, MessageDelta, ToolStarted, TurnEvent
+from ..foundry.events import ClientCallStarted, Emit, MessageDelta, ToolStarted, TurnEvent
 from ..foundry.models import TurnRequest, TurnResult
 from ..foundry.retry import Deadline
 from ..state.client_keys import KeyTerms
@@ -254,6 +254,10 @@ def circuit_open(model: Model) -> ServiceUnavailableError:
     )
 
 
+_ANSWERING = MessageDelta | ToolStarted | ClientCallStarted
+"""Events with which an answer begins."""
+
+
 class _Sent:
     """Whether part of an answer has been sent to the caller."""
 
@@ -265,9 +269,9 @@ class _Sent:
         """Return a function that emits events, and ends the time limit when the answer begins."""
 
         def emit(event: TurnEvent) -> None:
-            if isinstance(event, MessageDelta | ToolStarted) and not patience.expired():
+            if isinstance(event, _ANSWERING) and not patience.expired():
                 patience.reschedule(None)
-            self.text = self.text or isinstance(event, MessageDelta)
+            self.text = self.text or isinstance(event, MessageDelta | ClientCallStarted)
             if self._emit:
                 self._emit(event)
 

@@ -1,11 +1,15 @@
-"""Exchanges: the questions and answers of a thread, kept so that any model can continue it."""
+"""Exchanges: the questions and answers of a thread, kept so that any model can continue it.
+
+An exchange is a document: `question`, `answer` and, where the caller runs functions, the `calls`
+with which the answer ends, and the `outputs` of earlier calls that came with the question.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from .errors import DocumentTooLargeError
-from .json_properties import document_values, read_document
+from .json_properties import fitting_values, read_document
 from .keys import exchange_key, exchange_prefix, partition_key
 from .row_deletion import delete_range
 from .table import Change, Operation, Table, Value
@@ -16,19 +20,10 @@ PAGE_ROWS = 20
 _DOCUMENT = "exchange"
 
 
-def insert_exchange(thread_id: str, number: int, question: str, answer: str) -> Change:
+def insert_exchange(thread_id: str, number: int, exchange: Mapping[str, Any]) -> Change:
     """The change that stores exchange ``number``, counted from 0; texts that do not fit are cut."""
-    values: dict[str, Value | None] = {**_values(question, answer)}
+    values: dict[str, Value | None] = {**fitting_values(exchange, _DOCUMENT)}
     return Change(Operation.INSERT, exchange_key(thread_id, number), values)
-
-
-def _values(question: str, answer: str) -> dict[str, Value]:
-    while True:
-        try:
-            return document_values({"question": question, "answer": answer}, _DOCUMENT)
-        except DocumentTooLargeError:
-            longest = max(len(question), len(answer)) // 2
-            question, answer = question[:longest], answer[:longest]
 
 
 class Exchanges:
@@ -37,16 +32,16 @@ class Exchanges:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    async def read(self, owner: str, thread_id: str, first: int, end: int) -> list[tuple[str, str]]:
-        """Questions and answers from number ``first`` up to, not including, ``end``, oldest first;
-        at most the last `PAGE_ROWS`."""
+    async def read(self, owner: str, thread_id: str, first: int, end: int) -> list[dict[str, Any]]:
+        """Exchanges from number ``first`` up to, not including, ``end``, oldest first; at most the
+        last `PAGE_ROWS`."""
         first = max(first, end - PAGE_ROWS, 0)
         after = exchange_key(thread_id, first - 1) if first else exchange_prefix(thread_id)
         rows = await self._table.scan(
             partition_key(owner), after, exchange_key(thread_id, end), limit=PAGE_ROWS
         )
-        kept: list[dict[str, Any] | None] = [read_document(row.values, _DOCUMENT) for row in rows]
-        return [(exchange["question"], exchange["answer"]) for exchange in kept if exchange]
+        kept = (read_document(row.values, _DOCUMENT) for row in rows)
+        return [exchange for exchange in kept if exchange]
 
     async def remove(self, owner: str, thread_id: str) -> None:
         """Delete all exchanges of a thread."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from .contention import Contention
 from .errors import LaneBusyError, MetadataFullError, RowChangedError, RowMissingError
+from .json_properties import read_document, replacing_values
 from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
 from .lanes import EXPIRES_AT, HIDDEN, REMOVED_FROM, Clock, Lanes, has_waiting, head_sequence
 from .markers import mark_expiry, unmark_expiry
@@ -28,6 +29,36 @@ MAX_RETRY_SECONDS = 86_400.0
 
 _METADATA_PROPERTY = re.compile(r"^mx?_")
 _PLAIN_NAME = re.compile(r"^[A-Za-z0-9_]{1,64}$")
+
+
+_OPEN_CALLS = "open"
+"""Name of the document of `OpenCalls` in a thread's row."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCalls:
+    """What a thread waits for since its last turn, as items of the Responses API."""
+
+    handed_over: tuple[dict[str, Any], ...] = ()
+    """The calls and requests for approval that the caller is to answer."""
+    owed: tuple[dict[str, Any], ...] = ()
+    """The answers that Foundry's thread needs, see `ThreadRef.owed`."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> OpenCalls:
+        """Read the properties of a thread's row."""
+        if (document := read_document(values, _OPEN_CALLS)) is None:
+            return NO_CALLS
+        return cls(tuple(document["handed_over"]), tuple(document["owed"]))
+
+    def replacing(self, row: Row) -> dict[str, Value]:
+        """The properties that replace those of a thread's row; none where both are empty."""
+        document = {"handed_over": self.handed_over, "owed": self.owed}
+        is_empty = not (self.handed_over or self.owed)
+        return replacing_values(None if is_empty else document, _OPEN_CALLS, row.values)
+
+
+NO_CALLS = OpenCalls()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +87,8 @@ class Thread:
     """How many of the answered messages, counted from the first, are in Foundry's thread."""
     named_by: str | None = None
     """Key of the row that maps a caller's own conversation id to this thread."""
+    open_calls: OpenCalls = NO_CALLS
+    """What the last turn handed over to the caller."""
     removed_from: datetime | None = None
     """The time in its expiry marker, if the thread is being deleted."""
 
@@ -79,6 +112,7 @@ class Thread:
             expires_at=values.get(EXPIRES_AT),
             messages_in_foundry=values.get("messages_in_foundry", values["message_count"]),
             named_by=values.get("named_by"),
+            open_calls=OpenCalls.of(values),
             removed_from=values.get(REMOVED_FROM),
         )
 

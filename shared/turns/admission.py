@@ -10,7 +10,7 @@ from ..audit.trail import Caller
 from ..config import FoundryAgentServiceConfig
 from ..config.departments import NO_DEPARTMENTS, Departments, TurnDepartment
 from ..config.spending import PriceTable
-from ..foundry.client_calls import answer_items
+from ..foundry.client_calls import answer_items, check_said
 from ..foundry.content import IMAGE
 from ..foundry.errors import InvalidRequestError
 from ..foundry.models import TurnRequest
@@ -55,9 +55,11 @@ class Admission:
         Raises:
             BudgetTooSmallError: if it may need more than a whole budget.
             BudgetExhaustedError: if a budget does not allow it now.
-            InvalidRequestError: if the schema of its response format is invalid.
+            InvalidRequestError: if it says nothing, its outputs are too long, or the schema of its
+                response format is invalid.
             StorageUnavailableError: if the budget cannot be read.
         """
+        check_said(request)
         reservation = Reservation()
         if self._has_limits(caller):
             payer = self._department(owner, request.metadata, thread, caller).payer

@@ -9,16 +9,15 @@ thread is created from the stored history, if that is complete.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
 from ..foundry.errors import NotFoundError
 from ..foundry.models import ThreadRef, TurnResult
 from ..foundry.service import FoundryService
-from ..foundry.wire_json import JsonObject
 from .command import RunningTurn
-from .conversation import Conversation, ConversationState, MessagePair
+from .conversation import Conversation, ConversationState, MessagePair, items_of
+from .open_calls import with_history
 
 log = logging.getLogger(__name__)
 
@@ -65,10 +64,10 @@ class FoundryAnswerer:
 
     async def _send(self, turn: RunningTurn, thread: ThreadRef | None, *, since: int) -> TurnResult:
         """Send the message, after those from number ``since`` on that other models answered."""
-        request, conversation = turn.request, turn.conversation
+        conversation, missed = turn.conversation, tuple[MessagePair, ...]()
         if conversation is not None and since < conversation.state.messages:
             missed = await conversation.history(since, PRECEDING_TOKENS)
-            request = replace(request, preceding=tuple(_items(missed)))
+        request = with_history(turn.request, items_of(missed), thread.owed if thread else ())
         return await self.service.respond(
             request,
             thread,
@@ -116,7 +115,7 @@ class FoundryAnswerer:
             return replace(thread, look_first=False)
         if not await _is_stored(conversation):
             log.info("Foundry holds a message that another model answered; its thread is kept")
-            return replace(thread, last_item_id=newest, look_first=False)
+            return replace(thread, last_item_id=newest, look_first=False, owed=(), calls_open=True)
         log.info("Foundry holds a message that another model answered; its thread is created again")
         await turn.ensure_held()
         await self.service.delete_thread(thread)
@@ -142,8 +141,3 @@ def _after(state: ConversationState, thread: ThreadRef, result: TurnResult) -> C
         owed=result.owed,
     )
     return replace(state, thread=moved_on, in_foundry=state.messages + 1)
-
-
-def _items(pairs: Iterable[MessagePair]) -> list[JsonObject]:
-    """Convert message pairs to input items."""
-    return [{"type": "message", **message} for pair in pairs for message in pair.messages()]

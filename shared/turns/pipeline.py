@@ -51,6 +51,7 @@ from .command import (
     TurnOpened,
     keep_nothing,
 )
+from .open_calls import settled
 from .recording import ModelOutcome, Recording
 from .stored_conversation import StoredConversation
 
@@ -238,7 +239,7 @@ class Turns:
             result = answer if isinstance(answer, TurnResult) else None
             values |= conversation.values_after(result, storage.clock())
             if result is not None and storage.keep_history:
-                kept.append(conversation.keep(command.request.message, result.content))
+                kept.append(conversation.keep(command.request, result))
 
         async def commit(audit: Sequence[Change]) -> Row:
             def changes(lane_row: Row) -> Sequence[Change]:
@@ -305,7 +306,7 @@ class Turns:
         answerer = self._router if command.orchestrated else self._foundry
         assert answerer is not None  # noqa: S101 - without Foundry all turns are orchestrated
         try:
-            return await answerer.answer(turn)
+            return await answerer.answer(_settled(turn))
         except FoundryError as error:
             log.warning("Turn %s failed: %s (%s)", turn.turn_id, error.code, error.request_id)
             return error
@@ -366,6 +367,17 @@ async def _when_free(take: Callable[[], Awaitable[Lease]], seconds: float) -> Le
                 raise
         await asyncio.sleep(min(pause, max(end - clock(), 0.0)))
         pause = min(pause * 2, MAX_LOOK_SECONDS)
+
+
+def _settled(turn: RunningTurn) -> RunningTurn:
+    """The turn, whose request has an answer to each call that waits on its thread.
+
+    Raises:
+        UnknownCallError: if it answers a call that does not wait there.
+    """
+    waits = turn.conversation
+    request = waits.settled(turn.request) if waits else settled(turn.request, ())
+    return turn if request is turn.request else replace(turn, request=request)
 
 
 def _raised(outcome: Outcome) -> AnsweredTurn:

@@ -63,9 +63,15 @@ def classes_of(module: object, root: type[Exception]) -> set[type]:
 
 
 def test_no_error_class_is_left_out() -> None:
-    known = {*FOUNDRY_PROBLEMS, foundry.StreamInterruptedError}
+    known = {*FOUNDRY_PROBLEMS, foundry.StreamInterruptedError, foundry.UnknownCallError}
     assert classes_of(foundry, foundry.FoundryError) == known
     assert classes_of(state, state.StateError) == {type(error) for error, _, _ in STATE_PROBLEMS}
+
+
+def test_an_unknown_call_names_its_field() -> None:
+    problem = problem_from(foundry.UnknownCallError("It is not open.", "outputs.0"))
+    assert (problem.status, problem.code) == (422, "unknown_call")
+    assert [error.field for error in problem.errors] == ["outputs.0"]
 
 
 @pytest.mark.parametrize(("kind", "expected"), FOUNDRY_PROBLEMS.items())

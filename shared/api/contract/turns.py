@@ -33,6 +33,7 @@ TURN_PROBLEMS = (
     ProblemKind.BUDGET_SPENT,
     ProblemKind.INVALID_CONTENT,
     ProblemKind.INVALID_RESPONSE_FORMAT,
+    ProblemKind.UNKNOWN_CALL,
     ProblemKind.CONTENT_FILTER,
     ProblemKind.BUDGET_TOO_SMALL,
     ProblemKind.BUDGET_RESERVED,

@@ -40,14 +40,40 @@ _LEFT_OPEN = ("no tool output found", "no tool call output found", "no approval 
 def unanswered(items: Iterable[JsonObject]) -> list[JsonObject]:
     """The calls and approval requests in ``items`` that have no answer there, in order."""
     found = list(items)
-    answered = {key for item in found if (key := _answered_by(item))}
-    return [item for item in found if (key := _asked_by(item)) and key not in answered]
+    answered = {key for item in found if (key := answered_by(item))}
+    return [item for item in found if (key := asked_by(item)) and key not in answered]
 
 
 def missing(answers: Iterable[JsonObject], items: Iterable[JsonObject]) -> list[JsonObject]:
     """Those of ``answers`` whose call or approval request has no answer in ``items`` yet."""
-    answered = {key for item in items if (key := _answered_by(item))}
-    return [answer for answer in answers if _answered_by(answer) not in answered]
+    answered = {key for item in items if (key := answered_by(item))}
+    return [answer for answer in answers if answered_by(answer) not in answered]
+
+
+def repaired(
+    items: Iterable[JsonObject], owed: Iterable[JsonObject], reason: str
+) -> list[JsonObject]:
+    """``items`` in which each call has an output, and each output one call before it.
+
+    An output may also answer a call that the answers ``owed`` belong to. A call without an output
+    is refused for ``reason``.
+    """
+    given = list(items)
+    open_ = {answered_by(answer) for answer in owed}
+    unpaired = {asked_by(item) for item in unanswered(given)}
+    kept: list[JsonObject] = []
+    for item in given:
+        if item.get("type") in ANSWER_TYPES:
+            if (key := answered_by(item)) not in open_:
+                continue
+            open_.discard(key)
+        kept.append(item)
+        if key := asked_by(item):
+            if key in unpaired:
+                kept.append(refusal(item, reason))
+            else:
+                open_.add(key)
+    return kept
 
 
 def refusal(item: JsonObject, reason: str = ABANDONED_CALL) -> JsonObject:
@@ -76,14 +102,14 @@ def blocks_the_thread(error: FoundryError) -> bool:
     return any(words in text for words in _LEFT_OPEN)
 
 
-def _asked_by(item: JsonObject) -> str | None:
+def asked_by(item: JsonObject) -> str | None:
     """The id by which an answer refers to a call or approval request; None for other items."""
     if item.get("type") in _OUTPUTS:
         return text_at(item, "call_id")
     return text_at(item, "id") if item.get("type") == APPROVAL_REQUEST else None
 
 
-def _answered_by(item: JsonObject) -> str | None:
+def answered_by(item: JsonObject) -> str | None:
     """The id of the call or approval request that an item answers; an MCP call was approved."""
     kind = item.get("type")
     if kind in _OUTPUTS.values():

@@ -157,7 +157,9 @@ PLACES: dict[str, Callable[[JsonObject], errors.FoundryError]] = {
     "a flat error event": in_flat_event,
     "failed, then error": lambda error: in_two_events(error, error_first=False),
     "error, then failed": lambda error: in_two_events(error, error_first=True),
-    "a chat completion": lambda error: raised(lambda: read_completion({"error": error}, BY)),
+    "a chat completion": lambda error: raised(
+        lambda: read_completion({"error": error}, ChatStream(BY))
+    ),
     "a chunk of one": lambda error: raised(
         lambda: ChatStream(BY).feed(json.dumps({"error": error}))
     ),

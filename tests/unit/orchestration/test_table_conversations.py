@@ -104,10 +104,13 @@ class Repeated:
     asking: Asking
 
     async def ask(self, text: str) -> AnsweredTurn:
+        return await self.send(TurnRequest(text))
+
+    async def send(self, request: TurnRequest) -> AnsweredTurn:
         keys = IdempotencyKeys(self.world.table, self.world.clock)
         claim = await keys.claim(OWNER, "key", "fingerprint")
         assert isinstance(claim, Claim)
-        asked, turns = replace(command(TurnRequest(text)), claim=claim), self.asking.turns
+        asked, turns = replace(command(request), claim=claim), self.asking.turns
         assert isinstance(turns, Turns)
         try:
             return await turns.run(asked, lambda _: [claim.reopen()])
@@ -286,8 +289,8 @@ async def test_an_exchange_too_large_for_a_row_is_cut(world: World) -> None:
     asking = world.instance(vllm_context_tokens=1_000_000)
     await asking.ask("x" * 900_000)
     kept = await Exchanges(world.table).read(OWNER, world.thread().thread_id, 0, 1)
-    assert len(kept[0][0]) > 200_000
-    assert kept[0][1].startswith("You said: x")
+    assert len(kept[0]["question"]) > 200_000
+    assert kept[0]["answer"].startswith("You said: x")
 
 
 async def test_exchanges_can_be_removed(world: World) -> None:
