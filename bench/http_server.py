@@ -35,6 +35,10 @@ class HttpConnection(asyncio.Protocol):
     def answer(self, head: bytes, body: bytes) -> None:
         """Answer a request, now or later, with `write`."""
 
+    def close(self) -> None:
+        """Cut the connection."""
+        self._transport.close()
+
     def write(self, data: bytes) -> None:
         """Send bytes, unless the peer has left."""
         if not self._transport.is_closing():

@@ -136,6 +136,11 @@ class Served:
                     process.kill()
                     await process.wait()
 
+    @property
+    def process_id(self) -> int:
+        """The id of the worker process."""
+        return self._process.pid
+
     def cpu_seconds(self) -> float:
         """The processor time that the kernel has accounted to the worker."""
         fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,6 +1,6 @@
 """A Foundry that answers every request in the same way, after a fixed time.
 
-`python -m bench.upstream SECONDS` prints the port it listens on.
+`python -m bench.upstream SECONDS FAULT_RATE` prints the port it listens on.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ DELTA_SECONDS = 0.02
 """Between two deltas of a stream."""
 
 TOKENS = 100
+
+FAULT_RATE = 0.04
+"""Of the requests, where a benchmark asks for faults."""
 
 RESPONSE: dict[str, Any] = {
     "id": "resp_00000000000000000000000000000000",
@@ -75,17 +78,40 @@ _STREAM = (
 )
 
 
+_REFUSED = b'{"error":{"code":"server_error","message":"bench"}}'
+_FAULTS = (
+    b"HTTP/1.1 429 Too Many Requests\r\nretry-after-ms: 5\r\nContent-Length: 0\r\n\r\n",
+    b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(_REFUSED), _REFUSED),
+    b"",
+    _STREAM + b"1\r\n",
+)
+"""A limit, an outage, and connections cut before an answer and within it."""
+
+
 class Answering(HttpConnection):
     """Answers every request after the delay."""
 
     delay = DELAY_SECONDS
+    fault_rate = 0.0
+    requests = 0
+    """Of all connections."""
 
     def answer(self, head: bytes, body: bytes) -> None:
         """See `HttpConnection.answer`."""
-        if b'"stream":true' in body:
+        number = Answering.requests = Answering.requests + 1
+        before, now = int((number - 1) * self.fault_rate), int(number * self.fault_rate)
+        if now > before:
+            self._fail(_FAULTS[now % len(_FAULTS)])
+        elif b'"stream":true' in body:
             self._begin_stream()
         else:
             self._later(self.write, _ANSWER)
+
+    def _fail(self, fault: bytes) -> None:
+        self.write(fault)
+        if not fault.endswith((b"\r\n\r\n", _REFUSED)):
+            self.close()
 
     def _later(self, call: Callable[..., None], *arguments: Any) -> None:
         if not self.delay:
@@ -114,12 +140,12 @@ def _chunk(event: dict[str, Any]) -> bytes:
 
 
 @contextmanager
-def upstream(delay: float = DELAY_SECONDS) -> Generator[str]:
+def upstream(delay: float = DELAY_SECONDS, fault_rate: float = 0.0) -> Generator[str]:
     """The upstream as a process of its own, and its URL."""
-    with running("bench.upstream", str(delay)) as port:
+    with running("bench.upstream", str(delay), str(fault_rate)) as port:
         yield f"http://127.0.0.1:{port}/openai/v1"
 
 
 if __name__ == "__main__":
-    Answering.delay = float(sys.argv[1])
+    Answering.delay, Answering.fault_rate = float(sys.argv[1]), float(sys.argv[2])
     asyncio.run(serve(Answering))
