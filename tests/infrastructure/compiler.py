@@ -20,7 +20,7 @@ from pathlib import Path
 from time import time
 from typing import IO, Any, Self
 
-from tests.support.environments import cache_folder
+from tests.support.environments import cache_folder, only_one
 
 GRAPH_EXTENSION = "TESTS_GRAPH_EXTENSION"
 """Variable with the path of the Microsoft Graph extension, where its registry is out of reach."""
@@ -198,16 +198,20 @@ class Answers:
     def get(self, path: Path, question: object, ask: Callable[[], Any]) -> Any:
         """The kept answer to a question about a file, or what ``ask`` answers now."""
         kept = self._folder / self._digest(path, question)
-        if kept.exists():
-            kept.touch()
-            return json.loads(kept.read_text())
-        answer = ask()
+        with only_one(kept.with_suffix(".lock")):  # the processes beside this one wait for it
+            if kept.exists():
+                kept.touch()
+                return json.loads(kept.read_text())
+            return self._keep(kept, ask())
+
+    @staticmethod
+    def _keep(kept: Path, answer: Any) -> Any:
         text = json.dumps(answer)
         if any(code in text for code in NOT_FETCHED):
             return answer
         written = kept.with_suffix(f".{os.getpid()}")
         written.write_text(text)
-        written.replace(kept)  # at once, for the processes beside this one
+        written.replace(kept)
         return answer
 
     def _digest(self, path: Path, question: object) -> str:

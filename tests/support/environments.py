@@ -57,7 +57,7 @@ def with_requirements(python: Path, *also: str) -> Path:
     environment = cache_folder() / f"environment-{made_of}"
     own = environment / "bin" / "python"
     complete = environment / "complete"
-    with _only_one(environment.with_suffix(".lock")):
+    with only_one(environment.with_suffix(".lock")):
         if not complete.exists():
             run(python, "-m", "venv", "--clear", environment).check_returncode()
             pip = (own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
@@ -83,7 +83,7 @@ def python_packages(name: str, requirements: Path) -> Path:
     """The folder of programs of an environment with pinned packages."""
     made_of = requirements.read_bytes() + sys.version.encode()
     environment = cache_folder() / f"{name}-{hashlib.sha256(made_of).hexdigest()[:12]}"
-    with _only_one(environment.with_suffix(".lock")):
+    with only_one(environment.with_suffix(".lock")):
         if not (environment / "complete").exists():
             run(sys.executable, "-m", "venv", "--clear", environment).check_returncode()
             pip = (environment / "bin/python", "-m", "pip", "install", "--quiet", "--no-deps")
@@ -117,7 +117,7 @@ def node_packages(name: str, listed: Path, node: Node) -> NodePackages:
     files = [listed / "package.json", listed / "package-lock.json"]
     made_of = b"".join(file.read_bytes() for file in files)
     folder = cache_folder() / f"{name}-{hashlib.sha256(made_of).hexdigest()[:12]}"
-    with _only_one(folder.with_suffix(".lock")):
+    with only_one(folder.with_suffix(".lock")):
         if not (folder / "complete").exists():
             folder.mkdir(parents=True, exist_ok=True)
             for file in files:
@@ -140,7 +140,7 @@ def node_packages(name: str, listed: Path, node: Node) -> NodePackages:
 
 
 @contextmanager
-def _only_one(lock: Path) -> Generator[None]:
+def only_one(lock: Path) -> Generator[None]:
     """Let one process at a time in."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
