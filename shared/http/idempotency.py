@@ -40,6 +40,11 @@ RESEND_PATIENCE_SECONDS = 10.0
 """How long a resent request waits beyond a claim's hold, to take over from a worker that died."""
 RESEND_LOOK_SECONDS = 0.5
 
+ATTEMPTS = "x-stainless-retry-count"
+"""Header of the official OpenAI SDKs: how often they have sent a request before."""
+JOIN_SECONDS = 210.0
+"""How long such a request waits for the answer to an earlier one; Azure cuts it off at 230 s."""
+
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 """Temporary refusals: a retry may succeed."""
 
@@ -71,6 +76,8 @@ class Keyed:
     """Whether the key is the host's, which resends a request before the first one has ended."""
     replay: Replay | None = None
     """None if the caller takes no stream."""
+    attempt: int | None = None
+    """How often an SDK has sent the request before; its key is then what the request does."""
 
     @property
     def fingerprint(self) -> str:
@@ -83,23 +90,28 @@ def keyed(
     body: BaseModel | None,
     preference: str = "",
     replay: Replay | None = None,
+    *,
+    joins: bool = False,
 ) -> Keyed:
     """An HTTP request with its `Idempotency-Key`.
 
-    A ``preference`` that changes what the request does belongs to its identity.
+    A ``preference`` that changes what the request does belongs to its identity. If it ``joins``, a
+    request without a key that an SDK sends again gets the answer to the one that it repeats.
 
     Raises:
         ProblemError: 422, if the key is too long.
     """
     request = incoming.request
     key = _key_of(request)
+    attempt = _attempt(request) if joins and key is None else None
     values: dict[str, Any] = {}
-    if body is not None and key is not None:
+    if body is not None and (key is not None or attempt is not None):
         values = body.model_dump(mode="json", exclude_defaults=True)
     named = incoming.path.get("thread_id") or getattr(body, "thread_id", None)
     return Keyed(
         owner=incoming.owner,
         key=key,
+        attempt=attempt,
         identity=[request.method, request.url.path, values, *filter(None, [preference])],
         thread_id=named if isinstance(named, str) and is_id(Kind.THREAD, named) else None,
         is_from_host=HEADER not in request.headers,
@@ -114,15 +126,16 @@ async def once(keys: IdempotencyKeys, request: Keyed, act: Act) -> Answer | Stre
         KeyMismatchError: if the key belongs to another request.
         KeyInUseError: if the request is still running.
     """
-    if request.key is None:
+    key = request.key if request.attempt is None else f"{ATTEMPTS} {request.fingerprint}"
+    if key is None:
         return await act(None)
-    claimed = await _claimed(keys, request, request.key)
+    claimed = await _claimed(keys, request, key)
     if isinstance(claimed, KeptAnswer):
         return _replay(claimed, request)
     try:
         return await _act(act, claimed)
     except RowExistsError:  # another process took over the claim and finished
-        theirs = await keys.claim(request.owner, request.key, request.fingerprint)
+        theirs = await keys.claim(request.owner, key, request.fingerprint)
         if isinstance(theirs, KeptAnswer):
             return _replay(theirs, request)
         await theirs.give_up()
@@ -146,16 +159,33 @@ def _key_of(request: Request) -> str | None:
     return key
 
 
+def _attempt(request: Request) -> int | None:
+    """The number of a request among the attempts of its SDK; None of other clients."""
+    number = request.headers.get(ATTEMPTS, "")
+    return int(number) if number.isascii() and number.isdigit() and len(number) < 4 else None
+
+
 async def _claimed(keys: IdempotencyKeys, request: Keyed, key: str) -> Claim | KeptAnswer:
-    """Claim a key; a request that the host resent waits until the first one has ended."""
-    waits_until = perf_counter() + keys.hold_seconds + RESEND_PATIENCE_SECONDS
+    """Claim a key; a request that was sent again waits until the first one has ended."""
+    asked = (request.owner, key, request.fingerprint, request.thread_id)
+    if request.attempt == 0:
+        return keys.first_attempt(*asked)
+    claim = keys.claim if request.attempt is None else keys.later_attempt
+    waits_until = perf_counter() + _patience(keys, request)
     while True:
         try:
-            return await keys.claim(request.owner, key, request.fingerprint, request.thread_id)
+            return await claim(*asked)
         except KeyInUseError:
-            if not request.is_from_host or perf_counter() > waits_until:
+            if perf_counter() > waits_until:
                 raise
         await asyncio.sleep(RESEND_LOOK_SECONDS)
+
+
+def _patience(keys: IdempotencyKeys, request: Keyed) -> float:
+    """Seconds to wait for the end of the request that this one repeats."""
+    if request.attempt is not None:
+        return JOIN_SECONDS
+    return keys.hold_seconds + RESEND_PATIENCE_SECONDS if request.is_from_host else 0.0
 
 
 async def _act(act: Act, claim: Claim) -> Answer | Streamed:

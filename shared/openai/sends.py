@@ -84,7 +84,7 @@ class Sends:
             events = self.turns.stream(command, keep)
             return await _streamed(events, form.frames(), incoming.request_id, ignored)
 
-        request = keyed(incoming, body, replay=form.replay if streams else None)
+        request = keyed(incoming, body, replay=form.replay if streams else None, joins=True)
         return await once(self.keys, request, act)
 
 

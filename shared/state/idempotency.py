@@ -4,6 +4,12 @@ A key is a row, written before the request is handled, with the ids of what the 
 The answer is written in the same transaction as the effect, so a process that dies leaves both or
 neither. If two processes handle one key, because one seemed dead, only one can commit: the row of
 the turn, thread or job exists already for the other.
+
+An SDK that sends a request again numbers its attempts, but gives no key. Then the digest of the
+request is the key, and the row of the first attempt costs no transaction of its own: the one that
+leases the thread writes it, or the one that commits the turn. Only a turn without a thread that
+still runs after `MARK_SECONDS` writes it in the background. A later attempt that finds no row
+claims the key, and waits until a first one that still ran elsewhere must have written its own.
 """
 
 from __future__ import annotations
@@ -13,14 +19,24 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from ulid import ULID
 
+from .claims import (
+    ANSWERED,
+    BODY,
+    RESENT,
+    THREAD_ID,
+    UNKNOWN,
+    WAITS,
+    Claim,
+    FirstAttempt,
+    KeptAnswer,
+)
 from .content import without_content
 from .contention import Contention
 from .errors import (
@@ -32,11 +48,10 @@ from .errors import (
     StateError,
 )
 from .json_properties import document_values, read_document
-from .keys import IDEMPOTENCY, Kind, key_row, partition_key
+from .keys import IDEMPOTENCY, key_row, partition_key
 from .lanes import Clock
 from .row_deletion import page_of
 from .table import Change, Operation, Row, Table, Value, equals
-from .turns import FirstTry
 
 log = logging.getLogger(__name__)
 
@@ -48,142 +63,11 @@ RENEWALS_PER_HOLD = 3
 LOOK_AGAIN_SECONDS = 2.0
 """`Retry-After` of a key in use; most requests end soon."""
 
-ANSWERED = "answered"
-"""Property of a key whose answer is stored."""
+SETTLE_SECONDS = 3.0
+"""How long a later attempt waits for that row; so long may the write take."""
 
-THREAD_ID = "thread_id"
-"""Property of a key: the thread of its answer, which is deleted with that thread."""
-
-_BODY = "body"
-
-
-@dataclass(frozen=True, slots=True)
-class KeptAnswer:
-    """The answer to the first request with a key."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: Mapping[str, Any]
-
-
-class Claim:
-    """The right to handle the request with a key.
-
-    It lasts for `hold_seconds`; an ``async with`` block renews it.
-    """
-
-    def __init__(self, keys: IdempotencyKeys, owner: str, row: Row, *, is_first: bool) -> None:
-        self._keys = keys
-        self._owner = owner
-        self._row: Row = row
-        self._is_first = is_first
-        self._ended = asyncio.Event()
-        self._renewer: asyncio.Task[None] | None = None
-        self.is_settled = False
-        """Whether a change that ends or reopens the claim was made for a transaction."""
-
-    def id(self, kind: Kind) -> str:
-        """The id of what the request creates; the same in every attempt."""
-        return f"{kind}_{self._row.values['makes']}"
-
-    @property
-    def first_try(self) -> FirstTry | None:
-        """The first attempt to send the message, in any process, or None."""
-        return FirstTry.from_values(self._row.values)
-
-    async def begin(self, end_of_conversation: str) -> Change:
-        """The change that marks the message as tried, for the transaction of its turn's lease.
-
-        The transaction fails if another request has taken over the key, so that a process that
-        seemed dead does not send the message a second time.
-
-        Raises:
-            KeyInUseError: if another request has taken over the key.
-        """
-        row = await self._keys.held(self._owner, self._row)
-        now = FirstTry(self._keys.now(), end_of_conversation)
-        tried = (FirstTry.from_values(row.values) or now).to_values()
-        self._row = Row(row.row_key, UNKNOWN, {**row.values, **tried})
-        return Change(Operation.MERGE, row.row_key, tried, row.etag)
-
-    def finish(self, answer: KeptAnswer) -> Change:
-        """The change that stores the answer, for the transaction of the request's effect.
-
-        Raises:
-            DocumentTooLargeError: if the answer does not fit into a row.
-        """
-        body = self._keys.recorded(answer)
-        outcome: dict[str, Value | None] = {
-            ANSWERED: True,
-            "status": answer.status,
-            "headers": json.dumps(dict(answer.headers)),
-            THREAD_ID: body.get(THREAD_ID) or self._row.values.get(THREAD_ID),
-            **document_values(body, _BODY),
-        }
-        self.is_settled = True
-        return self._upsert(outcome)
-
-    def reopen(self) -> Change:
-        """The change that frees the key after a failed attempt, so that a retry can start at once.
-
-        It belongs in the transaction that records the attempt; a retry creates rows with new ids.
-        """
-        self.is_settled = True
-        return self._upsert({"makes": str(ULID()), "until": self._keys.now()})
-
-    def _upsert(self, values: Mapping[str, Value | None]) -> Change:
-        """Unconditional: the insert of the row with the claim's `id` guards the transaction."""
-        kept = {name: self._row.values[name] for name in _LASTING if name in self._row.values}
-        return Change(Operation.UPSERT, self._row.row_key, {**kept, **values})
-
-    async def record(self, answer: KeptAnswer) -> None:
-        """Store the answer to a request that changed nothing."""
-        await self._keys.write(self._owner, self.finish(answer))
-
-    async def give_up(self) -> None:
-        """Free the key at once, because the request failed before it had an effect.
-
-        If it may have had an effect, the row stays, so that a later claim has the same ids.
-        """
-        try:
-            row = await self._keys.held(self._owner, self._row)
-            tried = FirstTry.from_values(row.values)
-            if self._is_first and not self.is_settled and not tried:
-                change = Change(Operation.DELETE, row.row_key, etag=row.etag)
-            else:
-                free = {"until": self._keys.now()}
-                change = Change(Operation.MERGE, row.row_key, free, row.etag)
-            await self._keys.write(self._owner, change)
-        except StateError as error:
-            log.info("An idempotency key stays claimed until its hold expires: %s", error)
-
-    async def __aenter__(self) -> Self:
-        self._renewer = asyncio.create_task(self._renew())
-        return self
-
-    async def __aexit__(
-        self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None
-    ) -> None:
-        self._ended.set()
-        if self._renewer is not None:
-            await self._renewer
-
-    async def _renew(self) -> None:
-        while True:
-            try:
-                await asyncio.wait_for(self._ended.wait(), self._keys.renew_seconds)
-            except TimeoutError:
-                renewed = await self._keys.renewed(self._owner, self._row)
-                self._row = replace(renewed, values={**self._row.values, **renewed.values})
-            else:
-                return
-
-
-UNKNOWN = ""
-"""The ETag of a row that was changed in a transaction, which returns no ETag for it."""
-
-_LASTING = ("fingerprint", "makes", "created_at", "tried_at", "sent_after", THREAD_ID)
-"""Properties that a key keeps; only `reopen` replaces the ids to create."""
+RESEND_WINDOW = timedelta(minutes=10)
+"""As long as official SDKs wait for an answer: a request that is older is another one."""
 
 
 class IdempotencyKeys:
@@ -209,25 +93,80 @@ class IdempotencyKeys:
             return dict(answer.body)
         return without_content(answer.status, answer.body)
 
-    async def claim(
-        self, owner: str, key: str, fingerprint: str, thread_id: str | None = None
-    ) -> Claim | KeptAnswer:
-        """Claim a key for the request with a fingerprint, or return its stored answer.
+    def first_attempt(self, owner: str, key: str, fingerprint: str, thread_id: str | None) -> Claim:
+        """A claim on the digest of a request that may come again; nothing is written yet."""
+        values = {**self._new(fingerprint, thread_id), RESENT: True}
+        return FirstAttempt(self, owner, Row(_row_key(key), UNKNOWN, values), is_first=True)
 
-        ``thread_id`` is the thread that the request names; the answer is deleted with it.
+    async def marked(self, owner: str, row: Row) -> Row:
+        """Write the row of a first attempt that still runs, in place of that of an earlier request.
 
         Raises:
-            KeyMismatchError: if the key was used for another request.
+            RowChangedError: if it was committed meanwhile, or a later request has the row.
+        """
+        try:
+            return replace(row, etag=await self.write(owner, _insert(row)))
+        except RowExistsError:
+            found = await self._table.get(partition_key(owner), row.row_key)
+        if found is None or found.values["makes"] == row.values["makes"]:
+            raise RowChangedError
+        is_later = found.values["created_at"] > row.values["created_at"]
+        if is_later and not found.values.get(WAITS):
+            raise RowChangedError
+        etag = await self.write(
+            owner, Change(Operation.REPLACE, row.row_key, row.values, found.etag)
+        )
+        return replace(row, etag=etag)
+
+    async def later_attempt(
+        self, owner: str, key: str, fingerprint: str, thread_id: str | None
+    ) -> Claim | KeptAnswer:
+        """Claim the digest of a request that came before, or return the answer that it got.
+
+        Raises:
             KeyInUseError: if the request is still running.
         """
-        row_key = key_row(hashlib.sha256(key.encode(errors="replace")).hexdigest())
-        values: dict[str, Value] = {
+        claimed = await self.claim(owner, key, fingerprint, thread_id, is_resent=True)
+        if not (isinstance(claimed, Claim) and claimed.is_new):
+            return claimed
+        await asyncio.sleep(SETTLE_SECONDS)
+        found = await self._table.get(partition_key(owner), _row_key(key))
+        if found is None or not claimed.holds(found):
+            return await self.claim(owner, key, fingerprint, thread_id, is_resent=True)
+        return claimed
+
+    def _new(self, fingerprint: str, thread_id: str | None) -> dict[str, Value]:
+        """The properties of a new row."""
+        return {
             "fingerprint": fingerprint,
             "makes": str(ULID()),
             "created_at": self.now(),
             **({THREAD_ID: thread_id} if thread_id else {}),
             **self._hold(),
         }
+
+    async def claim(
+        self,
+        owner: str,
+        key: str,
+        fingerprint: str,
+        thread_id: str | None = None,
+        *,
+        is_resent: bool = False,
+    ) -> Claim | KeptAnswer:
+        """Claim a key for the request with a fingerprint, or return its stored answer.
+
+        ``thread_id`` is the thread that the request names; the answer is deleted with it. A request
+        that ``is_resent`` has a digest for a key, which counts for `RESEND_WINDOW`.
+
+        Raises:
+            KeyMismatchError: if the key was used for another request.
+            KeyInUseError: if the request is still running.
+        """
+        row_key = _row_key(key)
+        values = self._new(fingerprint, thread_id)
+        if is_resent:
+            values |= {RESENT: True, WAITS: True}
         insert = Change(Operation.INSERT, row_key, values)
         contention = Contention("the Idempotency-Key")
         while True:
@@ -238,18 +177,27 @@ class IdempotencyKeys:
                 if row is None:  # freed since the insert failed
                     await contention.pause(error)
                     continue
-            if row.values["fingerprint"] != fingerprint:
-                raise KeyMismatchError
-            if row.values.get(ANSWERED):
-                return _kept_answer(row)
-            if self.is_running(row.values):
-                raise KeyInUseError(LOOK_AGAIN_SECONDS)
-            hold = self._hold()
-            take_over = Change(Operation.MERGE, row_key, hold, row.etag)
             try:
-                return await self._claimed(owner, take_over, {**row.values, **hold}, is_first=False)
+                return await self._claimed_again(owner, row, values)
             except RowChangedError as error:
                 await contention.pause(error)
+
+    async def _claimed_again(
+        self, owner: str, row: Row, values: Mapping[str, Value]
+    ) -> Claim | KeptAnswer:
+        """Take over a row, or return its answer; ``values`` are those of a new row."""
+        if RESENT in values and row.values["created_at"] + RESEND_WINDOW <= self.now():
+            renew = Change(Operation.REPLACE, row.row_key, values, row.etag)
+            return await self._claimed(owner, renew, values, is_first=True)
+        if row.values["fingerprint"] != values["fingerprint"]:
+            raise KeyMismatchError
+        if row.values.get(ANSWERED):
+            return _kept_answer(row)
+        if self.is_running(row.values):
+            raise KeyInUseError(LOOK_AGAIN_SECONDS)
+        hold = self._hold()
+        take_over = Change(Operation.MERGE, row.row_key, hold, row.etag)
+        return await self._claimed(owner, take_over, {**row.values, **hold}, is_first=False)
 
     def is_running(self, values: Mapping[str, Any]) -> bool:
         """Whether the request of a key's row is still running."""
@@ -298,9 +246,17 @@ class IdempotencyKeys:
         return await self._table.write(partition_key(owner), [change])
 
 
+def _row_key(key: str) -> str:
+    return key_row(hashlib.sha256(key.encode(errors="replace")).hexdigest())
+
+
+def _insert(row: Row) -> Change:
+    return Change(Operation.INSERT, row.row_key, row.values)
+
+
 def _kept_answer(row: Row) -> KeptAnswer:
     values = row.values
-    body = read_document(values, _BODY)
+    body = read_document(values, BODY)
     return KeptAnswer(int(values["status"]), json.loads(values["headers"]), body or {})
 
 
@@ -328,7 +284,7 @@ async def forget_answers(table: Table, owner: str, thread_id: str) -> int:
         ANSWERED: True,
         "status": GONE.status,
         "headers": "{}",
-        **document_values(GONE.body, _BODY),
+        **document_values(GONE.body, BODY),
     }
     while rows := await page_of(table, partition, prefix, where=about, select=_TIMES):
         changes = [

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..config import RetentionSettings
 from ..state.errors import RowChangedError, RowMissingError
-from ..state.idempotency import ANSWERED
+from ..state.idempotency import ANSWERED, RESENT
 from ..state.jobs import JobStatus
 from ..state.keys import (
     ANSWER,
@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 IDEMPOTENCY_HOURS = 24
 
+RESENT_MINUTES = 15
+"""Of the answer to a request without a key; it is replayed for ten."""
+
 MAX_HELD_DAYS = 30
 """Of an answer whose delivery never ended, if jobs are kept forever."""
 
@@ -61,6 +64,7 @@ READ = (
     "expires_at",
     "finished_at",
     "rejected_at",
+    RESENT,
     "revoked_at",
     "status",
     "until",
@@ -217,4 +221,7 @@ def _is_past(moment: datetime | None, days: int, now: datetime) -> bool:
 def _is_spent(values: Mapping[str, Any], now: datetime) -> bool:
     """Whether an idempotency key is old enough, and its request is not running."""
     running = not values.get(ANSWERED) and values["until"] > now
-    return not running and values["created_at"] + timedelta(hours=IDEMPOTENCY_HOURS) <= now
+    kept = timedelta(minutes=RESENT_MINUTES)
+    if not values.get(RESENT):
+        kept = timedelta(hours=IDEMPOTENCY_HOURS)
+    return not running and values["created_at"] + kept <= now
