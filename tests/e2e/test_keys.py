@@ -4,8 +4,6 @@ import asyncio
 import os
 import stat
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
@@ -18,8 +16,9 @@ import pytest
 
 from local.azurite import connection_string
 from local.client_key import kept_key
-from local.services import ROOT, Azurite, FoundryEmulator, FunctionsHost
+from local.services import Azurite, FoundryEmulator, FunctionsHost
 from shared.state.key_text import KeyText, new_key_id
+from tests.support import forking
 from tests.support.asking import ended, submit
 from tests.support.client_keys import bearer
 from tests.support.leaks import leaks
@@ -58,15 +57,8 @@ class Stage:
 
 def command(deployment: Deployment, *arguments: str) -> str:
     """What the command line prints."""
-    done = subprocess.run(  # noqa: S603 (a fixed command)
-        [sys.executable, "-m", "shared.commands.keys", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **deployment.environment(**KEYS)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment = {**os.environ, **deployment.environment(**KEYS)}
+    done = forking.run("shared.commands.keys", *arguments, environment=environment)
     assert done.returncode == 0, done.stderr
     assert leaks(done.stderr) == []
     return done.stdout.strip()
@@ -255,15 +247,9 @@ def test_the_command_line_lists_and_revokes(stage: Stage) -> None:
 def test_the_command_line_says_what_is_wrong(
     deployment: Deployment, arguments: list[str], reason: str
 ) -> None:
-    done = subprocess.run(  # noqa: S603 (a fixed command)
-        [sys.executable, "-m", "shared.commands.keys", "create", "--label", "x", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **deployment.environment()},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    create = ("create", "--label", "x", *arguments)
+    environment = {**os.environ, **deployment.environment()}
+    done = forking.run("shared.commands.keys", *create, environment=environment)
     assert (done.returncode, done.stdout) == (1, "")
     assert reason in done.stderr
     assert "Traceback" not in done.stderr

@@ -37,7 +37,7 @@ from tests.support.mini_foundry import MiniFoundry
 from tests.support.stepwise import Outside, Process
 from tests.support.world import OWNER, PROJECT, Delivery, MemoryQueues
 
-EXAMPLES = int(os.environ.get("LANE_MACHINE_EXAMPLES", "150"))
+EXAMPLES = int(os.environ.get("LANE_MACHINE_EXAMPLES", "50"))
 SEED = int(os.environ.get("TORTURE_SEED") or random.randrange(2**32))  # noqa: S311
 SHRINK = bool(os.environ.get("LANE_MACHINE_SHRINK"))
 """Look for a shorter story of a failure, which takes minutes."""

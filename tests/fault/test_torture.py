@@ -15,7 +15,15 @@ from tests.torture.plan import Lane, Options, PlannedJob
 from tests.torture.run import torture
 
 SHORT = Options(
-    jobs=150, lanes=15, kills=3, kills_until=0.3, inlet_share=0.0, lease=6, deadline=300
+    jobs=100,
+    lanes=12,
+    workers=3,
+    kills=3,
+    kills_until=0.5,
+    fault_rate=0.06,
+    inlet_share=0.0,
+    lease=3,
+    deadline=300,
 )
 """The kills come early, because each lets a lease run out. Nothing comes in on the public queue:
 what a killed worker held of that is shown again after ten minutes, as in Azure."""

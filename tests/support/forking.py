@@ -11,6 +11,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 from local.processes import Command
+from local.services import ROOT
 
 IMPORTED = ["local.host.server", "local.foundry.app", "local.model.scripted", "shared.routes"]
 """What programs need; none of these starts a thread or reads the environment."""
@@ -31,17 +33,36 @@ def spawn(command: Command) -> "Fork":
     """Start a program; its output replaces its old log file."""
     python, option, *arguments = command.arguments
     assert (python, option) == (sys.executable, "-m")
-    command.log_path.write_bytes(b"")
+    log = command.log_path
+    directory = command.directory or Path.cwd()
+    return _start(_Program(arguments, command.full_environment(), directory, log, log))
+
+
+def run(
+    module: str,
+    *arguments: str,
+    environment: Mapping[str, str],
+    directory: Path = ROOT,
+    seconds: float = 60,
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program to its end."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        program = _Program([module, *arguments], environment, directory, out, err)
+        code = _start(program).wait(seconds)
+        return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
+
+
+def _start(program: "_Program") -> "Fork":
+    for output in (program.out, program.err):
+        output.write_bytes(b"")
     started, starting = _context.Pipe(duplex=False)
-    program = _Program(
-        arguments, command.full_environment(), command.directory or Path.cwd(), command.log_path
-    )
     process = _context.Process(target=_run, args=(program, starting))
     process.start()
     starting.close()
     with started:
         started.recv()
-    return Fork(process, arguments[0])
+    return Fork(process, program.arguments[0])
 
 
 @dataclass(frozen=True)
@@ -75,17 +96,18 @@ class _Program:
     arguments: Sequence[str]
     environment: Mapping[str, str]
     directory: Path
-    log_path: Path
+    out: Path
+    err: Path
 
 
 def _run(program: _Program, starting: Connection) -> None:
     """Become the program: its process group, output, environment and arguments."""
     os.setpgid(0, 0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    log = os.open(program.log_path, os.O_WRONLY | os.O_APPEND)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
-    os.close(log)
+    for descriptor, output in enumerate((program.out, program.err), start=1):
+        opened = os.open(output, os.O_WRONLY | os.O_APPEND)
+        os.dup2(opened, descriptor)
+        os.close(opened)
     os.chdir(program.directory)
     os.environ.clear()
     os.environ.update(program.environment)
