@@ -23,7 +23,7 @@ TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py crash_steps.py po
 	tests/integration/worker/test_api_fuzz.py tests/unit/threads/test_removal.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test unit torture bench lint templates types test-types format snapshots openapi requirements infra-check package clean distclean
+.PHONY: help run check test unit torture interop bench lint templates types test-types format snapshots openapi requirements infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -55,6 +55,10 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 		ATTACKED_HEALTH_MS=250 \
 		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
 	HYPOTHESIS_EXAMPLES=1000 $(BIN)/pytest $(UNIT_PARALLEL) tests/unit -m hypothesis --timeout 3600
+
+interop: ## try other people's OpenAI clients on the app, coding agents too
+	@$(PYTHON) -m local.bootstrap test
+	INTEROP_CODING_AGENTS=1 $(BIN)/pytest tests/interop --durations 12
 
 bench: ## measure the client and the turns beside others; bench/README.md says how to read it
 	@$(PYTHON) -m local.bootstrap test

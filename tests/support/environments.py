@@ -152,12 +152,14 @@ def run(
     *command: str | Path,
     environment: Mapping[str, str] | None = None,
     seconds: float = RUN_SECONDS,
+    folder: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in the folder of the app."""
+    """Run a command to its end, in the folder of the app if none is named."""
     return subprocess.run(  # noqa: S603 - all commands are this module's and its test's own
         command,
         env=environment,
-        cwd=ROOT,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=seconds,
