@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from ..config.spending import Period
 from ..documents import Document
 from ..http.answers import Answer
 from ..http.faces import Face, Refusal
@@ -91,9 +92,16 @@ def _form(kind: ProblemKind) -> _Form:
     return _Form(status, _TYPES.get(HTTPStatus(status), default), kind.code)
 
 
+def _kind(problem: Mapping[str, Any]) -> ProblemKind:
+    """The kind of a problem document; a budget that stays used up for a day or longer is spent."""
+    kind = kind_of(problem["status"], problem["code"])
+    is_long = problem.get("budget", {}).get("per") in {Period.DAY, Period.MONTH}
+    return ProblemKind.BUDGET_SPENT if kind is ProblemKind.BUDGET_RESERVED and is_long else kind
+
+
 def error_document(problem: Mapping[str, Any]) -> ErrorDocument:
     """A problem document in OpenAI's form."""
-    form = _form(kind_of(problem["status"], problem["code"]))
+    form = _form(_kind(problem))
     errors = problem.get("errors")
     return {
         "error": {
@@ -114,7 +122,7 @@ def indexed(field: str) -> str:
 def _refuse(refusal: Refusal) -> Answer:
     """The answer to a request that was refused or failed."""
     problem = refusal.answer.body or {}
-    kind = kind_of(problem["status"], problem["code"])
+    kind = _kind(problem)
     form = _form(kind)
     retry = form.retry or (kind in _TRANSIENT and not refusal.may_have_run)
     headers = {**refusal.answer.headers, SHOULD_RETRY: "true" if retry else "false"}
