@@ -12,8 +12,8 @@ from .environments import Script
 CHAT, RESPONSES = "chat", "responses"
 SCRIPTS = {
     Script("agent_framework_agents.py"): [CHAT],
-    Script("langchain.py"): [CHAT],
-    Script("llama_index.py", "llama-index.txt"): [CHAT],
+    Script("langchain_models.py"): [CHAT],
+    Script("llama_index_models.py", "llama-index.txt"): [CHAT],
     Script("llm_package.py"): [CHAT],
     Script("openai_node.mjs"): [CHAT],
     Script("openai_python.py"): [CHAT],

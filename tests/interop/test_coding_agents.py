@@ -41,9 +41,9 @@ pytestmark = [
 
 
 def edited(folder: Path, environment: Mapping[str, str], *command: str | Path) -> str:
-    """What an agent prints that edits the file of a new folder."""
+    """What an agent prints that is asked to edit the file of a new folder."""
     (folder / "note.txt").write_text("as it was\n")
-    done = run(*command, environment=environment, seconds=SECONDS, folder=folder)
+    done = run(*command, environment=environment, seconds=SECONDS, folder=folder, given=ASKED)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (folder / "note.txt").read_text() == "edited\n", done.stdout + done.stderr
     return done.stdout
@@ -61,7 +61,7 @@ def test_codex_edits_a_file(access: Mapping[str, str], tmp_path: Path) -> None:
     options = [part for name, text in settings.items() for part in ("-c", f"{name}={text}")]
     command = (*node("agents").command("@openai/codex", "codex"), "exec", *options)
     sandbox = ("--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox")
-    printed = edited(tmp_path, access, *command, *sandbox, ASKED)
+    printed = edited(tmp_path, access, *command, *sandbox, "-")
     assert "answered:" in printed
 
 
@@ -75,6 +75,6 @@ def test_opencode_edits_a_file(access: Mapping[str, str], tmp_path: Path) -> Non
     (tmp_path / "opencode.json").write_text(json.dumps(settings))
     program = node("agents").folder / "node_modules/opencode-linux-x64/bin/opencode"
     alone = {"OPENCODE_DISABLE_AUTOUPDATE": "1", "OPENCODE_DISABLE_MODELS_FETCH": "1"}
-    command = (program, "run", "--model", f"app/{MODEL}", ASKED)
+    command = (program, "run", "--model", f"app/{MODEL}")
     printed = edited(tmp_path, {**access, **alone}, *command)
     assert "answered:" in printed

@@ -153,13 +153,17 @@ def run(
     environment: Mapping[str, str] | None = None,
     seconds: float = RUN_SECONDS,
     folder: Path = ROOT,
+    given: str = "",
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, in the folder of the app if none is named."""
+    """Run a command to its end, in the folder of the app if none is named.
+
+    ``given`` is its standard input.
+    """
     return subprocess.run(  # noqa: S603 - all commands are this module's and its test's own
         command,
         env=environment,
         cwd=folder,
-        stdin=subprocess.DEVNULL,
+        input=given,
         capture_output=True,
         text=True,
         timeout=seconds,
