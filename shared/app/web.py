@@ -31,7 +31,7 @@ from ..metering.gauges import Gauges
 from ..metering.reading import MetricsReader
 from ..observability import probes
 from ..observability.readiness import Dependency, Readiness
-from ..openai.api import build_openai
+from ..openai.api import OpenAiParts, build_openai
 from ..orchestration.catalogue import Catalogue
 from ..routes import ROUTES, Api
 from ..state.errors import StateError
@@ -89,7 +89,7 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
         threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, clock),
         tools=ToolsApi(core.foundry),
         usage=UsageApi(reader, core.prices, clock),
-        openai=build_openai(core.turns, keys, catalogue, core.foundry.offered_tools),
+        openai=build_openai(OpenAiParts(core.turns, keys, catalogue, core.foundry, table, clock)),
     )
 
 

@@ -49,6 +49,8 @@ class Action(StrEnum):
     JOB_SUBMIT = "job_submit"
     JOB_READ = "job_read"
     JOB_CANCEL = "job_cancel"
+    RESPONSE_READ = "response_read"
+    RESPONSE_DELETE = "response_delete"
     USAGE_READ = "usage_read"
     AUDIT_READ = "audit_read"
     KEY_CREATE = "key_create"

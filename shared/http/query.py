@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from datetime import date
 from difflib import get_close_matches
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -61,6 +61,9 @@ class Query(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+
+    ignores_unknown: ClassVar[bool] = False
+    """Whether parameters that it does not have are ignored."""
 
     @classmethod
     def names(cls) -> list[str]:
@@ -156,7 +159,7 @@ def read_query(model: type[_Query], given: QueryParams) -> _Query:
         if name in seen and name not in HOST_PARAMETERS:
             raise invalid_field(name, "must be given once")
         seen.add(name)
-        if name not in EVERYWHERE:
+        if name not in EVERYWHERE and not (model.ignores_unknown and name not in names):
             field, key = _place(name, names)
             target = values.setdefault(field, {}) if key else values
             target[key or field] = text

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
+from ..foundry.service import FoundryService
 from ..orchestration.catalogue import Catalogue
 from ..state.idempotency import IdempotencyKeys
+from ..state.lanes import Clock
+from ..state.responses import Responses
+from ..state.table import Table
 from ..turns.pipeline import Turns
 from .asked import Commands
 from .chat import ChatApi
 from .models import ModelNames, ModelsApi
+from .responses import ResponsesApi
 from .sends import Sends
-from .tools import OfferedTools
+from .stored import Stored
+
+CLOSING = timedelta(minutes=1)
+"""Beyond the longest stream, until its turn is stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,13 +29,33 @@ class OpenAiApi:
 
     models: ModelsApi
     chat: ChatApi
+    responses: ResponsesApi
 
 
-def build_openai(
-    turns: Turns, keys: IdempotencyKeys, catalogue: Catalogue, offered_tools: OfferedTools
-) -> OpenAiApi:
+@dataclass(frozen=True, slots=True)
+class OpenAiParts:
+    """The parts of the app that the face uses."""
+
+    turns: Turns
+    keys: IdempotencyKeys
+    catalogue: Catalogue
+    foundry: FoundryService
+    table: Table
+    clock: Clock
+
+
+def build_openai(parts: OpenAiParts) -> OpenAiApi:
     """Build the handlers of the face."""
+    catalogue = parts.catalogue
+    settings = catalogue.settings
     names = ModelNames(catalogue)
-    commands = Commands(names, catalogue.limits, catalogue.settings, offered_tools)
-    sends = Sends(turns, keys)
-    return OpenAiApi(ModelsApi(names), ChatApi(commands, sends))
+    commands = Commands(names, catalogue.limits, settings, parts.foundry.offered_tools)
+    sends = Sends(parts.turns, parts.keys)
+    longest = timedelta(seconds=settings.stream_seconds) + CLOSING
+    stored = Stored(Responses(parts.table), parts.clock, longest)
+    content = settings.storage.record_content
+    return OpenAiApi(
+        ModelsApi(names),
+        ChatApi(commands, sends),
+        ResponsesApi(commands, sends, stored, settings.foundry, content),
+    )

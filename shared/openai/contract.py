@@ -10,6 +10,10 @@ from .chat_body import ChatCompletion
 from .chat_wire import ChatChunk, ChatCompletionDocument
 from .fields import IGNORED_PARAMS
 from .models import ModelDocument, ModelListDocument
+from .pages import DeletedDocument, ItemsPage
+from .queries import ItemsQuery, OpenQuery, ResponseQuery
+from .response_body import ResponseCreate
+from .response_wire import ResponseDocument
 
 IGNORED = Header(
     IGNORED_PARAMS,
@@ -25,6 +29,7 @@ LIST_MODELS = Operation(
         "Deployments, the configured agent as `agent:<name>`, and types of models; those that the "
         "caller's key allows."
     ),
+    query=OpenQuery,
     results=ok("The models.", ModelListDocument),
     problems=(ProblemKind.CONFIGURATION_ERROR,),
     is_published=False,
@@ -34,6 +39,7 @@ GET_MODEL = Operation(
     id="getOpenAiModel",
     tag=Tag.OPENAI,
     summary="Show a model",
+    query=OpenQuery,
     results=ok("The model.", ModelDocument),
     problems=(ProblemKind.MODEL_NOT_FOUND,),
     is_published=False,
@@ -44,6 +50,7 @@ CREATE_CHAT_COMPLETION = Operation(
     tag=Tag.OPENAI,
     summary="Answer a conversation",
     description="The request has the whole conversation; nothing of it is kept for the next one.",
+    query=OpenQuery,
     body=ChatCompletion,
     is_keyed=True,
     results={
@@ -66,5 +73,70 @@ CREATE_CHAT_COMPLETION = Operation(
         ProblemKind.SERVICE_UNAVAILABLE,
         ProblemKind.TIMEOUT,
     ),
+    is_published=False,
+)
+
+TURN_PROBLEMS = CREATE_CHAT_COMPLETION.problems
+
+CREATE_RESPONSE = Operation(
+    id="createResponse",
+    tag=Tag.OPENAI,
+    summary="Answer an input",
+    description=(
+        "Alone, after earlier responses (`previous_response_id`), or in a conversation. Unless "
+        "`store` is false, the response can be read, continued and deleted later."
+    ),
+    query=OpenQuery,
+    body=ResponseCreate,
+    is_keyed=True,
+    results={
+        HTTPStatus.OK: Result(
+            meaning="The response; with `stream`, its events.",
+            document=ResponseDocument,
+            headers=(REPLAYED, BUDGET_WARNING, IGNORED),
+        )
+    },
+    problems=(*TURN_PROBLEMS, ProblemKind.NOT_FOUND, ProblemKind.THREAD_BUSY),
+    is_published=False,
+)
+
+GET_RESPONSE = Operation(
+    id="getResponse",
+    tag=Tag.OPENAI,
+    summary="Read a stored response",
+    query=ResponseQuery,
+    results=ok("The response; with `stream`, its events.", ResponseDocument),
+    problems=(ProblemKind.NOT_FOUND, ProblemKind.ANSWER_NOT_KEPT),
+    is_published=False,
+)
+
+DELETE_RESPONSE = Operation(
+    id="deleteResponse",
+    tag=Tag.OPENAI,
+    summary="Delete a stored response",
+    query=OpenQuery,
+    results=ok("It is deleted.", DeletedDocument),
+    problems=(ProblemKind.NOT_FOUND,),
+    is_published=False,
+)
+
+CANCEL_RESPONSE = Operation(
+    id="cancelResponse",
+    tag=Tag.OPENAI,
+    summary="Cancel a response that runs in the background",
+    query=OpenQuery,
+    is_keyed=True,
+    results=ok("The response.", ResponseDocument),
+    problems=(ProblemKind.NOT_FOUND, ProblemKind.JOB_ENDED),
+    is_published=False,
+)
+
+LIST_INPUT_ITEMS = Operation(
+    id="listInputItems",
+    tag=Tag.OPENAI,
+    summary="List the input items of a stored response",
+    query=ItemsQuery,
+    results=ok("A page of items.", ItemsPage),
+    problems=(ProblemKind.NOT_FOUND,),
     is_published=False,
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,11 +13,20 @@ from ..http.idempotency import Replay, kept_outcome, keyed, once
 from ..http.request import Incoming
 from ..problems import INTERNAL_ERROR, problem_from
 from ..state.idempotency import Claim, IdempotencyKeys
+from ..state.table import Change
 from ..state.turns import TurnMode
 from ..turns.background import StillRunning
 from ..turns.body import Body
-from ..turns.command import AnsweredTurn, Progress, TurnOpened
-from ..turns.pipeline import Turns
+from ..turns.command import (
+    AnsweredTurn,
+    EmitProgress,
+    Keep,
+    Outcome,
+    Progress,
+    TurnOpened,
+    keep_nothing,
+)
+from ..turns.pipeline import Turns, watch_nothing
 from .asked import Ready
 from .fields import ignored_header
 
@@ -58,6 +68,12 @@ class Form:
     """The answer as a stream."""
     replay: Replay
     """A stored document as a stream."""
+    keep: Keep = keep_nothing
+    """More changes for the commit of the turn."""
+    watch: EmitProgress = watch_nothing
+    """Called with each event of a streamed turn, before its commit."""
+    opened: Callable[[TurnOpened], Coroutine[Any, Any, None]] | None = None
+    """Awaited while a streamed turn waits for the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,26 +92,35 @@ class Sends:
 
         async def act(claim: Claim | None) -> Answer | Streamed:
             command = replace(ready.command, claim=claim) if claim else ready.command
-            keep = kept_outcome(claim, incoming.request_id, form.document)
+            answered = kept_outcome(claim, incoming.request_id, form.document)
+
+            def keep(outcome: Outcome) -> Sequence[Change]:
+                return [*answered(outcome), *form.keep(outcome)]
+
             if not streams:
                 turn = await self.turns.run(command, keep)
                 headers = {**ignored, **_warning(turn.opened.warnings)}
                 return Answer(form.document(turn), headers=headers)
-            events = self.turns.stream(command, keep)
-            return await _streamed(events, form.frames(), incoming.request_id, ignored)
+            events = self.turns.stream(command, keep, form.watch)
+            return await _streamed(events, form, incoming.request_id, ignored)
 
         request = keyed(incoming, body, replay=form.replay if streams else None, joins=True)
         return await once(self.keys, request, act)
 
 
 async def _streamed(
-    events: AsyncGenerator[Progress], frames: Frames, request_id: str, headers: dict[str, str]
+    events: AsyncGenerator[Progress], form: Form, request_id: str, headers: dict[str, str]
 ) -> Streamed:
     """A stream that begins when the model does, so that an earlier error has its own status."""
     opened = await anext(events)
     assert isinstance(opened, TurnOpened)  # noqa: S101 - a turn that is not refused begins so
-    first = await anext(events)
-    chunks = _chunks(opened, first, events, frames, request_id)
+    noting = asyncio.create_task(form.opened(opened)) if form.opened else None
+    try:
+        first = await anext(events)
+    finally:
+        if noting is not None:
+            await noting
+    chunks = _chunks(opened, first, events, form.frames(), request_id)
     return Streamed(chunks, {**headers, **_warning(opened.warnings)})
 
 

@@ -36,6 +36,7 @@ CONVERSATION = "conversation"
 CLIENT_KEY = "key"
 SEAL = "seal"
 AUDIT = "audit"
+RESPONSE = "response"
 
 
 class Kind(StrEnum):
@@ -61,6 +62,7 @@ ROW_KINDS = (
     CLIENT_KEY,
     SEAL,
     AUDIT,
+    RESPONSE,
 )
 """The row key prefixes of the state table, except those of markers and the retention cursor. Each
 has a rule in `threads.retention` and a line in docs/privacy.md."""

@@ -24,7 +24,16 @@ from ..metering.rows import remove_owner
 from ..state.erasures import Erasure, close_erasure, open_erasures
 from ..state.errors import LaneBusyError, RowMissingError, StateError
 from ..state.idempotency import ANSWERED
-from ..state.keys import ANSWER, EXCHANGE, IDEMPOTENCY, REJECTED, Kind, identifier, partition_key
+from ..state.keys import (
+    ANSWER,
+    EXCHANGE,
+    IDEMPOTENCY,
+    REJECTED,
+    RESPONSE,
+    Kind,
+    identifier,
+    partition_key,
+)
 from ..state.lanes import Clock, Lanes
 from ..state.markers import forget_markers
 from ..state.rejected import REJECTED_PARTITION
@@ -189,7 +198,12 @@ class Erasures:
             return is_later or thread_id in busy
 
         removed = 0
-        for prefix, keep in ((IDEMPOTENCY, is_running), (ANSWER, is_new), (EXCHANGE, is_kept)):
+        for prefix, keep in (
+            (IDEMPOTENCY, is_running),
+            (ANSWER, is_new),
+            (RESPONSE, is_new),
+            (EXCHANGE, is_kept),
+        ):
             removed += await delete_range(self._table, partition, f"{prefix}:", keep=keep)
         rejected = equals("owner", owner)
         return removed + await delete_range(

@@ -27,6 +27,7 @@ from ..state.markers import (
     sweep_markers,
     unmark_lane,
 )
+from ..state.responses import remove_responses_of
 from ..state.row_deletion import delete_rows, page_of, remove_jobs_of
 from ..state.table import Change, Operation, Table
 from ..state.threads import Thread, Threads
@@ -109,6 +110,7 @@ class Removal:
         owner, thread_id = thread.owner, thread.thread_id
         await remove_jobs_of(self._table, owner, thread_id)
         await forget_answers(self._table, owner, thread_id)
+        await remove_responses_of(self._table, owner, thread_id)
         if thread.named_by is not None:
             await self._remove_name(thread, thread.named_by)
 

@@ -26,6 +26,7 @@ from ..state.keys import (
     IDEMPOTENCY,
     OUTBOX,
     REJECTED,
+    RESPONSE,
     SEAL,
     Kind,
 )
@@ -195,6 +196,7 @@ def _old_key(values: Values, _: RetentionSettings, now: datetime) -> bool:
 
 RULES: Mapping[str, Rule] = {
     Kind.TURN: _old_turn,
+    RESPONSE: _old_turn,
     Kind.JOB: _old_job,
     OUTBOX: _old_delivery,
     ANSWER: _old_answer,

@@ -18,9 +18,9 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 
 from ..foundry.errors import FoundryError
+from ..foundry.events import TurnEvent
 from ..foundry.exchange import BeforeSend, may_send
 from ..foundry.models import TurnResult
 from ..foundry.retry import Deadline
@@ -60,6 +60,10 @@ log = logging.getLogger(__name__)
 FIRST_LOOK_SECONDS = 0.25
 MAX_LOOK_SECONDS = 1.0
 """The pause between two attempts to lease a busy thread; each attempt reads a row."""
+
+
+def watch_nothing(_: TurnOpened | TurnEvent) -> None:
+    """Watch no event."""
 
 
 def _nothing_else(_: Outcome, __: Row) -> Sequence[Change]:
@@ -123,13 +127,23 @@ class Turns:
         """
         return await self._background.run(self._run(command, keep, emit=None))
 
-    def stream(self, command: TurnCommand, keep: Keep = keep_nothing) -> AsyncGenerator[Progress]:
+    def stream(
+        self, command: TurnCommand, keep: Keep = keep_nothing, watch: EmitProgress = watch_nothing
+    ) -> AsyncGenerator[Progress]:
         """Run one turn as `run` does, and yield its events as they happen.
 
         The `AnsweredTurn` comes last, after the commit. The turn continues if the caller stops
-        reading.
+        reading; ``watch`` is called with each event even then, before the commit.
         """
-        return self._background.stream(partial(self._run, command, keep))
+
+        async def run(emit: EmitProgress) -> AnsweredTurn:
+            def emit_watched(event: TurnOpened | TurnEvent) -> None:
+                watch(event)
+                emit(event)
+
+            return await self._run(command, keep, emit if watch is watch_nothing else emit_watched)
+
+        return self._background.stream(run)
 
     async def _run(
         self, command: TurnCommand, keep: Keep, emit: EmitProgress | None

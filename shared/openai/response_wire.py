@@ -1,0 +1,300 @@
+"""The response object, with every member that clients expect.
+
+https://platform.openai.com/docs/api-reference/responses/object
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal, NotRequired
+
+from ulid import ULID
+
+from ..config import FoundryAgentServiceConfig
+from ..documents import Document, JsonObject
+from ..foundry.models import FinishReason, TurnResult
+from ..turns.command import AnsweredTurn
+from .items import item_id
+from .response_body import ResponseCreate
+from .tools import AskedTools
+
+RESPONSE = "response"
+
+
+class ResponseStatus(StrEnum):
+    """The states of a response."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    INCOMPLETE = "incomplete"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the response has ended."""
+        return self not in {ResponseStatus.QUEUED, ResponseStatus.IN_PROGRESS}
+
+
+class ResponseError(Document):
+    """Why a response failed."""
+
+    code: str
+    message: str
+
+
+class InputTokens(Document):
+    """More about the tokens of the input."""
+
+    cached_tokens: int
+    cache_write_tokens: int
+
+
+class OutputTokens(Document):
+    """More about the tokens of the output."""
+
+    reasoning_tokens: int
+
+
+class ResponseUsage(Document):
+    """Token counts."""
+
+    input_tokens: int
+    input_tokens_details: InputTokens
+    output_tokens: int
+    output_tokens_details: OutputTokens
+    total_tokens: int
+
+
+class IncompleteDetails(Document):
+    """Why a response is incomplete."""
+
+    reason: Literal["max_output_tokens", "content_filter"]
+
+
+class ConversationReference(Document):
+    """The conversation of a response."""
+
+    id: str
+
+
+class ResponseDocument(Document):
+    """A response."""
+
+    id: str
+    object: Literal["response"]
+    created_at: int
+    completed_at: int | None
+    status: ResponseStatus
+    error: ResponseError | None
+    incomplete_details: IncompleteDetails | None
+    model: str
+    output: list[JsonObject]
+    """Messages of the model, and calls of functions that the caller runs."""
+    usage: ResponseUsage | None
+    """Null while it runs, and if the service reported no tokens."""
+    previous_response_id: str | None
+    conversation: ConversationReference | None
+    instructions: str | None
+    tools: list[JsonObject]
+    tool_choice: str | JsonObject
+    parallel_tool_calls: bool
+    text: JsonObject
+    temperature: float
+    top_p: float
+    max_output_tokens: int | None
+    max_tool_calls: int | None
+    top_logprobs: int
+    presence_penalty: float
+    frequency_penalty: float
+    truncation: str
+    reasoning: JsonObject | None
+    store: bool
+    background: bool
+    service_tier: str
+    metadata: dict[str, str]
+    user: str | None
+    safety_identifier: str | None
+    prompt_cache_key: str | None
+    content_recorded: NotRequired[bool]
+    """False in a stored response without its texts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseForm:
+    """How the responses to one request look."""
+
+    body: ResponseCreate
+    tools: AskedTools
+    config: FoundryAgentServiceConfig
+
+    def begun(self, response_id: str, status: ResponseStatus) -> JsonObject:
+        """The response before it has an answer."""
+        return self._object(response_id, status, model=self.body.model)
+
+    def answered(self, turn: AnsweredTurn) -> JsonObject:
+        """The response with its answer."""
+        result, response_id = turn.result, response_id_of(turn.turn_id)
+        is_whole = result.finish_reason is not FinishReason.LENGTH
+        status = ResponseStatus.COMPLETED if is_whole else ResponseStatus.INCOMPLETE
+        document = self._object(response_id, status, model=result.model or self.body.model)
+        return {
+            **document,
+            "completed_at": ended_at(response_id, turn.finished_at),
+            "incomplete_details": None if is_whole else {"reason": "max_output_tokens"},
+            "output": output_items(ulid_of(response_id), result, status, self.tools),
+            "usage": response_usage(result.usage),
+        }
+
+    def failed(self, response_id: str, problem: Mapping[str, Any], at: datetime) -> JsonObject:
+        """The response of a turn that failed with a problem document."""
+        return ended_by(self.begun(response_id, ResponseStatus.FAILED), problem, at)
+
+    def _object(self, response_id: str, status: ResponseStatus, *, model: str) -> JsonObject:
+        body, more = self.body, self.body.model_extra or {}
+        conversation = body.conversation_id
+        document: ResponseDocument = {
+            "id": response_id,
+            "object": RESPONSE,
+            "created_at": created_at(response_id),
+            "completed_at": None,
+            "status": status,
+            "error": None,
+            "incomplete_details": None,
+            "model": model,
+            "output": [],
+            "usage": None,
+            "previous_response_id": body.previous_response_id,
+            "conversation": {"id": conversation} if conversation else None,
+            "instructions": body.instructions,
+            "tools": [_shown_tool(tool) for tool in body.tools or []],
+            "tool_choice": body.tool_choice or "auto",
+            "parallel_tool_calls": body.parallel_tool_calls is not False,
+            "text": {"format": (body.text and body.text.format) or {"type": "text"}},
+            "temperature": _given(body.temperature, self.config.temperature),
+            "top_p": _given(body.top_p, self.config.top_p),
+            "max_output_tokens": body.max_output_tokens,
+            "max_tool_calls": None,
+            "top_logprobs": 0,
+            "presence_penalty": 0.0,
+            "frequency_penalty": 0.0,
+            "truncation": "disabled",
+            "reasoning": more.get("reasoning"),
+            "store": body.stores,
+            "background": bool(body.background),
+            "service_tier": "default",
+            "metadata": body.metadata or {},
+            "user": body.user,
+            "safety_identifier": body.safety_identifier,
+            "prompt_cache_key": more.get("prompt_cache_key"),
+        }
+        return {**document}
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _shown_tool(tool: Mapping[str, Any]) -> JsonObject:
+    """A tool as a response has it: a function with all its members."""
+    if tool.get("type") != "function":
+        return dict(tool)
+    return {"description": None, "parameters": None, "strict": False, **tool}
+
+
+def ended_by(begun: JsonObject, problem: Mapping[str, Any], at: datetime) -> JsonObject:
+    """A response that a problem ended."""
+    ended = {**begun, "completed_at": None, "status": ResponseStatus.FAILED}
+    if problem["code"] == "content_filter":
+        details = {"reason": "content_filter"}
+        return {**ended, "status": ResponseStatus.INCOMPLETE, "incomplete_details": details}
+    if problem["code"] == "cancelled":
+        return {**ended, "status": ResponseStatus.CANCELLED}
+    is_rate = problem["status"] == 429
+    code = "rate_limit_exceeded" if is_rate else "server_error"
+    code = "invalid_prompt" if 400 <= problem["status"] < 429 else code
+    error = {"code": code, "message": problem["detail"]}
+    return {**ended, "error": error, "completed_at": ended_at(begun["id"], at)}
+
+
+def response_id_of(identifier: str) -> str:
+    """The id of a response, given that of its turn or job."""
+    return f"resp_{ulid_of(identifier)}"
+
+
+def ulid_of(identifier: str) -> str:
+    """The ULID of an id."""
+    return identifier.partition("_")[2]
+
+
+def created_at(identifier: str) -> int:
+    """When an object was created, in seconds since 1970, given its id."""
+    return int(ULID.from_str(ulid_of(identifier)).timestamp)
+
+
+def ended_at(identifier: str, moment: datetime) -> int:
+    """When an object ended: not before it was created, by clocks that differ."""
+    return max(int(moment.timestamp()), created_at(identifier))
+
+
+def output_items(
+    ulid: str, result: TurnResult, status: ResponseStatus, tools: AskedTools
+) -> list[JsonObject]:
+    """What the model said and called."""
+    items: list[JsonObject] = []
+    if result.content or not result.calls:
+        items.append(message_of(ulid, result.content, result.refusal, status))
+    for call in result.calls:
+        number = len(items)
+        items.append(call_of(ulid, number, call.call_id, call.name, call.arguments, tools))
+    return items
+
+
+def message_of(ulid: str, text: str, refusal: str | None, status: str) -> JsonObject:
+    """The message of a model, which is the first item of its response."""
+    part: JsonObject = {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+    if refusal is not None:
+        part = {"type": "refusal", "refusal": refusal}
+    return {
+        "id": item_id("message", ulid, 0, is_output=True),
+        "type": "message",
+        "status": str(status),
+        "role": "assistant",
+        "content": [part],
+    }
+
+
+def call_of(
+    ulid: str, number: int, call_id: str, name: str, arguments: str, tools: AskedTools
+) -> JsonObject:
+    """A call of a function that the caller runs."""
+    space = tools.namespaces.get(name)
+    item: JsonObject = {
+        "id": item_id("function_call", ulid, number, is_output=True),
+        "type": "function_call",
+        "status": "completed",
+        "call_id": call_id,
+        "name": space[1] if space else name,
+        "arguments": arguments,
+    }
+    return {**item, "namespace": space[0]} if space else item
+
+
+def response_usage(usage: Mapping[str, int]) -> ResponseUsage | None:
+    """Token counts in the form of this API; None if they were not reported."""
+    if "input_tokens" not in usage or "output_tokens" not in usage:
+        return None
+    return {
+        "input_tokens": usage["input_tokens"],
+        "input_tokens_details": {
+            "cached_tokens": usage.get("cached_tokens", 0),
+            "cache_write_tokens": 0,
+        },
+        "output_tokens": usage["output_tokens"],
+        "output_tokens_details": {"reasoning_tokens": usage.get("reasoning_tokens", 0)},
+        "total_tokens": usage.get("total_tokens", usage["input_tokens"] + usage["output_tokens"]),
+    }

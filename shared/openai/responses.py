@@ -1,0 +1,191 @@
+"""`/responses`: answer, read again, continue, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any
+
+from ..config import FoundryAgentServiceConfig
+from ..documents import JsonObject
+from ..http.answers import Answer, Streamed
+from ..http.field_errors import invalid_field
+from ..http.request import Incoming
+from ..state.errors import RowExistsError, StateError
+from ..state.responses import StoredResponse
+from ..turns.background import QUIET_SECONDS
+from ..turns.command import Outcome, TurnOpened
+from .asked import Commands
+from .fields import unsupported
+from .items import read_items, shown_items
+from .pages import page_of_items
+from .queries import ItemsQuery, ResponseQuery
+from .response_body import ResponseCreate
+from .response_events import Pieces, ResponseFrames, again, frame
+from .response_wire import ResponseForm, ResponseStatus, response_id_of, ulid_of
+from .said import JsonObject as Item
+from .said import Said, joined, settled
+from .sends import KEEP_ALIVE, Form, Sends
+from .stored import Record, Stored, shown
+
+log = logging.getLogger(__name__)
+
+FOLLOW_SECONDS = 1_500.0
+"""The longest time for which a stream waits for the end of a response."""
+FIRST_LOOK_SECONDS = 0.25
+MAX_LOOK_SECONDS = 2.0
+
+_INSTRUCTING = {"system", "developer"}
+
+
+@dataclass(frozen=True, slots=True)
+class ResponsesApi:
+    """Handlers of `/responses`."""
+
+    commands: Commands
+    sends: Sends
+    stored: Stored
+    config: FoundryAgentServiceConfig
+    content: bool
+    """Whether texts are stored."""
+
+    async def create(self, incoming: Incoming) -> Answer | Streamed:
+        """Answer an input, alone or after that of earlier responses."""
+        body = await incoming.body(ResponseCreate)
+        body.check()
+        self._check(body)
+        read = read_items(body.input)
+        chain = await self.stored.chain(incoming.owner, body.previous_response_id)
+        items = await self.stored.resolve(incoming.owner, read.items)
+        tools = body.known_tools
+        said = _said(body.instructions, [*chain.items, *items])
+        ready = self.commands.ready(incoming, body.asked(said, tools, tuple(read.ignored)))
+        form = ResponseForm(body, tools, self.config)
+        record = Record(form, items, chain, Pieces(), self.content, self.stored.clock)
+        record.check()
+        return await self.sends.answer(incoming, body, ready, self._form(incoming.owner, record))
+
+    def _check(self, body: ResponseCreate) -> None:
+        """Check that fields go together, and with the settings."""
+        if body.conversation is not None and body.previous_response_id is not None:
+            reason = "cannot be given together with previous_response_id"
+            raise unsupported("conversation", reason)
+        if body.background and not body.stores:
+            raise unsupported("background", "needs a response that is stored")
+        if body.previous_response_id is not None and not self.content:
+            reason = "this app stores no texts (RECORD_CONTENT); send the whole input"
+            raise unsupported("previous_response_id", reason)
+
+    def _form(self, owner: str, record: Record) -> Form:
+        form, pieces, ids = record.form, record.pieces, list[str]()
+
+        def watch(event: object) -> None:
+            if isinstance(event, TurnOpened):
+                ids.append(event.turn_id)
+            pieces.watch(event)
+
+        def keep(outcome: Outcome) -> Any:
+            if not form.body.stores:
+                return ()
+            return record.answered(outcome, ids[0] if ids else None)
+
+        async def note(opened: TurnOpened) -> None:
+            begun = record.begun(response_id_of(opened.turn_id))
+            try:
+                await self.stored.responses.add(owner, begun)
+            except RowExistsError:
+                log.debug("Response %s was stored already", begun.response_id)
+            except StateError as error:
+                log.warning(
+                    "Response %s can be read when it has ended: %s", begun.response_id, error
+                )
+
+        return Form(
+            document=form.answered,
+            frames=lambda: ResponseFrames(form, pieces),
+            replay=_replay,
+            keep=keep,
+            watch=watch,
+            opened=note if form.body.stores else None,
+        )
+
+    async def get(self, incoming: Incoming) -> Answer | Streamed:
+        """A stored response, or its events after a number."""
+        asked = incoming.parameters_as(ResponseQuery)
+        stored = await self._read(incoming)
+        if not asked.stream:
+            return Answer(shown(stored))
+        shown(stored)
+        after = -1 if asked.starting_after is None else asked.starting_after
+        return Streamed(self._follow(incoming.owner, stored, after))
+
+    async def _read(self, incoming: Incoming) -> StoredResponse:
+        return await self.stored.get(incoming.owner, incoming.path["response_id"])
+
+    async def _follow(self, owner: str, stored: StoredResponse, after: int) -> AsyncIterator[bytes]:
+        """The events of a response, when it has ended; the same ones that its own stream had."""
+        until, pause, silent = monotonic() + FOLLOW_SECONDS, FIRST_LOOK_SECONDS, monotonic()
+        while not _has_ended(stored) and monotonic() < until:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, MAX_LOOK_SECONDS)
+            if monotonic() - silent > QUIET_SECONDS:
+                silent = monotonic()
+                yield KEEP_ALIVE
+            stored = await self.stored.get(owner, stored.response_id)
+        response, pieces = shown(stored), Pieces.from_json(stored.document.get("pieces"))
+        for event in again(begun_of(response), response, pieces):
+            if event["sequence_number"] > after:
+                yield frame(event)
+
+    async def delete(self, incoming: Incoming) -> Answer:
+        """Delete a stored response; what its turn used stays counted."""
+        stored = await self._read(incoming)
+        await self.stored.responses.delete(incoming.owner, stored.response_id)
+        return Answer({"id": stored.response_id, "object": "response", "deleted": True})
+
+    async def cancel(self, incoming: Incoming) -> Answer | Streamed:
+        """Cancel a response that runs in the background."""
+        stored = await self._read(incoming)
+        if stored.job_id is None:
+            raise invalid_field("response_id", "is not of a response in the background")
+        return Answer(shown(stored))
+
+    async def list_input_items(self, incoming: Incoming) -> Answer:
+        """A page of the input items of a stored response."""
+        asked = incoming.parameters_as(ItemsQuery)
+        stored = await self._read(incoming)
+        items = shown_items(stored.document.get("input", ()), ulid_of(stored.response_id))
+        return Answer(page_of_items(items, asked))
+
+
+def begun_of(response: Mapping[str, Any]) -> JsonObject:
+    """A response as it was before it had an answer."""
+    return {
+        **response,
+        "status": ResponseStatus.QUEUED if response["background"] else ResponseStatus.IN_PROGRESS,
+        "output": [],
+        "usage": None,
+        "error": None,
+        "incomplete_details": None,
+        "completed_at": None,
+    }
+
+
+async def _replay(response: Mapping[str, Any]) -> AsyncIterator[bytes]:
+    """The events of the stored answer to an earlier request."""
+    for event in again(begun_of(response), dict(response), Pieces()):
+        yield frame(event)
+
+
+def _has_ended(stored: StoredResponse) -> bool:
+    return ResponseStatus(stored.document["response"]["status"]).is_terminal
+
+
+def _said(instructions: str | None, items: list[Item]) -> Said:
+    """What a conversation says; messages of the system are instructions wherever they stand."""
+    texts = [item["content"] for item in items if item.get("role") in _INSTRUCTING]
+    others = [item for item in items if item.get("role") not in _INSTRUCTING]
+    return Said(joined([instructions or "", *texts]), settled(others, "input"))
