@@ -89,7 +89,19 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
         threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, clock),
         tools=ToolsApi(core.foundry),
         usage=UsageApi(reader, core.prices, clock),
-        openai=build_openai(OpenAiParts(core.turns, keys, catalogue, core.foundry, table, clock)),
+        openai=build_openai(
+            OpenAiParts(
+                core.turns,
+                keys,
+                catalogue,
+                core.foundry,
+                table,
+                clock,
+                jobs=core.jobs,
+                submission=core.submission,
+                cancellation=cancellation,
+            )
+        ),
     )
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
 from ..documents import json_integer
+from ..foundry.models import ClientOutput, ClientTools, TurnRequest
 from ..turns.body import MAX_NAME_CHARS, MessageText
-from ..turns.options import TurnOptions
+from ..turns.options import TurnOptions, turn_request
 
 MAX_MESSAGES = 50
 """In one job."""
@@ -70,10 +73,58 @@ class SubmitJob(TurnOptions):
         """Whether the job starts a thread."""
         return self.thread_id is None and (self.new_thread or len(self.texts) > 1)
 
+    def request(self, text: str) -> TurnRequest:
+        """The request of the turn that sends one of the messages.
+
+        Raises:
+            ProblemError: 422, naming the field that is invalid.
+        """
+        return turn_request(self, text)
+
     @property
     def texts(self) -> list[str]:
         """The messages in order."""
         return self.messages or [self.message or ""]
+
+
+class ItemsJob(SubmitJob):
+    """A request of the OpenAI-compatible face that runs as a job. Callers cannot send it."""
+
+    message: str | None = ""
+    more: dict[str, Any] = Field(default={})
+    """What `more_of` returned."""
+
+    def request(self, text: str) -> TurnRequest:
+        """The request of its turn."""
+        return with_more(super().request(text), self.more)
+
+
+def more_of(request: TurnRequest) -> dict[str, Any]:
+    """What a request has that options do not, as JSON: items, functions and their outputs."""
+    tools = request.client_tools
+    return {
+        "preceding": list(request.preceding),
+        "parts": list(request.parts),
+        "outputs": [[each.call_id, each.output] for each in request.outputs],
+        "functions": tools and [list(tools.definitions), tools.choice, tools.parallel],
+    }
+
+
+def with_more(request: TurnRequest, more: Mapping[str, Any]) -> TurnRequest:
+    """A request with what `more_of` returned."""
+    if not more:
+        return request
+    tools: ClientTools | None = None
+    if more["functions"]:
+        definitions, choice, parallel = more["functions"]
+        tools = ClientTools(tuple(definitions), choice, parallel)
+    return replace(
+        request,
+        preceding=tuple(more["preceding"]),
+        parts=tuple(more["parts"]),
+        outputs=tuple(ClientOutput(*each) for each in more["outputs"]),
+        client_tools=tools,
+    )
 
 
 def options_of(body: TurnOptions) -> dict[str, Any]:

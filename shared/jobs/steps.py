@@ -11,6 +11,7 @@ from typing import Any
 
 from ..audit.trail import THE_APP, Caller
 from ..foundry.errors import FoundryError
+from ..foundry.models import TurnRequest
 from ..metering.budgets.limits import BudgetExhaustedError, BudgetTooSmallError
 from ..problems import Problem, ProblemKind, problem_from
 from ..state.content import hold_answer, without_answer, without_detail
@@ -18,7 +19,7 @@ from ..state.jobs import JobStatus, job_change
 from ..state.json_properties import CHUNK_BYTES
 from ..state.keys import Kind, is_id, outbox_key
 from ..state.lanes import head_sequence
-from ..state.mailbox import ORCHESTRATED, WaitingJob
+from ..state.mailbox import MORE, ORCHESTRATED, WaitingJob
 from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Operation, Row
 from ..state.threads import end_of_conversation
@@ -26,7 +27,7 @@ from ..state.turns import FirstTry, TurnMode
 from ..turns.command import Outcome, TurnCommand
 from ..turns.documents import job_result_document
 from ..turns.options import TurnOptions, turn_request
-from .requests import DEFAULT_MAX_ATTEMPTS
+from .requests import DEFAULT_MAX_ATTEMPTS, with_more
 
 MAX_ANSWERS_BYTES = 10 * CHUNK_BYTES
 """For all answers of a job in total; its row can hold 1 MiB."""
@@ -90,7 +91,7 @@ class Step:
         options = TurnOptions.model_validate(self.head.work["options"], strict=False)  # from JSON
         return TurnCommand(
             owner=self.owner,
-            request=turn_request(options, self.head.work["messages"][self.number]),
+            request=self._request(options),
             seconds=seconds,
             thread_id=self.lane if is_id(Kind.THREAD, self.lane) else None,
             orchestrated=options.model_type is not None or self.head.work.get(ORCHESTRATED, False),
@@ -100,6 +101,10 @@ class Step:
             caller=self._caller,
             first_try=self._first_try,
         )
+
+    def _request(self, options: TurnOptions) -> TurnRequest:
+        work = self.head.work
+        return with_more(turn_request(options, work["messages"][self.number]), work.get(MORE, {}))
 
     @property
     def _first_try(self) -> FirstTry | None:

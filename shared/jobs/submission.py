@@ -21,16 +21,16 @@ from ..state.errors import RowExistsError, RowMissingError, StorageUnavailableEr
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
-from ..state.mailbox import ORCHESTRATED, STOPS_LANE, Work
+from ..state.mailbox import MORE, ORCHESTRATED, STOPS_LANE, Work
 from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Row, Value
 from ..state.threads import Thread, Threads
-from ..turns.options import OptionLimits, TurnOptions, turn_request
+from ..turns.options import OptionLimits, TurnOptions
 from ..turns.recording import Recording
 from . import job_spans as spans
 from .callbacks.policy import CallbackPolicy
 from .queue import Notice, Queues
-from .requests import DEFAULT_MAX_ATTEMPTS, ConversationJob, SubmitJob
+from .requests import DEFAULT_MAX_ATTEMPTS, ConversationJob, ItemsJob, SubmitJob
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class Submission:
             The errors of `submit`, except those of storing the job.
         """
         self._limits.check(body, caller.terms)
-        request = turn_request(body, "")  # invalid requests are refused now, not when the job runs
+        request = body.request("")  # invalid requests are refused now, not when the job runs
         callbacks = self._callbacks.requested(body)
         thread = await self._known_thread(owner, body)
         for text in body.texts:
@@ -229,6 +229,8 @@ def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
         document["caller"] = caller.to_json()
     if body.asks_any_model:
         document[ORCHESTRATED] = True
+    if isinstance(body, ItemsJob):
+        document[MORE] = body.more
     if body.max_attempts != DEFAULT_MAX_ATTEMPTS:
         document["max_attempts"] = body.max_attempts
     if trace := carried():

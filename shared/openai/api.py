@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from ..foundry.service import FoundryService
+from ..jobs.cancellation import Cancellation
+from ..jobs.submission import Submission
 from ..orchestration.catalogue import Catalogue
 from ..state.idempotency import IdempotencyKeys
+from ..state.jobs import Jobs
 from ..state.lanes import Clock
 from ..state.responses import Responses
 from ..state.table import Table
 from ..turns.pipeline import Turns
 from .asked import Commands
+from .background import BackgroundResponses
 from .chat import ChatApi
+from .deletion import Deletion
 from .models import ModelNames, ModelsApi
 from .responses import ResponsesApi
 from .sends import Sends
@@ -42,6 +47,9 @@ class OpenAiParts:
     foundry: FoundryService
     table: Table
     clock: Clock
+    jobs: Jobs
+    submission: Submission
+    cancellation: Cancellation
 
 
 def build_openai(parts: OpenAiParts) -> OpenAiApi:
@@ -52,10 +60,15 @@ def build_openai(parts: OpenAiParts) -> OpenAiApi:
     commands = Commands(names, catalogue.limits, settings, parts.foundry.offered_tools)
     sends = Sends(parts.turns, parts.keys)
     longest = timedelta(seconds=settings.stream_seconds) + CLOSING
-    stored = Stored(Responses(parts.table), parts.clock, longest)
+    responses = Responses(parts.table)
+    stored = Stored(responses, parts.jobs, parts.clock, longest)
+    background = BackgroundResponses(parts.submission, parts.cancellation, parts.keys, stored)
+    deletion = Deletion(parts.table, responses, parts.jobs, parts.foundry)
     content = settings.storage.record_content
     return OpenAiApi(
         ModelsApi(names),
         ChatApi(commands, sends),
-        ResponsesApi(commands, sends, stored, settings.foundry, content),
+        ResponsesApi(
+            commands, sends, stored, background, deletion, config=settings.foundry, content=content
+        ),
     )

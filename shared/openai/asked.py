@@ -59,7 +59,8 @@ class Ready:
     """A request that is checked."""
 
     command: TurnCommand
-    target: Target
+    options: TurnOptions
+    """Those of the command's request, for a job."""
     ignored: tuple[str, ...]
 
 
@@ -99,7 +100,7 @@ class Commands:
             mode=TurnMode.STREAM if asked.stream else TurnMode.SYNC,
             caller=incoming.caller,
         )
-        return Ready(command, target, (*asked.ignored, *tools.ignored))
+        return Ready(command, options, (*asked.ignored, *tools.ignored))
 
     def _tools_of(self, target: Target) -> list[OfferedTool]:
         """The tools of the app that a model may use; an agent has its own."""

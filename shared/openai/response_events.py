@@ -225,6 +225,19 @@ class ResponseFrames:
         return [frame(event) for event in self._events.end(response)]
 
 
+def begun_of(response: Mapping[str, Any]) -> JsonObject:
+    """A response as it was before it had an answer."""
+    return {
+        **response,
+        "status": ResponseStatus.QUEUED if response["background"] else ResponseStatus.IN_PROGRESS,
+        "output": [],
+        "usage": None,
+        "error": None,
+        "incomplete_details": None,
+        "completed_at": None,
+    }
+
+
 def again(begun: JsonObject, response: JsonObject, pieces: Pieces) -> Iterator[JsonObject]:
     """The events of a response that has ended, as they were streamed."""
     events, pauses = Events(begun), set(pieces.pauses)

@@ -15,13 +15,20 @@ from ulid import ULID
 
 from ..config import FoundryAgentServiceConfig
 from ..documents import Document, JsonObject
-from ..foundry.models import FinishReason, TurnResult
+from ..foundry.models import ClientCall, FinishReason, TurnResult
+from ..problems import Problem, ProblemError, ProblemKind
+from ..state.jobs import Job, JobStatus
 from ..turns.command import AnsweredTurn
+from ..turns.documents import CALLS
 from .items import item_id
 from .response_body import ResponseCreate
-from .tools import AskedTools
+from .tools import AskedTools, read_tools
 
 RESPONSE = "response"
+
+TOO_LONG = Problem(
+    ProblemKind.ANSWER_NOT_KEPT, "The response was answered, but it was too long to be stored."
+)
 
 
 class ResponseStatus(StrEnum):
@@ -138,17 +145,8 @@ class ResponseForm:
 
     def answered(self, turn: AnsweredTurn) -> JsonObject:
         """The response with its answer."""
-        result, response_id = turn.result, response_id_of(turn.turn_id)
-        is_whole = result.finish_reason is not FinishReason.LENGTH
-        status = ResponseStatus.COMPLETED if is_whole else ResponseStatus.INCOMPLETE
-        document = self._object(response_id, status, model=result.model or self.body.model)
-        return {
-            **document,
-            "completed_at": ended_at(response_id, turn.finished_at),
-            "incomplete_details": None if is_whole else {"reason": "max_output_tokens"},
-            "output": output_items(ulid_of(response_id), result, status, self.tools),
-            "usage": response_usage(result.usage),
-        }
+        begun = self.begun(response_id_of(turn.turn_id), ResponseStatus.IN_PROGRESS)
+        return answered_by(begun, turn.result, turn.finished_at, self.tools)
 
     def failed(self, response_id: str, problem: Mapping[str, Any], at: datetime) -> JsonObject:
         """The response of a turn that failed with a problem document."""
@@ -193,6 +191,62 @@ class ResponseForm:
             "prompt_cache_key": more.get("prompt_cache_key"),
         }
         return {**document}
+
+
+def answered_by(
+    begun: JsonObject, result: TurnResult, at: datetime, tools: AskedTools
+) -> JsonObject:
+    """A response with its answer."""
+    is_whole = result.finish_reason is not FinishReason.LENGTH
+    status = ResponseStatus.COMPLETED if is_whole else ResponseStatus.INCOMPLETE
+    return {
+        **begun,
+        "status": status,
+        "model": result.model or begun["model"],
+        "completed_at": ended_at(begun["id"], at),
+        "incomplete_details": None if is_whole else {"reason": "max_output_tokens"},
+        "output": output_items(ulid_of(begun["id"]), result, status, tools),
+        "usage": response_usage(result.usage),
+    }
+
+
+_RUNNING = {
+    JobStatus.QUEUED: ResponseStatus.QUEUED,
+    JobStatus.RUNNING: ResponseStatus.IN_PROGRESS,
+}
+
+_EXPIRED = {"status": 410, "code": "expired", "detail": "The job ended without an answer."}
+
+
+def of_job(begun: JsonObject, job: Job) -> JsonObject:
+    """A response in the background, in the state of its job.
+
+    Raises:
+        ProblemError: if its answer was too long to be stored.
+    """
+    if status := _RUNNING.get(job.status):
+        return {**begun, "status": status}
+    at = job.finished_at or job.created_at
+    if job.status is not JobStatus.SUCCEEDED or not job.results:
+        return ended_by(begun, job.problem or _EXPIRED, at)
+    answer = job.results[-1]
+    if answer["truncated"]:
+        raise ProblemError(TOO_LONG)
+    result = TurnResult(
+        content=answer["content"] or "",
+        finish_reason=FinishReason(answer["finish_reason"]),
+        response_id="",
+        model=answer["model"],
+        usage=answer["usage"],
+        calls=tuple(map(_client_call, answer.get(CALLS, ()))),
+        refusal=answer.get("refusal"),
+    )
+    tools = read_tools(begun["tools"], None, parallel=None)
+    return answered_by(begun, result, at, tools)
+
+
+def _client_call(item: Mapping[str, Any]) -> ClientCall:
+    return ClientCall(item["call_id"], item["name"], item["arguments"])
 
 
 def _given(value: float | None, default: float) -> float:

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
-from time import monotonic
 from typing import Any
 
 from ..config import FoundryAgentServiceConfig
-from ..documents import JsonObject
 from ..http.answers import Answer, Streamed
 from ..http.field_errors import invalid_field
 from ..http.request import Incoming
 from ..state.errors import RowExistsError, StateError
 from ..state.responses import StoredResponse
-from ..turns.background import QUIET_SECONDS
 from ..turns.command import Outcome, TurnOpened
 from .asked import Commands
+from .background import BackgroundResponses, has_ended
+from .deletion import Deletion
 from .fields import unsupported
 from .items import read_items, shown_items
 from .pages import page_of_items
 from .queries import ItemsQuery, ResponseQuery
 from .response_body import ResponseCreate
-from .response_events import Pieces, ResponseFrames, again, frame
-from .response_wire import ResponseForm, ResponseStatus, response_id_of, ulid_of
+from .response_events import Pieces, ResponseFrames, again, begun_of, frame
+from .response_wire import ResponseForm, response_id_of, ulid_of
 from .said import JsonObject as Item
 from .said import Said, joined, settled
-from .sends import KEEP_ALIVE, Form, Sends
+from .sends import Form, Sends
 from .stored import Record, Stored, shown
 
 log = logging.getLogger(__name__)
-
-FOLLOW_SECONDS = 1_500.0
-"""The longest time for which a stream waits for the end of a response."""
-FIRST_LOOK_SECONDS = 0.25
-MAX_LOOK_SECONDS = 2.0
 
 _INSTRUCTING = {"system", "developer"}
 
@@ -48,6 +41,8 @@ class ResponsesApi:
     commands: Commands
     sends: Sends
     stored: Stored
+    background: BackgroundResponses
+    deletion: Deletion
     config: FoundryAgentServiceConfig
     content: bool
     """Whether texts are stored."""
@@ -66,6 +61,8 @@ class ResponsesApi:
         form = ResponseForm(body, tools, self.config)
         record = Record(form, items, chain, Pieces(), self.content, self.stored.clock)
         record.check()
+        if body.background:
+            return await self.background.submit(incoming, ready, record)
         return await self.sends.answer(incoming, body, ready, self._form(incoming.owner, record))
 
     def _check(self, body: ResponseCreate) -> None:
@@ -75,6 +72,8 @@ class ResponsesApi:
             raise unsupported("conversation", reason)
         if body.background and not body.stores:
             raise unsupported("background", "needs a response that is stored")
+        if body.background and not self.content:
+            raise unsupported("background", "this app stores no texts (RECORD_CONTENT)")
         if body.previous_response_id is not None and not self.content:
             reason = "this app stores no texts (RECORD_CONTENT); send the whole input"
             raise unsupported("previous_response_id", reason)
@@ -120,30 +119,17 @@ class ResponsesApi:
             return Answer(shown(stored))
         shown(stored)
         after = -1 if asked.starting_after is None else asked.starting_after
-        return Streamed(self._follow(incoming.owner, stored, after))
+        return Streamed(self.background.follow(incoming.owner, stored, after))
 
     async def _read(self, incoming: Incoming) -> StoredResponse:
         return await self.stored.get(incoming.owner, incoming.path["response_id"])
 
-    async def _follow(self, owner: str, stored: StoredResponse, after: int) -> AsyncIterator[bytes]:
-        """The events of a response, when it has ended; the same ones that its own stream had."""
-        until, pause, silent = monotonic() + FOLLOW_SECONDS, FIRST_LOOK_SECONDS, monotonic()
-        while not _has_ended(stored) and monotonic() < until:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, MAX_LOOK_SECONDS)
-            if monotonic() - silent > QUIET_SECONDS:
-                silent = monotonic()
-                yield KEEP_ALIVE
-            stored = await self.stored.get(owner, stored.response_id)
-        response, pieces = shown(stored), Pieces.from_json(stored.document.get("pieces"))
-        for event in again(begun_of(response), response, pieces):
-            if event["sequence_number"] > after:
-                yield frame(event)
-
     async def delete(self, incoming: Incoming) -> Answer:
-        """Delete a stored response; what its turn used stays counted."""
+        """Delete a stored response with its texts; what its turn used stays counted."""
         stored = await self._read(incoming)
-        await self.stored.responses.delete(incoming.owner, stored.response_id)
+        if not has_ended(stored):
+            raise invalid_field("response_id", "is of a response that still runs: cancel it first")
+        await self.deletion.delete(incoming.owner, stored)
         return Answer({"id": stored.response_id, "object": "response", "deleted": True})
 
     async def cancel(self, incoming: Incoming) -> Answer | Streamed:
@@ -151,7 +137,7 @@ class ResponsesApi:
         stored = await self._read(incoming)
         if stored.job_id is None:
             raise invalid_field("response_id", "is not of a response in the background")
-        return Answer(shown(stored))
+        return await self.background.cancel(incoming, stored, stored.job_id)
 
     async def list_input_items(self, incoming: Incoming) -> Answer:
         """A page of the input items of a stored response."""
@@ -161,27 +147,10 @@ class ResponsesApi:
         return Answer(page_of_items(items, asked))
 
 
-def begun_of(response: Mapping[str, Any]) -> JsonObject:
-    """A response as it was before it had an answer."""
-    return {
-        **response,
-        "status": ResponseStatus.QUEUED if response["background"] else ResponseStatus.IN_PROGRESS,
-        "output": [],
-        "usage": None,
-        "error": None,
-        "incomplete_details": None,
-        "completed_at": None,
-    }
-
-
 async def _replay(response: Mapping[str, Any]) -> AsyncIterator[bytes]:
     """The events of the stored answer to an earlier request."""
     for event in again(begun_of(response), dict(response), Pieces()):
         yield frame(event)
-
-
-def _has_ended(stored: StoredResponse) -> bool:
-    return ResponseStatus(stored.document["response"]["status"]).is_terminal
 
 
 def _said(instructions: str | None, items: list[Item]) -> Said:

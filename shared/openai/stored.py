@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
 
 from ..documents import JsonObject
 from ..foundry.errors import FoundryError
 from ..http.field_errors import invalid_field
 from ..problems import Problem, ProblemError, ProblemKind, problem_from
+from ..state.content import CONTENT_RECORDED, without_texts
 from ..state.errors import DocumentTooLargeError, RowMissingError
+from ..state.jobs import Jobs
 from ..state.lanes import Clock
 from ..state.responses import MAX_BYTES, Responses, StoredResponse
 from ..state.table import Change
@@ -19,28 +20,13 @@ from ..text import to_json_bytes
 from ..turns.command import Outcome
 from .items import Reference, sent_item
 from .response_events import Pieces
-from .response_wire import ResponseForm, ResponseStatus, ended_by, response_id_of
+from .response_wire import TOO_LONG, ResponseForm, ResponseStatus, ended_by, of_job, response_id_of
 
 MAX_CHAIN = 500
 """The most responses before one in its chain."""
 
 ROOM_FOR_OUTPUT = MAX_BYTES // 3
 """The part of a stored response that is left for its output."""
-
-CONTENT_RECORDED = "content_recorded"
-
-_TEXTS: Mapping[str, Any] = {
-    "output": [],
-    "instructions": None,
-    "tools": [],
-    "tool_choice": "auto",
-    "text": {"format": {"type": "text"}},
-}
-"""Members of a response that hold texts, and what stands there where none are stored."""
-
-_TOO_LONG = Problem(
-    ProblemKind.ANSWER_NOT_KEPT, "The response was answered, but it was too long to be stored."
-)
 
 _INTERRUPTED = {"status": 503, "code": "service_unavailable", "detail": "The response broke off."}
 
@@ -115,18 +101,12 @@ class Record:
             raise ProblemError(Problem(ProblemKind.TOO_LARGE, detail))
 
 
-def without_texts(response: JsonObject) -> JsonObject:
-    """A response without the texts of its request and answer."""
-    error = response["error"]
-    hidden = error and {**error, "message": "The text of this error is not recorded."}
-    return {**response, **_TEXTS, "error": hidden, CONTENT_RECORDED: False}
-
-
 @dataclass(frozen=True, slots=True)
 class Stored:
     """Reads stored responses."""
 
     responses: Responses
+    jobs: Jobs
     clock: Clock
     longest: timedelta
     """After this, a response that was not finished will not be."""
@@ -138,13 +118,21 @@ class Stored:
             RowMissingError: if the owner has no such response.
         """
         stored = await self.responses.get(owner, response_id)
+        if stored.job_id is not None:
+            return await self._of_job(owner, stored, stored.job_id)
         response = stored.document["response"]
         is_running = response["status"] == ResponseStatus.IN_PROGRESS
         now = self.clock()
-        if stored.job_id or not is_running or now < stored.created_at + self.longest:
+        if not is_running or now < stored.created_at + self.longest:
             return stored
         failed = ended_by(response, _INTERRUPTED, now)
         return replace(stored, document={**stored.document, "response": failed})
+
+    async def _of_job(self, owner: str, stored: StoredResponse, job_id: str) -> StoredResponse:
+        """A response in the background, with the state of its job."""
+        job = await self.jobs.get(owner, job_id)
+        document = {**stored.document, "response": of_job(stored.document["response"], job)}
+        return replace(stored, document=document)
 
     async def chain(self, owner: str, response_id: str | None) -> Chain:
         """All that was said up to a response.
@@ -157,7 +145,7 @@ class Stored:
         field = "previous_response_id"
         try:
             last = await self.get(owner, response_id)
-            earlier = await self.responses.get_all(owner, last.document.get("chain", ()))
+            earlier = await self._all(owner, last.document.get("chain", ()))
         except RowMissingError as error:
             raise _missing(field, response_id) from error
         if last.thread_id is not None:
@@ -169,6 +157,12 @@ class Stored:
             _check_usable(each, field)
         items = [item for each in whole for item in said_in(each)]
         return Chain(tuple(each.response_id for each in whole), tuple(items))
+
+    async def _all(self, owner: str, ids: Sequence[str]) -> list[StoredResponse]:
+        found = await self.responses.get_all(owner, ids)
+        return [
+            await self._of_job(owner, each, each.job_id) if each.job_id else each for each in found
+        ]
 
     async def resolve(
         self, owner: str, items: Sequence[JsonObject | Reference]
@@ -182,7 +176,7 @@ class Stored:
         if not ids:
             return [item for item in items if not isinstance(item, Reference)]
         try:
-            found = await self.responses.get_all(owner, ids)
+            found = await self._all(owner, ids)
         except RowMissingError as error:
             raise _missing("input", "an item of the input") from error
         known = {each.response_id: each for each in found}
@@ -195,7 +189,7 @@ class Stored:
 def _check_usable(stored: StoredResponse, field: str) -> None:
     response = stored.document["response"]
     if stored.document.get(TOO_LARGE):
-        raise ProblemError(_TOO_LONG)
+        raise ProblemError(TOO_LONG)
     if response.get(CONTENT_RECORDED) is False:
         raise invalid_field(field, "names a response whose texts are not stored")
     if not ResponseStatus(response["status"]).is_terminal:
@@ -209,7 +203,7 @@ def shown(stored: StoredResponse) -> JsonObject:
         ProblemError: if it was too long to be stored.
     """
     if stored.document.get(TOO_LARGE):
-        raise ProblemError(_TOO_LONG)
+        raise ProblemError(TOO_LONG)
     return dict(stored.document["response"])
 
 

@@ -140,7 +140,7 @@ class Claim:
             ANSWERED: True,
             "status": answer.status,
             "headers": json.dumps(dict(answer.headers)),
-            THREAD_ID: body.get(THREAD_ID) or self._row.values.get(THREAD_ID),
+            THREAD_ID: body.get(THREAD_ID) or self._row.values.get(THREAD_ID) or _response_id(body),
             **document_values(body, BODY),
         }
         self.is_settled = True
@@ -242,3 +242,9 @@ UNKNOWN = ""
 
 LASTING = ("fingerprint", "makes", "created_at", "tried_at", "sent_after", RESENT, THREAD_ID)
 """Properties that a key keeps; only `reopen` replaces the ids to create."""
+
+
+def _response_id(body: Mapping[str, Any]) -> str | None:
+    """The id of a stored response, whose deletion deletes the answer too."""
+    is_stored = body.get("object") == "response" and body.get("store")
+    return body["id"] if is_stored else None

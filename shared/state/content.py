@@ -23,14 +23,37 @@ CONTENT_RECORDED = "content_recorded"
 
 NOT_RECORDED = "The text of this error is not recorded; RECORD_CONTENT is off."
 
-_TEXTS = ("content", "parsed", "refusal", "reply")
+_TEXTS = ("content", "parsed", "refusal", "reply", "calls")
 """Members of an answer that hold texts of the model."""
+
+_OF_RESPONSES: Mapping[str, Any] = {
+    "output": [],
+    "instructions": None,
+    "tools": [],
+    "tool_choice": "auto",
+    "text": {"format": {"type": "text"}},
+}
+"""Members of a response object that hold texts of the caller or the model."""
 
 
 def without_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
     """The document of an answer, such as a turn's, without its texts."""
     emptied = {name: None for name in _TEXTS if name in answer}
     return {**answer, **emptied, CONTENT_RECORDED: False}
+
+
+def without_texts(response: Mapping[str, Any]) -> dict[str, Any]:
+    """A response object of the OpenAI-compatible face without the texts in it."""
+    error = response.get("error")
+    hidden = error and {**error, "message": NOT_RECORDED}
+    return {**response, **_OF_RESPONSES, "error": hidden, CONTENT_RECORDED: False}
+
+
+def _without_messages(completion: Mapping[str, Any]) -> dict[str, Any]:
+    """A completion of the OpenAI-compatible face without its messages."""
+    silent = {"role": "assistant", "content": None, "refusal": None}
+    choices = [{**choice, "message": silent} for choice in completion["choices"]]
+    return {**completion, "choices": choices, CONTENT_RECORDED: False}
 
 
 def without_detail(problem: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,6 +66,10 @@ def without_content(status: int, document: Mapping[str, Any]) -> dict[str, Any]:
     """The body of an HTTP answer without the texts of an answer or error, if it has any."""
     if status >= HTTPStatus.BAD_REQUEST:
         return without_detail(document)
+    if document.get("object") == "response":
+        return without_texts(document)
+    if document.get("object") == "chat.completion":
+        return _without_messages(document)
     has_answer = any(name in document for name in _TEXTS)
     return without_answer(document) if has_answer else dict(document)
 

@@ -24,6 +24,9 @@ _WORK = "work"
 ORCHESTRATED = "orchestrated"
 """Member of a job's work: any configured model may answer, even if the work names none."""
 
+MORE = "more"
+"""Member of a job's work: what its request has besides a message and options."""
+
 CALLBACKS = ("callback_url", "reply_queue")
 """Properties of a waiting job: the destinations of its result."""
 

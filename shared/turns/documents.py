@@ -8,11 +8,14 @@ from datetime import datetime
 from typing import Any, NotRequired
 
 from ..config import ModelType
-from ..documents import Document
+from ..documents import Document, JsonObject
 from ..foundry.errors import FoundryError
 from ..foundry.models import FinishReason
 from ..state.content import CONTENT_RECORDED
 from .command import AnsweredTurn, Attempt, TurnCommand
+
+CALLS = "calls"
+"""Member of a job's result: the calls that its caller runs."""
 
 NO_SOURCE = "model_orchestrator"
 """The `source` of a failure: no model answered."""
@@ -81,6 +84,10 @@ class ResultDocument(_Answered, _Recorded):
     turn_id: str
     content: str | None
     """The answer; null where texts are not recorded."""
+    calls: NotRequired[list[JsonObject]]
+    """Calls of functions that the caller runs."""
+    refusal: NotRequired[str | None]
+    """The text with which the model refused; then also the content."""
     truncated: bool
     """Whether the answer was too long to be stored whole; the thread's messages have it."""
     attempts: NotRequired[list[AttemptDocument]]
@@ -136,7 +143,11 @@ def job_result_document(turn: AnsweredTurn, most_bytes: int) -> dict[str, Any]:
     content = kept = turn.result.content
     while len(json.dumps(kept, ensure_ascii=False).encode(errors="replace")) > most_bytes:
         kept = kept[: len(kept) * 4 // 5]
-    return {**_answer(turn), "content": kept, "truncated": len(kept) < len(content)}
+    document = {**_answer(turn), "content": kept, "truncated": len(kept) < len(content)}
+    result = turn.result
+    if result.calls:
+        document[CALLS] = [call.to_item() for call in result.calls]
+    return document if result.refusal is None else {**document, "refusal": result.refusal}
 
 
 def _answer(turn: AnsweredTurn) -> dict[str, Any]:

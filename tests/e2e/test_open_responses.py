@@ -9,6 +9,7 @@ import json
 import struct
 import zlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +17,12 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
+from tests.support.served import Deployment
+from tests.support.waiting import eventually
+
 MODEL = "llama-3.3-70b"
+SEEING = "gpt-4.1"
+"""Takes images."""
 EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
 REQUIRED = {
     *("id", "object", "created_at", "completed_at", "status", "incomplete_details", "model"),
@@ -137,13 +143,15 @@ async def test_tool_calling_streaming(caller: httpx.AsyncClient) -> None:
     assert (call["name"], call["arguments"]) == ("get_weather", done["arguments"])
 
 
-async def test_image_input(caller: httpx.AsyncClient) -> None:
+async def test_image_input(deployment: Deployment, tmp_path: Path) -> None:
     parts = [
         {"type": "input_text", "text": "What do you see? Answer in one sentence."},
         {"type": "input_image", "image_url": f"data:image/png;base64,{_png()}"},
     ]
     message = {"type": "message", "role": "user", "content": parts}
-    assert text_of(await respond(caller, input=[message]))
+    with deployment.serve(tmp_path, FOUNDRY_ALLOWED_MODELS=SEEING) as app:
+        async with httpx.AsyncClient(base_url=f"{app.url}/api/", timeout=30) as caller:
+            assert text_of(await respond(caller, input=[message], model=SEEING))
 
 
 async def test_multi_turn(caller: httpx.AsyncClient) -> None:
@@ -233,3 +241,84 @@ def _png() -> str:
         for kind, body in parts
     )
     return base64.b64encode(b"\x89PNG\r\n\x1a\n" + b"".join(chunks)).decode()
+
+
+async def ended(caller: httpx.AsyncClient, response_id: str) -> dict[str, Any]:
+    """A response in the background when it has ended."""
+
+    async def look() -> dict[str, Any] | None:
+        read = (await caller.get(f"v1/responses/{response_id}")).json()
+        return None if read["status"] in {"queued", "in_progress"} else read
+
+    return await eventually(look)
+
+
+async def test_a_response_in_the_background_is_a_job(caller: httpx.AsyncClient) -> None:
+    body = {"model": MODEL, "input": CALL, "tools": [WEATHER], "background": True}
+    begun = (await caller.post("v1/responses", json=body)).json()
+    checked(begun, "queued")
+    made = checked(await ended(caller, begun["id"]))
+    (call,) = made["output"]
+    assert (call["name"], made["background"]) == ("get_weather", True)
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "foggy"}
+    again = await respond(
+        caller, input=[output], previous_response_id=made["id"], tools=[WEATHER], background=False
+    )
+    assert "foggy" in text_of(again)
+    assert (await caller.post(f"v1/responses/{made['id']}/cancel")).json() == made
+    assert (await caller.delete(f"v1/responses/{made['id']}")).is_success
+    assert (await caller.get(f"v1/responses/{made['id']}")).status_code == 404
+
+
+async def test_a_response_in_the_background_is_followed(caller: httpx.AsyncClient) -> None:
+    events = await streamed(caller, input="Hi", background=True)
+    assert [event["type"] for event in events[:3]] == [
+        "response.created",
+        "response.queued",
+        "response.in_progress",
+    ]
+    address = f"v1/responses/{events[0]['response']['id']}"
+    query = {"stream": "true", "starting_after": "4"}
+    async with caller.stream("GET", address, params=query) as answer:
+        assert await events_of(answer.aiter_lines()) == events[5:]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"background": True, "store": False}, "background"),
+        ({"previous_response_id": "resp_x", "conversation": "conv_x"}, "conversation"),
+        ({"top_logprobs": 2}, "top_logprobs"),
+        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, None),
+        ({"temperature": 3}, "temperature"),
+        ({"text": {"format": {"type": "json_schema", "name": "a"}}}, "text.format"),
+        ({"previous_response_id": f"resp_{'0' * 26}"}, "previous_response_id"),
+    ],
+)
+async def test_what_cannot_be_done_names_the_field(
+    caller: httpx.AsyncClient, body: dict[str, Any], param: str | None
+) -> None:
+    answer = await caller.post("v1/responses", json={"model": MODEL, "input": "Hi", **body})
+    assert answer.status_code == 400, answer.text
+    assert answer.json()["error"]["param"] == (param or "input[0].content[0].type")
+    assert answer.headers["x-should-retry"] == "false"
+
+
+async def test_what_has_no_effect_is_named(caller: httpx.AsyncClient) -> None:
+    body = {
+        "model": MODEL,
+        "input": [
+            {"type": "reasoning", "id": "rs_1", "summary": []},
+            {"role": "user", "content": "Hi", "mood": "glad"},
+        ],
+        "include": ["reasoning.encrypted_content"],
+        "client_metadata": {"a": 1},
+        "tools": [{"type": "image_generation"}],
+        "max_output_tokens": 10_000_000,
+    }
+    answer = await caller.post("v1/responses", json=body)
+    assert answer.status_code == 200, answer.text
+    named = answer.headers["x-ignored-params"].split(", ")
+    assert set(named) >= {"include", "client_metadata", "input.reasoning", "input.mood"}
+    assert set(named) >= {"tools.image_generation", "max_output_tokens"}

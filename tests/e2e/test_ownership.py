@@ -51,9 +51,14 @@ from tests.support.waiting import eventually
 TLS = ssl.create_default_context()
 """Made once: it takes longer than a request, and here all is plain HTTP."""
 
-THREAD, JOB, KEY = "thread_id", "job_id", "key_id"
+THREAD, JOB, KEY, RESPONSE = "thread_id", "job_id", "key_id", "response_id"
 OF_EVERYONE = {"model_id": "llama-3.3-70b"}
-MISSING = {THREAD: f"thread_{ULID()}", JOB: f"job_{ULID()}", KEY: "0123456789"}
+MISSING = {
+    THREAD: f"thread_{ULID()}",
+    JOB: f"job_{ULID()}",
+    KEY: "0123456789",
+    RESPONSE: f"resp_{ULID()}",
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Row:
 
 SAY = {"message": "Hi"}
 CHAT = {"model": "llama-3.3-70b", "messages": [{"role": "user", "content": "Hi"}]}
+RESPOND = {"model": "llama-3.3-70b", "input": "Hi", "background": True}
 SAID = {"user_input": "Hi", "conversation_id": "a"}
 ROWS = {
     "POST messages": Row(body=SAY),
@@ -98,6 +104,11 @@ ROWS = {
     "GET v1/models": Row(),
     "GET v1/models/{model_id}": Row(),
     "POST v1/chat/completions": Row(body=CHAT),
+    "POST v1/responses": Row(body=RESPOND),
+    "GET v1/responses/{response_id}": Row(RESPONSE),
+    "DELETE v1/responses/{response_id}": Row(RESPONSE),
+    "POST v1/responses/{response_id}/cancel": Row(RESPONSE),
+    "GET v1/responses/{response_id}/input_items": Row(RESPONSE),
     "GET health": Row(open=True),
     "GET openapi.json": Row(open=True),
     "GET docs": Row(open=True),
@@ -257,6 +268,7 @@ class Apps:
     urls: dict[str, str]
     thread_id: str = ""
     job_id: str = ""
+    response_id: str = ""
     keys: tuple[str, str] = ("", "")
     """Two client keys, which own nothing."""
     connections: Connections = field(default_factory=lambda: Connections(TLS))
@@ -289,7 +301,7 @@ class Apps:
     @property
     def existing(self) -> dict[str, str]:
         """The owner's ids."""
-        return {THREAD: self.thread_id, JOB: self.job_id}
+        return {THREAD: self.thread_id, JOB: self.job_id, RESPONSE: self.response_id}
 
 
 @pytest.fixture(scope="module")
@@ -311,11 +323,25 @@ async def apps(
             await say(owner, thread_id, "My secret is swordfish-4711.")
             job_id = await submit(owner, message="Hi")
             await ended(owner, job_id)
+            response_id = await responded(owner)
         async with apps.caller("function", KEY_HEADER) as operator:
             made = [await operator.post("keys", json={"label": "a key"}) for _ in range(2)]
         first, second = (each.json()["key"] for each in made)
-        yield replace(apps, thread_id=thread_id, job_id=job_id, keys=(first, second))
+        keys, made_by_owner = (first, second), {THREAD: thread_id, JOB: job_id}
+        yield replace(apps, keys=keys, **made_by_owner, response_id=response_id)
         await apps.connections.aclose()
+
+
+async def responded(owner: httpx.AsyncClient) -> str:
+    """A response that has ended, which ran in the background."""
+    response_id = (await owner.post("v1/responses", json=RESPOND)).json()["id"]
+
+    async def has_ended() -> bool:
+        read = (await owner.get(f"v1/responses/{response_id}")).json()
+        return read["status"] == "completed"
+
+    await eventually(has_ended)
+    return response_id
 
 
 def filled(template: Any, ids: dict[str, str]) -> Any:
@@ -384,6 +410,7 @@ async def test_what_belongs_to_a_key_is_missing_for_another_key(
     async with apps.caller(mode, mine) as owner, apps.caller(mode, theirs) as other:
         ids = {THREAD: (await owner.post("threads", json={})).json()[THREAD]}
         ids[JOB] = await submit(owner, message="Hi", not_before="2100-01-01T00:00:00Z")
+        ids[RESPONSE] = await responded(owner)
         for accept in ACCEPTED:
             answer = await call(other, route, ids, accept)
             assert comparable(answer) == comparable(await call(other, route, MISSING, accept))
@@ -416,7 +443,7 @@ async def test_what_concerns_the_instance_is_shown_to_admins_only(apps: Apps) ->
 async def test_the_owner_sees_what_exists_and_404_for_what_does_not(apps: Apps, route: str) -> None:
     async with apps.owner() as owner:
         own = (await owner.post("threads", json={})).json()[THREAD]
-        ids = {THREAD: own, JOB: apps.job_id}
+        ids = {THREAD: own, JOB: apps.job_id, RESPONSE: await responded(owner)}
         answer = await call(owner, route, ids)
         assert answer.is_success or answer.json()["code"] == "job_ended"  # told to its owner only
         assert (await call(owner, route, MISSING)).status_code == MISSED
