@@ -62,8 +62,7 @@ class Query(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
-    ignores_unknown: ClassVar[bool] = False
-    """Whether parameters that it does not have are ignored."""
+    ignores_unknown: ClassVar[bool] = False  # whether parameters that it does not have are ignored
 
     @classmethod
     def names(cls) -> list[str]:

@@ -71,7 +71,8 @@ class BackgroundResponses:
             return Streamed(self.follow(owner, begun), headers) if streams else answer
 
         replay = events if streams else None
-        return await once(self.keys, keyed(incoming, record.form.body, replay=replay), act)
+        request = keyed(incoming, record.form.body, replay=replay, joins=True)
+        return await once(self.keys, request, act)
 
     async def _events(self, owner: str, response_id: str) -> AsyncIterator[bytes]:
         async for each in self.follow(owner, await self.stored.get(owner, response_id)):

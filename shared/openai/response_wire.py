@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Any, Literal, NotRequired
 
 from ulid import ULID
@@ -268,11 +269,15 @@ def ended_by(begun: JsonObject, problem: Mapping[str, Any], at: datetime) -> Jso
         return {**ended, "status": ResponseStatus.INCOMPLETE, "incomplete_details": details}
     if problem["code"] == "cancelled":
         return {**ended, "status": ResponseStatus.CANCELLED}
-    is_rate = problem["status"] == 429
-    code = "rate_limit_exceeded" if is_rate else "server_error"
-    code = "invalid_prompt" if 400 <= problem["status"] < 429 else code
-    error = {"code": code, "message": problem["detail"]}
+    error = {"code": _error_code(problem["status"]), "message": problem["detail"]}
     return {**ended, "error": error, "completed_at": ended_at(begun["id"], at)}
+
+
+def _error_code(status: int) -> str:
+    """One of the few codes that clients know."""
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        return "rate_limit_exceeded"
+    return "invalid_prompt" if status < HTTPStatus.INTERNAL_SERVER_ERROR else "server_error"
 
 
 def response_id_of(identifier: str) -> str:
