@@ -7,8 +7,8 @@ endif
 BIN := .venv/bin
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 UV := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
-# More processes than cores, because tests wait most of the time. Each starts its own services and
-# takes whole files, in the order of tests/conftest.py.
+# More processes than cores, because tests wait half of the time. Each starts its own services and
+# takes whole files, in the order of tests/conftest.py. The type checks run beside them.
 PARALLEL ?= --numprocesses 5 --dist loadfile --no-loadscope-reorder
 # Unit tests do not wait: one process a core, and the checks run beside them.
 UNIT_PARALLEL ?= --numprocesses 2 --dist worksteal
@@ -17,13 +17,13 @@ UNIT_PARALLEL ?= --numprocesses 2 --dist worksteal
 export PYTHONDONTWRITEBYTECODE :=
 
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py crash_steps.py poison.py \
-	malformed_queue.py truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py storage_transactions.py \
-	option_fuzz.py attacked_health.py keys.py) $(addprefix \
+	malformed_queue.py truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py \
+	storage_transactions.py option_fuzz.py attacked_health.py keys.py) $(addprefix \
 	tests/integration/test_,option_fuzz.py header_fuzz.py table_judge.py) \
 	tests/integration/worker/test_api_fuzz.py tests/unit/threads/test_removal.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test unit torture interop bench lint templates types test-types format snapshots openapi requirements infra-check package clean distclean
+.PHONY: help run check test unit torture interop bench lint templates types test-types tests format snapshots openapi requirements infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -38,8 +38,8 @@ check: ## check style, types and imports and run the unit tests, in under a minu
 
 test: ## check everything and run every test; ARGS="tests/unit -k x" goes to pytest
 	@$(PYTHON) -m local.bootstrap test
-	@$(MAKE) --no-print-directory --jobs 2 $(SYNC) lint templates types test-types
-	$(BIN)/pytest $(PARALLEL) --durations 10 $(ARGS)
+	@$(MAKE) --no-print-directory --jobs 2 $(SYNC) lint templates
+	@$(MAKE) --no-print-directory --jobs 3 types test-types tests
 
 torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--jobs 500" sizes it
 	@$(PYTHON) -m local.bootstrap test
@@ -82,6 +82,9 @@ types: ## check the product's types, strictly
 
 test-types: ## check the types of tests and bench
 	$(BIN)/basedpyright --project tests
+
+tests: ## run every test, without the checks
+	$(BIN)/pytest $(PARALLEL) --durations 10 $(ARGS)
 
 unit: ## run the unit tests
 	$(BIN)/pytest $(UNIT_PARALLEL) tests/unit

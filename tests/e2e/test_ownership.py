@@ -1,4 +1,4 @@
-"""Everybody against every route: what is somebody else's looks exactly like what is not there.
+"""Each kind of caller on every route: a resource of another owner looks exactly like a missing one.
 
 The routes come from the app itself, so that one without a row here fails.
 """
@@ -125,13 +125,13 @@ ROWS |= {
     route.replace("GET", "HEAD", 1): row for route, row in ROWS.items() if route.startswith("GET ")
 }
 OTHER_TRIGGERS = {
-    ("queueTrigger", "receive_job"): "test_the_inlet_gives_nobody_a_thread_of_somebody_else",
-    ("queueTrigger", "fail_job"): "test_the_inlet_gives_nobody_a_thread_of_somebody_else",
-    ("queueTrigger", "run_lane"): "test_a_wake_up_for_somebody_elses_lane_does_nothing",
-    ("queueTrigger", "fail_lane"): "test_a_wake_up_for_somebody_elses_lane_does_nothing",
+    ("queueTrigger", "receive_job"): "test_the_intake_queue_gives_no_owner_the_thread_of_another",
+    ("queueTrigger", "fail_job"): "test_the_intake_queue_gives_no_owner_the_thread_of_another",
+    ("queueTrigger", "run_lane"): "test_a_wake_up_for_the_lane_of_another_owner_does_nothing",
+    ("queueTrigger", "fail_lane"): "test_a_wake_up_for_the_lane_of_another_owner_does_nothing",
     ("timerTrigger", "sweep_lanes"): "takes nothing from outside",
-    ("queueTrigger", "deliver_result"): "test_a_notice_of_somebody_elses_job_tells_nothing",
-    ("queueTrigger", "fail_delivery"): "test_a_notice_of_somebody_elses_job_tells_nothing",
+    ("queueTrigger", "deliver_result"): "test_a_notice_about_the_job_of_another_owner_delivers_nothing",
+    ("queueTrigger", "fail_delivery"): "test_a_notice_about_the_job_of_another_owner_delivers_nothing",
     ("timerTrigger", "sweep_deliveries"): "takes nothing from outside",
     ("timerTrigger", "expire_threads"): "takes nothing from outside",
     ("timerTrigger", "delete_old_records"): "takes nothing from outside",
@@ -377,7 +377,7 @@ GUARDED = [route for route, row in ROWS.items() if not row.open]
 
 
 @pytest.mark.parametrize(("mode", "route"), list(product(MODES, ABOUT_SOMETHING)))
-async def test_somebody_elses_is_like_missing(apps: Apps, mode: str, route: str) -> None:
+async def test_a_resource_of_another_owner_looks_missing(apps: Apps, mode: str, route: str) -> None:
     _, sees = MODES[mode]
     place = list(MODES).index(mode) + ABOUT_SOMETHING.index(route)
     for number, name in enumerate(CALLERS):
@@ -390,7 +390,7 @@ async def test_somebody_elses_is_like_missing(apps: Apps, mode: str, route: str)
 
 
 @pytest.mark.parametrize(("mode", "route"), list(product(ASKING, GUARDED)))
-async def test_nobody_is_refused_everywhere(apps: Apps, mode: str, route: str) -> None:
+async def test_anonymous_callers_are_refused_everywhere(apps: Apps, mode: str, route: str) -> None:
     for headers in ({}, {"x-functions-key": "a-guess"}):
         async with apps.caller(mode, headers) as client:
             existing = await call(client, route, apps.existing)
@@ -450,7 +450,7 @@ async def test_the_owner_sees_what_exists_and_404_for_what_does_not(apps: Apps, 
 
 
 @pytest.mark.parametrize("route", [route for route in GUARDED if route not in ABOUT_SOMETHING])
-async def test_what_is_about_nothing_shows_nothing_of_others(apps: Apps, route: str) -> None:
+async def test_routes_without_an_id_show_nothing_of_other_owners(apps: Apps, route: str) -> None:
     async with apps.caller(headers=known(OTHER_TENANT, ADMIN)) as stranger:
         answer = await call(stranger, route, {})
     assert answer.status_code == 403 if ROWS[route].admins_only else answer.is_success
@@ -467,7 +467,7 @@ async def test_what_is_about_nothing_shows_nothing_of_others(apps: Apps, route: 
         "audit?job_id={job_id}",
     ],
 )
-async def test_somebody_elses_in_a_query_is_like_missing(apps: Apps, path: str) -> None:
+async def test_an_id_of_another_owner_in_a_query_looks_missing(apps: Apps, path: str) -> None:
     for tenant in (TENANT, OTHER_TENANT):
         async with apps.caller(headers=known(tenant, str(uuid.uuid4()))) as stranger:
             existing = await stranger.get(filled(path, apps.existing))
@@ -477,7 +477,7 @@ async def test_somebody_elses_in_a_query_is_like_missing(apps: Apps, path: str) 
         assert comparable(existing) == comparable(missing)
 
 
-async def test_a_conversation_id_is_everybodys_own(apps: Apps) -> None:
+async def test_owners_have_conversation_ids_of_their_own(apps: Apps) -> None:
     async def ask(headers: dict[str, str], text: str) -> dict[str, Any]:
         async with apps.caller(headers=headers) as client:
             body = {"user_input": text, "conversation_id": "the same"}
@@ -526,7 +526,7 @@ async def test_a_role_is_needed_and_a_scope_does_not_make_an_admin(apps: Apps) -
         assert (await client.get("audit", params={"all_owners": "true"})).status_code == 403
 
 
-async def test_open_routes_say_nothing_to_anybody(apps: Apps) -> None:
+async def test_open_routes_answer_without_details(apps: Apps) -> None:
     async with apps.caller() as client:
         assert (await client.get("health")).json() == {"status": "ok"}
         assert (await client.get("no/such/route")).status_code == 404
@@ -563,7 +563,7 @@ PRODUCERS = [
 
 
 @pytest.mark.parametrize(("mode", "owner"), PRODUCERS)
-async def test_the_inlet_gives_nobody_a_thread_of_somebody_else(
+async def test_the_intake_queue_gives_no_owner_the_thread_of_another(
     apps: Apps, mode: str, owner: str
 ) -> None:
     before = {note["RowKey"] for note in await rejections(apps)}
@@ -580,7 +580,7 @@ async def test_the_inlet_gives_nobody_a_thread_of_somebody_else(
     assert len({note["reason"] for note in notes}) == 1
 
 
-async def test_the_inlet_gives_nobody_a_job_of_somebody_else(apps: Apps) -> None:
+async def test_the_intake_queue_gives_no_owner_the_job_of_another(apps: Apps) -> None:
     stranger = str(uuid.uuid4())
     async with apps.owner() as owner:
         before = (await owner.get(f"jobs/{apps.job_id}")).json()
@@ -598,7 +598,7 @@ async def test_the_inlet_gives_nobody_a_job_of_somebody_else(apps: Apps) -> None
         assert (await owner.get(f"jobs/{apps.job_id}")).json() == before
 
 
-async def test_the_inlet_takes_only_owners_whom_entra_could_let_in(apps: Apps) -> None:
+async def test_the_intake_queue_takes_only_owners_that_entra_lets_in(apps: Apps) -> None:
     wrong = ["key", "anonymous", "somebody", f"{FOREIGN_TENANT}:{OWNER}", f"{OWNER_KEY}:x", "$days"]
     before = len(await rejections(apps))
     async with existing_queue(apps, apps.deployment.inlet) as inlet:
@@ -624,7 +624,7 @@ async def test_the_inlet_takes_only_owners_whom_entra_could_let_in(apps: Apps) -
 
 
 @pytest.mark.parametrize("suffix", ["", POISON_SUFFIX])
-async def test_a_wake_up_for_somebody_elses_lane_does_nothing(apps: Apps, suffix: str) -> None:
+async def test_a_wake_up_for_the_lane_of_another_owner_does_nothing(apps: Apps, suffix: str) -> None:
     stranger, queues = f"{TENANT}:{OTHER}", apps.deployments["both"]  # where no job runs
     async with existing_queue(apps, queues.lanes), existing_queue(apps, queues.lanes + suffix) as q:
         await q.send_message(json.dumps({"owner": stranger, "lane": apps.thread_id}))
@@ -638,7 +638,7 @@ async def test_a_wake_up_for_somebody_elses_lane_does_nothing(apps: Apps, suffix
 
 
 @pytest.mark.parametrize("suffix", ["", POISON_SUFFIX])
-async def test_a_notice_of_somebody_elses_job_tells_nothing(apps: Apps, suffix: str) -> None:
+async def test_a_notice_about_the_job_of_another_owner_delivers_nothing(apps: Apps, suffix: str) -> None:
     stranger, queues = f"{TENANT}:{OTHER}", apps.deployment
     async with existing_queue(apps, queues.deliveries + suffix) as deliveries:
         await deliveries.send_message(json.dumps({"owner": stranger, "job_id": apps.job_id}))

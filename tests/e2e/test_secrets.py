@@ -238,7 +238,7 @@ def test_the_search_finds_a_secret(secret: str) -> None:
 
 
 @pytest.mark.timeout(300)
-async def test_no_secret_is_said_or_kept(stage: Stage, tmp_path: Path) -> None:
+async def test_no_secret_is_in_answers_logs_or_storage(stage: Stage, tmp_path: Path) -> None:
     heard, entra = Heard(), stage.entra
     echo = f"AADSTS50027: {MARK}managed-identity-token-1 is no good"
     entra.answers[LEG_1] = [Answer(400, {"error": "invalid_request", "error_description": echo})]

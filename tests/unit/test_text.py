@@ -26,13 +26,13 @@ def test_clean_text_has_a_form_in_utf_8_and_stays_as_it_is(text: str) -> None:
 
 
 @given(values)
-def test_what_goes_out_is_what_came_in_clean(value: Any) -> None:
+def test_json_is_written_with_clean_text(value: Any) -> None:
     assert json.loads(to_json_bytes(value)) == clean(value)
     json.dumps(clean(value), ensure_ascii=False).encode()
 
 
 @given(values)
-def test_json_with_escapes_is_read_clean(value: Any) -> None:
+def test_json_is_read_with_clean_text(value: Any) -> None:
     json.dumps(parse_json(json.dumps(value)), ensure_ascii=False).encode()
 
 
