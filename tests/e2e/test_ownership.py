@@ -127,11 +127,11 @@ ROWS |= {
 OTHER_TRIGGERS = {
     ("queueTrigger", "receive_job"): "test_the_intake_queue_gives_no_owner_the_thread_of_another",
     ("queueTrigger", "fail_job"): "test_the_intake_queue_gives_no_owner_the_thread_of_another",
-    ("queueTrigger", "run_lane"): "test_a_wake_up_for_the_lane_of_another_owner_does_nothing",
-    ("queueTrigger", "fail_lane"): "test_a_wake_up_for_the_lane_of_another_owner_does_nothing",
+    ("queueTrigger", "run_lane"): "test_a_wake_up_for_another_owners_lane_does_nothing",
+    ("queueTrigger", "fail_lane"): "test_a_wake_up_for_another_owners_lane_does_nothing",
     ("timerTrigger", "sweep_lanes"): "takes nothing from outside",
-    ("queueTrigger", "deliver_result"): "test_a_notice_about_the_job_of_another_owner_delivers_nothing",
-    ("queueTrigger", "fail_delivery"): "test_a_notice_about_the_job_of_another_owner_delivers_nothing",
+    ("queueTrigger", "deliver_result"): "test_a_notice_about_another_owners_job_delivers_nothing",
+    ("queueTrigger", "fail_delivery"): "test_a_notice_about_another_owners_job_delivers_nothing",
     ("timerTrigger", "sweep_deliveries"): "takes nothing from outside",
     ("timerTrigger", "expire_threads"): "takes nothing from outside",
     ("timerTrigger", "delete_old_records"): "takes nothing from outside",
@@ -624,7 +624,7 @@ async def test_the_intake_queue_takes_only_owners_that_entra_lets_in(apps: Apps)
 
 
 @pytest.mark.parametrize("suffix", ["", POISON_SUFFIX])
-async def test_a_wake_up_for_the_lane_of_another_owner_does_nothing(apps: Apps, suffix: str) -> None:
+async def test_a_wake_up_for_another_owners_lane_does_nothing(apps: Apps, suffix: str) -> None:
     stranger, queues = f"{TENANT}:{OTHER}", apps.deployments["both"]  # where no job runs
     async with existing_queue(apps, queues.lanes), existing_queue(apps, queues.lanes + suffix) as q:
         await q.send_message(json.dumps({"owner": stranger, "lane": apps.thread_id}))
@@ -638,7 +638,7 @@ async def test_a_wake_up_for_the_lane_of_another_owner_does_nothing(apps: Apps, 
 
 
 @pytest.mark.parametrize("suffix", ["", POISON_SUFFIX])
-async def test_a_notice_about_the_job_of_another_owner_delivers_nothing(apps: Apps, suffix: str) -> None:
+async def test_a_notice_about_another_owners_job_delivers_nothing(apps: Apps, suffix: str) -> None:
     stranger, queues = f"{TENANT}:{OTHER}", apps.deployment
     async with existing_queue(apps, queues.deliveries + suffix) as deliveries:
         await deliveries.send_message(json.dumps({"owner": stranger, "job_id": apps.job_id}))
