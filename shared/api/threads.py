@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
@@ -23,8 +23,8 @@ from ..http.request import Incoming
 from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
 from ..state.keys import Kind, new_id
-from ..state.lanes import Clock
 from ..state.threads import MAX_METADATA_PAIRS, Thread, Threads
+from ..threads.creation import Creation
 from ..threads.removal import Removal
 from ..turns.body import Body, Metadata, MetadataKey, MetadataText
 from .messages import MessagesApi
@@ -145,7 +145,7 @@ class ThreadsApi:
     messages: MessagesApi
     limits: OwnerLimits
     keys: IdempotencyKeys
-    clock: Clock
+    creation: Creation
 
     async def create(self, incoming: Incoming) -> Answer | Streamed:
         """Start a thread."""
@@ -157,28 +157,16 @@ class ThreadsApi:
 
         async def act(claim: Claim | None) -> Answer:
             self.limits.new_thread(request.owner)
-            thread = await self._new_thread(request.owner, body, claim)
+            thread_id = claim.id(Kind.THREAD) if claim else new_id(Kind.THREAD)
+            thread = await self.creation.start(
+                request.owner, thread_id, body.metadata, body.expires_in
+            )
             headers = {"Location": f"{ADDRESS}/{thread.thread_id}"}
             answer = Answer(thread_document(thread), HTTPStatus.CREATED, headers)
             await self.threads.add(thread, kept(claim, answer))
             return answer
 
         return await once(self.keys, request, act)
-
-    async def _new_thread(self, owner: str, body: CreateThread, claim: Claim | None) -> Thread:
-        """Create a thread in Foundry; its row is not stored yet."""
-        ref = await self.foundry.create_thread(body.metadata)
-        now = self.clock()
-        return Thread(
-            thread_id=claim.id(Kind.THREAD) if claim else new_id(Kind.THREAD),
-            owner=owner,
-            created_at=now,
-            last_accessed=now,
-            agent_id=self.foundry.config.agent_id or None,
-            metadata=body.metadata,
-            conversation_id=ref.conversation_id,
-            expires_at=now + timedelta(seconds=body.expires_in) if body.expires_in else None,
-        )
 
     async def list_(self, incoming: Incoming) -> Answer:
         """A page of the caller's threads, newest first."""

@@ -32,10 +32,12 @@ from ..metering.reading import MetricsReader
 from ..observability import probes
 from ..observability.readiness import Dependency, Readiness
 from ..openai.api import OpenAiParts, build_openai
+from ..openai.conversations import ConversationsApi
 from ..orchestration.catalogue import Catalogue
 from ..routes import ROUTES, Api
 from ..state.errors import StateError
 from ..state.idempotency import IdempotencyKeys
+from ..threads.creation import Creation
 from .background import Timers
 from .core import Core
 
@@ -69,6 +71,7 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
     )
     reader = MetricsReader(core.tables.metrics, core.meter, clock)
     removal, cancellation = timers.removal, Cancellation(core.jobs, table, core.queues, clock)
+    creation = Creation(core.foundry, clock)
     jobs = JobsApi(core.jobs, core.submission, cancellation, limits, keys)
     catalogue = Catalogue(core.router, settings, core.prices, core.option_limits)
     messages = MessagesApi(core.turns, keys, core.option_limits, settings, DeferredSends(jobs))
@@ -86,7 +89,7 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
         orchestrate=OrchestrateApi(messages),
         own_data=OwnDataApi(timers.erasures),
         reference=ReferenceApi(_api_document(settings.access.mode)),
-        threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, clock),
+        threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, creation),
         tools=ToolsApi(core.foundry),
         usage=UsageApi(reader, core.prices, clock),
         openai=build_openai(
@@ -100,6 +103,15 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
                 jobs=core.jobs,
                 submission=core.submission,
                 cancellation=cancellation,
+                conversations=ConversationsApi(
+                    threads=core.threads,
+                    lanes=core.lanes,
+                    creation=creation,
+                    removal=removal,
+                    foundry=core.foundry,
+                    limits=limits,
+                    keys=keys,
+                ),
             )
         ),
     )

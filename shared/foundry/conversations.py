@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -65,6 +65,42 @@ class Conversations:
         page = (await self._send(Call("GET", url, query={"limit": 1, "order": "desc"}))).body
         items = objects_at(page, "data")
         return text_at(items[0], "id") if items else None
+
+    async def items(
+        self, conversation_id: str, *, limit: int, order: str, after: str | None
+    ) -> tuple[list[JsonObject], bool]:
+        """A page of items in an ``order``, and whether more follow."""
+        query: dict[str, str | int] = {"limit": limit, "order": order}
+        if after:
+            query["after"] = after
+        url = self._url("conversations", conversation_id, "items")
+        page = (await self._send(Call("GET", url, query=query))).body
+        return objects_at(page, "data"), bool(page.get("has_more"))
+
+    async def add_items(
+        self, conversation_id: str, items: Sequence[JsonObject]
+    ) -> list[JsonObject]:
+        """Add items at the end of a conversation; returns them with their ids."""
+        url = self._url("conversations", conversation_id, "items")
+        page = (await self._send(Call("POST", url, {"items": list(items)}))).body
+        return objects_at(page, "data")
+
+    async def item(self, conversation_id: str, item_id: str) -> JsonObject | None:
+        """One item; None if there is none."""
+        url = self._url("conversations", conversation_id, "items", item_id)
+        try:
+            return (await self._send(Call("GET", url))).body
+        except NotFoundError:
+            return None
+
+    async def delete_item(self, conversation_id: str, item_id: str) -> bool:
+        """Delete an item; returns whether it was there."""
+        url = self._url("conversations", conversation_id, "items", item_id)
+        try:
+            await self._send(Call("DELETE", url))
+        except NotFoundError:
+            return False
+        return True
 
     async def update(self, conversation_id: str, metadata: dict[str, str]) -> None:
         """Replace the metadata of a conversation."""

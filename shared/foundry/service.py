@@ -334,6 +334,28 @@ class FoundryService:
         """The newest item of a conversation."""
         return await self._connection.conversations.last_item_id(conversation_id)
 
+    async def items(
+        self, conversation_id: str, *, limit: int, order: str, after: str | None
+    ) -> tuple[list[JsonObject], bool]:
+        """A page of a conversation's items in an ``order``, and whether more follow."""
+        return await self._connection.conversations.items(
+            conversation_id, limit=limit, order=order, after=after
+        )
+
+    async def add_items(
+        self, conversation_id: str, items: Sequence[JsonObject]
+    ) -> list[JsonObject]:
+        """Add items at the end of a conversation; returns them with their ids."""
+        return await self._connection.conversations.add_items(conversation_id, items)
+
+    async def item(self, conversation_id: str, item_id: str) -> JsonObject | None:
+        """One item of a conversation; None if there is none."""
+        return await self._connection.conversations.item(conversation_id, item_id)
+
+    async def delete_item(self, conversation_id: str, item_id: str) -> bool:
+        """Delete an item of a conversation; returns whether it was there."""
+        return await self._connection.conversations.delete_item(conversation_id, item_id)
+
     async def update_thread(self, thread: ThreadRef, metadata: dict[str, str]) -> None:
         """Replace the metadata that Foundry keeps for a thread, where it keeps any."""
         if thread.conversation_id:

@@ -18,6 +18,7 @@ from ..turns.pipeline import Turns
 from .asked import Commands
 from .background import BackgroundResponses
 from .chat import ChatApi
+from .conversations import ConversationsApi
 from .deletion import Deletion
 from .models import ModelNames, ModelsApi
 from .responses import ResponsesApi
@@ -35,6 +36,7 @@ class OpenAiApi:
     models: ModelsApi
     chat: ChatApi
     responses: ResponsesApi
+    conversations: ConversationsApi
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,7 @@ class OpenAiParts:
     jobs: Jobs
     submission: Submission
     cancellation: Cancellation
+    conversations: ConversationsApi
 
 
 def build_openai(parts: OpenAiParts) -> OpenAiApi:
@@ -71,4 +74,5 @@ def build_openai(parts: OpenAiParts) -> OpenAiApi:
         ResponsesApi(
             commands, sends, stored, background, deletion, config=settings.foundry, content=content
         ),
+        parts.conversations,
     )

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
+from ..documents import JsonObject
 from ..http.operation import BUDGET_WARNING, REPLAYED, Header, Operation, Result, Tag, ok
 from ..problems import ProblemKind
 from .chat_body import ChatCompletion
 from .chat_wire import ChatChunk, ChatCompletionDocument
+from .conversations import (
+    ConversationCreate,
+    ConversationDocument,
+    ConversationUpdate,
+    ItemsCreate,
+)
 from .fields import IGNORED_PARAMS
 from .models import ModelDocument, ModelListDocument
 from .pages import DeletedDocument, ItemsPage
@@ -138,5 +145,99 @@ LIST_INPUT_ITEMS = Operation(
     query=ItemsQuery,
     results=ok("A page of items.", ItemsPage),
     problems=(ProblemKind.NOT_FOUND,),
+    is_published=False,
+)
+
+_OF_CONVERSATIONS = (
+    ProblemKind.NOT_FOUND,
+    ProblemKind.THREAD_BUSY,
+    ProblemKind.UNSUPPORTED_PARAMETER,
+    ProblemKind.SERVICE_UNAVAILABLE,
+    ProblemKind.TIMEOUT,
+)
+
+CREATE_CONVERSATION = Operation(
+    id="createConversation",
+    tag=Tag.OPENAI,
+    summary="Start a conversation",
+    description="It is a thread of the app, whose `thread_id` ends like its id.",
+    query=OpenQuery,
+    body=ConversationCreate,
+    is_keyed=True,
+    results=ok("The conversation.", ConversationDocument, headers=(REPLAYED, IGNORED)),
+    problems=_OF_CONVERSATIONS,
+    is_published=False,
+)
+
+GET_CONVERSATION = Operation(
+    id="getConversation",
+    tag=Tag.OPENAI,
+    summary="Show a conversation",
+    query=OpenQuery,
+    results=ok("The conversation.", ConversationDocument),
+    problems=(ProblemKind.NOT_FOUND,),
+    is_published=False,
+)
+
+UPDATE_CONVERSATION = Operation(
+    id="updateConversation",
+    tag=Tag.OPENAI,
+    summary="Replace the metadata of a conversation",
+    query=OpenQuery,
+    body=ConversationUpdate,
+    results=ok("The conversation.", ConversationDocument, headers=(IGNORED,)),
+    problems=(ProblemKind.NOT_FOUND,),
+    is_published=False,
+)
+
+DELETE_CONVERSATION = Operation(
+    id="deleteConversation",
+    tag=Tag.OPENAI,
+    summary="Delete a conversation with all that came of it",
+    query=OpenQuery,
+    results=ok("It is deleted.", DeletedDocument),
+    problems=_OF_CONVERSATIONS,
+    is_published=False,
+)
+
+LIST_ITEMS = Operation(
+    id="listItems",
+    tag=Tag.OPENAI,
+    summary="List the items of a conversation",
+    query=ItemsQuery,
+    results=ok("A page of items.", ItemsPage),
+    problems=_OF_CONVERSATIONS,
+    is_published=False,
+)
+
+ADD_ITEMS = Operation(
+    id="addItems",
+    tag=Tag.OPENAI,
+    summary="Add items to a conversation",
+    query=OpenQuery,
+    body=ItemsCreate,
+    is_keyed=True,
+    results=ok("The added items.", ItemsPage, headers=(REPLAYED, IGNORED)),
+    problems=_OF_CONVERSATIONS,
+    is_published=False,
+)
+
+GET_ITEM = Operation(
+    id="getItem",
+    tag=Tag.OPENAI,
+    summary="Show an item of a conversation",
+    query=OpenQuery,
+    results=ok("The item.", JsonObject),
+    problems=_OF_CONVERSATIONS,
+    is_published=False,
+)
+
+DELETE_ITEM = Operation(
+    id="deleteItem",
+    tag=Tag.OPENAI,
+    summary="Delete an item of a conversation",
+    query=OpenQuery,
+    results=ok("The conversation.", ConversationDocument),
+    problems=_OF_CONVERSATIONS,
     is_published=False,
 )

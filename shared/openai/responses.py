@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import FoundryAgentServiceConfig
+from ..foundry.errors import UnknownCallError
+from ..foundry.models import ClientOutput, TurnRequest
 from ..http.answers import Answer, Streamed
 from ..http.field_errors import invalid_field
 from ..http.request import Incoming
 from ..state.errors import RowExistsError, StateError
 from ..state.responses import StoredResponse
 from ..turns.command import Outcome, TurnOpened
+from ..turns.options import refused
 from .asked import Commands
 from .background import BackgroundResponses, has_ended
+from .conversations import thread_of
 from .deletion import Deletion
 from .fields import unsupported
 from .items import read_items, shown_items
@@ -30,6 +34,8 @@ from .sends import Form, Sends
 from .stored import Record, Stored, shown
 
 log = logging.getLogger(__name__)
+
+OUTPUT = "function_call_output"
 
 _INSTRUCTING = {"system", "developer"}
 
@@ -56,14 +62,23 @@ class ResponsesApi:
         chain = await self.stored.chain(incoming.owner, body.previous_response_id)
         items = await self.stored.resolve(incoming.owner, read.items)
         tools = body.known_tools
-        said = _said(body.instructions, [*chain.items, *items])
+        thread_id = thread_of(body.conversation_id) if body.conversation_id else None
+        said = _said(body.instructions, [*chain.items, *items], is_whole=thread_id is None)
         ready = self.commands.ready(incoming, body.asked(said, tools, tuple(read.ignored)))
+        if thread_id is not None:
+            request = _on_thread(ready.command.request)
+            command = replace(ready.command, thread_id=thread_id, request=request)
+            ready = replace(ready, command=command)
         form = ResponseForm(body, tools, self.config)
-        record = Record(form, items, chain, Pieces(), self.content, self.stored.clock)
+        record = Record(form, items, chain, Pieces(), self.content, self.stored.clock, thread_id)
         record.check()
         if body.background:
             return await self.background.submit(incoming, ready, record)
-        return await self.sends.answer(incoming, body, ready, self._form(incoming.owner, record))
+        answer_form = self._form(incoming.owner, record)
+        try:
+            return await self.sends.answer(incoming, body, ready, answer_form)
+        except UnknownCallError as error:
+            raise refused("input", error.message, error.code) from error
 
     def _check(self, body: ResponseCreate) -> None:
         """Check that fields go together, and with the settings."""
@@ -153,8 +168,25 @@ async def _replay(response: Mapping[str, Any]) -> AsyncIterator[bytes]:
         yield frame(event)
 
 
-def _said(instructions: str | None, items: list[Item]) -> Said:
-    """What a conversation says; messages of the system are instructions wherever they stand."""
+def _on_thread(request: TurnRequest) -> TurnRequest:
+    """The request with the outputs of the calls that the thread's last turn handed over."""
+    outputs = [item for item in request.preceding if item["type"] == OUTPUT]
+    others = [item for item in request.preceding if item["type"] != OUTPUT]
+    if any(not isinstance(item["output"], str) for item in outputs):
+        raise unsupported("input", "in a conversation, the output of a function is text")
+    return replace(
+        request,
+        preceding=tuple(others),
+        outputs=tuple(ClientOutput(item["call_id"], item["output"]) for item in outputs),
+    )
+
+
+def _said(instructions: str | None, items: list[Item], *, is_whole: bool) -> Said:
+    """What a conversation says; messages of the system are instructions wherever they stand.
+
+    If it ``is_whole``, each call in it gets an output.
+    """
     texts = [item["content"] for item in items if item.get("role") in _INSTRUCTING]
     others = [item for item in items if item.get("role") not in _INSTRUCTING]
-    return Said(joined([instructions or "", *texts]), settled(others, "input"))
+    whole = settled(others, "input") if is_whole else tuple(others)
+    return Said(joined([instructions or "", *texts]), whole)

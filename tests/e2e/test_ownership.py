@@ -51,6 +51,7 @@ from tests.support.waiting import eventually
 TLS = ssl.create_default_context()
 """Made once: it takes longer than a request, and here all is plain HTTP."""
 
+CONVERSATION, ITEM_ID = "conversation_id", "item_id"
 THREAD, JOB, KEY, RESPONSE = "thread_id", "job_id", "key_id", "response_id"
 OF_EVERYONE = {"model_id": "llama-3.3-70b"}
 MISSING = {
@@ -58,6 +59,8 @@ MISSING = {
     JOB: f"job_{ULID()}",
     KEY: "0123456789",
     RESPONSE: f"resp_{ULID()}",
+    CONVERSATION: f"conv_{ULID()}",
+    ITEM_ID: "msg_a",
 }
 
 
@@ -74,6 +77,7 @@ class Row:
 SAY = {"message": "Hi"}
 CHAT = {"model": "llama-3.3-70b", "messages": [{"role": "user", "content": "Hi"}]}
 RESPOND = {"model": "llama-3.3-70b", "input": "Hi", "background": True}
+ITEM = {"role": "user", "content": "Hi"}
 SAID = {"user_input": "Hi", "conversation_id": "a"}
 ROWS = {
     "POST messages": Row(body=SAY),
@@ -109,6 +113,14 @@ ROWS = {
     "DELETE v1/responses/{response_id}": Row(RESPONSE),
     "POST v1/responses/{response_id}/cancel": Row(RESPONSE),
     "GET v1/responses/{response_id}/input_items": Row(RESPONSE),
+    "POST v1/conversations": Row(body={}),
+    "GET v1/conversations/{conversation_id}": Row(CONVERSATION),
+    "POST v1/conversations/{conversation_id}": Row(CONVERSATION, {"metadata": {}}),
+    "DELETE v1/conversations/{conversation_id}": Row(CONVERSATION),
+    "GET v1/conversations/{conversation_id}/items": Row(CONVERSATION),
+    "POST v1/conversations/{conversation_id}/items": Row(CONVERSATION, {"items": [ITEM]}),
+    "GET v1/conversations/{conversation_id}/items/{item_id}": Row(CONVERSATION),
+    "DELETE v1/conversations/{conversation_id}/items/{item_id}": Row(CONVERSATION),
     "GET health": Row(open=True),
     "GET openapi.json": Row(open=True),
     "GET docs": Row(open=True),
@@ -301,7 +313,9 @@ class Apps:
     @property
     def existing(self) -> dict[str, str]:
         """The owner's ids."""
-        return {THREAD: self.thread_id, JOB: self.job_id, RESPONSE: self.response_id}
+        return {THREAD: self.thread_id, JOB: self.job_id, RESPONSE: self.response_id} | _of_thread(
+            self.thread_id
+        )
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +356,19 @@ async def responded(owner: httpx.AsyncClient) -> str:
 
     await eventually(has_ended)
     return response_id
+
+
+def _of_thread(thread_id: str) -> dict[str, str]:
+    """The ids of a thread, and of an item that is in none."""
+    ulid = thread_id.partition("_")[2]
+    return {THREAD: thread_id, CONVERSATION: f"conv_{ulid}", ITEM_ID: MISSING[ITEM_ID]}
+
+
+async def _item_of(owner: httpx.AsyncClient, conversation_id: str) -> str:
+    """An item that was added to a conversation."""
+    address = f"v1/conversations/{conversation_id}/items"
+    added = await owner.post(address, json={"items": [ITEM]})
+    return added.json()["data"][0]["id"]
 
 
 def filled(template: Any, ids: dict[str, str]) -> Any:
@@ -411,6 +438,9 @@ async def test_what_belongs_to_a_key_is_missing_for_another_key(
         ids = {THREAD: (await owner.post("threads", json={})).json()[THREAD]}
         ids[JOB] = await submit(owner, message="Hi", not_before="2100-01-01T00:00:00Z")
         ids[RESPONSE] = await responded(owner)
+        ids |= _of_thread(ids[THREAD])
+        if ITEM_ID in route:
+            ids[ITEM_ID] = await _item_of(owner, ids[CONVERSATION])
         for accept in ACCEPTED:
             answer = await call(other, route, ids, accept)
             assert comparable(answer) == comparable(await call(other, route, MISSING, accept))
@@ -443,7 +473,9 @@ async def test_what_concerns_the_instance_is_shown_to_admins_only(apps: Apps) ->
 async def test_the_owner_sees_what_exists_and_404_for_what_does_not(apps: Apps, route: str) -> None:
     async with apps.owner() as owner:
         own = (await owner.post("threads", json={})).json()[THREAD]
-        ids = {THREAD: own, JOB: apps.job_id, RESPONSE: await responded(owner)}
+        ids = {JOB: apps.job_id, RESPONSE: await responded(owner), **_of_thread(own)}
+        if ITEM_ID in route:
+            ids[ITEM_ID] = await _item_of(owner, ids[CONVERSATION])
         answer = await call(owner, route, ids)
         assert answer.is_success or answer.json()["code"] == "job_ended"  # told to its owner only
         assert (await call(owner, route, MISSING)).status_code == MISSED
