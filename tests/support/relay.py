@@ -14,7 +14,9 @@ WAIT_SECONDS = 10.0
 class Relay:
     """Passes bytes on in both ways, and closes with whoever closes first."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, cuts: int = 0) -> None:
+        """Relay to ``target``; the first connections are cut when an answer begins to come."""
+        self._cuts = cuts
         parts = urlsplit(target)
         self._host, self._port = parts.hostname, parts.port
         self._changed = asyncio.Condition()
@@ -30,9 +32,11 @@ class Relay:
         await self._count(1)
         try:
             server, requests = await asyncio.open_connection(self._host, self._port)
-            ways = [
+            is_cut = self.made <= self._cuts
+            answering = server.read(1) if is_cut else _pass_on(server, answers)
+            ways: list[asyncio.Task[bytes | None]] = [
                 asyncio.create_task(_pass_on(client, requests)),
-                asyncio.create_task(_pass_on(server, answers)),
+                asyncio.create_task(answering),
             ]
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
             for writer in (requests, answers):
@@ -62,9 +66,9 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 @asynccontextmanager
-async def relay_to(target: str) -> AsyncGenerator[tuple[Relay, str]]:
+async def relay_to(target: str, cuts: int = 0) -> AsyncGenerator[tuple[Relay, str]]:
     """A relay, and the URL at which it takes connections."""
-    relay = Relay(target)
+    relay = Relay(target, cuts)
     server = await asyncio.start_server(relay.serve, "127.0.0.1", backlog=512)
     try:
         yield relay, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
