@@ -35,6 +35,10 @@ class OutputRecorder:
             case ToolCallDelta():
                 self._call(delta)
 
+    def ask(self, item: JsonObject) -> None:
+        """Add an item that asks the caller for something."""
+        self._begin(item)
+
     def finish(self, status: str) -> None:
         """Close the open item with this status."""
         if self._open is None:
@@ -43,7 +47,7 @@ class OutputRecorder:
         self._call_index = None
         if item["type"] == "message":
             self._close_part(item)
-        else:
+        elif item["type"] == "function_call":
             self._event(
                 "response.function_call_arguments.done",
                 item,

@@ -10,6 +10,7 @@ _ITEM_PREFIXES = {
     "reasoning": "rs",
     "mcp_approval_request": "mcpr",
     "mcp_approval_response": "mcpa",
+    "oauth_consent_request": "oauth",
 }
 
 

@@ -11,6 +11,7 @@ _REQUIRED = {
     "message": ("role", "content"),
     "function_call": ("call_id", "name", "arguments"),
     "function_call_output": ("call_id", "output"),
+    "mcp_approval_response": ("approval_request_id", "approve"),
     "item_reference": ("id",),
 }
 _CHAT_TOOL_FIELDS = ("name", "description", "parameters")
@@ -88,8 +89,9 @@ def _check_part(part: JsonObject, strict: bool, param: str) -> None:
 
 
 def check_tool_outputs(history: Iterable[JsonObject]) -> None:
-    """Refuse a history in which a function call has no output, or an output has no call."""
+    """Refuse a history in which a call or a request for approval has no answer, or the reverse."""
     items = list(history)
+    _check_approvals(items)
     answered = {i["call_id"] for i in items if i["type"] == "function_call_output"}
     called: set[str] = set()
     for item in items:
@@ -101,6 +103,17 @@ def check_tool_outputs(history: Iterable[JsonObject]) -> None:
         elif item["type"] == "function_call_output" and item["call_id"] not in called:
             text = f"No tool call found for function call output with call_id {item['call_id']}."
             raise invalid(text, "input", "invalid_payload")
+
+
+def _check_approvals(items: Sequence[JsonObject]) -> None:
+    answers = {i["approval_request_id"] for i in items if i["type"] == "mcp_approval_response"}
+    requests = {i["id"] for i in items if i["type"] == "mcp_approval_request"}
+    for request_id in sorted(requests - answers):
+        text = f"No approval response found for approval request {request_id}."
+        raise invalid(text, "input", "invalid_payload")
+    for request_id in sorted(answers - requests):
+        text = f"No approval request found for approval response with id {request_id}."
+        raise invalid(text, "input", "invalid_payload")
 
 
 def has_image(items: Iterable[JsonObject]) -> bool:
@@ -127,6 +140,12 @@ def chat_messages(items: Iterable[JsonObject], instructions: str | None) -> list
             output = item["output"]
             text = output if isinstance(output, str) else _chat_content(output)
             messages.append({"role": "tool", "tool_call_id": item["call_id"], "content": text})
+        elif item["type"] == "mcp_approval_request":
+            _add_call(messages, {**item, "call_id": item["id"]})
+        elif item["type"] == "mcp_approval_response":
+            text = "found it" if item["approve"] else f"denied: {item.get('reason')}"
+            answered = item["approval_request_id"]
+            messages.append({"role": "tool", "tool_call_id": answered, "content": text})
     return messages
 
 

@@ -18,6 +18,7 @@ from local.model import (
     TokenUsage,
 )
 
+from . import hosted
 from .errors import JsonObject, conversation_locked
 from .events import OutputRecorder
 from .faults import FAILING, MODEL_FAILED, Fault, FaultKind
@@ -197,6 +198,11 @@ class Turns:
     async def _generate(self, turn: Turn, recorder: OutputRecorder) -> None:
         fault = turn.plan.fault
         pause = fault.seconds if fault is not None and fault.kind is FaultKind.SLOW else 0.0
+        if asked := hosted.asked_by(turn.plan.prompt):
+            recorder.ask(asked)
+            usage = TokenUsage(await self._model.count_tokens(turn.plan.prompt), 1)
+            self._finish(turn, recorder, Finished(FinishReason.STOP, usage))
+            return
         async with aclosing(self._model.generate(turn.plan.prompt)) as deltas:
             async for delta in deltas:
                 if isinstance(delta, Finished):

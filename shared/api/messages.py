@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+
 from ..config import AppSettings
 from ..http.answers import Answer, Streamed, accepts_events
 from ..http.idempotency import Keyed, kept_outcome, keyed, once
@@ -28,11 +30,26 @@ WARNING = "x-budget-warning"
 """Response header: a budget is nearly used up after this turn."""
 
 
+def _no_default(schema: dict[str, Any]) -> None:
+    """An empty message is no value that a caller may give."""
+    del schema["default"]
+
+
 class SendMessage(TurnOptions):
     """Body of `POST /messages` and `POST /threads/{thread_id}/messages`."""
 
-    message: MessageText
-    """What the user says; at most 1,048,576 characters."""
+    message: MessageText = Field(default="", validate_default=True, json_schema_extra=_no_default)
+    """What the user says; at most 1,048,576 characters. It may be left out beside `approvals`."""
+
+    @field_validator("message", mode="wrap")
+    @classmethod
+    def _may_be_left_out(
+        cls, value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> str:
+        """Require a message, unless the request approves or denies something."""
+        if value != "" or not info.data.get("approvals"):
+            return validate(value)
+        return ""
 
 
 Document = Callable[[AnsweredTurn], dict[str, Any]]
@@ -135,7 +152,7 @@ def _job(body: SendMessage, thread_id: str | None) -> SubmitJob:
     """
     if thread_id is not None and not is_id(Kind.THREAD, thread_id):
         raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
-    return SubmitJob(message=body.message, thread_id=thread_id, **options_of(body))
+    return SubmitJob(message=body.message or None, thread_id=thread_id, **options_of(body))
 
 
 def _warning(texts: Sequence[str]) -> dict[str, str]:

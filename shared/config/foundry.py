@@ -56,6 +56,10 @@ class FoundryAgentServiceConfig(Settings):
     enable_foundry_tools: Annotated[bool, Env("FOUNDRY_ENABLE_FOUNDRY_TOOLS", "true")] = True
     """Allow tools in requests. Off: a request that names tools is refused."""
 
+    callers_approve: Annotated[bool, Env("FOUNDRY_CALLERS_APPROVE", "true")] = True
+    """Let the caller of a thread decide on a tool that needs approval. Off, and without a thread:
+    such a tool is denied."""
+
     timeout: Annotated[float, Env("FOUNDRY_TIMEOUT", "60")] = Field(default=60, gt=0, le=1740)
     """Seconds for a whole turn, retries included; while streaming, the longest silence allowed."""
 

@@ -222,26 +222,30 @@ class _Totals:
             for call in each.tool_calls
             if call.tool not in self._hand_over.functions
         )
-        result = replace(
-            self._rounds[-1],
+        answered = [*answers, *(refusal(item, CANCELLED) for item in handed)]
+        requests = (*approval_requests(handed), *self._consents)
+        handed_calls = tuple(client_call(i) for i in handed if i.get("type") == "function_call")
+        last = self._rounds[-1]
+        return replace(
+            last,
             usage={name: sum(usage[name] for usage in usages) for name in known},
             tools_used=tuple(dict.fromkeys(call.tool for call in calls)),
             tool_calls=calls,
-            requests=(*approval_requests(handed), *self._consents),
+            calls=handed_calls,
+            requests=requests,
+            owed=tuple(answered) if handed and self._hand_over.is_kept else (),
+            finish_reason=_reason(last.finish_reason, bool(handed_calls), bool(requests)),
             latency=latency,
         )
-        return self._handed_over(result, handed, answers) if handed else result
 
-    def _handed_over(
-        self, result: TurnResult, handed: list[JsonObject], answers: list[JsonObject]
-    ) -> TurnResult:
-        calls = tuple(client_call(i) for i in handed if i.get("type") == "function_call")
-        reason = FinishReason.TOOL_CALLS if calls else FinishReason.APPROVAL
-        if result.finish_reason is FinishReason.LENGTH:
-            reason = FinishReason.LENGTH
-        refused = [refusal(item, CANCELLED) for item in handed]
-        owed = (*answers, *refused) if self._hand_over.is_kept else ()
-        return replace(result, calls=calls, finish_reason=reason, owed=owed)
+
+def _reason(reason: FinishReason, calls: bool, requests: bool) -> FinishReason:
+    """Why a turn ended that hands over calls or requests."""
+    if reason is not FinishReason.STOP:
+        return reason
+    if calls:
+        return FinishReason.TOOL_CALLS
+    return FinishReason.APPROVAL if requests else reason
 
 
 def _typed(event: JsonObject) -> TurnEvent:

@@ -62,7 +62,8 @@ class SubmitJob(TurnOptions):
 
     @model_validator(mode="after")
     def _is_unambiguous(self) -> Self:
-        if (self.message is None) == (self.messages is None):
+        given = (self.message is not None) + (self.messages is not None)
+        if given > 1 or not (given or self.approvals):
             raise ValueError("give either message or messages")
         if self.thread_id is not None and self.new_thread:
             raise ValueError("give either thread_id or new_thread")

@@ -104,7 +104,10 @@ class Step:
 
     def _request(self, options: TurnOptions) -> TurnRequest:
         work = self.head.work
-        return with_more(turn_request(options, work["messages"][self.number]), work.get(MORE, {}))
+        request = turn_request(options, work["messages"][self.number])
+        if self.number:  # the first message has answered what was open
+            request = replace(request, approvals=())
+        return with_more(request, work.get(MORE, {}))
 
     @property
     def _first_try(self) -> FirstTry | None:

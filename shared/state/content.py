@@ -36,9 +36,15 @@ _OF_RESPONSES: Mapping[str, Any] = {
 """Members of a response object that hold texts of the caller or the model."""
 
 
+REQUESTS = "requests"
+"""Member of an answer: the tools that wait for their user, with the `arguments` of their calls."""
+
+
 def without_answer(answer: Mapping[str, Any]) -> dict[str, Any]:
     """The document of an answer, such as a turn's, without its texts."""
-    emptied = {name: None for name in _TEXTS if name in answer}
+    emptied: dict[str, Any] = {name: None for name in _TEXTS if name in answer}
+    if REQUESTS in answer:
+        emptied[REQUESTS] = [{**each, "arguments": None} for each in answer[REQUESTS]]
     return {**answer, **emptied, CONTENT_RECORDED: False}
 
 

@@ -48,6 +48,8 @@ _NULL_IS_DEFAULT = (
     "domain",
     "tools",
     "images",
+    "approvals",
+    "message",
     "metadata",
     "new_thread",
     "max_attempts",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any, NotRequired
 
 from ..config import ModelType
 from ..documents import Document, JsonObject
 from ..foundry.errors import FoundryError
-from ..foundry.models import FinishReason
-from ..state.content import CONTENT_RECORDED
+from ..foundry.models import FinishReason, RequestKind
+from ..state.content import CONTENT_RECORDED, REQUESTS
 from .command import AnsweredTurn, Attempt, TurnCommand
 
 CALLS = "calls"
@@ -46,9 +47,29 @@ class UpstreamIds(Document):
     request_id: str | None
 
 
+class ToolRequestDocument(Document):
+    """A tool that Foundry runs, and that waits for its user."""
+
+    id: str
+    kind: RequestKind
+    """`approval`: answer it in `approvals` of the next message on the thread. `consent`: open
+    `link`, then send the message again."""
+    server: str
+    """The label of the MCP server or connection."""
+    tool: str | None
+    """The tool that is to run; null for a consent."""
+    arguments: str | None
+    """JSON text of its arguments; null where texts are not recorded."""
+    link: str | None
+    """Where the user consents."""
+
+
 class _Answered(Document):
     finish_reason: FinishReason
-    """`length` if the answer was cut at `max_tokens`."""
+    """`length` if the answer was cut at `max_tokens`; `approval` if a tool in `requests` waits for
+    its user; `tool_calls` if `calls` has what the caller is to run."""
+    requests: NotRequired[list[ToolRequestDocument]]
+    """What tools ask of the caller; absent if nothing."""
     model: str
     agent_id: str | None
     tools_used: list[str]
@@ -153,7 +174,9 @@ def job_result_document(turn: AnsweredTurn, most_bytes: int) -> dict[str, Any]:
 def _answer(turn: AnsweredTurn) -> dict[str, Any]:
     """The members from which the documents of all routes are made."""
     result, replaced = turn.result, turn.fallback_from
+    asked = [asdict(each) for each in result.requests]
     return {
+        **({REQUESTS: asked} if asked else {}),
         "turn_id": turn.turn_id,
         "content": result.content,
         "finish_reason": result.finish_reason.value,
@@ -242,7 +265,8 @@ def orchestration_failure(
 
 
 def _common(answer: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: answer[name] for name in ("finish_reason", "model", "agent_id", "tools_used")}
+    names = ("finish_reason", REQUESTS, "model", "agent_id", "tools_used")
+    return {name: answer[name] for name in names if name in answer}
 
 
 def _models(answer: Mapping[str, Any]) -> dict[str, Any]:

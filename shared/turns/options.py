@@ -17,9 +17,10 @@ from typing_extensions import TypeAliasType  # typing has it since Python 3.12
 
 from ..config import NOT_SERVED, AppSettings, ModelType, Preferences, names_in
 from ..documents import json_integer
+from ..foundry.client_calls import MAX_OUTPUTS
 from ..foundry.content import image_part
 from ..foundry.errors import InvalidRequestError
-from ..foundry.models import TurnRequest
+from ..foundry.models import Approval, TurnRequest
 from ..foundry.structured import response_format
 from ..problems import FieldError, Problem, ProblemError, ProblemKind, kind_of
 from ..state.client_keys import KeyTerms
@@ -31,6 +32,9 @@ MAX_IMAGES = 10
 
 MAX_TOOLS = 128
 """The most tools of a Foundry agent."""
+
+MAX_APPROVAL_ID = 512
+MAX_REASON_CHARS = 1024
 
 MAX_INTEGER = 2**31 - 1
 """The largest whole number that the services behind the app accept."""
@@ -59,6 +63,19 @@ ServedModelType = TypeAliasType(
     "ServedModelType", Annotated[ModelType, AfterValidator(_is_served), WithJsonSchema(_SERVED)]
 )
 """A type of model that settings can configure."""
+
+
+class ApprovalBody(Body):
+    """The answer to a request for approval."""
+
+    id: Name = Field(max_length=MAX_APPROVAL_ID)
+    """The `id` of the request."""
+
+    approve: bool
+    """Whether the tool may run."""
+
+    reason: str | None = Field(default=None, max_length=MAX_REASON_CHARS)
+    """For the model, why or why not."""
 
 
 class TurnOptions(Body):
@@ -98,6 +115,10 @@ class TurnOptions(Body):
 
     metadata: Metadata = Field(default={})
     """Up to 16 pairs kept with the turn; keys of at most 64, texts of at most 512 characters."""
+
+    approvals: list[ApprovalBody] = Field(default=[], max_length=MAX_OUTPUTS)
+    """Answers to what the last turn of the thread listed in `requests`; what is left out there is
+    denied."""
 
     model_type: ServedModelType | None = None
     """The model to ask first, with others to answer where it fails. Left out, `/orchestrate` asks
@@ -180,6 +201,7 @@ def turn_request(options: TurnOptions, message: str) -> TurnRequest:
         top_p=options.top_p,
         metadata=options.metadata,
         parts=tuple(parts),
+        approvals=tuple(Approval(a.id, a.approve, a.reason) for a in options.approvals),
         response_format=_made("response_format", response_format, wanted)
         if wanted is not None
         else None,

@@ -320,7 +320,7 @@ class Turns:
         answerer = self._router if command.orchestrated else self._foundry
         assert answerer is not None  # noqa: S101 - without Foundry all turns are orchestrated
         try:
-            return await answerer.answer(_settled(turn))
+            return await answerer.answer(self._settled(turn))
         except FoundryError as error:
             log.warning("Turn %s failed: %s (%s)", turn.turn_id, error.code, error.request_id)
             return error
@@ -329,6 +329,20 @@ class Turns:
         except Exception:  # the turn must be recorded and its lease released after any error
             log.exception("Turn %s failed unexpectedly", turn.turn_id)
             return FoundryError(INTERNAL_ERROR.detail, code=INTERNAL_ERROR.code)
+
+    def _settled(self, turn: RunningTurn) -> RunningTurn:
+        """The turn, whose request has an answer to each call that waits on its thread.
+
+        Raises:
+            UnknownCallError: if it answers a call that does not wait there.
+        """
+        if turn.conversation is None:
+            settled(turn.request, ())
+            return turn
+        request = turn.conversation.settled(turn.request)
+        if self._foundry is not None and self._recording.admission.config.callers_approve:
+            request = replace(request, asks_caller=True)
+        return replace(turn, request=request)
 
     def _outcome(
         self, opened: TurnOpened, turn: RunningTurn, answer: ModelOutcome, record: TurnRecord
@@ -381,17 +395,6 @@ async def _when_free(take: Callable[[], Awaitable[Lease]], seconds: float) -> Le
                 raise
         await asyncio.sleep(min(pause, max(end - clock(), 0.0)))
         pause = min(pause * 2, MAX_LOOK_SECONDS)
-
-
-def _settled(turn: RunningTurn) -> RunningTurn:
-    """The turn, whose request has an answer to each call that waits on its thread.
-
-    Raises:
-        UnknownCallError: if it answers a call that does not wait there.
-    """
-    waits = turn.conversation
-    request = waits.settled(turn.request) if waits else settled(turn.request, ())
-    return turn if request is turn.request else replace(turn, request=request)
 
 
 def _raised(outcome: Outcome) -> AnsweredTurn:

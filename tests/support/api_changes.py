@@ -53,7 +53,9 @@ def _body(name: str, was: Json, now: Json, old: Json, new: Json) -> Iterator[str
     for member in before.keys() - after.keys():
         yield f"`{name}` no longer takes `{member}`"
     for member in after:
-        if after[member] and not before.get(member):
+        within = member.rpartition(".")[0].removesuffix("[]")
+        is_of_new = within and within not in before  # which is a member that may be left out
+        if after[member] and not before.get(member) and not is_of_new:
             yield f"`{name}` requires `{member}`"
 
 

@@ -69,6 +69,7 @@ def test_an_empty_environment_gives_the_documented_defaults() -> None:
         "enable_stateful_threads": True,
         "enable_entra_agent_id": True,
         "enable_foundry_tools": True,
+        "callers_approve": True,
         "timeout": 60,
         "max_retries": 3,
         "max_concurrency": 0,
