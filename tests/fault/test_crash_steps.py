@@ -13,8 +13,13 @@ from dataclasses import dataclass
 
 import pytest
 
+from shared.foundry.client_calls import CANCELLED, client_tools
+from shared.foundry.models import ClientOutput, TurnRequest
 from tests.support.fuse import Fuse, Moment
 from tests.support.world import PROJECT, REPLIES, RESOURCE, World, running_world
+
+CALL = '/call look {"at": 1}'
+LOOK = client_tools([{"type": "function", "name": "look"}])
 
 Story = Callable[[World], Awaitable[None]]
 
@@ -63,6 +68,25 @@ async def a_caller_with_keys(world: World) -> None:
     await world.say_with_key(thread_id, "three")
 
 
+async def functions_of_the_caller(world: World) -> None:
+    thread_id = await world.add_thread()
+    await world.send_with_key(thread_id, TurnRequest(CALL, client_tools=LOOK))
+    outputs = tuple(ClientOutput(call_id, "seen") for call_id in world.open_calls(thread_id))
+    answered = TurnRequest("and?", client_tools=LOOK, outputs=outputs)
+    await world.send_with_key(thread_id, answered)
+    await world.say(thread_id, "three")
+    assert world.outputs(thread_id) == ["seen"]
+    assert world.answered(thread_id) == world.said(thread_id) == [CALL, "and?", "three"]
+
+
+async def a_function_that_nobody_runs(world: World) -> None:
+    thread_id = await world.add_thread()
+    await world.send_with_key(thread_id, TurnRequest(CALL, client_tools=LOOK))
+    await world.submit("two", thread_id=thread_id)
+    await world.settle()
+    assert world.outputs(thread_id) == [CANCELLED]
+
+
 async def a_cancelled_job(world: World) -> None:
     thread_id = await world.add_thread()
     await world.submit("one", thread_id=thread_id)
@@ -84,6 +108,8 @@ STORIES: dict[str, tuple[Story, list[str], list[str]]] = {
     "a caller": (a_caller_between_jobs, ["one", "two", "three"], ["succeeded"]),
     "keys": (a_caller_with_keys, ["one", "two", "three"], ["succeeded"]),
     "a reply": (an_answer_on_a_queue, ["one"], ["succeeded"]),
+    "functions": (functions_of_the_caller, [CALL, "and?", "three"], []),
+    "a cancelled call": (a_function_that_nobody_runs, [CALL, "two"], ["succeeded"]),
     "cancelled": (a_cancelled_job, ["one", "two"], ["succeeded", "cancelled", "succeeded"]),
 }
 """What happens, what the conversation must hold in the end, and how the jobs must have ended."""

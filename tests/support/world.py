@@ -218,20 +218,25 @@ class World:
 
     async def say_with_key(self, thread_id: str, message: str) -> None:
         """Send a message as a caller does who repeats the request, key and all, until answered."""
+        await self.send_with_key(thread_id, TurnRequest(message))
+
+    async def send_with_key(self, thread_id: str, request: TurnRequest) -> None:
+        """Send a request in the same way."""
+        key = request.message
 
         async def send() -> None:
-            claimed = await self.services.web.api.messages.keys.claim(OWNER, message, message)
+            claimed = await self.services.web.api.messages.keys.claim(OWNER, key, key)
             if isinstance(claimed, Claim):
-                await self._run_claimed(claimed, thread_id, message)
+                await self._run_claimed(claimed, thread_id, request)
 
         await self.surviving(lambda: _until_taken(send, self.clock))
 
-    async def _run_claimed(self, claim: Claim, thread_id: str, message: str) -> None:
+    async def _run_claimed(self, claim: Claim, thread_id: str, request: TurnRequest) -> None:
         def keep(outcome: Outcome) -> list[Change]:
             failed = isinstance(outcome, FoundryError)
             return [claim.reopen() if failed else claim.finish(KeptAnswer(200, {}, {}))]
 
-        command = TurnCommand(OWNER, TurnRequest(message), 60, thread_id, claim=claim)
+        command = TurnCommand(OWNER, request, 60, thread_id, claim=claim)
         try:
             await self.services.core.turns.run(command, keep)
         except (StateError, FoundryError):
@@ -322,14 +327,33 @@ class World:
             return [text for item in items if (text := _user_text(item["body"]))]
         return self._said_in_chain(row.values.get("last_response_id"))
 
-    def _said_in_chain(self, response_id: str | None) -> list[str]:
-        said: list[str] = []
+    def open_calls(self, thread_id: str) -> list[str]:
+        """The ids of the calls that a thread's last turn handed over."""
+        row = self.table.partitions[OWNER][newest_first(thread_id)]
+        return [item["call_id"] for item in Thread.from_row(OWNER, row).open_calls.handed_over]
+
+    def outputs(self, thread_id: str) -> list[str]:
+        """The outputs of calls as Foundry keeps them for a thread, in order."""
+        row = self.table.partitions[OWNER][newest_first(thread_id)]
+        if self.endpoint == PROJECT:
+            stored = self.store.all("items", conversation_id=row.values["conversation_id"])
+            items = [item["body"] for item in stored]
+        else:
+            items = self._input_of_chain(row.values.get("last_response_id"))
+        return [item["output"] for item in items if item["type"] == "function_call_output"]
+
+    def _input_of_chain(self, response_id: str | None) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
         while response_id:
             response = self.store.find("responses", id=response_id)
             assert response is not None
-            said[:0] = [text for item in response["input"] if (text := _user_text(item))]
+            found[:0] = response["input"]
             response_id = response["previous_response_id"]
-        return said
+        return found
+
+    def _said_in_chain(self, response_id: str | None) -> list[str]:
+        items = self._input_of_chain(response_id)
+        return [text for item in items if (text := _user_text(item))]
 
     def said_anywhere(self) -> Counter[str]:
         """How often each message stands in any conversation."""
