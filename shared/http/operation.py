@@ -7,13 +7,13 @@ return them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
 
-from ..problems import ProblemKind
+from ..problems import Problem, ProblemKind
 from ..turns.body import Body
 from .query import Query
 
@@ -86,6 +86,16 @@ class Result:
     """Operations on the object of the answer: their ids, and the member with the object's id."""
 
 
+@dataclass(frozen=True, slots=True)
+class ErrorForm:
+    """The form of errors that are no problem documents."""
+
+    document: Any
+    """The type of their document."""
+    show: Callable[[Problem], tuple[int, Any]]
+    """The status and the document of a problem."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """What a route takes and what it answers."""
@@ -108,6 +118,8 @@ class Operation:
     """Kinds of problems beyond those that follow from the rest of the declaration."""
     problem_documents: Mapping[int, Any] = field(default_factory=dict[int, Any])
     """The types of problems that have more members, by status."""
+    errors: ErrorForm | None = None
+    """None for problem documents."""
     is_published: bool = True
     """Whether the API document has it."""
     callback: Any = None

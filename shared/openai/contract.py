@@ -4,23 +4,40 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from ..documents import JsonObject
+from ..documents import Document, JsonObject
 from ..http.operation import BUDGET_WARNING, REPLAYED, Header, Operation, Result, Tag, ok
 from ..problems import ProblemKind
 from .chat_body import ChatCompletion
-from .chat_wire import ChatChunk, ChatCompletionDocument
+from .chat_wire import ChatCompletionDocument
 from .conversations import (
     ConversationCreate,
     ConversationDocument,
     ConversationUpdate,
     ItemsCreate,
 )
+from .errors import ERRORS
 from .fields import IGNORED_PARAMS
 from .models import ModelDocument, ModelListDocument
 from .pages import DeletedDocument, ItemsPage
 from .queries import ItemsQuery, OpenQuery, ResponseQuery
 from .response_body import ResponseCreate
 from .response_wire import ResponseDocument
+
+EVENT_STREAM = "text/event-stream"
+
+
+class ChatEvent(Document):
+    """An event of a stream: a chunk as JSON; the last one has `[DONE]`."""
+
+    data: str
+
+
+class ResponseEvent(Document):
+    """An event of a stream: its type, and the event as JSON."""
+
+    event: str
+    data: str
+
 
 IGNORED = Header(
     IGNORED_PARAMS,
@@ -39,6 +56,7 @@ LIST_MODELS = Operation(
     query=OpenQuery,
     results=ok("The models.", ModelListDocument),
     problems=(ProblemKind.CONFIGURATION_ERROR,),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -49,6 +67,7 @@ GET_MODEL = Operation(
     query=OpenQuery,
     results=ok("The model.", ModelDocument),
     problems=(ProblemKind.MODEL_NOT_FOUND,),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -64,10 +83,10 @@ CREATE_CHAT_COMPLETION = Operation(
         HTTPStatus.OK: Result(
             meaning="The answer of the model; with `stream`, the same as chunks.",
             document=ChatCompletionDocument,
+            also={EVENT_STREAM: ChatEvent},
             headers=(REPLAYED, BUDGET_WARNING, IGNORED),
         )
     },
-    events={"": ChatChunk},
     problems=(
         ProblemKind.UNSUPPORTED_PARAMETER,
         ProblemKind.INVALID_TOOLS,
@@ -80,6 +99,7 @@ CREATE_CHAT_COMPLETION = Operation(
         ProblemKind.SERVICE_UNAVAILABLE,
         ProblemKind.TIMEOUT,
     ),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -100,10 +120,12 @@ CREATE_RESPONSE = Operation(
         HTTPStatus.OK: Result(
             meaning="The response; with `stream`, its events.",
             document=ResponseDocument,
+            also={EVENT_STREAM: ResponseEvent},
             headers=(REPLAYED, BUDGET_WARNING, IGNORED),
         )
     },
     problems=(*TURN_PROBLEMS, ProblemKind.NOT_FOUND, ProblemKind.THREAD_BUSY),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -112,8 +134,13 @@ GET_RESPONSE = Operation(
     tag=Tag.OPENAI,
     summary="Read a stored response",
     query=ResponseQuery,
-    results=ok("The response; with `stream`, its events.", ResponseDocument),
+    results=ok(
+        "The response; with `stream`, its events.",
+        ResponseDocument,
+        also={EVENT_STREAM: ResponseEvent},
+    ),
     problems=(ProblemKind.NOT_FOUND, ProblemKind.ANSWER_NOT_KEPT),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -124,6 +151,7 @@ DELETE_RESPONSE = Operation(
     query=OpenQuery,
     results=ok("It is deleted.", DeletedDocument),
     problems=(ProblemKind.NOT_FOUND,),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -135,6 +163,7 @@ CANCEL_RESPONSE = Operation(
     is_keyed=True,
     results=ok("The response.", ResponseDocument),
     problems=(ProblemKind.NOT_FOUND, ProblemKind.JOB_ENDED),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -145,6 +174,7 @@ LIST_INPUT_ITEMS = Operation(
     query=ItemsQuery,
     results=ok("A page of items.", ItemsPage),
     problems=(ProblemKind.NOT_FOUND,),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -166,6 +196,7 @@ CREATE_CONVERSATION = Operation(
     is_keyed=True,
     results=ok("The conversation.", ConversationDocument, headers=(REPLAYED, IGNORED)),
     problems=_OF_CONVERSATIONS,
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -176,6 +207,7 @@ GET_CONVERSATION = Operation(
     query=OpenQuery,
     results=ok("The conversation.", ConversationDocument),
     problems=(ProblemKind.NOT_FOUND,),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -187,6 +219,7 @@ UPDATE_CONVERSATION = Operation(
     body=ConversationUpdate,
     results=ok("The conversation.", ConversationDocument, headers=(IGNORED,)),
     problems=(ProblemKind.NOT_FOUND,),
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -197,6 +230,7 @@ DELETE_CONVERSATION = Operation(
     query=OpenQuery,
     results=ok("It is deleted.", DeletedDocument),
     problems=_OF_CONVERSATIONS,
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -207,6 +241,7 @@ LIST_ITEMS = Operation(
     query=ItemsQuery,
     results=ok("A page of items.", ItemsPage),
     problems=_OF_CONVERSATIONS,
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -219,6 +254,7 @@ ADD_ITEMS = Operation(
     is_keyed=True,
     results=ok("The added items.", ItemsPage, headers=(REPLAYED, IGNORED)),
     problems=_OF_CONVERSATIONS,
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -229,6 +265,7 @@ GET_ITEM = Operation(
     query=OpenQuery,
     results=ok("The item.", JsonObject),
     problems=_OF_CONVERSATIONS,
+    errors=ERRORS,
     is_published=False,
 )
 
@@ -239,5 +276,6 @@ DELETE_ITEM = Operation(
     query=OpenQuery,
     results=ok("The conversation.", ConversationDocument),
     problems=_OF_CONVERSATIONS,
+    errors=ERRORS,
     is_published=False,
 )

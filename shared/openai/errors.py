@@ -16,6 +16,7 @@ from ..config.spending import Period
 from ..documents import Document
 from ..http.answers import Answer
 from ..http.faces import Face, Refusal
+from ..http.operation import ErrorForm
 from ..problems import Problem, ProblemKind, kind_of
 from ..text import to_json_bytes
 
@@ -117,6 +118,14 @@ def indexed(field: str) -> str:
     """The name of a field as OpenAI writes it: `messages[0].role` for `messages.0.role`."""
     first, *rest = field.split(".")
     return first + "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in rest)
+
+
+def _shown(problem: Problem) -> tuple[int, Any]:
+    return _form(problem.kind).status, error_document(problem.to_json())
+
+
+ERRORS = ErrorForm(ErrorDocument, _shown)
+"""The errors of the face in the API document."""
 
 
 def _refuse(refusal: Refusal) -> Answer:

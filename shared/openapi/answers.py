@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from ..documents import JsonObject
-from ..http.operation import Header, Operation, Result
+from ..http.operation import ErrorForm, Header, Operation, Result
 from ..problems import Problem, ProblemDocument, ProblemKind
 from .schemas import Schemas
 
@@ -60,6 +60,8 @@ class Answers:
             for status, result in operation.results.items()
         }
         kinds = operation.problem_kinds(is_open=is_open)
+        if operation.errors is not None:
+            return dict(sorted({**answers, **self._errors(kinds, operation.errors)}.items()))
         for status, group in groupby(kinds, lambda kind: kind.status):
             answers[str(status)] = self._problems(status, list(group), operation)
         return dict(sorted(answers.items()))
@@ -115,12 +117,28 @@ class Answers:
             ]
         }
 
+    def _errors(self, kinds: list[ProblemKind], form: ErrorForm) -> JsonObject:
+        """Errors in a form of their own, by status."""
+        found: dict[int, dict[str, Any]] = {}
+        meanings: dict[int, list[str]] = {}
+        for kind in kinds:
+            status, shown_as = form.show(
+                Problem(kind, f"{kind.meaning[0].upper()}{kind.meaning[1:]}.")
+            )
+            found.setdefault(status, {})[kind.code] = {"value": shown_as}
+            meanings.setdefault(status, []).append(f"- {kind.meaning}.")
+        schema = self.schemas.of(form.document)
+        return {
+            str(status): {
+                "description": "\n".join(meanings[status]),
+                "headers": _headers(_headers_of(status)),
+                "content": {JSON: {"schema": schema, "examples": examples}},
+            }
+            for status, examples in found.items()
+        }
+
     def _problems(self, status: int, kinds: list[ProblemKind], operation: Operation) -> JsonObject:
-        headers = [*COMMON]
-        if status == HTTPStatus.UNAUTHORIZED:
-            headers.append(CHALLENGE)
-        if status in _REPEATABLE:
-            headers.append(RETRY_AFTER)
+        headers = _headers_of(status)
         declared = operation.problem_documents.get(status, ProblemDocument)
         listed = [f"`{kind.code}`: {kind.meaning}." for kind in kinds]
         examples: JsonObject = {
@@ -133,6 +151,16 @@ class Answers:
             "headers": _headers(headers),
             "content": {PROBLEM_JSON: {"schema": self.schemas.of(declared), "examples": examples}},
         }
+
+
+def _headers_of(status: int) -> list[Header]:
+    """The headers of an error."""
+    headers = [*COMMON]
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers.append(CHALLENGE)
+    if status in _REPEATABLE:
+        headers.append(RETRY_AFTER)
+    return headers
 
 
 def _headers(headers: Iterable[Header]) -> JsonObject:

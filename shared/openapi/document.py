@@ -157,6 +157,8 @@ def _types(routes: Sequence[Described]) -> Iterator[Any]:
         yield from (each for each in (operation.body, operation.callback) if each is not None)
         yield from operation.events.values()
         yield from operation.problem_documents.values()
+        if operation.errors is not None:
+            yield operation.errors.document
         for result in operation.results.values():
             yield from result.also.values()
             if result.document is not None:

@@ -1,6 +1,8 @@
 """The OpenAI-compatible face, called with the official client."""
 
+import asyncio
 import json
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -8,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from local.services import FunctionsHost
+from local.services import ROOT, FunctionsHost
 
 MODEL = "llama-3.3-70b"
 
@@ -166,3 +168,14 @@ async def test_the_answer_ends_at_a_stop_sequence(client: openai.AsyncOpenAI) ->
     stream = await client.chat.completions.create(**asked, stop=[stop, "never"], stream=True)
     parts = [chunk.choices[0].delta.content or "" async for chunk in stream]
     assert "".join(parts) == expected
+
+
+async def test_the_documented_example_runs(app: FunctionsHost) -> None:
+    page = (ROOT / "docs/openai.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    example = example.replace("https://<app>.azurewebsites.net", app.url)
+    printed: list[str] = []
+    names = {"print": printed.append}
+    await asyncio.to_thread(exec, example, names)
+    await asyncio.to_thread(names["client"].close)
+    assert printed[0]
