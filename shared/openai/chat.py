@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ..http.answers import Answer, Streamed
 from ..http.request import Incoming
 from .asked import Commands
-from .chat_body import ChatCompletion
+from .chat_body import CreateChatCompletion
 from .chat_wire import ChatForm
 from .sends import Sends
 
@@ -21,7 +21,7 @@ class ChatApi:
 
     async def complete(self, incoming: Incoming) -> Answer | Streamed:
         """Answer a conversation, which the request has in full."""
-        body = await incoming.body(ChatCompletion)
+        body = await incoming.body(CreateChatCompletion)
         asked = body.asked()
         ready = self.commands.ready(incoming, asked)
         form = ChatForm(asked.model, asked.stop, body.wants_usage)

@@ -123,7 +123,7 @@ class StreamOptions(Open):
     include_usage: bool | None = None
 
 
-class ChatCompletion(Open):
+class CreateChatCompletion(Open):
     """Body of `POST /chat/completions`; fields that it does not have are ignored."""
 
     without_effect: ClassVar[Mapping[str, tuple[Any, ...]]] = {

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from ..documents import Document, JsonObject
 from ..http.operation import BUDGET_WARNING, REPLAYED, Header, Operation, Result, Tag, ok
 from ..problems import ProblemKind
-from .chat_body import ChatCompletion
+from .chat_body import CreateChatCompletion
 from .chat_wire import ChatCompletionDocument
 from .conversations import (
     ConversationCreate,
@@ -57,7 +57,6 @@ LIST_MODELS = Operation(
     results=ok("The models.", ModelListDocument),
     problems=(ProblemKind.CONFIGURATION_ERROR,),
     errors=ERRORS,
-    is_published=False,
 )
 
 GET_MODEL = Operation(
@@ -68,7 +67,6 @@ GET_MODEL = Operation(
     results=ok("The model.", ModelDocument),
     problems=(ProblemKind.MODEL_NOT_FOUND,),
     errors=ERRORS,
-    is_published=False,
 )
 
 CREATE_CHAT_COMPLETION = Operation(
@@ -77,7 +75,7 @@ CREATE_CHAT_COMPLETION = Operation(
     summary="Answer a conversation",
     description="The request has the whole conversation; nothing of it is kept for the next one.",
     query=OpenQuery,
-    body=ChatCompletion,
+    body=CreateChatCompletion,
     is_keyed=True,
     results={
         HTTPStatus.OK: Result(
@@ -100,7 +98,6 @@ CREATE_CHAT_COMPLETION = Operation(
         ProblemKind.TIMEOUT,
     ),
     errors=ERRORS,
-    is_published=False,
 )
 
 TURN_PROBLEMS = CREATE_CHAT_COMPLETION.problems
@@ -126,7 +123,6 @@ CREATE_RESPONSE = Operation(
     },
     problems=(*TURN_PROBLEMS, ProblemKind.NOT_FOUND, ProblemKind.THREAD_BUSY),
     errors=ERRORS,
-    is_published=False,
 )
 
 GET_RESPONSE = Operation(
@@ -141,7 +137,6 @@ GET_RESPONSE = Operation(
     ),
     problems=(ProblemKind.NOT_FOUND, ProblemKind.ANSWER_NOT_KEPT),
     errors=ERRORS,
-    is_published=False,
 )
 
 DELETE_RESPONSE = Operation(
@@ -152,7 +147,6 @@ DELETE_RESPONSE = Operation(
     results=ok("It is deleted.", DeletedDocument),
     problems=(ProblemKind.NOT_FOUND,),
     errors=ERRORS,
-    is_published=False,
 )
 
 CANCEL_RESPONSE = Operation(
@@ -164,7 +158,6 @@ CANCEL_RESPONSE = Operation(
     results=ok("The response.", ResponseDocument),
     problems=(ProblemKind.NOT_FOUND, ProblemKind.JOB_ENDED),
     errors=ERRORS,
-    is_published=False,
 )
 
 LIST_INPUT_ITEMS = Operation(
@@ -175,7 +168,6 @@ LIST_INPUT_ITEMS = Operation(
     results=ok("A page of items.", ItemsPage),
     problems=(ProblemKind.NOT_FOUND,),
     errors=ERRORS,
-    is_published=False,
 )
 
 _OF_CONVERSATIONS = (
@@ -197,7 +189,6 @@ CREATE_CONVERSATION = Operation(
     results=ok("The conversation.", ConversationDocument, headers=(REPLAYED, IGNORED)),
     problems=_OF_CONVERSATIONS,
     errors=ERRORS,
-    is_published=False,
 )
 
 GET_CONVERSATION = Operation(
@@ -208,7 +199,6 @@ GET_CONVERSATION = Operation(
     results=ok("The conversation.", ConversationDocument),
     problems=(ProblemKind.NOT_FOUND,),
     errors=ERRORS,
-    is_published=False,
 )
 
 UPDATE_CONVERSATION = Operation(
@@ -220,7 +210,6 @@ UPDATE_CONVERSATION = Operation(
     results=ok("The conversation.", ConversationDocument, headers=(IGNORED,)),
     problems=(ProblemKind.NOT_FOUND,),
     errors=ERRORS,
-    is_published=False,
 )
 
 DELETE_CONVERSATION = Operation(
@@ -231,7 +220,6 @@ DELETE_CONVERSATION = Operation(
     results=ok("It is deleted.", DeletedDocument),
     problems=_OF_CONVERSATIONS,
     errors=ERRORS,
-    is_published=False,
 )
 
 LIST_ITEMS = Operation(
@@ -242,7 +230,6 @@ LIST_ITEMS = Operation(
     results=ok("A page of items.", ItemsPage),
     problems=_OF_CONVERSATIONS,
     errors=ERRORS,
-    is_published=False,
 )
 
 ADD_ITEMS = Operation(
@@ -255,7 +242,6 @@ ADD_ITEMS = Operation(
     results=ok("The added items.", ItemsPage, headers=(REPLAYED, IGNORED)),
     problems=_OF_CONVERSATIONS,
     errors=ERRORS,
-    is_published=False,
 )
 
 GET_ITEM = Operation(
@@ -266,7 +252,6 @@ GET_ITEM = Operation(
     results=ok("The item.", JsonObject),
     problems=_OF_CONVERSATIONS,
     errors=ERRORS,
-    is_published=False,
 )
 
 DELETE_ITEM = Operation(
@@ -277,5 +262,4 @@ DELETE_ITEM = Operation(
     results=ok("The conversation.", ConversationDocument),
     problems=_OF_CONVERSATIONS,
     errors=ERRORS,
-    is_published=False,
 )
