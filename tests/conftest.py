@@ -15,7 +15,7 @@ from tests.support import forking
 
 settings.register_profile(
     "any machine",
-    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "25")),
+    max_examples=int(os.environ.get("HYPOTHESIS_EXAMPLES", "50")),
     deadline=None,  # no test asserts a time, and a busy machine is slow
     suppress_health_check=[HealthCheck.too_slow],
 )

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from shared.text import clean, clean_json, clean_text, parse_json, to_json_bytes, to_utf8
@@ -26,12 +26,14 @@ def test_clean_text_has_a_form_in_utf_8_and_stays_as_it_is(text: str) -> None:
 
 
 @given(values)
+@example({"\ud800": ["\udfff", {"\ude00": "a"}]})
 def test_json_is_written_with_clean_text(value: Any) -> None:
     assert json.loads(to_json_bytes(value)) == clean(value)
     json.dumps(clean(value), ensure_ascii=False).encode()
 
 
 @given(values)
+@example({"\ud800": ["\udfff", {"\ude00": "a"}]})
 def test_json_is_read_with_clean_text(value: Any) -> None:
     json.dumps(parse_json(json.dumps(value)), ensure_ascii=False).encode()
 
