@@ -14,7 +14,7 @@ from tests.support.environments import NodePackages, node_packages, python_packa
 
 HERE = Path(__file__).parent
 CLIENTS = HERE / "clients"
-SCRIPT_SECONDS = 90
+SCRIPT_SECONDS = 240
 
 
 def python(requirements: str = "requirements.txt") -> Path:

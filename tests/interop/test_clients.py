@@ -11,14 +11,15 @@ from .environments import Script
 
 CHAT, RESPONSES = "chat", "responses"
 SCRIPTS = {
-    Script("agent_framework_agents.py"): [CHAT],
-    Script("langchain_models.py"): [CHAT],
+    Script("agent_framework_agents.py"): [CHAT, RESPONSES],
+    Script("langchain_models.py"): [CHAT, RESPONSES],
     Script("llama_index_models.py", "llama-index.txt"): [CHAT],
     Script("llm_package.py"): [CHAT],
-    Script("openai_node.mjs"): [CHAT],
-    Script("openai_python.py"): [CHAT],
-    Script("pydantic_ai_agents.py"): [CHAT],
-    Script("vercel_ai.mjs"): [CHAT, "compatible"],
+    Script("openai_agents.py"): [RESPONSES],
+    Script("openai_node.mjs"): [CHAT, RESPONSES],
+    Script("openai_python.py"): [CHAT, RESPONSES],
+    Script("pydantic_ai_agents.py"): [CHAT, RESPONSES],
+    Script("vercel_ai.mjs"): [CHAT, RESPONSES, "compatible"],
 }
 CLEAR = {
     "wrong_key": "key",

@@ -37,6 +37,8 @@ NOT_SENT_ON = {
     b"x-ms-invocation-id",
 }
 CONNECT_RETRIES = 5
+IDLE_SECONDS = 2
+"""Shorter than the worker keeps idle connections, so that none is closed while it is used."""
 
 
 class WorkerError(Exception):
@@ -53,6 +55,7 @@ class WorkerHost:
         self._http = httpx.AsyncClient(
             base_url=capabilities["HttpUri"],
             timeout=30,
+            limits=httpx.Limits(keepalive_expiry=IDLE_SECONDS),
             # The worker announces its server before that listens.
             transport=httpx.AsyncHTTPTransport(retries=CONNECT_RETRIES),
         )
