@@ -8,6 +8,8 @@ from shared.app import Services
 from shared.config import AppSettings, CallbackSettings, RetentionSettings
 from shared.jobs.queue import WakeUp
 from shared.jobs.requests import SubmitJob
+from shared.state.idempotency import KeptAnswer
+from shared.state.keys import partition_key
 from shared.state.table import Change, Operation
 from shared.threads.retention import Retention
 from tests.support.app_on_fakes import OWNER, App
@@ -63,6 +65,18 @@ async def test_each_kind_has_its_own_time(app: App, services: Services) -> None:
 
 
 _DAY_ONE = App().clock.now
+
+
+async def test_an_answer_to_a_request_without_a_key_stays_for_minutes(
+    app: App, services: Services
+) -> None:
+    keys = services.web.api.messages.keys
+    claim = keys.first_attempt(OWNER, "digest", "digest", None)
+    await app.table.write(partition_key(OWNER), [claim.finish(KeptAnswer(200, {}, {}))])
+    for minutes, stays in ((14, 1), (2, 0)):
+        app.clock.advance(minutes * 60)
+        await services.timers.retention.run()
+        assert len(app.table.rows(partition_key(OWNER), "idem:")) == stays
 
 
 async def test_days_of_0_keep_records_for_good(app: App, services: Services) -> None:
