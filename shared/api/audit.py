@@ -70,6 +70,8 @@ class AuditRecordDocument(Document):
     actor: str
     how: str
     """How the caller was authenticated."""
+    face: NotRequired[str]
+    """The family of addresses that was called: `api`, or `openai`."""
     outcome: AuditOutcome
     code: NotRequired[str]
     agent_id: NotRequired[str]

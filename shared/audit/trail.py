@@ -84,6 +84,8 @@ class Caller:
     """Departments in the caller's token, or of its client key."""
     terms: KeyTerms | None = None
     """What the caller's client key allows; None without one."""
+    face: str | None = None
+    """The family of addresses that was called: `api`, or `openai`."""
 
     def to_json(self) -> dict[str, Any]:
         """The caller as JSON without empty values, stored with a job, which runs later."""
@@ -115,6 +117,8 @@ class AuditRecord:
     actor: str
     how: str
     outcome: AuditOutcome
+    face: str | None = None
+    """The family of addresses that was called."""
     code: str | None = None
     """The error code, if it failed or was refused."""
     agent_id: str | None = None
@@ -283,6 +287,7 @@ def turn_records(
         "subject": caller.subject,
         "actor": caller.actor,
         "how": caller.how,
+        "face": caller.face,
         "request_id": caller.request_id,
         "thread_id": turn.thread_id,
         "turn_id": turn.turn_id,

@@ -52,6 +52,7 @@ def note(audit: AuditTrail, incoming: Incoming, ended: EndedAction) -> None:
         subject=principal.subject,
         actor=principal.actor,
         how=principal.how.value,
+        face=incoming.face,
         thread_id=_id("thread_id", ended),
         job_id=_id("job_id", ended),
         key_id=_id("key_id", ended),

@@ -92,10 +92,16 @@ class Principal:
         """
         return self.is_admin or self.how in {AuthMode.FUNCTION, AuthMode.ANONYMOUS}
 
-    def caller(self, request_id: str) -> Caller:
+    def caller(self, request_id: str, face: str | None = None) -> Caller:
         """The caller of one request for audit records."""
         return Caller(
-            self.subject, self.actor, self.how.value, request_id, self.departments, self.terms
+            self.subject,
+            self.actor,
+            self.how.value,
+            request_id,
+            self.departments,
+            self.terms,
+            face,
         )
 
 

@@ -59,7 +59,7 @@ class Incoming:
     @property
     def caller(self) -> Caller:
         """The caller, for audit records."""
-        return self.principal.caller(self.request_id)
+        return self.principal.caller(self.request_id, self.face)
 
     @property
     def path(self) -> Mapping[str, str]:

@@ -210,6 +210,7 @@ class Submission:
             subject=caller.subject,
             actor=caller.actor,
             how=caller.how,
+            face=caller.face,
             request_id=caller.request_id,
             thread_id=job.thread_id,
             job_id=job.job_id,

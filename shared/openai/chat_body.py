@@ -70,7 +70,7 @@ class CalledFunction(Open):
     arguments: str
 
 
-class ChatCall(Open):
+class MadeCall(Open):
     """A call that the model made."""
 
     without_effect: ClassVar[Mapping[str, tuple[Any, ...]]] = {
@@ -87,7 +87,7 @@ class ChatMessage(Open):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[ChatPart] | None = None
-    tool_calls: list[ChatCall] | None = None
+    tool_calls: list[MadeCall] | None = None
     tool_call_id: str | None = Field(default=None, max_length=MAX_CALL_ID_CHARS)
 
 

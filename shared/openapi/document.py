@@ -139,7 +139,8 @@ def api_document(
 
 def _kinds(routes: Sequence[Described]) -> list[ProblemKind]:
     """The kinds of problems that the routes may answer with."""
-    found = {kind for r in routes for kind in r.operation.problem_kinds(is_open=r.is_open)}
+    native = [route for route in routes if route.operation.errors is None]
+    found = {kind for r in native for kind in r.operation.problem_kinds(is_open=r.is_open)}
     return [kind for kind in ProblemKind if kind in found]
 
 
