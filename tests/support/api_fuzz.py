@@ -36,7 +36,7 @@ user = {user}
 unexpected-methods = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"] # functions have no TRACE
 
 # Rules that JSON Schema cannot express: which models, tools and callbacks are allowed, what a
-# response format may hold, one of two members, and ranges of days.
+# response format may hold, one of two members, ranges of days, and text without control characters.
 [[operations]]
 include-operation-id = {ruled}
 checks.positive_data_acceptance.expected-statuses = {accepted}
@@ -45,6 +45,7 @@ ACCEPTED = ["2xx", "400", "401", "403", "404", "409", "422"]
 RULED = [
     "sendMessage",
     "sendThreadMessage",
+    "createThread",
     "submitJob",
     "orchestrateMessage",
     "createKey",
