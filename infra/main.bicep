@@ -103,6 +103,12 @@ param allowedClientIds string[]
 @description('Audiences accepted besides the API\'s own client id.')
 param allowedAudiences string[]
 
+@description('Let the users of MCP clients sign in: App Service authentication tells the clients where, and the app registration has the delegated permission Agents.Use. Takes effect together with entraAuthEnabled.')
+param mcpAuthorization bool
+
+@description('Client ids of MCP clients whose users need not consent; by default that of Visual Studio Code.')
+param mcpClientIds string[]
+
 // ---- Monitoring --------------------------------------------------------------------------------
 
 @description('Mail address for alerts. Empty: alerts are shown in the portal only.')
@@ -211,6 +217,8 @@ var secretSettings = union(
 var createAppRegistration = entraAuthEnabled && empty(entraClientId)
 var useGateway = gatewayEnabled && entraAuthEnabled
 var clientId = createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
+// A registration of yours exposes the permission under its client id, as the portal proposes.
+var mcpScope = createAppRegistration ? appRegistration!.outputs.scope : 'api://${entraClientId}/Agents.Use'
 // The app repeats the checks of App Service authentication.
 var accessSettings = entraAuthEnabled
   ? {
@@ -218,6 +226,7 @@ var accessSettings = entraAuthEnabled
       AUTH_CLIENT_IDS: join(allowedClientIds, ',')
       AUTH_MODE: 'entra'
       AUTH_TENANT_IDS: tenant().tenantId
+      WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES: mcpAuthorization ? mcpScope : ''
     }
   : {}
 
@@ -407,6 +416,8 @@ module appRegistration 'modules/app-registration.bicep' = if (createAppRegistrat
   scope: rg
   params: {
     name: functionAppName
+    mcpClientIds: mcpAuthorization ? mcpClientIds : []
+    isDelegated: mcpAuthorization
   }
 }
 

@@ -58,6 +58,7 @@ type Settings = {
   AUTH_AUDIENCES: string
   AUTH_CLIENT_IDS: string
   AUTH_ISSUERS: string
+  MCP_ALLOWED_ORIGINS: string
   DEPARTMENTS: string
   DEPARTMENT_CLAIM: string
   TRUST_STATED_DEPARTMENT: string

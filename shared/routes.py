@@ -30,6 +30,8 @@ from .http.faces import NATIVE, Face, Refusal
 from .http.operation import Operation
 from .http.request import Incoming
 from .http.serve import Edge, Endpoint, serve, serve_open
+from .mcp.contract import SEND_MCP_MESSAGE
+from .mcp.server import MCP, McpServer
 from .openai import contract as face
 from .openai.api import OpenAiApi
 from .openai.errors import OPENAI, unknown_url
@@ -52,6 +54,7 @@ class Api:
     jobs: JobsApi
     keys: KeysApi
     me: MeApi
+    mcp: McpServer
     messages: MessagesApi
     metrics: MetricsApi
     models: ModelsApi
@@ -125,6 +128,7 @@ ROUTES: tuple[Route, ...] = (
     Route("get_job", "GET", "api/jobs/{job_id}", lambda api: api.jobs.get, jobs.GET_JOB, Action.JOB_READ),
     Route("cancel_job", "POST", "api/jobs/{job_id}/cancel", lambda api: api.jobs.cancel, jobs.CANCEL_JOB, Action.JOB_CANCEL),
     Route("orchestrate_message", "POST", "api/orchestrate", lambda api: api.orchestrate.send, turns.ORCHESTRATE_MESSAGE, Action.SEND),
+    Route("mcp", "POST", "api/mcp", lambda api: api.mcp.post, SEND_MCP_MESSAGE, Action.MCP_REQUEST, MCP),
     Route("list_models", "GET", "api/models", lambda api: api.models.list_, catalogue.LIST_MODELS),
     Route("list_tools", "GET", "api/tools", lambda api: api.tools.list_, catalogue.LIST_TOOLS),
     Route("show_me", "GET", "api/me", lambda api: api.me.show, catalogue.SHOW_ME, Action.USAGE_READ),

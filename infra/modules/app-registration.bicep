@@ -6,6 +6,17 @@ extension microsoftGraphV1
 @description('Unique name of the app registration, which people see.')
 param name string
 
+@description('Whether users sign in to clients that act for them.')
+param isDelegated bool
+
+@description('Client ids of clients whose users need not consent.')
+param mcpClientIds string[]
+
+var scopeName = 'Agents.Use'
+var scopeId = guid(name, 'scope', scopeName)
+// The client id is not known yet; this form is allowed without a verified domain.
+var applicationIdUri = 'api://${tenant().tenantId}/${name}'
+
 var appRoles = [
   {
     value: 'Agents.Use'
@@ -21,8 +32,31 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
   uniqueName: name
   displayName: name
   signInAudience: 'AzureADMyOrg'
+  identifierUris: isDelegated ? [applicationIdUri] : []
   api: {
     requestedAccessTokenVersion: 2
+    oauth2PermissionScopes: isDelegated
+      ? [
+          {
+            id: scopeId
+            value: scopeName
+            type: 'User'
+            isEnabled: true
+            adminConsentDisplayName: 'Use agents'
+            adminConsentDescription: 'Send messages and jobs for the signed-in user, and see what is the user\'s own.'
+            userConsentDisplayName: 'Use agents'
+            userConsentDescription: 'Send messages and jobs for you, and see what is your own.'
+          }
+        ]
+      : []
+    preAuthorizedApplications: [
+      for clientId in mcpClientIds: {
+        appId: clientId
+        delegatedPermissionIds: [
+          scopeId
+        ]
+      }
+    ]
   }
   appRoles: [
     for role in appRoles: {
@@ -47,3 +81,6 @@ resource servicePrincipal 'Microsoft.Graph/servicePrincipals@v1.0' = {
 
 @description('Client id for which callers request tokens.')
 output clientId string = servicePrincipal.appId
+
+@description('Scope that clients request for the users who sign in to them.')
+output scope string = '${applicationIdUri}/${scopeName}'

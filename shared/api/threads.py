@@ -72,7 +72,7 @@ class ThreadsQuery(PageQuery):
         ],
         Field(max_length=MAX_FILTERS),
     ] = Field(default={}, alias="metadata.")
-    """Only threads with all these metadata pairs, each written as `metadata.<key>=<text>`."""
+    """Only threads with all these metadata pairs."""
 
 
 class MessagesQuery(PageQuery):

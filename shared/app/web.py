@@ -27,6 +27,9 @@ from ..http.client_keys import KeyVerifier
 from ..http.principal import Access
 from ..http.serve import Edge
 from ..jobs.cancellation import Cancellation
+from ..mcp.origins import Origins
+from ..mcp.server import McpServer
+from ..mcp.tools import Parts
 from ..metering.gauges import Gauges
 from ..metering.reading import MetricsReader
 from ..observability import probes
@@ -58,10 +61,10 @@ def build_web(core: Core, timers: Timers, readiness: Readiness) -> Web:
     verifier = KeyVerifier(core.client_keys, core.clock)
     access = Access(core.settings.access, verifier)
     edge = Edge(access, core.limits, core.meter, core.audit, core.clock)
-    return Web(edge, _api(core, timers, readiness, verifier))
+    return Web(edge, _api(core, timers, readiness, edge))
 
 
-def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier) -> Api:
+def _api(core: Core, timers: Timers, readiness: Readiness, edge: Edge) -> Api:
     settings, clock, table, limits = core.settings, core.clock, core.tables.state, core.limits
     keys = IdempotencyKeys(
         table,
@@ -75,13 +78,21 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
     jobs = JobsApi(core.jobs, core.submission, cancellation, limits, keys)
     catalogue = Catalogue(core.router, settings, core.prices, core.option_limits)
     messages = MessagesApi(core.turns, keys, core.option_limits, settings, DeferredSends(jobs))
+    threads = ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, creation)
+    usage = UsageApi(reader, core.prices, clock)
     return Api(
         audit=AuditApi(AuditReader(core.tables.audit, core.tables.state), clock),
         jobs=jobs,
         keys=KeysApi(
-            core.client_keys, verifier, keys, settings.access.mode, prices=core.prices, clock=clock
+            core.client_keys,
+            edge.access.keys,
+            keys,
+            settings.access.mode,
+            prices=core.prices,
+            clock=clock,
         ),
         me=MeApi(core.budgets, settings.access.known_departments, limits),
+        mcp=McpServer(edge, Parts(messages, threads, jobs, usage), Origins(settings.access)),
         messages=messages,
         metrics=MetricsApi(reader, core.meter, Gauges(table, clock), core.router),
         models=ModelsApi(catalogue),
@@ -89,9 +100,9 @@ def _api(core: Core, timers: Timers, readiness: Readiness, verifier: KeyVerifier
         orchestrate=OrchestrateApi(messages),
         own_data=OwnDataApi(timers.erasures),
         reference=ReferenceApi(_api_document(settings.access.mode)),
-        threads=ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, creation),
+        threads=threads,
         tools=ToolsApi(core.foundry),
-        usage=UsageApi(reader, core.prices, clock),
+        usage=usage,
         openai=build_openai(
             OpenAiParts(
                 core.turns,

@@ -56,6 +56,8 @@ class Action(StrEnum):
     KEY_CREATE = "key_create"
     KEY_READ = "key_read"
     KEY_REVOKE = "key_revoke"
+    MCP_REQUEST = "mcp_request"
+    """A request to the MCP face that was refused before it named a tool."""
     DATA_ERASE = "data_erase"
     """An owner's erasure was requested."""
     DATA_ERASED = "data_erased"

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from .base import Env, Settings, names_in
 from .departments import Departments, read_departments
-from .rules import each, matching, one_word, secure_url
+from .rules import each, matching, one_word, secure_url, web_origin
 
 GUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _GUID_OR_NOTHING = rf"^({GUID})?$"
@@ -113,6 +113,20 @@ class AccessSettings(Settings):
     issuers: Annotated[str, each(secure_url), Env("AUTH_ISSUERS")] = ""
     """Issuers that a caller's token may have, separated by commas. Empty: Entra's two issuers of
     the caller's tenant."""
+
+    host_name: Annotated[str, Env("WEBSITE_HOSTNAME")] = ""
+    """Set by Azure: the app's own host name, whose pages may call `/api/mcp`."""
+
+    mcp_origins: Annotated[
+        str, each(web_origin), Env("MCP_ALLOWED_ORIGINS", "https://chat.contoso.com")
+    ] = ""
+    """Origins of further web pages that may call `/api/mcp`, separated by commas."""
+
+    mcp_scopes: Annotated[
+        str, each(one_word), Env("WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES", "api://my-app/Agents.Use")
+    ] = ""
+    """Scopes that MCP clients ask Entra for, separated by commas. App Service authentication
+    publishes them, and the app names that document where it refuses a token."""
 
     department_claim: Annotated[str, Env("DEPARTMENT_CLAIM", "department")] = ""
     """Claim of a caller's token that names its department, or its groups. Empty: no claim is

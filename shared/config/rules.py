@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator
 
@@ -88,6 +89,17 @@ def secure_url(url: str) -> None:
     """
     if url:
         split_url(url)
+
+
+def web_origin(text: str) -> None:
+    """Check the origin of a web page, as browsers write it.
+
+    Raises:
+        ValueError: saying what an origin is.
+    """
+    parts = urlsplit(text)
+    if not (parts.scheme and parts.netloc) or text != f"{parts.scheme}://{parts.netloc}":
+        raise ValueError("an origin is a scheme and a host, like https://chat.contoso.com")
 
 
 def one_word(name: str) -> None:

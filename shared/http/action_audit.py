@@ -66,10 +66,10 @@ def note(audit: AuditTrail, incoming: Incoming, ended: EndedAction) -> None:
 
 
 def _is_recorded(action: Action, error: Exception | None) -> bool:
-    """Whether the action is recorded with its rows: a started turn or an accepted job."""
+    """Whether there is another record: of a started turn, an accepted job, or the tool called."""
     if action is Action.SEND:
         return error is None or isinstance(error, FoundryError)
-    return action is Action.JOB_SUBMIT and error is None
+    return action in {Action.JOB_SUBMIT, Action.MCP_REQUEST} and error is None
 
 
 def _outcome(status: int) -> AuditOutcome:

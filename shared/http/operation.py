@@ -25,6 +25,7 @@ class Tag(StrEnum):
     THREADS = "Threads"
     JOBS = "Jobs"
     ORCHESTRATION = "Orchestration"
+    MCP = "Model Context Protocol"
     CATALOGUE = "Catalogue"
     USAGE = "Usage"
     AUDIT = "Audit"

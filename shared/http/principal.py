@@ -27,7 +27,7 @@ from functools import lru_cache
 from starlette.requests import Request
 
 from ..audit.trail import Caller
-from ..config import GUID, AccessSettings, AuthMode
+from ..config import GUID, AccessSettings, AuthMode, names_in
 from ..problems import Problem, ProblemError, ProblemKind
 from ..state.client_keys import ClientKey, KeyTerms
 from ..state.owners import (
@@ -40,12 +40,17 @@ from ..state.owners import (
 )
 from .client_keys import NO_KEY, TWO_KEYS, KeyVerifier, key_in
 from .easy_auth import PRINCIPAL_HEADER, Claims, PrincipalHeaderError, read_principal
+from .forwarded import origin_of
 
 log = logging.getLogger(__name__)
 
 OWNER_FORMS = "owner must be <tenant id>:<object id>, key, key:<key id> or anonymous."
 OWNER_PARAMETER = "owner"
 """The query parameter by which an admin names an owner."""
+
+RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
+"""Served by App Service authentication.
+https://learn.microsoft.com/azure/app-service/configure-authentication-mcp"""
 
 _GUID = re.compile(GUID)
 
@@ -129,6 +134,17 @@ class Access:
 
     settings: AccessSettings
     keys: KeyVerifier
+
+    def challenge(self, request: Request) -> str:
+        """The header that tells a caller without valid credentials how to get them.
+
+        With the protected-resource metadata that App Service publishes, an MCP client finds Entra
+        by itself (RFC 9728).
+        """
+        scopes, origin = " ".join(names_in(self.settings.mcp_scopes)), origin_of(request)
+        if not (scopes and origin and self.settings.mode.knows_principals):
+            return "Bearer"
+        return f'Bearer resource_metadata="{origin}{RESOURCE_METADATA}", scope="{scopes}"'
 
     async def identify(self, request: Request) -> Principal:
         """The caller of a request, whose roles `authorized` checks later.

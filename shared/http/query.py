@@ -7,9 +7,10 @@ callers and proxies disagree about which of the two counts.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from datetime import date
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -45,6 +46,9 @@ EVERYWHERE = (OWNER_PARAMETER, *HOST_PARAMETERS)
 
 MAX_SHOWN_CHARS = 100
 
+MAX_NAMES = 20
+"""In one list: more than there are dimensions."""
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -71,10 +75,13 @@ class Query(BaseModel):
 
 
 def _whole_number(value: Any) -> Any:
-    """Read what JSON calls an integer; pydantic would also take `5.0` and `1_000`."""
-    if isinstance(value, str) and not _INTEGER.fullmatch(value):
-        raise ValueError("must be a whole number")
-    return value
+    """Read what JSON calls an integer; pydantic would also take the text `5.0`, and true."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    if is_number or (isinstance(value, str) and _INTEGER.fullmatch(value)):
+        return value
+    raise ValueError("must be a whole number")
 
 
 def _boolean(value: Any) -> Any:
@@ -84,10 +91,8 @@ def _boolean(value: Any) -> Any:
 
 
 def _day(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
     try:
-        day = date.fromisoformat(value) if _DAY.fullmatch(value) else None
+        day = date.fromisoformat(value) if _DAY.fullmatch(str(value)) else None
     except ValueError:
         day = None
     if day is None:
@@ -101,12 +106,14 @@ def _not_too_early(day: date) -> date:
     return day
 
 
-def _names(value: Any) -> Any:
+def _names(value: Any) -> list[Any]:
     """Split names at commas; an empty text has none."""
-    if not isinstance(value, str):
-        return value
-    names = [name.strip() for name in value.split(",")] if value else []
-    if len(set(names)) < len(names):
+    if isinstance(value, str):
+        value = [name.strip() for name in value.split(",")] if value else []
+    names = cast("list[Any]", value if isinstance(value, list) else [value])
+    if len(names) > MAX_NAMES:
+        raise ValueError(f"must have at most {MAX_NAMES} names")
+    if len(set(map(repr, names))) < len(names):
         raise ValueError("must not have a name twice")
     return names
 
@@ -162,12 +169,44 @@ def read_query(model: type[_Query], given: QueryParams) -> _Query:
             field, key = _place(name, names)
             target = values.setdefault(field, {}) if key else values
             target[key or field] = text
+    return _validated(model, values)
+
+
+def read_arguments(model: type[_Query], given: Mapping[str, Any]) -> _Query:
+    """The validated parameters of a request that has them in a JSON object.
+
+    There, a field whose name ends with a dot is an object of its own.
+
+    Raises:
+        ProblemError: 422, naming each unknown or invalid parameter.
+    """
+    for name, value in given.items():
+        for text in _texts(value):
+            _check_text(name, text)
+    fields = {name.removesuffix("."): name for name in model.names()}
+    return _validated(model, {fields.get(name, name): value for name, value in given.items()})
+
+
+def _validated(model: type[_Query], values: Mapping[str, Any]) -> _Query:
     try:
         return model.model_validate(values)
     except ValidationError as error:
         errors = field_errors(error.errors(include_url=False), _parameter)
     listed = "; ".join(f"{each.field}: {each.reason}" for each in errors)
     raise ProblemError(Problem(ProblemKind.INVALID_REQUEST, f"{listed}.", errors=errors))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """The texts in a JSON value, and the names of members."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for name, member in cast("dict[str, Any]", value).items():
+            yield name
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for item in cast("list[Any]", value):
+            yield from _texts(item)
 
 
 def _parameter(detail: ErrorDetails) -> str:

@@ -78,16 +78,21 @@ class Incoming:
         Raises:
             ProblemError: 400, 413, 415 or 422, saying which field and why.
         """
-        content = await self._content()
-        if content and (reason := _unsupported(self.request.headers, content)):
-            problem = Problem(ProblemKind.UNSUPPORTED_MEDIA_TYPE, reason)
-            raise ProblemError(problem)
-        try:
-            return model.read(content or b"{}")
-        except ValidationError as error:
-            raise ProblemError(_invalid_body(error.errors(include_url=False))) from error
+        return read_body(model, await self.content() or b"{}")
 
-    async def _content(self) -> bytes:
+    async def content(self) -> bytes:
+        """The body, which is JSON in UTF-8 by its headers and its first bytes, or empty.
+
+        Raises:
+            ProblemError: 413 or 415.
+            LimitError: if it does not arrive in time.
+        """
+        content = await self._received()
+        if content and (reason := _unsupported(self.request.headers, content)):
+            raise ProblemError(Problem(ProblemKind.UNSUPPORTED_MEDIA_TYPE, reason))
+        return content
+
+    async def _received(self) -> bytes:
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 return await self._read()
@@ -109,6 +114,18 @@ class Incoming:
                     )
                 )
         return bytes(content)
+
+
+def read_body(model: type[_Body], content: bytes) -> _Body:
+    """The validated body.
+
+    Raises:
+        ProblemError: 400, 413 or 422, saying which field and why.
+    """
+    try:
+        return model.read(content)
+    except ValidationError as error:
+        raise ProblemError(_invalid_body(error.errors(include_url=False))) from error
 
 
 def _unsupported(headers: Headers, content: bytes) -> str | None:

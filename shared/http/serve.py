@@ -107,6 +107,8 @@ async def _serve(edge: Edge, incoming: Incoming, endpoint: Endpoint) -> Response
         except Exception as caught:  # noqa: BLE001 - the border: every error becomes an answer
             error = caught
             answer = problem_answer(error, incoming.request_id)
+            if answer.status == HTTPStatus.UNAUTHORIZED:
+                answer.headers["WWW-Authenticate"] = edge.access.challenge(request)
         if isinstance(answer, Streamed):
             headers = face.headers(perf_counter() - started)
             return _EventStream(answer, headers, incoming.request_id, place.pop_all())
@@ -186,6 +188,4 @@ def problem_answer(error: Exception, request_id: str) -> Answer:
         headers["Retry-After"] = str(math.ceil(problem.retry_after))
     if problem.status == HTTPStatus.REQUEST_TIMEOUT:
         headers["Connection"] = "close"  # do not wait for the rest of the body
-    if problem.status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
     return Answer(problem.to_json(request_id), problem.status, headers)

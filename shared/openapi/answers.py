@@ -63,7 +63,8 @@ class Answers:
         if operation.errors is not None:
             return dict(sorted({**answers, **self._errors(kinds, operation.errors)}.items()))
         for status, group in groupby(kinds, lambda kind: kind.status):
-            answers[str(status)] = self._problems(status, list(group), operation)
+            problems = self._problems(status, list(group), operation)
+            answers[str(status)] = _either(answers.get(str(status)), problems)
         return dict(sorted(answers.items()))
 
     def _result(self, operation: Operation, status: str, result: Result) -> JsonObject:
@@ -161,6 +162,17 @@ def _headers_of(status: int) -> list[Header]:
     if status in _REPEATABLE:
         headers.append(RETRY_AFTER)
     return headers
+
+
+def _either(result: JsonObject | None, problems: JsonObject) -> JsonObject:
+    """The answer with a status that both a result and problems may have."""
+    if result is None:
+        return problems
+    return {
+        "description": f"{result['description']}\n\n{problems['description']}",
+        "headers": {**result["headers"], **problems["headers"]},
+        "content": {**result["content"], **problems["content"]},
+    }
 
 
 def _headers(headers: Iterable[Header]) -> JsonObject:

@@ -35,6 +35,7 @@ TAGS = {
     Tag.THREADS: "Conversations with a history.",
     Tag.JOBS: "Messages that are answered later, in order, exactly once.",
     Tag.ORCHESTRATION: "Messages to any of the configured models.",
+    Tag.MCP: "The same as tools for agents and editors.",
     Tag.CATALOGUE: "What can be asked for, and by whom.",
     Tag.USAGE: "Metrics, usage and cost.",
     Tag.AUDIT: "The recorded actions of an owner.",

@@ -40,12 +40,12 @@ class Schemas:
         if "$ref" in schema:
             schema = self.components.pop(query.__name__)
             self._schemas[query] = schema
-        meanings = _meanings(query)
+        meanings = meanings_of(query)
         for name, each in schema.get("properties", {}).items():
             yield _parameter(name, {**each, "description": meanings[name]})
 
 
-def _meanings(query: type[Query]) -> dict[str, str]:
+def meanings_of(query: type[Query]) -> dict[str, str]:
     """The docstrings of a query's fields, by parameter."""
     found: dict[str, str] = {}
     for each in reversed(query.__mro__):

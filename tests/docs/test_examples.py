@@ -65,6 +65,10 @@ NOT_RUN = {
     "docs/identity.md: az functionapp config": "needs Azure",
     "docs/jobs.md: ┌": "a drawing",
     'docs/jobs.md: {"type": "job.succeeded"': "what receivers get; e2e/test_callbacks holds it",
+    'docs/mcp.md: {"servers"': "the configuration of VS Code",
+    "docs/mcp.md: claude mcp add": "needs Claude Code",
+    'docs/mcp.md: {"type": "mcp"': "a tool of an agent in Foundry",
+    "docs/mcp.md: azd env set": "needs Azure",
     "docs/operate.md: scrape_configs": "the configuration of Prometheus",
 }
 """How the blocks begin that nothing runs, and why."""

@@ -35,6 +35,7 @@ EXAMPLE_UUID = "d5e0b6b4-7f0e-4c5e-9a43-0e5d9b8f4b6d"
 NOT_CALLED = {
     ("deleteThread", "202"): "tests/unit/threads/test_removal.py",
     ("eraseMyData", "202"): "tests/e2e/test_erasing.py",
+    ("sendMcpMessage", "202"): "tests/e2e/test_mcp.py",
     ("getReadiness", "503"): "tests/integration/observability/test_readiness.py",
 }
 """Answers that need a failure or a very long thread, and where they are made."""
@@ -77,6 +78,8 @@ CALLS = [
     Call("cancelJob", 202),
     Call("orchestrateMessage"),
     Call("orchestrateMessage", accept=STREAM),
+    Call("sendMcpMessage"),
+    Call("sendMcpMessage", accept=STREAM),
     Call("sendMessage", 202, headers=PREFER_ASYNC),
     Call("sendThreadMessage", 202, headers=PREFER_ASYNC),
     Call("orchestrateMessage", 202, headers=PREFER_ASYNC),
@@ -210,7 +213,7 @@ def to_example(call: Call, answer: httpx.Response) -> Any:
     found = [tidy(each) for each in bodies(answer)]
     if call.accept == STREAM and call.is_openai:
         return found[0]
-    if call.accept == STREAM:
+    if call.accept == STREAM and "event" in found[0]:
         return list({event["event"]: event for event in reversed(found)}.values())[::-1]
     if call.operation == "getApiDocument":
         return {name: found[0][name] for name in ("openapi", "info")}
@@ -223,7 +226,7 @@ def lacks(call: Call, new: Any, known: Any) -> list[str]:
     """What either an answer or its example lacks."""
     if new is None or known is None:
         return [] if new is known else ["the whole"]
-    if call.accept == STREAM and not call.is_openai:
+    if call.accept == STREAM and isinstance(new, list):
         return sorted({event["event"] for event in new} ^ {event["event"] for event in known})
     content = operations()[call.operation][2]["responses"][str(call.status)]["content"]
     return list(unlike(content[call.accept]["schema"], new, known))

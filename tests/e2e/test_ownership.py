@@ -93,6 +93,7 @@ ROWS = {
     "GET jobs/{job_id}": Row(JOB),
     "POST jobs/{job_id}/cancel": Row(JOB),
     "POST orchestrate": Row(body=SAID),
+    "POST mcp": Row(body={"jsonrpc": "2.0", "id": 1, "method": "tools/list"}),
     "GET me": Row(),
     "DELETE me/data": Row(),
     "GET models": Row(),
@@ -507,6 +508,33 @@ async def test_an_id_of_another_owner_in_a_query_looks_missing(apps: Apps, path:
         assert existing.is_success
         assert existing.json() == {"data": [], "next_cursor": None}
         assert comparable(existing) == comparable(missing)
+
+
+TOOLS_ABOUT_SOMETHING: list[tuple[str, str, dict[str, Any]]] = [
+    ("get_messages", THREAD, {}),
+    ("ask_agent", THREAD, SAY),
+    ("submit_job", THREAD, SAY),
+    ("get_job", JOB, {}),
+    ("cancel_job", JOB, {}),
+]
+
+
+@pytest.mark.parametrize(("tool", "about", "arguments"), TOOLS_ABOUT_SOMETHING, ids=str)
+async def test_an_id_of_another_owner_in_an_mcp_call_looks_missing(
+    apps: Apps, tool: str, about: str, arguments: dict[str, Any]
+) -> None:
+    async def called(client: httpx.AsyncClient, id_: str) -> str:
+        params = {"name": tool, "arguments": {**arguments, about: id_}}
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+        result = (await client.post("mcp", json=body)).json()["result"]
+        assert result["isError"] is True
+        return result["content"][0]["text"].replace(id_, "")
+
+    for tenant, subject in ((TENANT, OTHER), (OTHER_TENANT, OWNER)):
+        async with apps.caller(headers=known(tenant, subject)) as stranger:
+            existing = await called(stranger, apps.existing[about])
+            assert json.loads(existing)["code"] == "not_found"
+            assert existing == await called(stranger, MISSING[about])
 
 
 async def test_owners_have_conversation_ids_of_their_own(apps: Apps) -> None:

@@ -92,6 +92,7 @@ NOT_IN_AZURE = {
     "IDENTITY_ENDPOINT": "the platform sets it",
     "TESTS_ONLY_ALLOW_CALLBACKS_TO_127_0_0_1": "for tests only",
     "WEBSITE_AUTH_ENABLED": "the platform sets it",
+    "WEBSITE_HOSTNAME": "the platform sets it",
     "WEBSITE_SITE_NAME": "the platform sets it",
 }
 """Settings of the settings class that a deployment leaves out, and why."""

@@ -69,6 +69,7 @@ SCENARIOS: Mapping[str, Mapping[str, str]] = {
         "VNET_ENABLED": "true",
         "ENTRA_AUTH_ENABLED": "true",
         "GATEWAY_ENABLED": "true",
+        "MCP_AUTHORIZATION": "true",
         "ZONE_REDUNDANT": "true",
         "ALERT_EMAIL": "operators@example.com",
         "AGENT_IDENTITY_ENABLED": "true",

@@ -55,7 +55,7 @@ LIST_THREADS = Operation(
     id="listThreads",
     tag=Tag.THREADS,
     summary="List your threads",
-    description="Newest first.",
+    description="Newest first; with a metadata pair if `metadata.<key>=<text>` is given.",
     query=ThreadsQuery,
     results=ok("A page of threads.", ThreadsPage),
 )
