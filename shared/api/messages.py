@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import Field, ValidationInfo, ValidatorFunctionWrapHandler, field_validator
+from pydantic_core import PydanticCustomError
 
 from ..config import AppSettings
 from ..http.answers import Answer, Streamed, accepts_events
@@ -35,10 +36,16 @@ def _no_default(schema: dict[str, Any]) -> None:
     del schema["default"]
 
 
+_LEFT_OUT: Any = None
+"""The value of a field that a request leaves out or sets to null."""
+
+
 class SendMessage(TurnOptions):
     """Body of `POST /messages` and `POST /threads/{thread_id}/messages`."""
 
-    message: MessageText = Field(default="", validate_default=True, json_schema_extra=_no_default)
+    message: MessageText = Field(
+        default=_LEFT_OUT, validate_default=True, json_schema_extra=_no_default
+    )
     """What the user says; at most 1,048,576 characters. It may be left out beside `approvals`."""
 
     @field_validator("message", mode="wrap")
@@ -47,9 +54,11 @@ class SendMessage(TurnOptions):
         cls, value: object, validate: ValidatorFunctionWrapHandler, info: ValidationInfo
     ) -> str:
         """Require a message, unless the request approves or denies something."""
-        if value != "" or not info.data.get("approvals"):
-            return validate(value)
-        return ""
+        if value in (_LEFT_OUT, "") and info.data.get("approvals"):
+            return ""
+        if value is _LEFT_OUT:
+            raise PydanticCustomError("missing", "Field required")
+        return validate(value)
 
 
 Document = Callable[[AnsweredTurn], dict[str, Any]]

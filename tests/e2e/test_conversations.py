@@ -43,7 +43,8 @@ async def test_a_conversation_lives_and_is_a_thread(
     page = await client.conversations.items.list(made.id, order="asc", limit=2)
     items = [item async for item in page]
     assert [getattr(item, "role", None) for item in items] == ["user", "user", "assistant"]
-    assert await client.conversations.items.retrieve(items[0].id, conversation_id=made.id)
+    first = items[0].id or ""
+    assert await client.conversations.items.retrieve(first, conversation_id=made.id)
     assert (await client.conversations.delete(made.id)).deleted
     for read in (client.conversations.retrieve(made.id), client.responses.retrieve(answer.id)):
         with pytest.raises(openai.NotFoundError):
@@ -87,11 +88,13 @@ async def test_an_unanswered_call_does_not_break_a_conversation(
     first = await client.responses.create(**asked, input=CALL)
     (call,) = first.output
     assert call.type == "function_call"
-    output: Any = {"type": "function_call_output", "output": "sunny"}
+    output = {"type": "function_call_output", "output": "sunny"}
+    unknown: list[Any] = [{**output, "call_id": "another"}]
+    known: list[Any] = [{**output, "call_id": call.call_id}]
     with pytest.raises(openai.BadRequestError) as caught:
-        await client.responses.create(**asked, input=[{**output, "call_id": "another"}])
+        await client.responses.create(**asked, input=unknown)
     assert caught.value.param == "input"
-    done = await client.responses.create(**asked, input=[{**output, "call_id": call.call_id}])
+    done = await client.responses.create(**asked, input=known)
     assert "sunny" in done.output_text
     await client.responses.create(**asked, input=CALL)
     assert (await client.responses.create(**asked, input="Never mind")).output_text

@@ -28,7 +28,7 @@ class Cutting(httpx.AsyncHTTPTransport):
 
 
 def cut_client(base_url: str, key: str) -> openai.AsyncOpenAI:
-    http = httpx.AsyncClient(transport=Cutting())
+    http: Any = httpx.AsyncClient(transport=Cutting())
     return openai.AsyncOpenAI(base_url=base_url, api_key=key, http_client=http)
 
 

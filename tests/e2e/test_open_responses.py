@@ -157,7 +157,7 @@ async def test_image_input(deployment: Deployment, tmp_path: Path) -> None:
 async def test_multi_turn(caller: httpx.AsyncClient) -> None:
     said = ["My name is Alice.", "Hello Alice! How can I help you?", "What is my name?"]
     roles = ["user", "assistant", "user"]
-    messages = [
+    messages: list[dict[str, Any]] = [
         {"type": "message", "role": role, "content": text}
         for role, text in zip(roles, said, strict=True)
     ]

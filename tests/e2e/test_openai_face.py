@@ -68,6 +68,7 @@ async def test_the_same_is_streamed(client: openai.AsyncOpenAI) -> None:
 
 
 async def test_errors_name_the_field(client: openai.AsyncOpenAI) -> None:
+    wrong: dict[str, Any]
     for wrong, param in (({"n": 2}, "n"), ({"temperature": 3}, "temperature")):
         with pytest.raises(openai.BadRequestError) as caught:
             await client.chat.completions.create(
@@ -83,7 +84,7 @@ async def test_an_unknown_address_lists_those_there_are(caller: httpx.AsyncClien
     assert "POST /api/v1/chat/completions" in answer.json()["error"]["message"]
 
 
-WEATHER = {
+WEATHER: Any = {
     "type": "function",
     "function": {
         "name": "get_weather",
@@ -176,7 +177,7 @@ async def test_the_documented_example_runs(app: FunctionsHost) -> None:
     example = example.replace("https://<app>.azurewebsites.net", app.url)
     example = example.replace("aos_...", "unused")
     printed: list[str] = []
-    names = {"print": printed.append}
+    names: dict[str, Any] = {"print": printed.append}
     await asyncio.to_thread(exec, example, names)
     await asyncio.to_thread(names["client"].close)
     assert printed[0]
