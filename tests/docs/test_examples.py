@@ -35,6 +35,7 @@ ELSEWHERE = {
     ("docs/architecture.md", "mermaid"): "tests/docs/test_architecture.py",
     ("docs/jobs.md", "python"): "tests/unit/jobs/callbacks/test_webhooks.py",
     ("docs/migrate.md", "python"): "tests/docs/test_snippets.py",
+    ("docs/openai.md", "python"): "tests/e2e/test_openai_face.py",
     ("docs/operate.md", "kusto"): "tests/docs/test_operate_page.py",
     ("docs/operate.md", "promql"): "tests/docs/test_operate_page.py",
     ("docs/python-api.md", "python"): "tests/docs/test_snippets.py",
@@ -69,6 +70,8 @@ NOT_RUN = {
     "docs/mcp.md: claude mcp add": "needs Claude Code",
     'docs/mcp.md: {"type": "mcp"': "a tool of an agent in Foundry",
     "docs/mcp.md: azd env set": "needs Azure",
+    'docs/tools.md: {"requests"': "an answer; e2e/test_tool_requests holds it",
+    'docs/tools.md: {"approvals"': "e2e/test_tool_requests sends it on a thread that waits",
     "docs/operate.md: scrape_configs": "the configuration of Prometheus",
 }
 """How the blocks begin that nothing runs, and why."""

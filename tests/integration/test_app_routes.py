@@ -134,9 +134,9 @@ def test_a_catch_all_whose_name_comes_first_is_noticed() -> None:
 
 def test_a_function_whose_name_sorts_behind_the_catch_all_is_noticed() -> None:
     update = http_function("update_thread", "PUT", "api/threads/{thread_id}/x")
-    found = differences([*renamed(app_functions(), "unmatched"), update])
+    found = differences([*renamed(app_functions(), "update_other"), update])
     assert [sentence.partition(",")[0] for sentence in found] == [
-        "PUT /api/threads/{thread_id}/x reaches unmatched instead of update_thread"
+        "PUT /api/threads/{thread_id}/x reaches update_other instead of update_thread"
     ]
     assert differences([*app_functions(), update]) == []
 

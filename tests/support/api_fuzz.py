@@ -53,6 +53,14 @@ RULED = [
     "listAuditRecords",
     "listThreadMessages",
     "patchThread",
+    "createChatCompletion",
+    "createResponse",
+    "getResponse",
+    "listInputItems",
+    "createConversation",
+    "updateConversation",
+    "listItems",
+    "addItems",
 ]
 
 
