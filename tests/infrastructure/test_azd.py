@@ -155,8 +155,7 @@ def test_the_gateway_checks_the_token_before_anything_else() -> None:
     assert [child.tag for child in inbound] == [
         "base",
         "validate-azure-ad-token",
-        "choose",  # the token limit of the OpenAI-compatible face
-        "rate-limit-by-key",
+        "choose",  # a limit of tokens or of requests, see test_addresses
         "set-backend-service",
     ]
 
