@@ -34,7 +34,7 @@ from ..metering.gauges import Gauges
 from ..metering.reading import MetricsReader
 from ..observability import probes
 from ..observability.readiness import Dependency, Readiness
-from ..openai.api import OpenAiParts, build_openai
+from ..openai.api import OpenAiApi, OpenAiParts, build_openai
 from ..openai.conversations import ConversationsApi
 from ..orchestration.catalogue import Catalogue
 from ..routes import ROUTES, Api
@@ -80,6 +80,15 @@ def _api(core: Core, timers: Timers, readiness: Readiness, edge: Edge) -> Api:
     messages = MessagesApi(core.turns, keys, core.option_limits, settings, DeferredSends(jobs))
     threads = ThreadsApi(core.threads, core.foundry, removal, messages, limits, keys, creation)
     usage = UsageApi(reader, core.prices, clock)
+    conversations = ConversationsApi(
+        threads=core.threads,
+        lanes=core.lanes,
+        creation=creation,
+        removal=removal,
+        foundry=core.foundry,
+        limits=limits,
+        keys=keys,
+    )
     return Api(
         audit=AuditApi(AuditReader(core.tables.audit, core.tables.state), clock),
         jobs=jobs,
@@ -103,28 +112,30 @@ def _api(core: Core, timers: Timers, readiness: Readiness, edge: Edge) -> Api:
         threads=threads,
         tools=ToolsApi(core.foundry),
         usage=usage,
-        openai=build_openai(
-            OpenAiParts(
-                core.turns,
-                keys,
-                catalogue,
-                core.foundry,
-                table,
-                clock,
-                jobs=core.jobs,
-                submission=core.submission,
-                cancellation=cancellation,
-                conversations=ConversationsApi(
-                    threads=core.threads,
-                    lanes=core.lanes,
-                    creation=creation,
-                    removal=removal,
-                    foundry=core.foundry,
-                    limits=limits,
-                    keys=keys,
-                ),
-            )
-        ),
+        openai=_openai(core, keys, catalogue, cancellation, conversations),
+    )
+
+
+def _openai(
+    core: Core,
+    keys: IdempotencyKeys,
+    catalogue: Catalogue,
+    cancellation: Cancellation,
+    conversations: ConversationsApi,
+) -> OpenAiApi:
+    return build_openai(
+        OpenAiParts(
+            core.turns,
+            keys,
+            catalogue,
+            core.foundry,
+            core.tables.state,
+            core.clock,
+            jobs=core.jobs,
+            submission=core.submission,
+            cancellation=cancellation,
+            conversations=conversations,
+        )
     )
 
 
