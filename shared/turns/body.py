@@ -56,6 +56,7 @@ _NULL_IS_DEFAULT = (
     "stop_lane_on_failure",
     "roles",
     "budgets",
+    "params",
 )
 """All fields with a default that is not null; a test checks that none is missing."""
 

@@ -15,6 +15,7 @@ from shared.api.threads import CreateThread, PatchThread
 from shared.config import NOT_SERVED, ModelType
 from shared.foundry.models import TurnRequest
 from shared.jobs.requests import MAX_MESSAGES, QueuedJob, SubmitJob
+from shared.mcp.contract import McpMessage
 from shared.routes import ROUTES
 from shared.turns.body import MAX_MESSAGE_CHARS, Body
 from shared.turns.options import MAX_TOOLS, TurnOptions, turn_request
@@ -27,6 +28,8 @@ OF_ROUTES = {
 """Of our own API; the bodies of OpenAI's may have fields that it ignores."""
 
 BODIES = sorted({*OF_ROUTES, QueuedJob}, key=lambda body: body.__name__)
+COUNTED = [body for body in BODIES if body is not McpMessage]
+"""Those whose integers have limits; the `id` of JSON-RPC is any number or text."""
 REQUIRED = {
     "SendMessage": {"message": "Hi"},
     "Orchestrate": {"user_input": "Hi", "conversation_id": "c"},
@@ -35,6 +38,7 @@ REQUIRED = {
     "CreateThread": {},
     "PatchThread": {"metadata": {}},
     "CreateKey": {"label": "k"},
+    "McpMessage": {"jsonrpc": "2.0", "method": "ping"},
 }
 HI = {"message": "Hi"}
 FULL = {f"{n:064}": "v" * 512 for n in range(16)}
@@ -176,7 +180,7 @@ def integers_of(model: type[Body]) -> Iterator[tuple[str, Any]]:
 
 
 def test_every_body_with_integers_is_tried() -> None:
-    assert {model.__name__: len([*integers_of(model)]) for model in BODIES} == {
+    assert {model.__name__: len([*integers_of(model)]) for model in COUNTED} == {
         "CreateKey": 3,
         "CreateThread": 1,
         "Orchestrate": 1,
@@ -187,7 +191,7 @@ def test_every_body_with_integers_is_tried() -> None:
     }
 
 
-@pytest.mark.parametrize("model", BODIES)
+@pytest.mark.parametrize("model", COUNTED)
 def test_a_whole_number_is_an_integer_however_it_is_written(model: type[Body]) -> None:
     for body, schema in integers_of(model):
         least, most = schema["minimum"], schema["maximum"]
