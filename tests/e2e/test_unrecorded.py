@@ -134,6 +134,25 @@ async def test_a_job_says_what_it_took_and_delivers_what_was_said(
     assert await unrecorded.where_said() == []
 
 
+async def test_a_stored_response_has_its_state_and_no_text(
+    private: httpx.AsyncClient, unrecorded: Unrecorded
+) -> None:
+    asked = {"model": "llama-3.3-70b", "input": f"I like {SAID}.", "metadata": {"ticket": "9"}}
+    made = (await private.post("v1/responses", json=asked)).json()
+    assert SAID in made["output"][0]["content"][0]["text"]
+    read = (await private.get(f"v1/responses/{made['id']}")).json()
+    assert (read["status"], read["usage"]) == ("completed", made["usage"])
+    assert (read["output"], read["content_recorded"]) == ([], False)
+    for more in ({"previous_response_id": made["id"]}, {"background": True}):
+        refused = await private.post("v1/responses", json={**asked, **more})
+        assert refused.status_code == 400, refused.text
+        assert refused.json()["error"]["param"] == next(iter(more))
+    chat = {"model": asked["model"], "messages": [{"role": "user", "content": asked["input"]}]}
+    answer = (await private.post("v1/chat/completions", json=chat, headers=keyed())).json()
+    assert SAID in answer["choices"][0]["message"]["content"]
+    assert await unrecorded.where_said() == []
+
+
 async def test_what_is_rejected_leaves_a_reason_and_no_text(unrecorded: Unrecorded) -> None:
     wrong = [
         {"owner": "key", "message": SAID, SAID: 1},
