@@ -56,7 +56,7 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
 	HYPOTHESIS_EXAMPLES=1000 $(BIN)/pytest $(UNIT_PARALLEL) tests/unit -m hypothesis --timeout 3600
 
-interop: ## try other people's OpenAI clients on the app, coding agents too
+interop: ## try other people's clients on the app, coding agents too
 	@$(PYTHON) -m local.bootstrap test
 	INTEROP_CODING_AGENTS=1 $(BIN)/pytest tests/interop --durations 12
 
@@ -106,6 +106,7 @@ requirements: ## pin the declared dependencies anew, with hashes for what is dep
 	$(UV) pyproject.toml --group local --group test --output-file tests/requirements.txt
 	$(UV) tests/interop/requirements.in --output-file tests/interop/requirements.txt
 	$(UV) tests/interop/llama-index.in --output-file tests/interop/llama-index.txt
+	$(UV) tests/interop/mcp.in --output-file tests/interop/mcp.txt
 
 infra-check: ## check templates, scripts, workflows and the deployment package (`make test` does too)
 	@$(PYTHON) -m local.bootstrap test

@@ -34,6 +34,8 @@ class Script:
 
     name: str
     requirements: str = "requirements.txt"
+    packages: str = ""
+    """The folder whose packages a script for Node.js has."""
 
     def report(self, apis: list[str], environment: Mapping[str, str], folder: Path) -> Any:
         """Run the script for some of its APIs."""
@@ -48,7 +50,7 @@ class Script:
         return CLIENTS / self.name
 
     def _in_node(self, folder: Path) -> tuple[str, Path]:
-        packages = node()
+        packages = node(self.packages)
         for file in CLIENTS.glob("*.mjs"):  # Node.js looks for packages where the script is
             shutil.copy(file, folder)
         (folder / "node_modules").symlink_to(packages.folder / "node_modules")
