@@ -131,6 +131,7 @@ param settings = {
   JOBS_QUEUE_NAME: textOr(readEnvironmentVariable('JOBS_QUEUE_NAME', ''), 'agent-jobs')
   LANES_QUEUE_NAME: textOr(readEnvironmentVariable('LANES_QUEUE_NAME', ''), 'agent-lanes')
   LEASE_SECONDS: readEnvironmentVariable('LEASE_SECONDS', '')
+  CONSOLE: readEnvironmentVariable('CONSOLE', '')
   MAX_REQUESTS_PER_OWNER: readEnvironmentVariable('MAX_REQUESTS_PER_OWNER', '')
   MAX_THREADS_PER_MINUTE: readEnvironmentVariable('MAX_THREADS_PER_MINUTE', '')
   MAX_WAITS_PER_OWNER: readEnvironmentVariable('MAX_WAITS_PER_OWNER', '')

@@ -82,6 +82,7 @@ type Settings = {
   JOBS_QUEUE_NAME: string
   LANES_QUEUE_NAME: string
   LEASE_SECONDS: string
+  CONSOLE: string
   MAX_REQUESTS_PER_OWNER: string
   MAX_THREADS_PER_MINUTE: string
   MAX_WAITS_PER_OWNER: string

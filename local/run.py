@@ -33,6 +33,9 @@ APP_GRACE_SECONDS = 1
 STOP_SECONDS = 1.5
 DEFAULT_MODEL = "llama-3.3-70b"
 
+_ON = {"", "1", "on", "t", "true", "y", "yes"}
+"""Values of `CONSOLE` with which the app serves it."""
+
 _BACKENDS = {
     "smollm2": "SmolLM2-135M-Instruct on llama.cpp (FOUNDRY_LOCAL_BACKEND chooses another)",
     "scripted": "scripted answers (FOUNDRY_LOCAL_BACKEND=scripted)",
@@ -149,7 +152,11 @@ class LocalRun:
 
     def _app_environment(self) -> dict[str, str]:
         """Return the settings of the app that the developer has not made."""
-        defaults = {"FUNCTIONS_WORKER_RUNTIME": "python", "PYTHON_ENABLE_INIT_INDEXING": "1"}
+        defaults = {
+            "FUNCTIONS_WORKER_RUNTIME": "python",
+            "PYTHON_ENABLE_INIT_INDEXING": "1",
+            "CONSOLE": "on",
+        }
         emulated: dict[str, str] = {}
         if self.foundry:
             defaults |= {
@@ -191,6 +198,7 @@ class LocalRun:
             ),
             state=str(self._state_dir),
             logs=str(self._log_dir),
+            has_console=configured.get("CONSOLE", "on").strip().lower() in _ON,
             advice=BETTER_MODELS if self.foundry and backend == "smollm2" else "",
         )
 

@@ -6,7 +6,7 @@ _TEMPLATE = """
 Ready in {seconds:.1f} s.
 
   app        {app}  ({host})
-  Foundry    {foundry}
+{console_line}  Foundry    {foundry}
   model      {model}
   storage    {storage}
 {key_line}  state      {state}   (make clean removes it)
@@ -33,6 +33,7 @@ Try, in another terminal:
 {advice}Stop with Ctrl-C.
 """
 
+_CONSOLE_LINE = "  console    {app}/console\n"
 _KEY_LINE = "  key        {key}\n"
 
 
@@ -49,6 +50,8 @@ class Running:
     logs: str
     key: str = ""
     """A client key that the app takes."""
+    has_console: bool = False
+    """Whether the app serves its web console."""
     advice: str = ""
     """How to use a better model, shown with the built-in one."""
 
@@ -68,4 +71,6 @@ in the environment or in local.settings.json:
 def render(running: Running, seconds: float) -> str:
     """Return the screen as text, the same with and without a terminal."""
     key_line = _KEY_LINE.format(key=running.key) if running.key else ""
-    return _TEMPLATE.format(seconds=seconds, key_line=key_line, **vars(running))
+    console_line = _CONSOLE_LINE.format(app=running.app) if running.has_console else ""
+    lines = {"key_line": key_line, "console_line": console_line}
+    return _TEMPLATE.format(seconds=seconds, **lines, **vars(running))

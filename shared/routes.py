@@ -25,6 +25,8 @@ from .api.threads import ThreadsApi
 from .api.tools import ToolsApi
 from .api.usage import UsageApi
 from .audit.trail import Action
+from .console.contract import CONSOLE, CONSOLE_FILE
+from .console.pages import ConsolePages
 from .http.answers import Answer, Handler, OpenHandler
 from .http.faces import NATIVE, Face, Refusal
 from .http.operation import Operation
@@ -38,7 +40,7 @@ from .openai.errors import OPENAI, unknown_url
 from .problems import NOT_FOUND, Problem, ProblemKind
 
 BASE = "api/"
-"""The beginning of every template. No function may match `/docs`, `/docs/oauth2-redirect`, `/redoc` or
+"""The beginning of every template except the console's. No function may match `/docs`, `/docs/oauth2-redirect`, `/redoc` or
 `/openapi.json`, which the worker's own web server answers while the function waits for a request
 that never comes; nor what belongs to the platform: `/admin`, `/runtime` and `/.auth`."""
 
@@ -51,6 +53,7 @@ class Api:
     """The handlers of all resources."""
 
     audit: AuditApi
+    console: ConsolePages
     jobs: JobsApi
     keys: KeysApi
     me: MeApi
@@ -163,6 +166,9 @@ ROUTES: tuple[Route, ...] = (
     OpenRoute("docs_script", "GET", "api/docs/start.js", lambda api: api.reference.file("start.js"), service.DOCS_FILE),
     OpenRoute("docs_style", "GET", "api/docs/swagger-ui.css", lambda api: api.reference.file("swagger-ui.css"), service.DOCS_FILE),
     OpenRoute("docs_viewer", "GET", "api/docs/swagger-ui-bundle.js", lambda api: api.reference.file("swagger-ui-bundle.js"), service.DOCS_FILE),
+    OpenRoute("console", "GET", "console", lambda api: api.console.page, CONSOLE),
+    OpenRoute("console_file", "GET", "console/{file}", lambda api: api.console.file, CONSOLE_FILE),
+    OpenRoute("console_nested_file", "GET", "console/{folder}/{file}", lambda api: api.console.nested_file, CONSOLE_FILE),
 )
 # fmt: on
 

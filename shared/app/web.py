@@ -22,6 +22,7 @@ from ..api.tools import ToolsApi
 from ..api.usage import UsageApi
 from ..audit.reading import AuditReader
 from ..config import AGENT_IS_LABEL, POISON_SUFFIX, AuthMode
+from ..console.pages import ConsolePages
 from ..foundry.errors import FoundryError
 from ..http.client_keys import KeyVerifier
 from ..http.principal import Access
@@ -91,6 +92,7 @@ def _api(core: Core, timers: Timers, readiness: Readiness, edge: Edge) -> Api:
     )
     return Api(
         audit=AuditApi(AuditReader(core.tables.audit, core.tables.state), clock),
+        console=ConsolePages.build(settings.access.mode, is_on=settings.console.is_on),
         jobs=jobs,
         keys=KeysApi(
             core.client_keys,

@@ -17,7 +17,7 @@ from .foundry import (
 from .identity import GUID, AccessSettings, AuthMode, IdentitySettings
 from .jobs import SECRET_PREFIX, CallbackHost, CallbackSettings, JobSettings
 from .models import DEFAULT_ORDER, NOT_SERVED, ModelSettings, ModelType, Preferences
-from .operation import LimitSettings, TelemetrySettings
+from .operation import ConsoleSettings, LimitSettings, TelemetrySettings
 from .rules import POISON_SUFFIX
 from .spending import SpendingSettings
 from .storage import RetentionSettings, StorageSettings
@@ -37,6 +37,7 @@ __all__ = [
     "AuthMode",
     "CallbackHost",
     "CallbackSettings",
+    "ConsoleSettings",
     "Env",
     "FoundryAgentServiceConfig",
     "IdentitySettings",

@@ -14,7 +14,7 @@ from .foundry import FoundryAgentServiceConfig
 from .identity import AccessSettings, IdentitySettings
 from .jobs import CallbackSettings, JobSettings
 from .models import ModelSettings
-from .operation import LimitSettings, TelemetrySettings
+from .operation import ConsoleSettings, LimitSettings, TelemetrySettings
 from .spending import SpendingSettings
 from .storage import RetentionSettings, StorageSettings
 
@@ -50,6 +50,9 @@ class AppSettings(Settings):
 
     limits: LimitSettings = LimitSettings()
     """Limits for each owner."""
+
+    console: ConsoleSettings = ConsoleSettings()
+    """The web console."""
 
     retention: RetentionSettings = RetentionSettings()
     """How long records are kept."""

@@ -1,4 +1,4 @@
-"""Settings of operation: limits for each owner, and telemetry."""
+"""Settings of operation: limits for each owner, the console, and telemetry."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ class LimitSettings(Settings):
     )
     """Threads that an instance starts for one owner within a minute, conversations and those of
     jobs submitted over HTTP included."""
+
+
+class ConsoleSettings(Settings):
+    """The web console."""
+
+    is_on: Annotated[bool, Env("CONSOLE", "on")] = False
+    """Serve the web console at `/console`. `make run` turns it on."""
 
 
 class TelemetrySettings(Settings):

@@ -1,11 +1,14 @@
-"""One app for most tests, a caller of it, and the emulator's controls."""
+"""One app for most tests, a caller of it, a browser, and the emulator's controls."""
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import httpx
 import pytest
+from playwright.async_api import Browser
 
 from local.services import Azurite, FoundryEmulator, FunctionsHost
+from tests.support.console import ConsolePage, console_tab, run_browser
 from tests.support.leaks import CALLERS_SECRETS, check_answer, leaks
 from tests.support.served import Deployment, EmulatorControl
 
@@ -55,3 +58,20 @@ async def thread_id(caller: httpx.AsyncClient) -> str:
     answer = await caller.post("threads", json={})
     assert answer.status_code == 201, answer.text
     return answer.json()["thread_id"]
+
+
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    """Chromium, for the tests of one module."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("there is no Chromium: `apt-get install chromium`")
+    async with run_browser(chromium) as browser:
+        yield browser
+
+
+@pytest.fixture
+async def console_page(app: FunctionsHost, browser: Browser) -> AsyncIterator[ConsolePage]:
+    """A tab with the console of the shared app, which takes any key."""
+    async with console_tab(browser, app.url, key="a-key") as tab:
+        yield tab

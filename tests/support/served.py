@@ -71,6 +71,7 @@ class Deployment:
             "FOUNDRY_AGENT_ID": "",
             "IDENTITY_ENDPOINT": self.foundry.token_endpoint,
             "IDENTITY_HEADER": IDENTITY_HEADER,
+            "CONSOLE": "on",
             **overrides,
         }
 

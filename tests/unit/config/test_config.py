@@ -13,6 +13,7 @@ from shared.config import (
     AccessSettings,
     AppSettings,
     CallbackSettings,
+    ConsoleSettings,
     FoundryAgentServiceConfig,
     IdentitySettings,
     JobSettings,
@@ -38,6 +39,7 @@ GROUPS: list[type[Settings]] = [
     RetentionSettings,
     ModelSettings,
     SpendingSettings,
+    ConsoleSettings,
     TelemetrySettings,
     MLConfig,
 ]
