@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from http import HTTPStatus
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated, Any, NotRequired
 
 from pydantic import Field
 
@@ -15,11 +15,11 @@ from ..documents import Document
 from ..http.answers import Answer, Streamed
 from ..http.idempotency import Keyed, kept, keyed, once
 from ..http.prefer import MAX_WAIT_SECONDS
-from ..http.query import PageQuery, Query, id_schema, last_id, whole_number
+from ..http.query import Boolean, PageQuery, Query, id_schema, last_id, whole_number
 from ..http.request import Incoming
 from ..jobs.cancellation import Cancellation
 from ..jobs.job_document import JobDocument, job_document
-from ..jobs.requests import SubmitJob
+from ..jobs.requests import SubmitJob, repeating
 from ..jobs.submission import Submission
 from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
@@ -41,12 +41,18 @@ class JobsQuery(PageQuery):
     status: JobStatus | None = None
     """Only jobs with this status."""
 
+    counts: Boolean = False
+    """Whether to add `counts`."""
+
 
 class JobQuery(Query):
     """The query of `GET /jobs/{job_id}`."""
 
     wait: Annotated[int, Field(ge=0, le=MAX_WAIT_SECONDS), whole_number] = 0
     """Seconds to wait for the job's end."""
+
+    request: Boolean = False
+    """Whether to add `request`, the body that submits the same again."""
 
 
 class JobsPage(Document):
@@ -55,6 +61,8 @@ class JobsPage(Document):
     data: list[JobDocument]
     next_cursor: str | None
     """Pass it as `cursor` to get the next page; null on the last."""
+    counts: NotRequired[dict[JobStatus, int]]
+    """How many of the latest 1,000 jobs have each status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +107,25 @@ class JobsApi:
         limit = asked.limit
         jobs = await self.jobs.list(owner, limit=limit, after=asked.cursor, status=asked.status)
         next_cursor = jobs[-1].job_id if len(jobs) == limit else None
-        return {"data": [job_document(job) for job in jobs], "next_cursor": next_cursor}
+        page: dict[str, Any] = {
+            "data": [job_document(job) for job in jobs],
+            "next_cursor": next_cursor,
+        }
+        if asked.counts:
+            counts = await self.jobs.count(owner)
+            page["counts"] = {status.value: counts[status] for status in JobStatus}
+        return page
 
     async def get(self, incoming: Incoming) -> Answer:
         """One job; with `wait`, the answer is sent when the job ends or after that many seconds."""
-        seconds = incoming.parameters_as(JobQuery).wait
-        return Answer(await self.awaited(incoming.owner, incoming.path["job_id"], seconds))
+        asked, owner = incoming.parameters_as(JobQuery), incoming.owner
+        with self.limits.waiting(owner, asked.wait):
+            job = await self.ended(owner, incoming.path["job_id"], asked.wait)
+        document = job_document(job)
+        if asked.request:
+            row = await self.jobs.asked(job)
+            document["request"] = row and repeating(job, row)
+        return Answer(document)
 
     async def awaited(self, owner: str, job_id: str, seconds: float) -> dict[str, Any]:
         """The document of a job when it has ended, or as it is after ``seconds``.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, NotRequired
 
-from ..documents import Document
+from ..documents import Document, JsonObject
 from ..problems import ProblemDocument
 from ..state.jobs import Job, JobStatus
 from ..state.outbox import DeliveryStatus
@@ -56,6 +56,9 @@ class JobDocument(_JobMembers):
 
     delivery: DeliveryStatus | None
     """The state of its callback or reply."""
+    request: NotRequired[JsonObject | None]
+    """With `request=true`: the body of `POST /jobs` that submits the same again, without its times.
+    Null if it was submitted at another address, or its texts are not recorded."""
 
 
 class EndedJob(_JobMembers):

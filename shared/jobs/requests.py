@@ -11,6 +11,9 @@ from pydantic import AwareDatetime, Field, model_validator
 
 from ..documents import json_integer
 from ..foundry.models import ClientOutput, ClientTools, TurnRequest
+from ..state.jobs import Job
+from ..state.mailbox import CALLBACKS, MORE, NEW_THREAD, ORCHESTRATED, STOPS_LANE, read_work
+from ..state.table import Row
 from ..turns.body import MAX_NAME_CHARS, MessageText
 from ..turns.options import TurnOptions, turn_request
 
@@ -131,6 +134,27 @@ def with_more(request: TurnRequest, more: Mapping[str, Any]) -> TurnRequest:
 def options_of(body: TurnOptions) -> dict[str, Any]:
     """The options of a message, for the body of a job that sends it."""
     return {name: getattr(body, name) for name in TurnOptions.model_fields}
+
+
+def repeating(job: Job, asked: Row) -> dict[str, Any] | None:
+    """The body of `POST /jobs` that submits the same as a job, given the row of what it was asked.
+
+    None if the job was submitted at another address, whose body is another one.
+    """
+    work = read_work(asked)
+    if not work or MORE in work or ORCHESTRATED in work:
+        return None
+    body: dict[str, Any] = {**work["options"]}
+    if not body.get("approvals"):
+        body["messages"] = work["messages"]
+    if work.get(NEW_THREAD):
+        body["new_thread"] = True
+    elif job.thread_id:
+        body["thread_id"] = job.thread_id
+    if "max_attempts" in work:
+        body["max_attempts"] = work["max_attempts"]
+    also = {name: asked.values[name] for name in (*CALLBACKS, STOPS_LANE) if name in asked.values}
+    return {**body, **also}
 
 
 class ConversationJob(SubmitJob):

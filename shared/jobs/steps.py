@@ -232,7 +232,7 @@ class Step:
         """The changes that end the job without a turn; they fail if it was cancelled meanwhile."""
         box, etag = self.head.box.row_key, self.head.box.etag
         if self.head.has_ended:
-            return [Change(Operation.DELETE, box, etag=etag), self._next_head]
+            return [Change(Operation.DELETE, box, etag=etag), self._next_head, *self._asked(now)]
         changes = self._abort(status, lane_row, now, problem=problem.to_json())
         return [replace(each, etag=etag) if each.row_key == box else each for each in changes]
 
@@ -261,8 +261,14 @@ class Step:
             job_change(self.head.job_id, **ended),
             Change(Operation.DELETE, self.head.box.row_key),
             self._next_head,
+            *self._asked(now),
             *delivery,
         ]
+
+    def _asked(self, now: datetime) -> list[Change]:
+        """The change that keeps what was asked, where texts are recorded and it can be read."""
+        is_kept = self.record_content and self.head.work
+        return [self.head.asked(now)] if is_kept else []
 
     def is_delivered_after(self, changes: Sequence[Change]) -> bool:
         """Whether changes of the step start the delivery of the job's result."""

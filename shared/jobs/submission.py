@@ -21,7 +21,7 @@ from ..state.errors import RowExistsError, RowMissingError, StorageUnavailableEr
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind, new_id
 from ..state.lanes import Clock
-from ..state.mailbox import MORE, ORCHESTRATED, STOPS_LANE, Work
+from ..state.mailbox import MORE, NEW_THREAD, ORCHESTRATED, STOPS_LANE, Work
 from ..state.outbox import DeliveryStatus, outbox_insert
 from ..state.table import Change, Row, Value
 from ..state.threads import Thread, Threads
@@ -230,6 +230,8 @@ def work_document(body: SubmitJob, caller: Caller = THE_APP) -> dict[str, Any]:
         document["caller"] = caller.to_json()
     if body.asks_any_model:
         document[ORCHESTRATED] = True
+    if body.starts_thread:
+        document[NEW_THREAD] = True
     if isinstance(body, ItemsJob):
         document[MORE] = body.more
     if body.max_attempts != DEFAULT_MAX_ATTEMPTS:

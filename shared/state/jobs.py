@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -17,7 +18,16 @@ from typing import Any
 from .contention import Contention
 from .errors import JobEndedError, RowChangedError, RowMissingError
 from .json_properties import document_values, read_document
-from .keys import AFTER_COLON, Kind, box_key, identifier, is_id, newest_first, partition_key
+from .keys import (
+    AFTER_COLON,
+    Kind,
+    asked_key,
+    box_key,
+    identifier,
+    is_id,
+    newest_first,
+    partition_key,
+)
 from .lanes import Lanes, has_waiting, head_sequence
 from .mailbox import WaitingJob, Work, read_work
 from .markers import mark_delivery, mark_lane
@@ -25,6 +35,9 @@ from .table import Change, Operation, Row, Table, Value, equals
 from .threads import Thread
 
 log = logging.getLogger(__name__)
+
+MAX_COUNTED = 1_000
+"""The most jobs that are counted by status: as many as one storage transaction reads."""
 
 MARKED = "lane_marked"
 """Property of a lane that has a marker for the sweeper."""
@@ -155,6 +168,22 @@ class Jobs:
         end = f"{Kind.JOB}{AFTER_COLON}"
         rows = await self._table.scan(partition_key(owner), start, end, limit=limit, where=where)
         return [Job.from_row(owner, row) for row in rows]
+
+    async def count(self, owner: str) -> Counter[JobStatus]:
+        """How many of the latest `MAX_COUNTED` jobs have each status."""
+        start, end = f"{Kind.JOB}:", f"{Kind.JOB}{AFTER_COLON}"
+        partition, select = partition_key(owner), ("status",)
+        rows = await self._table.scan(partition, start, end, limit=MAX_COUNTED, select=select)
+        return Counter(JobStatus(row.values["status"]) for row in rows)
+
+    async def asked(self, job: Job) -> Row | None:
+        """The row with what a job was asked: its box row, or after its end a copy of that."""
+        partition = partition_key(job.owner)
+        if not job.status.is_terminal or job.status is JobStatus.CANCELLED:
+            box = await self._table.get(partition, box_key(job.lane, job.sequence))
+            if box is not None:
+                return box
+        return await self._table.get(partition, asked_key(job.job_id))
 
     async def mark_for_delivery(self, job: Job) -> None:
         """Mark a job for the delivery of its result; call it before `submit`."""

@@ -29,6 +29,7 @@ IDEMPOTENCY = "idem"
 OUTBOX = "out"
 BOX = "box"
 ANSWER = "answer"
+ASKED = "asked"
 REJECTED = "rejected"
 ERASURE = "erasure"
 EXCHANGE = "exchange"
@@ -55,6 +56,7 @@ ROW_KINDS = (
     IDEMPOTENCY,
     OUTBOX,
     ANSWER,
+    ASKED,
     CONVERSATION,
     EXCHANGE,
     REJECTED,
@@ -150,6 +152,11 @@ def outbox_key(job_id: str) -> str:
 def answer_key(job_id: str, number: int) -> str:
     """Row key of an answer of a job that is not delivered yet."""
     return f"{ANSWER}:{job_id}:{number:04d}"
+
+
+def asked_key(job_id: str) -> str:
+    """Row key of what an ended job was asked."""
+    return f"{ASKED}:{job_id}"
 
 
 def conversation_key(conversation_id: str) -> str:

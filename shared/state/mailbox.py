@@ -14,7 +14,8 @@ from datetime import datetime
 from typing import Any
 
 from .json_properties import document_values, read_document
-from .table import Row, Value
+from .keys import asked_key
+from .table import Change, Operation, Row, Value
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,9 @@ _WORK = "work"
 
 ORCHESTRATED = "orchestrated"
 """Member of a job's work: any configured model may answer, even if the work names none."""
+
+NEW_THREAD = "new_thread"
+"""Member of a job's work: the job started its thread."""
 
 MORE = "more"
 """Member of a job's work: what its request has besides a message and options."""
@@ -97,6 +101,16 @@ class WaitingJob:
     def stops_lane(self) -> bool:
         """Whether the later jobs of the lane are cancelled if it fails."""
         return bool(self.box.values.get(STOPS_LANE))
+
+    def asked(self, now: datetime) -> Change:
+        """The change that keeps what was submitted, for callers who look at the ended job."""
+        names = (*CALLBACKS, STOPS_LANE)
+        kept: dict[str, Value | None] = {
+            name: value
+            for name, value in self.box.values.items()
+            if name in names or name.startswith(f"{_WORK}_")
+        }
+        return Change(Operation.UPSERT, asked_key(self.job_id), {"created_at": now, **kept})
 
     @property
     def not_before(self) -> datetime | None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from .errors import RowMissingError
-from .keys import ANSWER, Kind, box_prefix, identifier, outbox_key, partition_key
+from .keys import ANSWER, Kind, asked_key, box_prefix, identifier, outbox_key, partition_key
 from .table import Change, Operation, Row, Table, equals
 
 MAX_TRANSACTION_ROWS = 100
@@ -82,7 +82,15 @@ async def delete_rows(table: Table, partition: str, row_keys: Sequence[str]) -> 
     return len(row_keys)
 
 
-_READ = ("created_at", "delivery", "status", "thread_id", "lease_holder", "lease_until")
+_READ = (
+    "created_at",
+    "delivery",
+    "finished_at",
+    "status",
+    "thread_id",
+    "lease_holder",
+    "lease_until",
+)
 
 MayGo = Callable[[Row], bool]
 
@@ -123,6 +131,9 @@ async def _page(table: Table, partition: str, after: str, where: str) -> list[Ro
 
 async def _remove(table: Table, partition: str, jobs: list[Row]) -> int:
     """Delete the rows of up to 100 jobs; each job row is deleted after its other rows."""
+    ended = [job for job in jobs if job.values.get("finished_at")]
+    asked = [asked_key(identifier(job.row_key)) for job in ended]
+    await delete_rows(table, partition, asked)
     for job in jobs:
         if job.values.get("delivery"):
             job_id = identifier(job.row_key)

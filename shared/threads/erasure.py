@@ -26,6 +26,7 @@ from ..state.errors import LaneBusyError, RowMissingError, StateError
 from ..state.idempotency import ANSWERED
 from ..state.keys import (
     ANSWER,
+    ASKED,
     EXCHANGE,
     IDEMPOTENCY,
     REJECTED,
@@ -182,7 +183,7 @@ class Erasures:
         return removed
 
     async def _remove_others(self, owner: str, before: datetime, busy: frozenset[str]) -> int:
-        """Delete idempotency keys, held answers, exchanges and rejected messages."""
+        """Delete idempotency keys, rows of ended jobs, exchanges and rejected messages."""
         partition = partition_key(owner)
 
         def is_new(row: Row) -> bool:
@@ -201,6 +202,7 @@ class Erasures:
         for prefix, keep in (
             (IDEMPOTENCY, is_running),
             (ANSWER, is_new),
+            (ASKED, is_new),
             (RESPONSE, is_new),
             (EXCHANGE, is_kept),
         ):

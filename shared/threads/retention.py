@@ -17,6 +17,7 @@ from ..state.idempotency import ANSWERED, RESENT
 from ..state.jobs import JobStatus
 from ..state.keys import (
     ANSWER,
+    ASKED,
     AUDIT,
     BOX,
     CLIENT_KEY,
@@ -174,6 +175,10 @@ def _old_answer(values: Values, days: RetentionSettings, now: datetime) -> bool:
     return _is_past(values.get("created_at"), days.job_days or MAX_HELD_DAYS, now)
 
 
+def _old_asked(values: Values, days: RetentionSettings, now: datetime) -> bool:
+    return _is_past(values.get("created_at"), days.job_days, now)
+
+
 def _old_rejection(values: Values, days: RetentionSettings, now: datetime) -> bool:
     return _is_past(values.get("rejected_at"), days.job_days, now)
 
@@ -200,6 +205,7 @@ RULES: Mapping[str, Rule] = {
     Kind.JOB: _old_job,
     OUTBOX: _old_delivery,
     ANSWER: _old_answer,
+    ASKED: _old_asked,
     IDEMPOTENCY: _old_key,
     REJECTED: _old_rejection,
     CLIENT_KEY: _old_client_key,

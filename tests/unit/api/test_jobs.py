@@ -270,3 +270,72 @@ async def test_a_plan_is_shown(app: App, api: httpx.AsyncClient) -> None:
     assert datetime.fromisoformat(job["expires_at"]) == app.clock() + timedelta(seconds=60)
     assert (job["attempts"], job["cancel_requested"]) == (0, False)
     assert (await api.get(f"jobs/{job['job_id']}")).json() == job
+
+
+ASKED: dict[str, Any] = {
+    "messages": ["one", "two"],
+    "system_prompt": "Be brief.",
+    "max_attempts": 2,
+}
+
+
+async def request_of(api: httpx.AsyncClient, job: dict[str, Any]) -> Any:
+    answer = await api.get(f"jobs/{job['job_id']}", params={"request": "true"})
+    assert answer.status_code == 200, answer.text
+    return answer.json()["request"]
+
+
+async def test_a_job_shows_what_it_was_asked_before_and_after_its_end(
+    services: Services, api: httpx.AsyncClient
+) -> None:
+    job = await submit(api, **ASKED)
+    asked = {**ASKED, "new_thread": True}
+    assert await request_of(api, job) == asked
+    await run(services, job)
+    assert await request_of(api, job) == asked
+    assert "request" not in (await api.get(f"jobs/{job['job_id']}")).json()
+    again = await submit(api, **asked)
+    assert again["thread_id"] != job["thread_id"]
+    on_thread = await submit(api, message="three", thread_id=job["thread_id"])
+    await run(services, on_thread)
+    assert await request_of(api, on_thread) == {
+        "messages": ["three"],
+        "thread_id": job["thread_id"],
+    }
+
+
+async def test_a_failed_and_a_cancelled_job_show_what_they_were_asked(
+    app: App, services: Services, api: httpx.AsyncClient
+) -> None:
+    failing, cancelled = await submit(api, message="one"), await submit(api, message="two")
+    app.foundry.then_fail(400, {"code": "content_filter"})
+    await run(services, failing)
+    await api.post(f"jobs/{cancelled['job_id']}/cancel")
+    assert await request_of(api, failing) == {"messages": ["one"]}
+    assert await request_of(api, cancelled) == {"messages": ["two"]}
+    await run(services, cancelled)
+    assert await request_of(api, cancelled) == {"messages": ["two"]}
+
+
+async def test_what_a_message_sent_later_was_asked_is_a_job_but_not_of_another_address(
+    services: Services, api: httpx.AsyncClient
+) -> None:
+    later = {"Prefer": "respond-async"}
+    message = (await api.post("messages", json={"message": "Hi"}, headers=later)).json()
+    body = {"user_input": "Hi", "conversation_id": "mine"}
+    orchestrated = (await api.post("orchestrate", json=body, headers=later)).json()
+    assert await request_of(api, message) == {"messages": ["Hi"]}
+    assert await request_of(api, orchestrated) is None
+    await run(services, orchestrated)
+    assert await request_of(api, orchestrated) is None
+
+
+async def test_jobs_are_counted_by_status(services: Services, api: httpx.AsyncClient) -> None:
+    done = await submit(api, message="one")
+    await run(services, done)
+    await submit(api, message="two")
+    page = (await api.get("jobs", params={"counts": "true", "limit": 1})).json()
+    assert len(page["data"]) == 1
+    others = dict.fromkeys(("running", "failed", "cancelled", "expired"), 0)
+    assert page["counts"] == {"queued": 1, "succeeded": 1, **others}
+    assert "counts" not in (await api.get("jobs")).json()
