@@ -182,12 +182,12 @@ def metrics_document(counts: Counts) -> dict[str, Any]:
     return {
         **shown,
         "failures": counts.failures,
-        **_times("latency", counts.latency, counts.latency_micros),
-        **_times("overhead", counts.overhead, counts.overhead_micros),
+        **times("latency", counts.latency, counts.latency_micros),
+        **times("overhead", counts.overhead, counts.overhead_micros),
     }
 
 
-def _times(name: str, histogram: Histogram, micros: int) -> dict[str, float]:
+def times(name: str, histogram: Histogram, micros: int) -> dict[str, float]:
     """The average and the percentiles of a duration."""
     average = micros / MICROS / histogram.total if histogram.total else 0.0
     percentiles = {f"p{n}_{name}": histogram.percentile(n / 100) for n in (50, 95, 99)}

@@ -24,7 +24,7 @@ from ..metering.counts import Counts, Sums, View, add_to
 from ..metering.reading import MetricsReader
 from ..state.counters import Counter, Unit
 from ..state.lanes import Clock
-from .metrics import ScopeQuery, grouped, scope_of, total
+from .metrics import ScopeQuery, grouped, scope_of, times, total
 
 CSV = "text/csv"
 DEFAULT_DAYS = 30
@@ -70,6 +70,7 @@ class UsageSums(Document):
     """Usage and cost of turns; null where they are unknown."""
 
     requests: int
+    failed_requests: int
     input_tokens: int | None
     output_tokens: int | None
     cached_tokens: int | None
@@ -78,6 +79,11 @@ class UsageSums(Document):
     cost: float | None
     requests_of_unknown_cost: int
     currency: str
+    average_latency: float
+    """Seconds from a turn's first request to Foundry to its end, as in `/metrics`."""
+    p50_latency: float
+    p95_latency: float
+    p99_latency: float
 
 
 class UsageGroup(UsageSums):
@@ -150,9 +156,10 @@ def _by(days: list[tuple[date, Sums]], by: list[str]) -> Sums:
 
 
 def usage_document(counts: Counts, currency: str) -> dict[str, Any]:
-    """The usage and cost of turns; null where they are unknown."""
+    """The usage, cost and latency of turns; null where usage or cost is unknown."""
     shown = {each.usage: _shown(counts, each) for each in counts.counters() if each.usage}
-    return {**shown, "currency": currency}
+    latency = times("latency", counts.latency, counts.latency_micros)
+    return {**shown, "currency": currency, **latency}
 
 
 def _shown(counts: Counts, counter: Counter) -> float | None:

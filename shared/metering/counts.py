@@ -147,6 +147,7 @@ class Counts(TurnEvents):
         Unit.TURNS,
         lambda turn: turn.status is TurnStatus.FAILED,
         metrics="failed_requests",
+        usage="failed_requests",
     )
     input_tokens: int = counter(
         "Input tokens",

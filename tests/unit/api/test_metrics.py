@@ -159,6 +159,21 @@ async def test_usage_says_who_used_what(
     assert answer["total"]["requests"] == 3
 
 
+async def test_usage_says_how_many_turns_failed_and_how_long_they_took(
+    priced: tuple[Services, httpx.AsyncClient],
+) -> None:
+    services, api = priced
+    counted(services, model="fast", latency=0.1)
+    counted(services, model="slow", latency=2.0, status=TurnStatus.FAILED, error_code="timeout")
+    answer = (await api.get("usage", params={"by": "model"})).json()
+    fast, slow = answer["groups"]
+    assert (fast["model"], fast["failed_requests"], fast["average_latency"]) == ("fast", 0, 0.1)
+    assert (slow["model"], slow["failed_requests"], slow["average_latency"]) == ("slow", 1, 2.0)
+    assert 2.0 <= slow["p95_latency"] <= 2.4
+    assert answer["total"]["failed_requests"] == 1
+    assert answer["total"]["average_latency"] == pytest.approx(1.05)
+
+
 async def test_usage_comes_as_a_table(priced: tuple[Services, httpx.AsyncClient]) -> None:
     services, api = priced
     counted(services, attribution=Attribution("=cmd()"), effort=TurnEffort(cost=NANOS))
