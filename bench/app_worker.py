@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from asyncio import StreamReader, StreamWriter
 from typing import Any
@@ -44,6 +45,7 @@ async def main(app_directory: str) -> None:
     server = await asyncio.start_server(receive, LOOPBACK, 0)
     http_port = host.capabilities["HttpUri"].rpartition(":")[2]
     print(http_port, server.sockets[0].getsockname()[1], flush=True)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the server logs requests; a pipe gets full
     await server.serve_forever()
 
 

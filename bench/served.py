@@ -53,6 +53,7 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self, first_text: bytes) -> None:
         self._first_text = first_text
+        self._done: asyncio.Future[tuple[bytes, bytes]] | None = None
         self.is_open = True
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -64,6 +65,13 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
+        if self._done and not self._done.done():
+            self._done.set_exception(ConnectionResetError("the worker closed the connection"))
+
+    @property
+    def is_unanswered(self) -> bool:
+        """Whether nothing was received for the last request."""
+        return not self._received
 
     async def ask(self, request: bytes) -> tuple[bytes, bytes, float]:
         """The head and body of the answer, and when its first text came."""
@@ -85,7 +93,7 @@ class _Connection(asyncio.Protocol):
             is_whole = body.endswith(b"0\r\n\r\n")
         else:
             is_whole = len(body) == content_length(head)
-        if is_whole:
+        if is_whole and self._done and not self._done.done():
             self._done.set_result((head, bytes(body)))
 
 
@@ -217,8 +225,15 @@ class Served:
             f"Accept: {accept}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
+        request = head.encode() + content
         connection = await self._connection(place)
-        return await connection.ask(head.encode() + content)
+        try:
+            return await connection.ask(request)
+        except ConnectionResetError:
+            if not connection.is_unanswered:
+                raise
+        # The worker closes what was idle for some seconds, at times while a request is on its way.
+        return await (await self._connection(place)).ask(request)
 
     async def _connection(self, place: int) -> _Connection:
         connection = self._connections.get(place)
