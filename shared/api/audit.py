@@ -50,6 +50,12 @@ class AuditRecordsQuery(Query):
     job_id: str | None = None
     """Only records of this job."""
 
+    subject: str | None = None
+    """Only records of this caller: `key:<key id>`, for example."""
+
+    face: str | None = None
+    """Only records of this face: `api`, `openai`, `mcp` or `queue`."""
+
     limit: Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), whole_number] = PAGE_SIZE
     """The most records of the page."""
 
@@ -71,7 +77,7 @@ class AuditRecordDocument(Document):
     how: str
     """How the caller was authenticated."""
     face: NotRequired[str]
-    """The family of addresses that was called: `api`, or `openai`."""
+    """What was called: `api`, `openai`, `mcp` or `queue`."""
     outcome: AuditOutcome
     code: NotRequired[str]
     agent_id: NotRequired[str]
@@ -138,6 +144,8 @@ def _query(incoming: Incoming, asked: AuditRecordsQuery, today: date) -> AuditQu
         "outcome": asked.outcome,
         "thread_id": asked.thread_id,
         "job_id": asked.job_id,
+        "subject": asked.subject,
+        "face": asked.face,
     }
     given = tuple((name, text) for name, text in where.items() if text is not None)
     return AuditQuery(None if asked.all_owners else incoming.owner, first, last, given)

@@ -37,6 +37,7 @@ class SeriesDimension(StrEnum):
     MODEL = "model"
     AGENT = "agent"
     MODE = "mode"
+    FACE = "face"
 
 
 class MetricsQuery(ScopeQuery):
@@ -83,6 +84,8 @@ class MetricGroup(MetricCounts):
     model: NotRequired[str]
     agent: NotRequired[str]
     mode: NotRequired[str]
+    face: NotRequired[str]
+    """What was called: `api`, `openai`, `mcp` or `queue`."""
 
 
 class GaugesDocument(Document):

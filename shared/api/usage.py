@@ -1,4 +1,4 @@
-"""`GET /usage`: tokens and cost by day, model, agent or department, as JSON or CSV."""
+"""`GET /usage`: tokens and cost by day, model, department, client key..., as JSON or CSV."""
 
 from __future__ import annotations
 
@@ -50,6 +50,8 @@ class UsageDimension(StrEnum):
     USER_ID = "user_id"
     DOMAIN = "domain"
     MODEL = "model"
+    KEY = "key"
+    FACE = "face"
     DAY = DAY
 
 
@@ -94,6 +96,10 @@ class UsageGroup(UsageSums):
     user_id: NotRequired[str]
     domain: NotRequired[str]
     model: NotRequired[str]
+    key: NotRequired[str]
+    """The id of a client key; empty for callers without one."""
+    face: NotRequired[str]
+    """What was called: `api`, `openai`, `mcp` or `queue`."""
     day: NotRequired[str]
 
 

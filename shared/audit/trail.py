@@ -87,7 +87,8 @@ class Caller:
     terms: KeyTerms | None = None
     """What the caller's client key allows; None without one."""
     face: str | None = None
-    """The family of addresses that was called: `api`, or `openai`."""
+    """The family of addresses that was called: `api`, `openai` or `mcp`; `queue` for messages of
+    the queue of jobs."""
 
     def to_json(self) -> dict[str, Any]:
         """The caller as JSON without empty values, stored with a job, which runs later."""

@@ -37,6 +37,9 @@ from .submission import Submission
 
 log = logging.getLogger(__name__)
 
+QUEUE_FACE = "queue"
+"""How usage and audit records name this way into the app, in place of a face's name."""
+
 
 @dataclass(frozen=True, slots=True)
 class IntakeMessage:
@@ -153,7 +156,7 @@ class Intake:
 
     def _producer(self, message: IntakeMessage) -> Caller:
         """The caller for records: a queue does not name its producer, so the message id is used."""
-        return Caller("queue", self._queue, "queue", message.message_id)
+        return Caller("queue", self._queue, "queue", message.message_id, face=QUEUE_FACE)
 
     async def _reject(self, message: IntakeMessage, reason: str) -> None:
         reason = " ".join(reason[:REASON_CHARS].split())
@@ -170,6 +173,7 @@ class Intake:
                 subject=caller.subject,
                 actor=caller.actor,
                 how=caller.how,
+                face=caller.face,
                 request_id=caller.request_id,
             )
         )

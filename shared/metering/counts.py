@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
@@ -51,10 +51,23 @@ class View(StrEnum):
     def key(self, turn: TurnRecord) -> Key:
         """The key of a turn's sum; unknown parts are empty."""
         assert self is not View.REFUSALS  # noqa: S101 - no turn is refused
+        by, agent = turn.attribution, turn.agent_id or ""
         if self is View.SERIES:
-            return (turn.domain, turn.model, turn.agent_id or "", turn.mode.value)
-        department, user_id = turn.attribution.department or "", turn.attribution.user_id or ""
-        return (turn.owner, department, user_id, turn.domain, turn.model)
+            return (turn.domain, turn.model, agent, turn.mode.value, by.face or "")
+        whose = (turn.owner, by.department or "", by.user_id or "", turn.domain, turn.model)
+        return (*whose, by.key_id or "", by.face or "")
+
+    def stored(self, key: Key) -> Key:
+        """The form of a key in rows, which have the dimensions added later only if one is known.
+
+        A row that was written before has none of them; the sum that replaces it has the same key.
+        """
+        first = len(self.dimensions) - len(_LATER.intersection(self.dimensions))
+        return key if any(key[first:]) else key[:first]
+
+    def read(self, stored: Sequence[str]) -> Key:
+        """Read what `stored` returned."""
+        return (*stored, *[""] * (len(self.dimensions) - len(stored)))
 
 
 TURN_VIEWS = (View.SERIES, View.USAGE)
@@ -62,10 +75,12 @@ TURN_VIEWS = (View.SERIES, View.USAGE)
 Key = tuple[str, ...]
 
 _DIMENSIONS = {
-    View.SERIES: ("domain", "model", "agent", "mode"),
+    View.SERIES: ("domain", "model", "agent", "mode", "face"),
     View.REFUSALS: ("limit",),
-    View.USAGE: ("owner", "department", "user_id", "domain", "model"),
+    View.USAGE: ("owner", "department", "user_id", "domain", "model", "key", "face"),
 }
+_LATER = frozenset({"key", "face"})
+"""Dimensions that the first rows do not have. They are the last ones of their views."""
 
 
 class Histogram:

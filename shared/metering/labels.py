@@ -20,7 +20,7 @@ OTHER = "other"
 
 MAX_OWNER_VALUES = {"domain": 50, "model": 20, "agent": 20, "department": 50, "user_id": 1_000}
 MAX_FLEET_VALUES = {"domain": 100, "model": 40, "agent": 40, "department": 100, "user_id": 10_000}
-"""Distinct values by dimension; callers cannot choose the other dimensions (owner, mode)."""
+"""Distinct values by dimension; callers cannot choose the other dimensions."""
 
 MAX_OWNER_KEYS = {View.SERIES: 200, View.USAGE: 2_000}
 MAX_FLEET_KEYS = {View.SERIES: 200, View.USAGE: 20_000, View.REFUSALS: 20}

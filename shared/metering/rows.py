@@ -82,7 +82,7 @@ class ScopeView:
         return [self._change(prefix, key, counts) for key, counts in sums.items()]
 
     def _change(self, prefix: str, key: Key, counts: Counts, **values: str) -> Change:
-        text = json.dumps(key)
+        text = json.dumps(self.view.stored(key))
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
         content = {**values, "key": text, **counts.to_values()}
         return Change(Operation.UPSERT, f"{prefix}|{digest}", content)
@@ -136,7 +136,7 @@ async def _scan(table: Table, partition: str, after: str, before: str) -> list[R
 
 def key_of(row: Row) -> Key:
     """The key of the sum that a row holds."""
-    return tuple(json.loads(row.values["key"]))
+    return View(row.row_key.split("|")[1]).read(json.loads(row.values["key"]))
 
 
 def sums_of(rows: Iterable[Row]) -> Sums:

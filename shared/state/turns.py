@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Self
@@ -85,14 +85,18 @@ class FirstTry:
 
 @dataclass(frozen=True, slots=True)
 class Attribution:
-    """The department and user that a turn is attributed to, for usage and budgets."""
+    """Whom usage and budgets attribute a turn to, and how the app was called."""
 
     department: str | None = None
     user_id: str | None = None
+    key_id: str | None = None
+    """The client key with which it was asked for."""
+    face: str | None = None
+    """The family of addresses that was called, or `queue`; None for the app itself."""
 
     @classmethod
     def of(cls, metadata: Mapping[str, str], thread: Row | None) -> Self:
-        """Read it from the metadata of a message, else from that of its thread."""
+        """Read what metadata states: that of a message, else that of its thread."""
         return cls(
             *(
                 metadata.get(name) or (thread and thread_metadata(thread, name)) or None
@@ -174,8 +178,7 @@ class TurnRecord:
             "request_id": self.request_id,
             "error_code": self.error_code,
             "error": _cut(self.error),
-            "department": self.attribution.department,
-            "user_id": self.attribution.user_id,
+            **asdict(self.attribution),
             **self.effort.to_values(),
             **self.usage,
         }
@@ -201,10 +204,11 @@ class TurnRecord:
             error_code=values.get("error_code"),
             usage={name: values[name] for name in TOKEN_COUNTS if name in values},
             effort=TurnEffort(**{name: values[name] for name in _EFFORT if name in values}),
-            attribution=Attribution(values.get("department"), values.get("user_id")),
+            attribution=Attribution(*map(values.get, _ATTRIBUTION)),
         )
 
 
+_ATTRIBUTION = tuple(each.name for each in fields(Attribution))
 _EFFORT = {each.name: each.default for each in fields(TurnEffort)}
 
 COUNTED = (
@@ -216,8 +220,7 @@ COUNTED = (
     "model",
     "agent_id",
     "error_code",
-    "department",
-    "user_id",
+    *_ATTRIBUTION,
     *_EFFORT,
     *TOKEN_COUNTS,
 )

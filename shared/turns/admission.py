@@ -90,10 +90,11 @@ class Admission:
     def attribution(
         self, owner: str, metadata: Mapping[str, str], thread: Row | None, caller: Caller
     ) -> Attribution:
-        """The user and department that usage attributes a turn to."""
+        """The user, department, client key and face that usage attributes a turn to."""
         stated = Attribution.of(metadata, thread)
         belonging = self.departments.of(owner, caller.departments, stated.department)
-        return Attribution(belonging.label, stated.user_id)
+        key_id = caller.terms.key_id if caller.terms else None
+        return Attribution(belonging.label, stated.user_id, key_id, caller.face)
 
     def _department(
         self, owner: str, metadata: Mapping[str, str], thread: Row | None, caller: Caller

@@ -61,8 +61,8 @@ def test_every_attribute_of_our_own_is_on_the_page() -> None:
 def _told() -> set[str]:
     """The names of all samples that a scrape may give, and of their labels."""
     counts = Counts(failures={"timeout": 1})
-    series = {("d", "m", "a", "sync"): counts}
-    usage = {("o", "dep", "u", "d", "m"): counts}
+    series = {("d", "m", "a", "sync", "api"): counts}
+    usage = {("o", "dep", "u", "d", "m", "k", "api"): counts}
     found = Finding(measurements={"oldest_seconds": {"q": 1.0}, "messages": {"q": 1}})
     report = Report({"queues": Check(found, 0.1)}, 0.0)
     fleet = Fleet(

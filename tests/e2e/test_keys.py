@@ -1,6 +1,7 @@
 """Client keys on running apps: the first key, every header, revocation, guesses, budgets."""
 
 import asyncio
+import json
 import os
 import stat
 import statistics
@@ -22,7 +23,7 @@ from tests.support import forking
 from tests.support.asking import ended, submit
 from tests.support.client_keys import bearer
 from tests.support.leaks import leaks
-from tests.support.served import Deployment
+from tests.support.served import Deployment, put_on_inlet
 from tests.support.storage_meter import StorageMeter
 from tests.support.waiting import eventually
 
@@ -109,7 +110,48 @@ async def test_a_key_sends_streams_and_runs_jobs_as_its_own_owner(stage: Stage) 
     assert len(turns) == 3
     async with stage.client(stage.admin) as admin:
         usage = (await admin.get("usage", params={"owner": owner, "by": "owner"})).json()
-    assert usage["owner"] == owner if "owner" in usage else usage
+    ((group_owner, requests),) = [(each["owner"], each["requests"]) for each in usage["groups"]]
+    assert group_owner == owner
+    assert requests in {2, 3}, "a job that the other process ran is not written yet"
+
+
+async def test_usage_metrics_and_audit_know_the_key_and_what_it_called(stage: Stage) -> None:
+    first = await stage.create()
+    owner = f"key:{first.split('_')[1]}"
+    second = await stage.create(owner=owner)
+    one_id, other_id = (key.split("_")[1] for key in (first, second))
+    ask = {"name": "ask_agent", "arguments": HI}
+    rpc = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": ask}
+    async with stage.client(first) as one, stage.client(second) as other:
+        assert (await one.post("messages", json=HI)).status_code == 200
+        assert (await other.post("mcp", json=rpc)).json()["result"]["structuredContent"]
+        for client in (one, other):
+            models = (await client.get("v1/models")).json()["data"]
+            chat = {"model": models[0]["id"], "messages": [{"role": "user", "content": "Hi"}]}
+            answer = await client.post("v1/chat/completions", json=chat)
+            assert answer.status_code == 200, answer.text
+        groups = (await one.get("usage", params={"by": "key,face"})).json()["groups"]
+        assert {(each["key"], each["face"]): each["requests"] for each in groups} == {
+            (one_id, "api"): 1,
+            (one_id, "openai"): 1,
+            (other_id, "openai"): 1,
+            (other_id, "mcp"): 1,
+        }
+        groups = (await one.get("metrics", params={"by": "face"})).json()["groups"]
+        requests = {each["face"]: each["total_requests"] for each in groups}
+        assert requests == {"api": 1, "openai": 2, "mcp": 1}
+        mine = {"action": "send", "subject": f"key:{other_id}", "face": "mcp"}
+        (record,) = (await one.get("audit", params=mine)).json()["data"]
+        assert (record["subject"], record["face"]) == (mine["subject"], "mcp")
+        assert (await ended(other, await submit(other, **HI)))["status"] == "succeeded"
+
+    async def queued_turn() -> set[tuple[str | None, str]] | None:
+        rows = await stage.deployment.rows(owner, kind="turn")
+        return {(row.get("key_id"), row["face"]) for row in rows} if len(rows) == 6 else None
+
+    await put_on_inlet(stage.deployment, json.dumps({"owner": owner, **HI}))
+    expected = {(one_id, "api"), (one_id, "openai"), (other_id, "openai"), (other_id, "mcp")}
+    assert await eventually(queued_turn, 30) == expected | {(other_id, "api"), (None, "queue")}
 
 
 async def test_the_budget_of_one_key_leaves_that_of_another(stage: Stage) -> None:

@@ -37,7 +37,7 @@ ROUTES = {
     "jobs/{job}": ("wait",),
     "audit": (
         *("from", "to", "action", "outcome", "thread_id", "job_id", "limit", "cursor"),
-        "all_owners",
+        *("subject", "face", "all_owners"),
     ),
     "metrics": ("window", "by", "all_owners"),
     "usage": ("from", "to", "by", "all_owners"),

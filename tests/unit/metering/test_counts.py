@@ -58,7 +58,9 @@ TURNS = st.builds(
         unreported=st.integers(0, 2),
         cost=st.none() | COUNT,
     ),
-    attribution=st.builds(Attribution, st.none() | st.just("finance"), st.none() | st.just("u")),
+    attribution=st.builds(
+        Attribution, *[st.none() | st.just(text) for text in ("finance", "u", "key-1", "mcp")]
+    ),
 )
 
 
@@ -167,7 +169,7 @@ def samples(counts: Counts, counter: Counter) -> list[float]:
     """What Prometheus reads of a counter."""
     fleet = Fleet(
         since=NOON,
-        series={("law", "m", "", "sync"): counts},
+        series={("law", "m", "", "sync", "api"): counts},
         usage={("tid:oid", "", "", "law", "m"): counts},
         refusals={},
         currency="EUR",

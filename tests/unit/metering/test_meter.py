@@ -58,10 +58,10 @@ async def test_a_turn_counts_for_its_owner_and_for_the_fleet_in_both_views() -> 
     assert table.transactions == 0
     await meter.aclose()
     series: Sums = sums_of(written(table, OWNER))
-    assert list(series) == [("general", "m", "", "sync")]
-    assert series[("general", "m", "", "sync")].failures == {"timeout": 1}
+    assert list(series) == [("general", "m", "", "sync", "")]
+    assert series[("general", "m", "", "sync", "")].failures == {"timeout": 1}
     usage = sums_of(written(table, FLEET, View.USAGE))
-    assert list(usage) == [(OWNER, "finance", "u-1", "general", "m")]
+    assert list(usage) == [(OWNER, "finance", "u-1", "general", "m", "", "")]
     assert {row.row_key for row in table.rows(DAYS_PARTITION)} == {
         f"2026-03-01!{OWNER}",
         f"2026-03-01!{FLEET}",

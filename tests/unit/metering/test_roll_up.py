@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -128,6 +129,28 @@ async def test_a_process_sees_its_own_turns_at_once_and_never_twice(fleet: Fleet
         _, sums = await reader.window(OWNER, View.SERIES, Window.HOUR)
         assert total(sums).requests == number
     assert await fleet.read(Window.HOUR) == 3
+
+
+async def test_sums_from_before_a_dimension_was_added_are_replaced_not_added_to(
+    fleet: Fleet,
+) -> None:
+    """Rows of earlier versions have no client key and no face in their keys."""
+    await fleet.count(0)
+    rows = fleet.table.rows(f"{OWNER}!{fleet.clock().date()}")
+    texts = {row.row_key.split("|")[1]: json.loads(row.values["key"]) for row in rows}
+    assert {view: len(key) for view, key in texts.items()} == {"series": 4, "usage": 5}
+    attribution = replace(TURN.attribution, key_id="key-1", face="mcp")
+    fleet.meters[0].record(replace(TURN, created_at=fleet.clock(), attribution=attribution))
+    await fleet.meters[0].flush()
+    fleet.clock.advance(3600)
+    for _ in range(2):
+        await fleet.roll_up.run()
+        reader = MetricsReader(fleet.table, Meter(fleet.table), fleet.clock)
+        _, sums = await reader.window(OWNER, View.USAGE, Window.DAY)
+        assert {key[-2:]: counts.requests for key, counts in sums.items()} == {
+            ("", ""): 1,
+            ("key-1", "mcp"): 1,
+        }
 
 
 async def test_old_minutes_go_and_days_stay(fleet: Fleet) -> None:
