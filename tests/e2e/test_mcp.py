@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -12,12 +11,20 @@ import jsonschema_rs
 import pytest
 
 from tests.support.asking import ended
+from tests.support.mcp_calls import (
+    BOTH_KINDS,
+    JSON,
+    REVISIONS,
+    STATELESS,
+    STREAM,
+    WITH_HANDSHAKE,
+    call,
+    refusal,
+    result,
+    rpc,
+    schemas,
+)
 
-STATELESS = "2026-07-28"
-WITH_HANDSHAKE = ("2025-11-25", "2025-06-18", "2025-03-26")
-REVISIONS = (STATELESS, *WITH_HANDSHAKE)
-BOTH_KINDS = (STATELESS, WITH_HANDSHAKE[0])
-PREFIX = "io.modelcontextprotocol/"
 NAMES = [
     "ask_agent",
     "start_thread",
@@ -30,51 +37,6 @@ NAMES = [
     "usage",
 ]
 ALTERNATIVES = {"anyOf", "allOf", "oneOf", "$ref"}
-JSON, STREAM = "application/json", "application/json, text/event-stream"
-
-
-async def rpc(
-    caller: httpx.AsyncClient,
-    method: str,
-    params: dict[str, Any] | None = None,
-    *,
-    revision: str = STATELESS,
-    accept: str = JSON,
-    headers: Mapping[str, str] | None = None,
-) -> httpx.Response:
-    """A request as a client of the revision sends it."""
-    params = dict(params or {})
-    sent = {"Accept": accept, "MCP-Protocol-Version": revision}
-    if revision == STATELESS:
-        own = {f"{PREFIX}protocolVersion": revision, f"{PREFIX}clientCapabilities": {}}
-        params["_meta"] = {**own, **params.get("_meta", {})}
-        sent["Mcp-Method"] = method
-        if "name" in params:
-            sent["Mcp-Name"] = params["name"]
-    body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
-    return await caller.post("mcp", json=body, headers={**sent, **(headers or {})})
-
-
-async def result(caller: httpx.AsyncClient, method: str, **named: Any) -> dict[str, Any]:
-    answer = await rpc(caller, method, **named)
-    assert answer.status_code == 200, answer.text
-    document = answer.json()
-    assert (document["jsonrpc"], document["id"]) == ("2.0", 7)
-    return document["result"]
-
-
-async def call(
-    caller: httpx.AsyncClient, tool: str, /, revision: str = STATELESS, **arguments: Any
-) -> dict[str, Any]:
-    """The result of a call of a tool."""
-    params = {"name": tool, "arguments": arguments}
-    return await result(caller, "tools/call", params=params, revision=revision)
-
-
-async def schemas(caller: httpx.AsyncClient) -> dict[str, dict[str, Any]]:
-    """The schemas of what the tools return."""
-    tools = (await result(caller, "tools/list"))["tools"]
-    return {tool["name"]: tool["outputSchema"] for tool in tools}
 
 
 def members(schema: Any) -> set[str]:
@@ -225,10 +187,7 @@ async def test_what_a_tool_refuses_is_a_result_that_a_model_can_read(
         ("ask_agent", {"message": "Hi", "mesage": "Hi"}, "invalid_request"),
         ("list_jobs", {"limit": "many"}, "invalid_request"),
     ):
-        found = await call(caller, tool, **arguments)
-        assert found["isError"] is True
-        assert "structuredContent" not in found
-        assert json.loads(found["content"][0]["text"])["code"] == code, tool
+        assert refusal(await call(caller, tool, **arguments))["code"] == code, tool
 
 
 async def test_what_the_protocol_does_not_allow_is_an_error(caller: httpx.AsyncClient) -> None:
