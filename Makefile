@@ -18,7 +18,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py crash_steps.py poison.py \
 	malformed_queue.py truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py \
-	storage_transactions.py option_fuzz.py attacked_health.py keys.py) $(addprefix \
+	storage_transactions.py option_fuzz.py mcp_fuzz.py attacked_health.py keys.py) $(addprefix \
 	tests/integration/test_,option_fuzz.py header_fuzz.py table_judge.py) \
 	tests/integration/worker/test_api_fuzz.py tests/unit/threads/test_removal.py
 
