@@ -214,6 +214,11 @@ var secretSettings = union(
   toObject(secretNames, name => name, name => vaultReference(vaultName, replace(name, '_', '-')))
 )
 
+var hasConsole = contains(['1', 'on', 't', 'true', 'y', 'yes'], toLower(trim(settings.CONSOLE)))
+// File by file: what a wildcard matches is not documented. The gateway takes bearer tokens only, so
+// people open the console at the app's own address.
+var publicPaths = concat(addresses.public, hasConsole ? addresses.console : [])
+
 var createAppRegistration = entraAuthEnabled && empty(entraClientId)
 var useGateway = gatewayEnabled && entraAuthEnabled
 var clientId = createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
@@ -428,7 +433,7 @@ module authentication 'modules/authentication.bicep' = if (entraAuthEnabled) {
     clientId: clientId
     allowedClientIds: allowedClientIds
     allowedAudiences: allowedAudiences
-    publicPaths: addresses.public
+    publicPaths: publicPaths
   }
   dependsOn: [
     functionApp

@@ -71,6 +71,7 @@ SCENARIOS: Mapping[str, Mapping[str, str]] = {
         "GATEWAY_ENABLED": "true",
         "MCP_AUTHORIZATION": "true",
         "ZONE_REDUNDANT": "true",
+        "CONSOLE": "on",
         "ALERT_EMAIL": "operators@example.com",
         "AGENT_IDENTITY_ENABLED": "true",
         "AGENT_IDENTITY_PRINCIPAL_ID": GUID,

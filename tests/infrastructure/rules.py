@@ -254,7 +254,7 @@ def package_holds_what_runs(project: Project) -> Iterator[str]:
 
 _DEPLOYED = re.compile(
     r"host\.json|function_app\.py|requirements\.txt|shared/.+\.py"
-    r"|shared/api/contract/examples\.json|shared/api/docs_page/[^/]+"
+    r"|shared/api/contract/examples\.json|shared/api/docs_page/[^/]+|shared/console/static/.+"
 )
 """The app, and the data that it reads or serves."""
 

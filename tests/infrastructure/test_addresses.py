@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from shared.console.pages import STATIC
+from shared.http.static_files import StaticFolder
+
 from .project import ROOT, Deployment, Project, mutated
 
 GATEWAY = "Microsoft.ApiManagement/service"
@@ -54,7 +57,10 @@ def routes() -> list[tuple[str, set[str], bool]]:
 
 
 def _public(routes: list[tuple[str, set[str], bool]]) -> set[str]:
-    return {path for path, _, is_open in routes if is_open and CATCH_ALL not in path}
+    """The open addresses, with a file of the console in place of each template of them."""
+    paths = {path for path, _, is_open in routes if is_open and CATCH_ALL not in path}
+    files = {f"/console/{name}" for name in StaticFolder.read(STATIC).files}
+    return {path for path in paths if "{" not in path} | files - {"/console/index.html"}
 
 
 def _excluded(deployment: Deployment) -> list[str]:
@@ -86,7 +92,8 @@ def test_every_route_and_method_is_behind_the_gateway(
     assert api.properties["path"] == ""
     assert backend.properties["url"].endswith(".defaultHostName)]")  # the app itself, from its root
     openly = {(o["method"], o["urlTemplate"]) for o in operations if o["urlTemplate"] != "/*"}
-    assert openly == {(m, path) for path in _public(routes) for m in ("GET", "HEAD")}
+    without_token = {p for p in _public(routes) if not p.startswith("/console")}
+    assert openly == {(m, path) for path in without_token for m in ("GET", "HEAD")}
     names = [
         o.name for o in project.deployments["everything"].of_type(f"{GATEWAY}/apis/operations")
     ]
@@ -129,3 +136,8 @@ def test_an_address_too_many_is_found(
         project, tmp_path, "infra/addresses.json", '"/api/health"', '"/api/health", "/api/usage"'
     )
     assert set(_excluded(changed.deployments["everything"])) - _public(routes) == {"/api/usage"}
+
+
+def test_the_console_is_open_only_where_it_is_on(project: Project) -> None:
+    entra = project.deployments["Entra, new registration"]
+    assert not [path for path in _excluded(entra) if path.startswith("/console")]

@@ -133,8 +133,8 @@ export async function send(method, path, body, { idempotencyKey, headers, params
 }
 
 /** The events of a POST, each as `{event, data}`; an event `error` is thrown as an ApiError. */
-export async function* stream(path, body, signal, headers = {}) {
-  const answer = await request(address(path), {
+export async function* stream(path, body, signal, headers = {}, params = {}) {
+  const answer = await request(address(path, params), {
     method: "POST",
     headers: { Accept: "text/event-stream", "Content-Type": "application/json", ...headers },
     body: JSON.stringify(body),
