@@ -23,7 +23,7 @@ TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py crash_steps.py po
 	tests/integration/worker/test_api_fuzz.py tests/unit/threads/test_removal.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test unit torture interop bench lint templates types test-types tests format snapshots openapi requirements infra-check package clean distclean
+.PHONY: help run check test unit torture interop bench lint templates types test-types tests format snapshots openapi commands requirements infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -100,10 +100,13 @@ snapshots: ## write anew what the committed snapshots say that the templates dep
 openapi: ## write anew the API document that the routes declare
 	$(BIN)/python -m shared.commands.openapi >docs/openapi.json
 
+commands: ## write anew the page of the command line
+	$(BIN)/python -m cli.reference >docs/cli.md
+
 requirements: ## pin the declared dependencies anew, with hashes for what is deployed
 	$(UV) pyproject.toml --generate-hashes --output-file requirements.txt
 	$(UV) pyproject.toml --group local --output-file local/requirements.txt
-	$(UV) pyproject.toml --group local --group test --output-file tests/requirements.txt
+	$(UV) pyproject.toml --extra cli --group local --group test --output-file tests/requirements.txt
 	$(UV) tests/interop/requirements.in --output-file tests/interop/requirements.txt
 	$(UV) tests/interop/llama-index.in --output-file tests/interop/llama-index.txt
 	$(UV) tests/interop/mcp.in --output-file tests/interop/mcp.txt

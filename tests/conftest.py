@@ -1,17 +1,19 @@
-"""Fixtures that start the real parts: storage and Foundry, each once a session."""
+"""Fixtures that start the real parts: storage, Foundry and an app, each once a session."""
 
 import gc
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from local.services import Azurite, FoundryEmulator
+from local.services import Azurite, FoundryEmulator, FunctionsHost
 from local.services import azurite as run_azurite
 from local.services import foundry_emulator as run_foundry
 from tests.support import forking
+from tests.support.leaks import leaks
+from tests.support.served import Deployment, EmulatorControl
 
 settings.register_profile(
     "any machine",
@@ -105,3 +107,30 @@ def foundry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FoundryEmulato
     }
     with run_foundry(logs, environment=environment, spawn=forking.spawn) as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+async def deployment(azurite: Azurite, foundry: FoundryEmulator) -> AsyncIterator[Deployment]:
+    """The settings of the shared app; when all tests are done, no secret is in its tables."""
+    deployment = Deployment(azurite.connection_string, foundry)
+    yield deployment
+    assert leaks(await deployment.everything()) == []
+    assert await deployment.of_no_kind() == []
+
+
+@pytest.fixture(scope="session")
+def app(
+    deployment: Deployment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FunctionsHost]:
+    """The app that tests share."""
+    with deployment.serve(tmp_path_factory.mktemp("app")) as host:
+        yield host
+
+
+@pytest.fixture
+async def emulator(foundry: FoundryEmulator) -> AsyncIterator[EmulatorControl]:
+    """The emulator's controls; no fault outlives the test."""
+    control = EmulatorControl(foundry)
+    yield control
+    await control.clear_faults()
+    await control.aclose()

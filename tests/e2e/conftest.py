@@ -1,34 +1,15 @@
-"""One app for most tests, a caller of it, a browser, and the emulator's controls."""
+"""A caller of the app that most tests share, and a browser."""
 
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 from playwright.async_api import Browser
 
-from local.services import Azurite, FoundryEmulator, FunctionsHost
+from local.services import FunctionsHost
 from tests.support.console import ConsolePage, console_tab, run_browser
-from tests.support.leaks import CALLERS_SECRETS, check_answer, leaks
-from tests.support.served import Deployment, EmulatorControl
-
-
-@pytest.fixture(scope="session")
-async def deployment(azurite: Azurite, foundry: FoundryEmulator) -> AsyncIterator[Deployment]:
-    """The settings of the shared app; when all tests are done, no secret is in its tables."""
-    deployment = Deployment(azurite.connection_string, foundry)
-    yield deployment
-    assert leaks(await deployment.everything()) == []
-    assert await deployment.of_no_kind() == []
-
-
-@pytest.fixture(scope="session")
-def app(
-    deployment: Deployment, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[FunctionsHost]:
-    """The app that tests share."""
-    with deployment.serve(tmp_path_factory.mktemp("app")) as host:
-        yield host
+from tests.support.leaks import CALLERS_SECRETS, check_answer
 
 
 @pytest.fixture
@@ -41,15 +22,6 @@ async def caller(app: FunctionsHost) -> AsyncIterator[httpx.AsyncClient]:
         event_hooks={"response": [check_answer]},
     ) as client:
         yield client
-
-
-@pytest.fixture
-async def emulator(foundry: FoundryEmulator) -> AsyncIterator[EmulatorControl]:
-    """The emulator's controls; no fault outlives the test."""
-    control = EmulatorControl(foundry)
-    yield control
-    await control.clear_faults()
-    await control.aclose()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
@@ -22,7 +22,10 @@ from pathlib import Path
 from local.processes import Command
 from local.services import ROOT
 
-IMPORTED = ["local.host.server", "local.foundry.app", "local.model.scripted", "shared.routes"]
+IMPORTED = [
+    *("local.host.server", "local.foundry.app", "local.model.scripted", "shared.routes"),
+    *("typer.main", "rich.table", "rich.progress"),
+]
 """What programs need; none of these starts a thread or reads the environment."""
 
 _context = multiprocessing.get_context("forkserver")
@@ -51,6 +54,13 @@ def run(
         program = _Program([module, *arguments], environment, directory, out, err)
         code = _start(program).wait(seconds)
         return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
+
+
+def call(target: Callable[..., None], *arguments: object) -> ForkServerProcess:
+    """Call a function of a module in a fork."""
+    process = _context.Process(target=target, args=arguments)
+    process.start()
+    return process
 
 
 def _start(program: "_Program") -> "Fork":

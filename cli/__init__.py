@@ -1,0 +1,1 @@
+"""`aos`: the command line of the app, which it reaches over HTTP only."""
