@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from .errors import CommandError, TryAgainError
-from .problems import answer_error
+from .problems import answer_error, parsed
 from .target import Target
 
 if TYPE_CHECKING:
@@ -96,6 +96,19 @@ class Api:
         if answer.is_success:
             return answer
         raise answer_error(answer)
+
+    def readiness(self) -> JsonObject:
+        """The report of the app's own checks, which is a problem document if one failed.
+
+        Raises:
+            CommandError: There is no report.
+        """
+        with self._failures(None):
+            answer = self._http.get("health/ready", headers=_headers(None, None))
+        report = parsed(answer)
+        if report is None or "checks" not in report:
+            raise answer_error(answer)
+        return report
 
     def pages(self, path: str, query: Query | None, limit: int) -> Iterator[JsonObject]:
         """The first items of a list, read by pages."""
@@ -207,10 +220,7 @@ def _headers(key: str | None, accept: str | None) -> dict[str, str]:
 
 
 def _object(answer: httpx.Response) -> JsonObject:
-    try:
-        document: object = answer.json()
-    except ValueError:
-        document = None
-    if not isinstance(document, dict):
+    document = parsed(answer)
+    if document is None:
         raise answer_error(answer)
-    return cast(JsonObject, document)
+    return document

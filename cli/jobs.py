@@ -17,7 +17,7 @@ from .listing import Limit
 from .messages import MessageOptions, Pairs, given_message, pairs
 from .output import Column, at, moment
 from .problems import problem_error
-from .submitting import JobFile, Line, Submitted, submit_all
+from .submitting import JobFile, Submitted, submit_all
 
 app = new_app("Submit jobs, watch them, and read their results.")
 
@@ -169,31 +169,19 @@ def cancel(session: Session, job: JobId) -> None:
 
 
 @command(app, "retry")
-def retry(
-    session: Session,
-    files: FileOptions,
-    jobs: JobIds = None,
-    message: Annotated[
-        str | None, typer.Option(metavar="TEXT", help="The message, for a job of no file.")
-    ] = None,
-) -> None:
+def retry(session: Session, files: FileOptions, jobs: JobIds = None) -> None:
     """Submit jobs that did not succeed again, as new jobs; each once, however often this is run.
 
-    The app does not return messages of jobs, so give the --file that a job is of, or its --message.
-    With --file alone, all failed jobs of the file are submitted again.
+    With --file, all failed jobs that were submitted from the file.
     """
     source = files.source
-    if (source is None) == (message is None):
-        raise UsageError("give --file or --message")
-    if message is not None and len(jobs or ()) != 1:
-        raise UsageError("give one job for --message")
-    found = [session.api.get(f"jobs/{part(job_id)}") for job_id in jobs or ()]
-    if source and not jobs:
+    if (source is None) == (not jobs):
+        raise UsageError("give jobs or --file")
+    ids = jobs or []
+    if source is not None:
         failed = session.api.pages("jobs", {"status": "failed"}, MANY)
-        found = [job for job in failed if source.line_of(job) is not None]
-    bodies = _bodies(source, found) if source else [{"message": message}]
-    submitted = [_again(session.api, *pair) for pair in zip(found, bodies, strict=True)]
-    session.output.items(submitted, COLUMNS)
+        ids = [str(job["job_id"]) for job in failed if source.line_of(job) is not None]
+    session.output.items([_again(session.api, job_id) for job_id in ids], COLUMNS)
 
 
 @command(app, "results")
@@ -306,28 +294,17 @@ def _check(jobs: list[JsonObject]) -> None:
     raise CommandError(f"{len(bad)} of {len(jobs)} jobs did not succeed")
 
 
-def _bodies(file: JobFile, jobs: list[JsonObject]) -> list[JsonObject]:
-    """The bodies of jobs of a file, read from its lines."""
-    numbers = [file.line_of(job) for job in jobs]
-    for job, number in zip(jobs, numbers, strict=True):
-        if number is None:
-            raise UsageError(f"{job['job_id']} was not submitted from {file.path}")
-    lines: dict[int, Line] = {line.number: line for line in file.lines({})}
-    missing = [number for number in numbers if number not in lines]
-    if missing:
-        raise UsageError(f"{file.path} has no line {missing[0]} any more")
-    return [lines[cast(int, number)].body for number in numbers]
-
-
-def _again(api: Api, job: JsonObject, body: JsonObject) -> JsonObject:
+def _again(api: Api, job_id: str) -> JsonObject:
     """Submit a job that did not succeed; its id is the key, so that it is done once."""
-    status, job_id = job.get("status"), job["job_id"]
+    job = api.get(f"jobs/{part(job_id)}", {"request": True})
+    status, request = job.get("status"), cast(JsonObject | None, job.get("request"))
     if status not in TERMINAL - {"succeeded"}:
         raise CommandError(f"{job_id} is {status}; only a job that did not succeed is tried again")
-    more: JsonObject = {"metadata": job.get("metadata") or {}}
-    if job.get("thread_id") and not body.get("new_thread"):
-        more["thread_id"] = job["thread_id"]
-    return api.post("jobs", {**body, **more}, key=f"aos-retry-{job_id}")
+    if request is None:
+        detail = f"the app does not return what {job_id} was asked"
+        raise CommandError(detail, advice='Submit it as a new job: aos jobs submit "..."')
+    body: JsonObject = {**request, "metadata": job.get("metadata")}
+    return api.post("jobs", body, key=f"aos-retry-{job_id}")
 
 
 def _result(job: JsonObject, line: int | None = None) -> JsonObject:

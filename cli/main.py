@@ -22,11 +22,16 @@ SECTIONS = {
     "chat": ("chat:app", "Ask one message, a file, or in a conversation"),
     "threads": ("threads:app", "List, show, create, change and delete threads"),
     "jobs": ("jobs:app", "Submit jobs, watch them, and read their results"),
+    "usage": ("usage:app", "Show tokens, turns and cost, also as a plot or CSV"),
+    "budgets": ("budgets:app", "Show what is left of your budgets, and when they reset"),
+    "audit": ("audit:app", "Follow or export the audit trail"),
     "models": ("catalogue:models", "List the models that can be asked, and their prices"),
     "tools": ("catalogue:tools", "List the tools that a message may name"),
+    "keys": ("keys:app", "Create, list and revoke client keys, as an admin"),
     "whoami": ("account:whoami", "Show who you are, and which app this is"),
     "login": ("account:login", "Store the address and the key of an app"),
     "logout": ("account:logout", "Forget the key of an app"),
+    "doctor": ("doctor:app", "Find out what does not work, and how to fix it"),
 }
 """The commands: where each is declared, and what it does."""
 

@@ -96,20 +96,24 @@ def problem_error(document: dict[str, Any], retry_after: float | None = None) ->
 
 
 def answer_error(answer: httpx.Response) -> CommandError:
-    """The error of an answer that is not a success; its body was read."""
+    """The error of an answer that is not a success, or not one of this app; its body was read."""
+    document = parsed(answer)
+    if document is not None and "code" in document:
+        return problem_error(document, retry_after(answer))
+    status = answer.status_code
+    error = problem_error({"status": status, "detail": f"the address answered {status}"})
+    error.detail += ", and not as this app does"
+    error.advice = "Check the address: aos whoami"
+    return error
+
+
+def parsed(answer: httpx.Response) -> dict[str, Any] | None:
+    """The JSON object that an answer is; None if it is something else, such as a proxy's page."""
     try:
         document: object = answer.json()
-    except ValueError:
-        document = None
-    if isinstance(document, dict) and "code" in document:
-        return problem_error(cast(dict[str, Any], document), retry_after(answer))
-    detail = f"{answer.url.host} answered {answer.status_code}, and not as this app does"
-    advice = "Check the address: aos whoami --url URL"
-    return (
-        problem_error({"status": answer.status_code, "detail": detail})
-        if (answer.status_code in {401, *TEMPORARY})
-        else CommandError(detail, advice=advice)
-    )
+    except (ValueError, RecursionError):
+        return None
+    return cast(dict[str, Any], document) if isinstance(document, dict) else None
 
 
 def retry_after(answer: httpx.Response) -> float | None:

@@ -1,6 +1,7 @@
 """What users see, and the exit code, where something is wrong."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from tests.support.served import EmulatorControl
 from tests.support.terminal import INTERRUPT, Aos
 from tests.support.waiting import eventually
 
-SLOW_SECONDS = 60.0
+HANG_SECONDS = 4.0
 
 
 def test_a_wrong_key_asks_to_sign_in(app: FunctionsHost, key: str, tmp_path: Path) -> None:
@@ -53,9 +54,9 @@ async def test_a_full_budget_says_where_to_look(
 
 
 async def test_a_busy_thread_can_be_waited_for(aos: Aos, emulator: EmulatorControl) -> None:
-    thread = aos.run("threads", "new", "-o", "jsonl").plain.partition('"thread_')[2][:26]
-    thread = f"thread_{thread}"
-    await emulator.inject("slow", delay=SLOW_SECONDS)
+    created = await asyncio.to_thread(aos.pipe, "threads", "new")
+    thread = json.loads(created.out)["thread_id"]
+    await emulator.inject("hang", seconds=HANG_SECONDS)
     first = await asyncio.to_thread(aos.start, "chat", "-t", thread, "First")
 
     async def is_busy() -> bool:
@@ -70,6 +71,10 @@ async def test_a_busy_thread_can_be_waited_for(aos: Aos, emulator: EmulatorContr
     assert stopped.code == 130
     assert "the turn goes on" in stopped.plain
     assert f"aos threads messages {thread}" in stopped.plain
+    third = await asyncio.to_thread(aos.pipe, "chat", "-t", thread, "Third", "--wait", "60")
+    assert third.out == "You said: Third\n"
+    said = await asyncio.to_thread(aos.pipe, "threads", "messages", thread)
+    assert "You said: First" in said.out  # the turn went on
 
 
 def test_a_reader_that_ends_first_is_no_fault(aos: Aos) -> None:

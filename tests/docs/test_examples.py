@@ -33,6 +33,7 @@ PAGES = sorted(
 ELSEWHERE = {
     ("README.md", "python"): "tests/docs/test_snippets.py",
     ("docs/architecture.md", "mermaid"): "tests/docs/test_architecture.py",
+    ("docs/cli.md", "text"): "tests/cli/test_page.py",
     ("docs/jobs.md", "python"): "tests/unit/jobs/callbacks/test_webhooks.py",
     ("docs/migrate.md", "python"): "tests/docs/test_snippets.py",
     ("docs/openai.md", "python"): "tests/e2e/test_openai_face.py",
@@ -50,6 +51,7 @@ NOT_RUN = {
     "tests/README.md: make test": "runs this test in a test",
     "README.md: Ready in": "what `make run` prints; docs/test_readme holds it",
     "README.md: All checks passed!": "what `make test` prints; docs/test_readme holds it",
+    "docs/cli.md: pip install": "infrastructure/test_install and tests/cli do so",
     "docs/deploy.md: azd auth login": "needs Azure",
     "docs/deploy.md: APP=$(azd env": "needs a deployment in Azure",
     "docs/deploy.md: azd env set HTTP_CONCURRENCY": "needs Azure",

@@ -22,6 +22,9 @@ from packaging.requirements import Requirement
 from local.services import ROOT
 
 PROJECT_FILES = ("pyproject.toml", "README.md", "LICENSE")
+PACKAGES = {"AgentOperatingSystem": "shared", "aos_cli": "cli"}
+"""The folders of the packages that are installed."""
+
 BUILD = ("--quiet", "--no-build-isolation")
 
 IMPORTS = """
@@ -60,9 +63,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     for name in PROJECT_FILES:
         shutil.copy(ROOT / name, folder)
-    shutil.copytree(
-        ROOT / "shared", folder / "shared", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    for source in PACKAGES.values():
+        shutil.copytree(
+            ROOT / source, folder / source, ignore=shutil.ignore_patterns("__pycache__")
+        )
     return folder
 
 
@@ -113,19 +117,28 @@ def bare(tmp_path: Path) -> Path:
 
 
 def test_every_module_is_in_the_wheel(wheel: Path) -> None:
-    modules = {path.relative_to(ROOT / "shared") for path in (ROOT / "shared").rglob("*.py")}
-    packed = {
-        Path(name).relative_to("AgentOperatingSystem")
-        for name in zipfile.ZipFile(wheel).namelist()
-        if name.endswith(".py")
+    modules = {
+        (package, path.relative_to(ROOT / source))
+        for package, source in PACKAGES.items()
+        for path in (ROOT / source).rglob("*.py")
     }
-    assert packed == modules
+    names = [Path(name) for name in zipfile.ZipFile(wheel).namelist() if name.endswith(".py")]
+    assert {(name.parts[0], Path(*name.parts[1:])) for name in names} == modules
 
 
 def test_the_wheel_installs_and_imports(wheel: Path, bare: Path) -> None:
     pip(bare, "install", "--quiet", "--no-index", wheel)
     (site,) = bare.parents[1].glob("lib/python*/site-packages")
     assert imported_from(bare) == str(site / "AgentOperatingSystem")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lend(declared(project["optional-dependencies"]["cli"]).values(), bare)
+    pip(bare, "install", "--quiet", "--no-index", f"{wheel}[cli]")
+    for arguments, shown in ((["--help"], "usage: aos"), (["jobs", "--help"], "submit")):
+        ran = subprocess.run(  # noqa: S603 - ours
+            [bare.parent / "aos", *arguments], capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+        assert shown in ran.stdout
 
 
 def test_an_editable_install_imports_the_checkout(project: Path, bare: Path) -> None:
