@@ -34,6 +34,7 @@ _LONGEST_FIRST = (
     "e2e/test_fair_share",
     "e2e/test_callbacks",
     "e2e/test_keys",
+    "e2e/test_console_screens",
     "docs/test_snippets",
     "interop/",
     "fault/test_lane_machine",

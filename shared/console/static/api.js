@@ -33,9 +33,9 @@ function store(name, text) {
 
 /** An answer of the API that is a problem, or a request that got no answer (status 0). */
 export class ApiError extends Error {
-  constructor({ status, code, detail, requestId = "", errors = [], retryAfter = null }) {
+  constructor({ status, code, detail, requestId = "", errors = [], retryAfter = null, problem }) {
     super(detail);
-    Object.assign(this, { status, code, detail, requestId, errors, retryAfter });
+    Object.assign(this, { status, code, detail, requestId, errors, retryAfter, problem });
   }
 
   /** The error of a problem document, of an answer or of an event. */
@@ -47,6 +47,7 @@ export class ApiError extends Error {
       requestId: problem.request_id ?? "",
       errors: problem.errors ?? [],
       retryAfter: problem.retry_after ?? null,
+      problem,
     });
   }
 }

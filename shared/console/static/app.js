@@ -11,7 +11,7 @@ const SCREENS = {
   budgets: { title: "Budgets", load: () => import("./screens/budgets.js") },
   audit: { title: "Audit", load: () => import("./screens/audit.js") },
   status: { title: "Status", load: () => import("./screens/status.js") },
-  keys: { title: "Keys", load: () => import("./screens/keys.js"), adminOnly: true },
+  keys: { title: "Keys", load: () => import("./screens/keys.js"), managesKeys: true },
 };
 const FIRST = "chat";
 const ADMIN = "Agents.Admin";
@@ -86,6 +86,7 @@ function Shell({ me, reload }) {
   const name = route.segments[0] ?? FIRST;
   const main = useRef(null);
   const isAdmin = me.roles.includes(ADMIN);
+  const managesKeys = isAdmin || AUTH_MODE === "function";
   const isFirst = useRef(true);
   useEffect(() => {
     document.title = `${SCREENS[name]?.title ?? "Not found"} · Agent console`;
@@ -100,7 +101,7 @@ function Shell({ me, reload }) {
     <header class="bar">
       <nav aria-label="Screens">
         ${Object.entries(SCREENS)
-          .filter(([, screen]) => isAdmin || !screen.adminOnly)
+          .filter(([, screen]) => managesKeys || !screen.managesKeys)
           .map(
             ([each, screen]) =>
               html`<a href="#/${each}" aria-current=${each === name ? "page" : undefined}>
