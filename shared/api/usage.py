@@ -43,7 +43,7 @@ _INVISIBLE = frozenset({"Cc", "Cf", "Zs", "Zl", "Zp", "Mn"})
 
 
 class UsageDimension(StrEnum):
-    """The dimensions of `View.USAGE`, and the day."""
+    """A dimension of usage, or the day."""
 
     OWNER = "owner"
     DEPARTMENT = "department"

@@ -41,10 +41,18 @@ class Fault(Enum):
 class RpcError(Exception):
     """A message that the protocol does not allow, or that asks for what there is not."""
 
-    def __init__(self, fault: Fault, message: str, data: JsonObject | None = None) -> None:
+    def __init__(
+        self,
+        fault: Fault,
+        message: str,
+        data: JsonObject | None = None,
+        request_id: Id | None = None,
+    ) -> None:
         super().__init__(message)
         self.fault = fault
         self.data = data
+        self.request_id = request_id
+        """The id in a message that is not valid; None if it has none."""
 
     def to_json(self) -> JsonObject:
         """The member `error` of an answer."""
@@ -83,24 +91,28 @@ def read_message(content: bytes) -> Message:
     except ValueError as error:
         raise RpcError(Fault.PARSE_ERROR, f"The body is not JSON: {error}.") from None
     if isinstance(document, list):
-        raise RpcError(Fault.INVALID_REQUEST, "Send one message a request: there are no batches.")
+        raise _invalid("Send one message a request: there are no batches.")
     if not isinstance(document, dict):
-        raise RpcError(Fault.INVALID_REQUEST, "The body is not an object.")
+        raise _invalid("The body is not an object.")
     return _message(cast("JsonObject", document))
 
 
 def _message(document: JsonObject) -> Message:
+    id_ = document.get("id")
+    if "id" in document and not is_id(id_):
+        raise _invalid(f"id must be an integer, or a text of at most {MAX_ID_CHARS} characters.")
     if document.get("jsonrpc") != "2.0":
-        raise RpcError(Fault.INVALID_REQUEST, "jsonrpc must be 2.0.")
-    method, params = document.get("method"), document.get("params", {})
+        raise _invalid("jsonrpc must be 2.0.", id_)
+    method, params = document.get("method"), document.get("params")
     if not isinstance(method, str):
-        raise RpcError(Fault.INVALID_REQUEST, "method must be a text; no answer is asked for.")
-    if "id" in document and not is_id(document["id"]):
-        reason = f"id must be an integer, or a text of at most {MAX_ID_CHARS} characters."
-        raise RpcError(Fault.INVALID_REQUEST, reason)
-    if not isinstance(params, dict):
-        raise RpcError(Fault.INVALID_REQUEST, "params must be an object.")
-    return Message(method, document.get("id"), cast("JsonObject", params))
+        raise _invalid("method must be a text; no answer is asked for.", id_)
+    if not isinstance(params, dict | None):
+        raise _invalid("params must be an object.", id_)
+    return Message(method, id_, cast("JsonObject", params or {}))
+
+
+def _invalid(reason: str, request_id: Id | None = None) -> RpcError:
+    return RpcError(Fault.INVALID_REQUEST, reason, request_id=request_id)
 
 
 def is_id(value: object) -> bool:

@@ -77,7 +77,7 @@ class McpServer:
             stateless = revision == STATELESS
             return await self._answer(_Request(message, revision), incoming)
         except RpcError as error:
-            request_id = message.id if message else None
+            request_id = message.id if message else error.request_id
             return json_answer(error_json(request_id, error), _status(error, stateless=stateless))
 
     async def _answer(self, request: _Request, incoming: Incoming) -> Answer | Streamed:

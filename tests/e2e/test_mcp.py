@@ -215,8 +215,8 @@ async def test_what_the_protocol_does_not_allow_is_an_error(caller: httpx.AsyncC
         (b'{"id": 1, "method": "ping"}', -32600),
         (b'{"jsonrpc": "2.0", "id": null, "method": "ping"}', -32600),
         (b'{"jsonrpc": "2.0", "id": true, "method": "ping"}', -32600),
-        (b'{"jsonrpc": "2.0", "id": 1}', -32600),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": []}', -32600),
+        (b'{"id": 1, "jsonrpc": "2.0"}', -32600),
+        (b'{"id": 1, "jsonrpc": "2.0", "method": "ping", "params": []}', -32600),
     ],
 )
 async def test_what_is_no_single_message_is_refused(
@@ -224,6 +224,7 @@ async def test_what_is_no_single_message_is_refused(
 ) -> None:
     answer = await caller.post("mcp", content=content, headers={"Content-Type": JSON})
     assert (answer.status_code, error_of(answer)) == (400, code)
+    assert answer.json().get("id") == (1 if content.startswith(b'{"id": 1,') else None)
 
 
 async def test_pages_of_other_origins_and_other_methods_are_refused(

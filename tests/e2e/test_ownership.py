@@ -227,9 +227,15 @@ CALLERS: dict[str, dict[str, str]] = {
 }
 KEY_HEADER = {"x-functions-key": FUNCTION_KEY}
 REFUSED, MISSED = 401, 404
+SCOPE = "api://dddddddd-0000-4000-8000-000000000001/Agents.Use"
+"""That MCP clients ask Entra for."""
+
 SEEN_BY_ENTRA = {"other user, same tenant": MISSED, "other tenant": MISSED}
 MODES: dict[str, tuple[dict[str, str], dict[str, int]]] = {
-    "entra": ({"AUTH_MODE": "entra"}, SEEN_BY_ENTRA),
+    "entra": (
+        {"AUTH_MODE": "entra", "WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES": SCOPE},
+        SEEN_BY_ENTRA,
+    ),
     "both": (
         {"AUTH_MODE": "both"},
         {
@@ -517,6 +523,22 @@ TOOLS_ABOUT_SOMETHING: list[tuple[str, str, dict[str, Any]]] = [
     ("get_job", JOB, {}),
     ("cancel_job", JOB, {}),
 ]
+OTHER_TOOLS = ["start_thread", "list_threads", "list_jobs", "usage"]
+
+
+async def tool_result(client: httpx.AsyncClient, tool: str, **arguments: Any) -> dict[str, Any]:
+    """The result of a call of the MCP face."""
+    params = {"name": tool, "arguments": arguments}
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    return (await client.post("mcp", json=body)).json()["result"]
+
+
+async def test_every_mcp_tool_is_in_the_matrix(apps: Apps) -> None:
+    async with apps.owner() as owner:
+        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
+        listed = (await owner.post("mcp", json=body)).json()["result"]["tools"]
+    tried = {tool for tool, *_ in TOOLS_ABOUT_SOMETHING} | set(OTHER_TOOLS)
+    assert {tool["name"] for tool in listed} == tried
 
 
 @pytest.mark.parametrize(("tool", "about", "arguments"), TOOLS_ABOUT_SOMETHING, ids=str)
@@ -524,9 +546,7 @@ async def test_an_id_of_another_owner_in_an_mcp_call_looks_missing(
     apps: Apps, tool: str, about: str, arguments: dict[str, Any]
 ) -> None:
     async def called(client: httpx.AsyncClient, id_: str) -> str:
-        params = {"name": tool, "arguments": {**arguments, about: id_}}
-        body = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
-        result = (await client.post("mcp", json=body)).json()["result"]
+        result = await tool_result(client, tool, **arguments, **{about: id_})
         assert result["isError"] is True
         return result["content"][0]["text"].replace(id_, "")
 
@@ -535,6 +555,46 @@ async def test_an_id_of_another_owner_in_an_mcp_call_looks_missing(
             existing = await called(stranger, apps.existing[about])
             assert json.loads(existing)["code"] == "not_found"
             assert existing == await called(stranger, MISSING[about])
+
+
+@pytest.mark.parametrize("tool", OTHER_TOOLS)
+async def test_an_mcp_call_without_an_id_shows_nothing_of_other_owners(
+    apps: Apps, tool: str
+) -> None:
+    async with apps.caller(headers=known(OTHER_TENANT, str(uuid.uuid4()))) as stranger:
+        result = await tool_result(stranger, tool)
+        assert result["isError"] is False
+        for theirs in (apps.thread_id, apps.job_id, OWNER, "swordfish"):
+            assert theirs not in json.dumps(result)
+        if tool == "usage":
+            assert result["structuredContent"]["total"]["requests"] == 0
+            refused = await tool_result(stranger, tool, all_owners=True)
+            assert json.loads(refused["content"][0]["text"])["code"] == "forbidden"
+
+
+@pytest.mark.parametrize(("tool", "about"), [("list_threads", THREAD), ("list_jobs", JOB)])
+async def test_a_cursor_of_another_owner_in_an_mcp_call_looks_missing(
+    apps: Apps, tool: str, about: str
+) -> None:
+    async with apps.caller(headers=known(TENANT, str(uuid.uuid4()))) as stranger:
+        for ids in (apps.existing, MISSING):
+            result = await tool_result(stranger, tool, cursor=ids[about])
+            assert result["structuredContent"] == {"data": [], "next_cursor": None}
+
+
+async def test_a_refused_mcp_client_learns_where_to_sign_in(apps: Apps) -> None:
+    """RFC 9728, as the authorization of MCP requires."""
+    async with apps.caller() as client:
+        for address in ("mcp", "threads"):
+            refused = await client.post(address, json={})
+            assert refused.status_code == REFUSED
+            assert refused.headers["WWW-Authenticate"] == (
+                f'Bearer resource_metadata="{apps.urls["entra"]}/.well-known/'
+                f'oauth-protected-resource", scope="{SCOPE}"'
+            )
+    async with apps.caller("keys") as client:
+        refused = await client.post("mcp", json={})
+        assert (refused.status_code, refused.headers["WWW-Authenticate"]) == (REFUSED, "Bearer")
 
 
 async def test_owners_have_conversation_ids_of_their_own(apps: Apps) -> None:
