@@ -23,7 +23,7 @@ TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py crash_steps.py po
 	tests/integration/worker/test_api_fuzz.py tests/unit/threads/test_removal.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run check test unit torture interop bench lint templates types test-types tests format snapshots openapi commands requirements infra-check package clean distclean
+.PHONY: help run check test unit torture interop bench lint templates types test-types tests format snapshots openapi pictures commands requirements infra-check package clean distclean
 
 help: ## list the commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -99,6 +99,9 @@ snapshots: ## write anew what the committed snapshots say that the templates dep
 
 openapi: ## write anew the API document that the routes declare
 	$(BIN)/python -m shared.commands.openapi >docs/openapi.json
+
+pictures: ## make the pictures of docs/console.md anew
+	CONSOLE_PICTURES=1 $(BIN)/pytest tests/e2e/test_console_screens.py
 
 commands: ## write anew the page of the command line
 	$(BIN)/python -m cli.reference >docs/cli.md

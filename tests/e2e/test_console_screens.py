@@ -7,19 +7,26 @@ import json
 import os
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from azure.core.exceptions import ResourceExistsError
+from azure.data.tables.aio import TableClient
 from playwright.async_api import Browser, Page, expect
 
 from local.services import ROOT, Azurite, FoundryEmulator
+from shared.metering.counts import Counts, View
+from shared.metering.rows import ScopeView, scope_key
+from shared.state.days import day_partition
 from tests.support import forking
-from tests.support.asking import ended, submit
+from tests.support.asking import ended, say, submit
 from tests.support.client_keys import bearer
-from tests.support.console import DESKTOP, HEIGHT, PHONE, ConsolePage, console_tab
+from tests.support.console import DESKTOP, PHONE, ConsolePage, console_tab
 from tests.support.leaks import leaks
 from tests.support.served import Deployment, EmulatorControl
 
@@ -41,6 +48,11 @@ FILTERED = {"error": {"code": "content_filter", "message": "The filter stopped t
 PICTURES = ROOT / "docs" / "console"
 DRAWS = os.environ.get("CONSOLE_PICTURES") == "1"
 """Whether the pictures of docs/console.md are made anew."""
+PICTURE_HEIGHT = 640
+
+PAGE = (ROOT / "docs" / "console.md").read_text("utf-8")
+IDLE = dict(re.findall(r"^\| (Jobs|Status|Audit, followed) \| (\d+)", PAGE, re.MULTILINE))
+"""The requests a minute of an idle console, by screen."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +61,7 @@ class Office:
 
     url: str
     admin: str
+    deployment: Deployment
 
     def client(self, key: str = "") -> httpx.AsyncClient:
         headers = bearer(key or self.admin)
@@ -65,7 +78,7 @@ async def office(
     made = await asyncio.to_thread(forking.run, *create, environment=environment)
     assert made.returncode == 0, made.stderr
     with own.serve(tmp_path_factory.mktemp("office"), **SETTINGS) as host:
-        yield Office(host.url, made.stdout.strip())
+        yield Office(host.url, made.stdout.strip(), own)
     assert leaks(await own.everything()) == []
     assert await own.of_no_kind() == []
 
@@ -82,14 +95,14 @@ async def caller(office: Office) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def draw(tab: ConsolePage, name: str) -> None:
+async def draw(tab: ConsolePage, name: str, *, on_phone: bool = False) -> None:
     """Check the screen, and where pictures are made, take those of the documentation."""
     await tab.check()
     if not DRAWS:
         return
-    for width, suffix in ((DESKTOP, ""), (PHONE, "-phone")):
+    for width, suffix in ((DESKTOP, ""), (PHONE, "-phone"))[: 1 + on_phone]:
         await tab.page.emulate_media(color_scheme="light")
-        await tab.page.set_viewport_size({"width": width, "height": HEIGHT})
+        await tab.page.set_viewport_size({"width": width, "height": PICTURE_HEIGHT})
         await tab.page.wait_for_timeout(100)  # the plot follows its frame
         PICTURES.mkdir(exist_ok=True)
         await tab.page.screenshot(path=PICTURES / f"{name}{suffix}.png")
@@ -136,12 +149,12 @@ async def test_a_job_that_failed_is_run_again_as_a_new_one(
     await expect(status(page)).to_have_text("failed")
     await expect(page.locator(".timeline .bad .badge")).to_have_text("content_filter")
     await expect(page.get_by_role("alert")).to_contain_text(failed["problem"]["detail"])
-    await draw(tab, "failed-job")
+    await draw(tab, "failed-job", on_phone=True)
     await page.get_by_role("button", name="Run again").click()
     await page.wait_for_function("(old) => !location.hash.endsWith(old)", arg=failed["job_id"])
     await expect(status(page)).to_have_text("succeeded", timeout=30_000)
     await expect(page.locator(".messages li")).to_contain_text("You said: Hello")
-    await expect(page.locator(".facts")).to_contain_text("metadata.ticket")
+    await expect(page.locator(".job-facts")).to_contain_text("metadata.ticket")
     jobs = (await caller.get("jobs")).json()["data"]
     assert [job["status"] for job in jobs[:2]] == ["succeeded", "failed"]
 
@@ -179,9 +192,30 @@ async def test_the_list_counts_and_filters_and_follows_by_itself(
     await expect(page.get_by_text("No such jobs yet.")).to_be_visible()
 
 
+async def spread_over_days(deployment: Deployment, owner: str) -> None:
+    """Write what an instance would have written in the last days: turns of two departments."""
+    today = datetime.now(UTC).replace(hour=9, minute=0, second=0, microsecond=0)
+    scope_view = ScopeView(scope_key(owner), View.USAGE)
+    storage = deployment.storage, deployment.metrics
+    async with TableClient.from_connection_string(*storage) as table:
+        with suppress(ResourceExistsError):
+            await table.create_table()
+        for days in range(1, 25):
+            for department, turns in (("law", 3 + days % 7), ("finance", 2 + days * days % 5)):
+                tokens = 40 * turns
+                counts = Counts(requests=turns, total_tokens=tokens, cost=tokens * 650_000)
+                key = (owner, department, "", "general", "llama-3.3-70b", "", "api")
+                moment = today - timedelta(days=days)
+                change = scope_view.minute_change(moment, "an-instance", key, counts)
+                partition = day_partition(scope_view.scope, moment.date())
+                row = {"PartitionKey": partition, "RowKey": change.row_key, **change.values}
+                await table.upsert_entity(row)
+
+
 async def test_usage_is_plotted_with_a_table_and_saved_as_a_table(
-    tab: ConsolePage, caller: httpx.AsyncClient
+    tab: ConsolePage, office: Office, caller: httpx.AsyncClient
 ) -> None:
+    await spread_over_days(office.deployment, (await caller.get("me")).json()["owner"])
     formula = "=hyperlink(1)"
     for department in ("law", "finance", formula):
         metadata = {"department": department}
@@ -190,14 +224,19 @@ async def test_usage_is_plotted_with_a_table_and_saved_as_a_table(
     page = await tab.open("#/usage")
     await expect(page.get_by_role("img")).to_be_visible()
     await expect(page.locator(".plot canvas")).to_be_visible()
-    total = (await caller.get("usage")).json()["total"]
+    today = (await caller.get("usage")).json()["groups"][-1]
     row = page.get_by_role("table", name="Usage by day").locator("tbody tr").last
-    await expect(row.locator("td").nth(1)).to_have_text(str(total["requests"]))
+    await expect(row.locator("td").nth(1)).to_have_text(str(today["requests"]))
     await page.get_by_label("By", exact=True).select_option("department")
     table = page.get_by_role("table", name="Usage by department")
     await expect(table).to_contain_text(formula)
     await page.get_by_label("Plot", exact=True).select_option("requests")
-    await draw(tab, "usage")
+    await page.get_by_text("Values of the plot").click()
+    values = page.get_by_role("table", name="Turns by day and department").locator("tbody tr")
+    await expect(values).to_have_count(25)
+    await expect(values.first.locator("td").nth(1)).to_have_text("6")
+    await page.get_by_text("Values of the plot").click()
+    await draw(tab, "usage", on_phone=True)
     async with page.expect_download() as download:
         await page.get_by_role("button", name="Download CSV").click()
     saved = read(await (await download.value).path(), "utf-8-sig")
@@ -279,6 +318,21 @@ async def test_a_key_is_made_used_and_revoked(tab: ConsolePage, office: Office) 
     assert key not in await page.content()
 
 
+async def test_a_conversation_is_among_the_threads(
+    tab: ConsolePage, caller: httpx.AsyncClient
+) -> None:
+    titled = {"metadata": {"title": "A question about leave"}}
+    thread_id = (await caller.post("threads", json=titled)).json()["thread_id"]
+    for message in ("My name is Ada.", "What is my name?"):
+        await say(caller, thread_id, message)
+    page = await tab.open(f"#/chat/{thread_id}")
+    await expect(page.locator("main")).to_contain_text("Your name is Ada.")
+    await draw(tab, "chat")
+    await tab.go("#/threads")
+    await expect(page.locator("main")).to_contain_text("A question about leave")
+    await draw(tab, "threads")
+
+
 HOSTILE = (
     "<script>window.ran = 1</script>",
     "<img src=x onerror='window.ran = 1'>",
@@ -325,21 +379,27 @@ async def test_no_text_of_a_caller_or_a_model_runs(
     assert (tab.errors, await tab.violations(), tab.elsewhere) == ([], [], [])
 
 
-async def test_an_idle_console_asks_seldom_and_a_hidden_one_never(tab: ConsolePage) -> None:
+@pytest.mark.parametrize("screen", ["Jobs", "Status", "Audit, followed", "Usage"])
+async def test_an_idle_console_asks_seldom_and_a_hidden_one_never(
+    tab: ConsolePage, screen: str
+) -> None:
     page = tab.page
     await page.clock.install()
-    await tab.open("#/jobs")
+    name, _, follows = screen.partition(", ")
+    await tab.open(f"#/{name.lower()}")
+    if follows:
+        await page.get_by_role("button", name="Follow").click()
     await page.wait_for_load_state("networkidle")
-    await _pass(page, minutes=3)
+    await _pass(page, minutes=2)
     before = len(tab.requests)
-    await _pass(page, minutes=5)
-    assert len(tab.requests) - before == 5 * 2
+    await _pass(page, minutes=2)
+    assert len(tab.requests) - before == 2 * int(IDLE.get(screen, "0"))
     await page.evaluate(
         "Object.defineProperty(document, 'hidden', {value: true, configurable: true});"
         "document.dispatchEvent(new Event('visibilitychange'))"
     )
     hidden = len(tab.requests)
-    await _pass(page, minutes=5)
+    await _pass(page, minutes=1)
     assert len(tab.requests) == hidden
 
 

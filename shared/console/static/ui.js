@@ -143,7 +143,7 @@ export function ProblemBox({ error }) {
     <p class="quiet">
       ${error.code && html`<code>${error.code}</code>${" "}`}
       ${error.requestId &&
-      html`request <code>${error.requestId}</code>
+      html`request <code>${error.requestId}</code>${" "}
         <${CopyButton} text=${error.requestId} label="Copy id" />`}
     </p>
   </div>`;

@@ -78,7 +78,7 @@ export default function Audit({ route, me }) {
       </button>
       <button type="button" onClick=${guarded(() => save(filters))}>Export NDJSON</button>
     <//>
-    <${Filters} filters=${filters} me=${me} />
+    <${Filters} key=${address} filters=${filters} me=${me} />
     <${ProblemBox} error=${error ?? failure} />
     ${follows &&
     html`<p class="quiet">New records appear here. Those of reading the audit trail are left out.</p>`}

@@ -61,7 +61,7 @@ export function Timeline({ job }) {
             <${Time} at=${event.at} />${" "}
             <b>${event.label}</b>${" "}
             ${event.code && html`<${Badge} kind="bad">${event.code}<//>`}
-            ${event.detail && html`<p class="text">${event.detail}</p>`}
+            ${event.detail && html`<p class="plain">${event.detail}</p>`}
           </li>`,
       )}
     </ol>`;

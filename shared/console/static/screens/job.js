@@ -106,7 +106,7 @@ function Facts({ job }) {
     ["Reply queue", job.request?.reply_queue],
     ...Object.entries(job.metadata).map(([name, value]) => [`metadata.${name}`, value]),
   ];
-  return html`<dl class="facts">
+  return html`<dl class="job-facts">
     ${facts
       .filter(([, value]) => value)
       .map(
@@ -128,7 +128,7 @@ function Messages({ job }) {
       ${numbers.map(
         (number) =>
           html`<li>
-            ${asked[number] !== undefined && html`<p class="text asked">${asked[number]}</p>`}
+            ${asked[number] !== undefined && html`<p class="plain asked">${asked[number]}</p>`}
             <${Answer} job=${job} result=${job.results[number]} number=${number} />
           </li>`,
       )}
@@ -142,7 +142,7 @@ function Answer({ job, result, number }) {
     return html`<p class="quiet">${isNext && job.status === "running" ? "Running …" : "Waiting."}</p>`;
   }
   const usage = result.usage?.total_tokens;
-  return html`<p class="text">${result.content ?? "The text of the answer is not recorded."}</p>
+  return html`<p class="plain">${result.content ?? "The text of the answer is not recorded."}</p>
     ${result.truncated && html`<p class="quiet">The rest is in the thread's messages.</p>`}
     <p class="quiet">
       ${result.model}${usage !== undefined && `, ${usage} tokens`}${result.tools_used.length > 0 &&

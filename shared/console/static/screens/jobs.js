@@ -95,7 +95,7 @@ const COLUMNS = [
     label: "Reason",
     render: (job) => (job.problem ? html`<code>${job.problem.code}</code>` : null),
   },
-  { label: "Delivery", render: (job) => job.delivery && html`<${Badge}>${job.delivery}<//>` },
   { label: "Submitted", render: (job) => html`<${Time} at=${job.created_at} />` },
   { label: "Ended", render: (job) => html`<${Time} at=${job.finished_at} />` },
+  { label: "Delivery", render: (job) => job.delivery && html`<${Badge}>${job.delivery}<//>` },
 ];

@@ -61,7 +61,7 @@ const CHECK_COLUMNS = [
     label: "Status",
     render: ({ status }) => html`<${Badge} kind=${STATUS_KINDS[status] ?? ""}>${status}<//>`,
   },
-  { label: "What to do", render: ({ detail }) => detail && html`<span class="text">${detail}</span>` },
+  { label: "What to do", render: ({ detail }) => detail && html`<span class="plain">${detail}</span>` },
   { label: "ms", numeric: true, render: ({ latency_ms }) => count(latency_ms) },
 ];
 

@@ -1,0 +1,46 @@
+"""The page about the web console: its files with their sizes, its screens, its pictures."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+
+from local.services import ROOT
+from shared.console.pages import STATIC
+
+PAGE = (ROOT / "docs" / "console.md").read_text("utf-8")
+PICTURES = sorted((ROOT / "docs" / "console").glob("*.png"))
+MAX_PICTURE_BYTES = 150_000
+SERVED = {".html", ".js", ".css"}
+KB = 1_000
+
+
+def test_each_file_is_listed_with_its_size() -> None:
+    listed = dict(re.findall(r"^\| `([\w./-]+)` \| (\d+) \|$", PAGE, re.MULTILINE))
+    files = [path for path in STATIC.rglob("*") if path.suffix in SERVED]
+    assert listed.keys() == {path.relative_to(STATIC).as_posix() for path in files}
+    for path in files:
+        size = len(gzip.compress(path.read_bytes(), mtime=0)) / KB
+        most = int(listed[path.relative_to(STATIC).as_posix()])
+        assert most - 2 < size <= most, (path.name, size)
+
+
+def test_each_screen_is_listed_with_its_address() -> None:
+    screens = re.findall(
+        r"^  (\w+): \{ title: \"(\w+)\"", (STATIC / "app.js").read_text(), re.MULTILINE
+    )
+    listed = re.findall(r"^\| (\w+) \| `/console#/(\w+)` \|", PAGE, re.MULTILINE)
+    assert listed == [(title, name) for name, title in screens]
+
+
+def test_each_picture_is_shown_and_no_other() -> None:
+    shown = re.findall(r"!\[[^\]]+\]\(console/([\w-]+\.png)\)", PAGE)
+    assert sorted(shown) == [path.name for path in PICTURES]
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda path: path.stem)
+def test_pictures_are_small(picture: Path) -> None:
+    assert 5_000 < picture.stat().st_size < MAX_PICTURE_BYTES
