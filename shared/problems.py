@@ -48,7 +48,7 @@ class ProblemKind(Enum):
     BUDGET_SPENT = 402, "budget_exhausted", "a budget is used up; `budget` says which, what is left and when it resets"
     FORBIDDEN = 403, "forbidden", "the caller lacks the role `Agents.Use`, or, for admin functions, `Agents.Admin`; or its client key does not allow the model or tool, and `errors` says which it allows"
     NOT_FOUND = 404, "not_found", "no such address, or no such object of yours"
-    MODEL_NOT_FOUND = 404, "model_not_found", "of the OpenAI-compatible API: there is no such model; `detail` lists those there are"
+    MODEL_NOT_FOUND = 404, "model_not_found", "the model that the request names does not exist; `detail` says which do, if the settings list them"
     UNKNOWN_URL = 404, "unknown_url", "of the OpenAI-compatible API: no such address; `detail` lists those there are"
     METHOD_NOT_ALLOWED = 405, "method_not_allowed", "`Allow` lists the methods of the address"
     BODY_TIMEOUT = 408, "body_timeout", "the body did not arrive within 15 s"
@@ -221,6 +221,7 @@ _FOUNDRY: dict[type[foundry.FoundryError], HTTPStatus] = {
     foundry.ThreadBusyError: HTTPStatus.CONFLICT,
     foundry.RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     foundry.TimeoutError: HTTPStatus.GATEWAY_TIMEOUT,
+    foundry.ModelNotFoundError: HTTPStatus.NOT_FOUND,
     foundry.NotFoundError: HTTPStatus.BAD_GATEWAY,
     foundry.ProtocolError: HTTPStatus.BAD_GATEWAY,
     foundry.FoundryError: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -263,15 +264,8 @@ def problem_from(error: Exception) -> Problem:
     """Map an error to the problem that the caller receives."""
     if isinstance(error, ProblemError):
         return error.problem
-    if isinstance(error, foundry.UnknownCallError):
-        errors = (FieldError(error.field, error.message),)
-        return Problem(kind_of(422, error.code), error.message, errors=errors)
-    if isinstance(error, foundry.InvalidRequestError) and error.code in _UNUSABLE:
-        errors = (FieldError(_UNUSABLE[error.code], error.message),)
-        return Problem(kind_of(422, error.code), error.message, errors=errors)
     if isinstance(error, foundry.FoundryError) and error.code != INTERNAL_ERROR.code:
-        status = next(status for kind, status in _FOUNDRY.items() if isinstance(error, kind))
-        return Problem(kind_of(status, error.code), error.message, error.retry_after)
+        return _of_foundry(error)
     if isinstance(error, state.RowMissingError):
         return NOT_FOUND
     if isinstance(error, (BudgetExhaustedError, BudgetTooSmallError, LimitError)):
@@ -279,6 +273,21 @@ def problem_from(error: Exception) -> Problem:
     if isinstance(error, state.StateError) and (status := _STATE.get(type(error))):
         return Problem(kind_of(status, error.code), str(error), getattr(error, "retry_after", None))
     return INTERNAL_ERROR
+
+
+def _of_foundry(error: foundry.FoundryError) -> Problem:
+    status = next(status for kind, status in _FOUNDRY.items() if isinstance(error, kind))
+    match error:
+        case foundry.UnknownCallError():
+            status, field_name = HTTPStatus.UNPROCESSABLE_ENTITY, error.field
+        case foundry.InvalidRequestError() if error.code in _UNUSABLE:
+            status, field_name = HTTPStatus.UNPROCESSABLE_ENTITY, _UNUSABLE[error.code]
+        case foundry.ModelNotFoundError():
+            field_name = "model"
+        case _:
+            field_name = None
+    errors = (FieldError(field_name, error.message),) if field_name else ()
+    return Problem(kind_of(status, error.code), error.message, error.retry_after, errors)
 
 
 def _beyond_limit(error: BudgetExhaustedError | BudgetTooSmallError | LimitError) -> Problem:

@@ -21,6 +21,7 @@ from .errors import (
     ContentFilteredError,
     FoundryError,
     InvalidRequestError,
+    ModelNotFoundError,
     NotFoundError,
     PermissionDeniedError,
     QuotaExhaustedError,
@@ -63,7 +64,8 @@ _EXACT_NAMES: dict[Kind, str] = {
         "authorization_failed insufficient_permissions preview_feature_required "
         "unsupported_country_region_territory"
     ),
-    NotFoundError: "model_not_found deployment_not_found agent_not_found",
+    ModelNotFoundError: "model_not_found deployment_not_found",
+    NotFoundError: "agent_not_found",
     InvalidRequestError: (
         "context_length_exceeded context_window_exceeded context_length_error max_tokens_exceeded "
         "token_limit_exceeded message_limit_exceeded content_size_exceeded tool_limit_exceeded "

@@ -5,6 +5,7 @@ FoundryError
 ├── AuthenticationError         the credential was refused, or none could be obtained
 ├── PermissionDeniedError       the identity lacks a role, or the network is closed
 ├── NotFoundError               agent, deployment, conversation or response is not there
+│   └── ModelNotFoundError      it is the deployment
 ├── InvalidRequestError         the request cannot succeed as it is
 │   ├── ContentFilteredError    a content filter stopped the question or the answer
 │   └── UnknownCallError        it answers a call that is not open on the thread
@@ -53,6 +54,7 @@ __all__ = [
     "ContentFilteredError",
     "FoundryError",
     "InvalidRequestError",
+    "ModelNotFoundError",
     "NotFoundError",
     "PermissionDeniedError",
     "ProtocolError",
@@ -172,6 +174,12 @@ class NotFoundError(FoundryError):
     """The agent, deployment, conversation or response does not exist (any more)."""
 
     code = "not_found"
+
+
+class ModelNotFoundError(NotFoundError):
+    """There is no such deployment: of the name in the request, or of the one in the settings."""
+
+    code = "model_not_found"
 
 
 class InvalidRequestError(FoundryError):

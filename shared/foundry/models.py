@@ -152,6 +152,8 @@ class TurnRequest:
     parts: tuple[JsonObject, ...] = ()
     """Images and files, as `image_part` and `file_part` make them."""
     response_format: ResponseFormat[Any] | None = None
+    checks_format: bool = True
+    """Whether an answer that does not follow the format is an error."""
     background: bool = False
     """Let Foundry go on when the connection breaks, and resume the stream."""
     preceding: tuple[JsonObject, ...] = ()

@@ -254,8 +254,8 @@ class FoundryService:
         self.metrics.used(result)
         if result.agent_id is None and self.config.agent_id:
             result = replace(result, agent_id=self.config.agent_id)
-        if turn.response_format is None or result.calls:  # calls come before the answer
-            return result
+        if turn.response_format is None or not turn.checks_format or result.calls:
+            return result  # calls come before the answer
         value = await parsed(AnswerText(result.content, result.refusal), turn.response_format)
         return replace(result, parsed=value)
 

@@ -110,6 +110,7 @@ def more_of(request: TurnRequest) -> dict[str, Any]:
         "preceding": list(request.preceding),
         "parts": list(request.parts),
         "outputs": [[each.call_id, each.output] for each in request.outputs],
+        "checks_format": request.checks_format,
         "functions": tools and [list(tools.definitions), tools.choice, tools.parallel],
     }
 
@@ -128,6 +129,7 @@ def with_more(request: TurnRequest, more: Mapping[str, Any]) -> TurnRequest:
         parts=tuple(more["parts"]),
         outputs=tuple(ClientOutput(*each) for each in more["outputs"]),
         client_tools=tools,
+        checks_format=more.get("checks_format", True),
     )
 
 

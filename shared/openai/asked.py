@@ -161,12 +161,16 @@ def _response_format(wanted: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _request(asked: Asked, options: TurnOptions) -> TurnRequest:
-    """The request of the turn: its message is that of the user at the end, if there is one."""
+    """The request of the turn: its message is that of the user at the end, if there is one.
+
+    Clients of these APIs check the form of an answer themselves: it is paid for, so they get it.
+    """
     items = asked.said.items
     message = Message.of(items[-1]) if items else None
     preceding: tuple[JsonObject, ...] = items[:-1] if message else items
     text, parts = (message.text, message.parts) if message else ("", ())
-    return replace(turn_request(options, text), parts=parts, preceding=preceding)
+    request = turn_request(options, text)
+    return replace(request, parts=parts, preceding=preceding, checks_format=False)
 
 
 def _renamed(error: ProblemError, names: Mapping[str, str]) -> ProblemError:

@@ -20,6 +20,7 @@ from .fields import IGNORED_PARAMS
 from .models import ModelDocument, ModelListDocument
 from .pages import DeletedDocument, ItemsPage
 from .queries import ItemsQuery, OpenQuery, ResponseQuery
+from .rate_limits import MEASURES
 from .response_body import ResponseCreate
 from .response_wire import ResponseDocument
 
@@ -43,6 +44,20 @@ IGNORED = Header(
     IGNORED_PARAMS,
     "Present if fields of the request have no effect: which ones, separated by commas.",
     "seed, logit_bias",
+)
+
+RATE_LIMITS = tuple(
+    Header(
+        f"x-ratelimit-{part}-{measure}",
+        f"Of the tightest budget of {measure}, if there is one: {meaning}.",
+        example,
+    )
+    for measure in MEASURES
+    for part, meaning, example in (
+        ("limit", "its amount", "1000"),
+        ("remaining", "what is left beside running requests", "987"),
+        ("reset", "the time until its period ends", "5h3m0s"),
+    )
 )
 
 LIST_MODELS = Operation(
@@ -82,7 +97,7 @@ CREATE_CHAT_COMPLETION = Operation(
             meaning="The answer of the model; with `stream`, the same as chunks.",
             document=ChatCompletionDocument,
             also={EVENT_STREAM: ChatEvent},
-            headers=(REPLAYED, BUDGET_WARNING, IGNORED),
+            headers=(REPLAYED, BUDGET_WARNING, IGNORED, *RATE_LIMITS),
         )
     },
     problems=(
@@ -118,7 +133,7 @@ CREATE_RESPONSE = Operation(
             meaning="The response; with `stream`, its events.",
             document=ResponseDocument,
             also={EVENT_STREAM: ResponseEvent},
-            headers=(REPLAYED, BUDGET_WARNING, IGNORED),
+            headers=(REPLAYED, BUDGET_WARNING, IGNORED, *RATE_LIMITS),
         )
     },
     problems=(*TURN_PROBLEMS, ProblemKind.NOT_FOUND, ProblemKind.THREAD_BUSY),

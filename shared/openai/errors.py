@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..http.faces import Face, Refusal
 from ..http.operation import ErrorForm
 from ..problems import Problem, ProblemKind, kind_of
 from ..text import to_json_bytes
+from .rate_limits import refused_by
 
 JSON = "application/json"
 
@@ -135,6 +137,7 @@ def _refuse(refusal: Refusal) -> Answer:
     form = _form(kind)
     retry = form.retry or (kind in _TRANSIENT and not refusal.may_have_run)
     headers = {**refusal.answer.headers, SHOULD_RETRY: "true" if retry else "false"}
+    headers |= refused_by(problem.get("budget", {}), datetime.now(UTC))
     if (seconds := problem.get("retry_after")) is not None:
         headers[RETRY_AFTER_MS] = str(round(seconds * 1000))
     content = to_json_bytes(error_document(problem))

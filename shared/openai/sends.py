@@ -29,6 +29,7 @@ from ..turns.command import (
 from ..turns.pipeline import Turns, watch_nothing
 from .asked import Ready
 from .fields import ignored_header
+from .rate_limits import rate_limits
 
 log = logging.getLogger(__name__)
 
@@ -99,8 +100,7 @@ class Sends:
 
             if not streams:
                 turn = await self.turns.run(command, keep)
-                headers = {**ignored, **_warning(turn.opened.warnings)}
-                return Answer(form.document(turn), headers=headers)
+                return Answer(form.document(turn), headers={**ignored, **_about(turn.opened)})
             events = self.turns.stream(command, keep, form.watch)
             return await _streamed(events, form, incoming.request_id, ignored)
 
@@ -121,7 +121,7 @@ async def _streamed(
         if noting is not None:
             await noting
     chunks = _chunks(opened, first, events, form.frames(), request_id)
-    return Streamed(chunks, {**headers, **_warning(opened.warnings)})
+    return Streamed(chunks, {**headers, **_about(opened)})
 
 
 async def _chunks(
@@ -151,5 +151,7 @@ def _frames(frames: Frames, event: Progress) -> list[bytes]:
     return frames.silence() if isinstance(event, StillRunning) else frames.feed(event)
 
 
-def _warning(texts: Sequence[str]) -> dict[str, str]:
-    return {WARNING: ", ".join(texts)} if texts else {}
+def _about(opened: TurnOpened) -> dict[str, str]:
+    """The headers about the budgets of a turn."""
+    warning = {WARNING: ", ".join(opened.warnings)} if opened.warnings else {}
+    return {**rate_limits(opened.rests), **warning}

@@ -14,6 +14,7 @@ from ..foundry.events import Emit, TurnEvent
 from ..foundry.exchange import BeforeSend, may_send
 from ..foundry.models import TurnRequest, TurnResult
 from ..foundry.retry import Deadline
+from ..metering.budgets.account import Rest
 from ..state.client_keys import KeyTerms
 from ..state.idempotency import Claim
 from ..state.table import Change, Row
@@ -95,6 +96,8 @@ class TurnOpened:
     """Warnings about budgets that are nearly used up."""
     conversation_id: str | None = None
     """The caller's name for the conversation, if the request used it."""
+    rests: tuple[Rest, ...] = ()
+    """What is left of the budgets that the turn is paid from."""
 
 
 @dataclass(frozen=True, slots=True)

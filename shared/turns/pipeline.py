@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
-from ..foundry.errors import FoundryError
+from ..foundry.errors import FoundryError, ModelNotFoundError, NotFoundError
 from ..foundry.events import TurnEvent
 from ..foundry.exchange import BeforeSend, may_send
 from ..foundry.models import TurnResult
@@ -206,7 +206,7 @@ class Turns:
         keep: Keep,
         emit: EmitProgress | None,
     ) -> AnsweredTurn:
-        opened = TurnOpened(turn_id, None, reservation.warnings)
+        opened = TurnOpened(turn_id, None, reservation.warnings, rests=reservation.rests)
         if emit:
             emit(opened)
         turn = self._running(command, turn_id, emit)
@@ -234,7 +234,13 @@ class Turns:
         if command.thread_id is not None or command.conversation_id is not None:
             conversation = StoredConversation(storage.table, keeper, command.first_try)
         thread_id = conversation.state.thread_id if conversation else None
-        opened = TurnOpened(lease.holder, thread_id, reservation.warnings, command.conversation_id)
+        opened = TurnOpened(
+            lease.holder,
+            thread_id,
+            reservation.warnings,
+            command.conversation_id,
+            reservation.rests,
+        )
         if emit:
             emit(opened)
         turn = self._running(command, lease.holder, emit, conversation, keeper.ensure_held)
@@ -323,7 +329,7 @@ class Turns:
             return await answerer.answer(self._settled(turn))
         except FoundryError as error:
             log.warning("Turn %s failed: %s (%s)", turn.turn_id, error.code, error.request_id)
-            return error
+            return error if turn.request.model else _of_settings(error)
         except StateError:  # nothing can be recorded; the next holder of the lease resolves it
             raise
         except Exception:  # the turn must be recorded and its lease released after any error
@@ -381,6 +387,13 @@ class Turns:
     async def aclose(self) -> None:
         """Wait for the turns that still run."""
         await self._background.aclose()
+
+
+def _of_settings(error: FoundryError) -> FoundryError:
+    """The error of a request that names no model: a missing one is not the caller's mistake."""
+    if not isinstance(error, ModelNotFoundError):
+        return error
+    return NotFoundError(error.message, status_code=error.status_code, request_id=error.request_id)
 
 
 async def _when_free(take: Callable[[], Awaitable[Lease]], seconds: float) -> Lease:

@@ -149,9 +149,33 @@ async def test_image_input(deployment: Deployment, tmp_path: Path) -> None:
         {"type": "input_image", "image_url": f"data:image/png;base64,{_png()}"},
     ]
     message = {"type": "message", "role": "user", "content": parts}
-    with deployment.serve(tmp_path, FOUNDRY_ALLOWED_MODELS=SEEING) as app:
+    with deployment.serve(tmp_path, FOUNDRY_ALLOWED_MODELS="*") as app:
         async with httpx.AsyncClient(base_url=f"{app.url}/api/", timeout=30) as caller:
             assert text_of(await respond(caller, input=[message], model=SEEING))
+            await check_a_model_that_foundry_lacks(caller)
+
+
+async def check_a_model_that_foundry_lacks(caller: httpx.AsyncClient) -> None:
+    """Any name may be asked for, so only Foundry knows that there is no such model."""
+    chat = {"messages": [{"role": "user", "content": "Hi"}]}
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("v1/chat/completions", chat),
+        ("v1/chat/completions", {**chat, "stream": True}),
+        ("v1/responses", {"input": "Hi"}),
+        ("v1/responses", {"input": "Hi", "stream": True}),
+    ]
+    for path, body in asked:
+        answer = await caller.post(path, json={**body, "model": "gpt-0"})
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"], error["param"]) == (
+            *(404, "model_not_found"),
+            "model",
+        )
+        assert answer.headers["x-should-retry"] == "false"
+    native = await caller.post("messages", json={"message": "Hi", "model": "gpt-0"})
+    problem = native.json()
+    assert (native.status_code, problem["code"]) == (404, "model_not_found")
+    assert problem["errors"][0]["field"] == "model"
 
 
 async def test_multi_turn(caller: httpx.AsyncClient) -> None:

@@ -124,7 +124,7 @@ async def test_a_failure_is_an_answer_that_says_what_to_do(
 ) -> None:
     response = await client.send_message("Hello", model="no-such-deployment")
     assert not response.success
-    assert response.error_code == "not_found"
+    assert response.error_code == "model_not_found"
     assert response.error is not None
     assert "deployment" in response.error
 

@@ -27,6 +27,7 @@ FOUNDRY_PROBLEMS = {
     foundry.AuthenticationError: (503, "authentication_failed"),
     foundry.PermissionDeniedError: (503, "permission_denied"),
     foundry.NotFoundError: (502, "not_found"),
+    foundry.ModelNotFoundError: (404, "model_not_found"),
     foundry.InvalidRequestError: (400, "invalid_request"),
     foundry.ContentFilteredError: (422, "content_filter"),
     foundry.ThreadBusyError: (409, "thread_busy"),

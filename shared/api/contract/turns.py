@@ -30,6 +30,7 @@ TURN_PROBLEMS = (
     ProblemKind.UNKNOWN_TOOL,
     ProblemKind.TOOL_NOT_IN_AGENT,
     ProblemKind.MODEL_REFUSED,
+    ProblemKind.MODEL_NOT_FOUND,
     ProblemKind.BUDGET_SPENT,
     ProblemKind.INVALID_CONTENT,
     ProblemKind.INVALID_RESPONSE_FORMAT,

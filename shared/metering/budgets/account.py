@@ -71,6 +71,17 @@ class BudgetUse:
         return max(self.limit.amount - self.used - self.reserved, 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """What is left of a limit, as this instance knows without reading."""
+
+    limit: Limit
+    left: int
+    """In the measure of the limit."""
+    resets_in: float
+    """Seconds until its period ends."""
+
+
 class Account:
     """One limit. Belongs to one event loop."""
 
@@ -161,7 +172,7 @@ class Account:
     @property
     def warning(self) -> str | None:
         """The warning for a caller near the limit."""
-        used = self._others_spent + self.spent + self.reserved
+        used = self._in_use
         if used < WARNING_SHARE * self.limit.amount:
             return None
         left = self.limit.shown(max(self.limit.amount - used, 0))
@@ -169,6 +180,17 @@ class Account:
         share = 100 * used // self.limit.amount
         name = self.limit.name.encode("ascii", "replace").decode()
         return f"{name}: {share} % used, {left:.12g} left, resets at {resets_at}"
+
+    @property
+    def rest(self) -> Rest:
+        """What is left beside what is used and reserved."""
+        now = self._clock()
+        left = max(self.limit.amount - self._in_use, 0)
+        return Rest(self.limit, left, (self.limit.resets_at(now) - now).total_seconds())
+
+    @property
+    def _in_use(self) -> int:
+        return self._others_spent + self.spent + self.reserved
 
     async def use(self) -> BudgetUse:
         """What is used and reserved now; reads the rows of all instances and writes nothing.

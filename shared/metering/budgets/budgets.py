@@ -18,7 +18,7 @@ from ...state.client_keys import KeyTerms
 from ...state.errors import StateError
 from ...state.lanes import Clock
 from ...state.table import Table
-from .account import Account, BudgetUse
+from .account import Account, BudgetUse, Rest
 from .limits import Amount, BudgetTooSmallError, Limit, limits_of, limits_of_key
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class Reservation:
     need: Amount = NOTHING
     warnings: tuple[str, ...] = ()
     """Warnings for the caller about budgets that are nearly used up."""
+    rests: tuple[Rest, ...] = ()
+    """What is left of each budget, this reservation subtracted."""
     _parts: list[tuple[Account, datetime]] = field(default_factory=list[tuple[Account, datetime]])
     _used: Amount = NOTHING
 
@@ -115,6 +117,7 @@ class Budgets:
             await reservation.settle()
             raise
         reservation.warnings = tuple(text for each in accounts if (text := each.warning))
+        reservation.rests = tuple(each.rest for each in accounts)
         if accounts and self._task is None:
             self._task = asyncio.create_task(self._renew_regularly())
         return reservation

@@ -96,7 +96,7 @@ def test_any_body_makes_an_error_and_never_breaks(content: bytes) -> None:
         (401, {"error": {"code": "PermissionDenied"}}, errors.PermissionDeniedError),
         (403, {}, errors.PermissionDeniedError),
         (403, b"<html>403 Forbidden</html>", errors.PermissionDeniedError),
-        (404, {"error": {"code": "DeploymentNotFound"}}, errors.NotFoundError),
+        (404, {"error": {"code": "DeploymentNotFound"}}, errors.ModelNotFoundError),
         (408, {}, errors.TimeoutError),
         (409, {"error": {"code": "conversation_locked"}}, errors.ThreadBusyError),
         (409, {"error": {"code": "conversation_fork_not_supported"}}, errors.InvalidRequestError),

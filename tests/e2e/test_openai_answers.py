@@ -1,0 +1,145 @@
+"""What answers of the OpenAI-compatible face say about budgets, and about formats they break."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from local.services import FunctionsHost
+from tests.support.client_keys import bearer
+
+MODEL = "llama-3.3-70b"
+CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
+RESPONSE = {"model": MODEL, "input": "Hi"}
+ASKED = [
+    ("v1/chat/completions", CHAT),
+    ("v1/responses", RESPONSE),
+]
+MEASURES = ("requests", "tokens")
+DURATION = re.compile(r"(\d+h)?(\d+m)?\d+s")
+BROKEN = {
+    "type": "object",
+    "properties": {"name": {"type": "string", "pattern": "^Ada$"}},
+    "required": ["name"],
+    "additionalProperties": False,
+}
+"""The emulated model answers with the shortest text, which does not have the pattern."""
+
+
+@pytest.fixture
+async def spender(
+    app: FunctionsHost, caller: httpx.AsyncClient
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A caller with budgets of its own."""
+    budgets = [
+        {"requests": 6, "per": "day"},
+        {"requests": 1_000, "per": "minute"},
+        {"tokens": 90_000, "per": "day"},
+        {"tokens": 1_000_000, "per": "month"},
+    ]
+    created = await caller.post("keys", json={"label": "spender", "budgets": budgets})
+    key = created.json()["key"]
+    async with httpx.AsyncClient(
+        base_url=f"{app.url}/api/", headers=bearer(key), timeout=30
+    ) as client:
+        yield client
+
+
+def shown(answer: httpx.Response) -> dict[str, tuple[int, int]]:
+    """Limit and rest of each measure; the resets are durations."""
+    headers = answer.headers
+    for measure in MEASURES:
+        assert DURATION.fullmatch(headers[f"x-ratelimit-reset-{measure}"])
+    return {
+        measure: (
+            int(headers[f"x-ratelimit-limit-{measure}"]),
+            int(headers[f"x-ratelimit-remaining-{measure}"]),
+        )
+        for measure in MEASURES
+    }
+
+
+async def test_answers_show_the_tightest_budget(spender: httpx.AsyncClient) -> None:
+    left: list[dict[str, tuple[int, int]]] = []
+    for path, body in ASKED:
+        for stream in (False, True):
+            answer = await spender.post(path, json={**body, "stream": stream})
+            assert answer.status_code == 200, answer.text
+            left.append(shown(answer))
+    assert [each["requests"] for each in left] == [(6, 5), (6, 4), (6, 3), (6, 2)]
+    assert {each["tokens"][0] for each in left} == {90_000}
+    assert all(80_000 < each["tokens"][1] < 90_000 for each in left)
+    for _ in range(2):
+        assert (await spender.post("messages", json={"message": "Hi"})).status_code == 200
+    for path, body in ASKED:
+        refused = await spender.post(path, json=body)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "insufficient_quota")
+        assert refused.headers["x-ratelimit-limit-requests"] == "6"
+        assert refused.headers["x-ratelimit-remaining-requests"] == "0"
+        assert refused.headers["x-should-retry"] == "false"
+
+
+async def test_without_a_budget_there_are_no_such_headers(caller: httpx.AsyncClient) -> None:
+    for path, body in ASKED:
+        answer = await caller.post(path, json=body)
+        assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
+
+
+def formatted(path: str, text: str) -> dict[str, Any]:
+    """A request for an answer in a format."""
+    wanted = {"name": "person", "schema": BROKEN, "strict": True}
+    if path == "v1/responses":
+        return {
+            "model": MODEL,
+            "input": text,
+            "text": {"format": {"type": "json_schema", **wanted}},
+        }
+    messages = [{"role": "user", "content": text}]
+    form = {"type": "json_schema", "json_schema": wanted}
+    return {"model": MODEL, "messages": messages, "response_format": form}
+
+
+def part_of(path: str, document: dict[str, Any]) -> dict[str, Any]:
+    """The message, or its only part."""
+    if path == "v1/responses":
+        return document["output"][0]["content"][0]
+    return document["choices"][0]["message"]
+
+
+@pytest.mark.parametrize("path", [path for path, _ in ASKED])
+async def test_an_answer_that_breaks_its_format_is_given_as_it_is(
+    caller: httpx.AsyncClient, path: str
+) -> None:
+    body = formatted(path, "Who?")
+    answer = await caller.post(path, json=body)
+    assert answer.status_code == 200, answer.text
+    part = part_of(path, answer.json())
+    assert json.loads(part.get("text") or part["content"]) == {"name": ""}
+    streamed = await caller.post(path, json={**body, "stream": True})
+    assert "error" not in [line.partition(" ")[2] for line in streamed.text.splitlines()]
+    assert ("response.completed" in streamed.text) or ('"stop"' in streamed.text)
+    schema = {"message": "Who?", "response_format": BROKEN}
+    native = await caller.post("messages", json=schema)
+    assert (native.status_code, native.json()["code"]) == (502, "response_format_mismatch")
+
+
+@pytest.mark.parametrize("path", [path for path, _ in ASKED])
+async def test_a_refusal_is_an_answer(caller: httpx.AsyncClient, path: str) -> None:
+    answer = await caller.post(path, json=formatted(path, "/refuse"))
+    assert answer.status_code == 200, answer.text
+    assert part_of(path, answer.json())["refusal"] == "I cannot help with that."
+
+
+async def test_a_response_in_the_background_may_break_its_format(
+    caller: httpx.AsyncClient,
+) -> None:
+    body = {**formatted("v1/responses", "Who?"), "background": True, "stream": True}
+    stream = await caller.post("v1/responses", json=body)
+    last = json.loads(stream.text.strip().rpartition("data: ")[2])
+    assert last["type"] == "response.completed", last
+    assert last["response"]["output"][0]["content"][0]["text"] == '{"name": ""}'
