@@ -174,8 +174,14 @@ def _response(
 
 
 def _sendable(headers: Mapping[str, str]) -> dict[str, str]:
-    """Percent-encode header values, which may hold text of a caller."""
-    return {name: quote(value, _HEADER_CHARS, errors="replace") for name, value in headers.items()}
+    """Percent-encode header values, which may hold text of a caller.
+
+    The server closes the connection instead of sending a value that begins or ends with a space.
+    """
+    return {
+        name: quote(value.strip(" "), _HEADER_CHARS, errors="replace")
+        for name, value in headers.items()
+    }
 
 
 def problem_answer(error: Exception, request_id: str) -> Answer:

@@ -21,6 +21,9 @@ MAX_NAMED = 40
 """The most ignored fields in the header; a body may have a million unknown fields."""
 MAX_NAME_CHARS = 60
 
+EMPTY_NAME = '""'
+"""How the field without a name is shown."""
+
 
 class Open(Body):
     """A part of a request; fields that it does not declare are ignored and reported."""
@@ -75,7 +78,7 @@ def ignored_in(body: Open) -> Iterator[str]:
 
 def ignored_header(names: Iterable[str]) -> dict[str, str]:
     """The header that names ignored fields; none if there are none."""
-    shown = list(dict.fromkeys(name[:MAX_NAME_CHARS] for name in names))
+    shown = list(dict.fromkeys(name[:MAX_NAME_CHARS] or EMPTY_NAME for name in names))
     if not shown:
         return {}
     more = [f"and {len(shown) - MAX_NAMED} more"] if len(shown) > MAX_NAMED else []

@@ -260,3 +260,19 @@ async def test_no_value_breaks_out_of_a_header(services: Services) -> None:
     assert "set-cookie" not in answer.headers
     quoted = "80 % of a%0D%0ASet-Cookie: b%00%C3%A9%F0%9F%98%80?"
     assert answer.headers["x-value"] == quoted
+
+
+@pytest.mark.parametrize(("given_value", "sent"), [("a, ", "a,"), (" a b", "a b"), ("  ", "")])
+async def test_no_header_has_a_space_at_an_end(
+    services: Services, given_value: str, sent: str
+) -> None:
+    """The worker library's server closes the connection rather than send one."""
+
+    async def padded(_: Incoming) -> Answer:
+        return Answer({}, headers={"x-value": given_value})
+
+    async with caller(
+        services, Route("padded", "GET", "api/padded", lambda _: padded, service.HEALTH)
+    ) as api:
+        answer = await api.get("padded")
+    assert answer.headers["x-value"] == sent
