@@ -98,4 +98,11 @@ def _tidy(value: Any, *, is_schema: bool = True) -> Any:
             tidy[name] = each
         else:
             tidy[name] = _tidy(each, is_schema=name not in {"properties", "$defs"})
-    return tidy
+    return _map(tidy) if is_schema and len(tidy.get("patternProperties", ())) == 1 else tidy
+
+
+def _map(schema: JsonObject) -> JsonObject:
+    """A map whose names have a pattern, in the form that generators of clients read as a map."""
+    ((pattern, values),) = schema.pop("patternProperties").items()
+    names = {**schema.get("propertyNames", {}), "pattern": pattern}
+    return schema | {"propertyNames": names, "additionalProperties": values}

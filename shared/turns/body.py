@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import (
     AfterValidator,
@@ -21,8 +21,15 @@ from ..text import clean_json
 MAX_MESSAGE_CHARS = 1024 * 1024
 MAX_NAME_CHARS = 128
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_CONTROL_BUT_LAYOUT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"
+_CONTROL_CHARACTERS_BUT_LAYOUT = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+_CONTROL = re.compile(f"[{_CONTROL_CHARACTERS}]")
+_CONTROL_BUT_LAYOUT = re.compile(f"[{_CONTROL_CHARACTERS_BUT_LAYOUT}]")
+
+
+def _without(characters: str) -> Any:
+    """What the schema of a text says that must not hold some characters."""
+    return Field(json_schema_extra={"pattern": f"^[^{characters}]*$"})
 
 
 def _is_printable(text: str) -> str:
@@ -37,9 +44,16 @@ def _is_text(text: str) -> str:
     return text
 
 
-Name = Annotated[str, Field(min_length=1), AfterValidator(_is_printable)]
+Name = Annotated[
+    str, Field(min_length=1), _without(_CONTROL_CHARACTERS), AfterValidator(_is_printable)
+]
 MetadataKey = Annotated[Name, Field(max_length=MAX_METADATA_KEY)]
-MetadataText = Annotated[str, Field(max_length=MAX_METADATA_TEXT), AfterValidator(_is_text)]
+MetadataText = Annotated[
+    str,
+    Field(max_length=MAX_METADATA_TEXT),
+    _without(_CONTROL_CHARACTERS_BUT_LAYOUT),
+    AfterValidator(_is_text),
+]
 Metadata = Annotated[dict[MetadataKey, MetadataText], Field(max_length=MAX_METADATA_PAIRS)]
 MessageText = Annotated[str, Field(min_length=1, max_length=MAX_MESSAGE_CHARS)]
 
