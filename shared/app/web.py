@@ -60,7 +60,8 @@ class Web:
 def build_web(core: Core, timers: Timers, readiness: Readiness) -> Web:
     """Build the handlers of all routes, and what every request passes."""
     verifier = KeyVerifier(core.client_keys, core.clock)
-    access = Access(core.settings.access, verifier)
+    settings = core.settings
+    access = Access(settings.access, verifier, has_console=settings.console.is_on)
     edge = Edge(access, core.limits, core.meter, core.audit, core.clock)
     return Web(edge, _api(core, timers, readiness, edge))
 

@@ -13,6 +13,8 @@ check them itself, so it could not distinguish a wrong key from a missing one.
 
 In the modes `function` and `both`, a client key is not required, but one that is sent identifies
 the caller. In the mode `entra` it is ignored.
+
+A principal without a token or key in the request comes from a browser's session (`sessions`).
 """
 
 from __future__ import annotations
@@ -41,6 +43,7 @@ from ..state.owners import (
 from .client_keys import NO_KEY, TWO_KEYS, KeyVerifier, key_in
 from .easy_auth import PRINCIPAL_HEADER, Claims, PrincipalHeaderError, read_principal
 from .forwarded import origin_of
+from .sessions import check_own_page, is_session
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +137,8 @@ class Access:
 
     settings: AccessSettings
     keys: KeyVerifier
+    has_console: bool = False
+    """Whether people sign in to the app itself, as the web console needs."""
 
     def challenge(self, request: Request) -> str:
         """The header that tells a caller without valid credentials how to get them.
@@ -150,7 +155,8 @@ class Access:
         """The caller of a request, whose roles `authorized` checks later.
 
         Raises:
-            ProblemError: 401 if the caller is not authenticated.
+            ProblemError: 401 if the caller is not authenticated; 403 for a browser's session, if a
+                page of another site may have made the request.
             StorageUnavailableError: if the caller's client key cannot be read.
         """
         mode, headers = self.settings.mode, request.headers.getlist(PRINCIPAL_HEADER)
@@ -168,9 +174,12 @@ class Access:
             case AuthMode.BOTH if not headers:
                 return _KEY
             case AuthMode.BOTH | AuthMode.ENTRA:
-                return self._entra_principal(headers)
+                principal = self._entra_principal(headers, by_session=is_session(request.headers))
+                if is_session(request.headers):
+                    check_own_page(request)
+                return principal
 
-    def _entra_principal(self, headers: list[str]) -> Principal:
+    def _entra_principal(self, headers: list[str], *, by_session: bool) -> Principal:
         if not self.settings.easy_auth:
             raise _unknown("App Service authentication is off (WEBSITE_AUTH_ENABLED)")
         if not headers:
@@ -180,10 +189,11 @@ class Access:
         except PrincipalHeaderError as error:
             raise _unknown(str(error)) from None
         tenant, subject = _guid(claims, "tid"), _guid(claims, "oid")
-        client = self._client(claims)
+        client = self._client(claims, by_session=by_session)
         self._check(claims, tenant)
         roles = frozenset(role for role in Role if role in claims.all("roles"))
-        if Role.USE in " ".join(claims.all("scp")).split() or Role.ADMIN in roles:
+        scopes = " ".join(claims.all("scp")).split()
+        if Role.ADMIN in roles or (Role.USE in scopes and not by_session):
             roles |= _USER
         return Principal(
             owner=entra_owner(tenant, subject),
@@ -200,9 +210,14 @@ class Access:
         claim = self.settings.department_claim
         return self.settings.known_departments.claimed(claims.all(claim)) if claim else ()
 
-    def _client(self, claims: Claims) -> str:
-        """The client application; v1 tokens name it `appid`, v2 tokens `azp`."""
+    def _client(self, claims: Claims, *, by_session: bool) -> str:
+        """The client application; v1 tokens name it `appid`, v2 tokens `azp`.
+
+        The token of a session names none: the client is the app itself, for which it was issued.
+        """
         names = [name for name in ("azp", "appid") if claims.all(name)]
+        if not names and by_session and self.has_console:
+            names = ["aud"]
         clients = {_guid(claims, name) for name in names}
         if len(clients) != 1:
             raise _unknown("the token names no client application, or two")

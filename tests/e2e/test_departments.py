@@ -17,6 +17,7 @@ from local.services import Azurite, FoundryEmulator, FunctionsHost
 from tests.support.asking import ended, submit
 from tests.support.callers import (
     ACCESS,
+    BEARER,
     OWNER_KEY,
     PRINCIPAL_HEADER,
     TENANT,
@@ -57,7 +58,7 @@ class Running:
         """Somebody new, whose token names a department or none."""
         claims = claims_of(TENANT, str(uuid.uuid4()), "Agents.Use")
         claims += [("department", department)] if department else []
-        headers = {PRINCIPAL_HEADER: encoded(document(claims))}
+        headers = {**BEARER, PRINCIPAL_HEADER: encoded(document(claims))}
         return httpx.AsyncClient(base_url=f"{self.host.url}/api/", timeout=30, headers=headers)
 
 

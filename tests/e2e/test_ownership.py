@@ -31,6 +31,7 @@ from tests.support.asking import ended, say, submit
 from tests.support.callers import (
     ACCESS,
     ADMIN,
+    BEARER,
     FOREIGN_TENANT,
     FUNCTION_KEY,
     OTHER,
@@ -637,11 +638,12 @@ async def test_a_role_is_needed_and_a_scope_does_not_make_an_admin(apps: Apps) -
         ([("http://schemas.microsoft.com/identity/claims/scope", "Agents.Use")], 200),
         ([("http://schemas.microsoft.com/ws/2008/06/identity/claims/role", "Agents.Admin")], 200),
     ):
-        headers = {PRINCIPAL_HEADER: encoded(document([*claims, *given]))}
+        headers = {**BEARER, PRINCIPAL_HEADER: encoded(document([*claims, *given]))}
         async with apps.caller(headers=headers) as client:
             assert (await client.get("threads")).status_code == status, given
     scope = [*claims, ("scp", "Agents.Use Agents.Admin")]
-    async with apps.caller(headers={PRINCIPAL_HEADER: encoded(document(scope))}) as client:
+    headers = {**BEARER, PRINCIPAL_HEADER: encoded(document(scope))}
+    async with apps.caller(headers=headers) as client:
         assert (await client.get("threads", params={"owner": OWNER_KEY})).status_code == 403
         assert (await client.get("audit", params={"all_owners": "true"})).status_code == 403
 

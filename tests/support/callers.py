@@ -7,6 +7,9 @@ from typing import Any
 PRINCIPAL_HEADER = "x-ms-client-principal"
 FUNCTION_KEY = "the-function-key"
 
+BEARER = {"authorization": "Bearer of-a-program"}
+"""App Service passes on the token of a program; a browser's session has none."""
+
 TENANT = "aaaaaaaa-0000-4000-8000-000000000001"
 OTHER_TENANT = "aaaaaaaa-0000-4000-8000-000000000002"
 FOREIGN_TENANT = "aaaaaaaa-0000-4000-8000-000000000003"
@@ -61,4 +64,4 @@ def encoded(principal: Any) -> str:
 def known(tenant: str, subject: str, *roles: str) -> dict[str, str]:
     """The headers of a caller whom App Service let in."""
     given = roles or ("Agents.Use",)
-    return {PRINCIPAL_HEADER: encoded(document(claims_of(tenant, subject, *given)))}
+    return {**BEARER, PRINCIPAL_HEADER: encoded(document(claims_of(tenant, subject, *given)))}

@@ -99,7 +99,8 @@ async function failure(answer) {
   let problem = {};
   try {
     problem = await answer.json();
-  } catch {
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
     // the platform, a gateway or a proxy answers without a problem document
   }
   return ApiError.of({ request_id: requestId, ...problem }, answer.status);
