@@ -224,11 +224,13 @@ var useGateway = gatewayEnabled && entraAuthEnabled
 var clientId = createAppRegistration ? appRegistration!.outputs.clientId : entraClientId
 // A registration of yours exposes the permission under its client id, as the portal proposes.
 var mcpScope = createAppRegistration ? appRegistration!.outputs.scope : 'api://${entraClientId}/Agents.Use'
+// People who use the console sign in to the app itself.
+var allowedClients = empty(allowedClientIds) || !hasConsole ? allowedClientIds : union(allowedClientIds, [clientId])
 // The app repeats the checks of App Service authentication.
 var accessSettings = entraAuthEnabled
   ? {
       AUTH_AUDIENCES: join(concat([clientId], allowedAudiences), ',')
-      AUTH_CLIENT_IDS: join(allowedClientIds, ',')
+      AUTH_CLIENT_IDS: join(allowedClients, ',')
       AUTH_MODE: 'entra'
       AUTH_TENANT_IDS: tenant().tenantId
       WEBSITE_AUTH_PRM_DEFAULT_WITH_SCOPES: mcpAuthorization ? mcpScope : ''
@@ -422,6 +424,7 @@ module appRegistration 'modules/app-registration.bicep' = if (createAppRegistrat
   params: {
     name: functionAppName
     mcpClientIds: mcpAuthorization ? mcpClientIds : []
+    redirectUris: hasConsole ? ['https://${functionAppName}.azurewebsites.net/.auth/login/aad/callback'] : []
     isDelegated: mcpAuthorization
   }
 }
@@ -431,7 +434,7 @@ module authentication 'modules/authentication.bicep' = if (entraAuthEnabled) {
   params: {
     functionAppName: functionAppName
     clientId: clientId
-    allowedClientIds: allowedClientIds
+    allowedClientIds: allowedClients
     allowedAudiences: allowedAudiences
     publicPaths: publicPaths
   }

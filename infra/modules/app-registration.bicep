@@ -9,6 +9,9 @@ param name string
 @description('Whether users sign in to clients that act for them.')
 param isDelegated bool
 
+@description('Addresses to which Entra sends people who sign in to the app itself; none without the console.')
+param redirectUris string[]
+
 @description('Client ids of clients whose users need not consent.')
 param mcpClientIds string[]
 
@@ -32,6 +35,13 @@ resource application 'Microsoft.Graph/applications@v1.0' = {
   uniqueName: name
   displayName: name
   signInAudience: 'AzureADMyOrg'
+  web: {
+    redirectUris: redirectUris
+    implicitGrantSettings: {
+      // App Service authentication has no client secret here, so it takes the token from Entra's answer.
+      enableIdTokenIssuance: !empty(redirectUris)
+    }
+  }
   identifierUris: isDelegated ? [applicationIdUri] : []
   api: {
     requestedAccessTokenVersion: 2

@@ -14,9 +14,11 @@ import pytest
 from shared.console.pages import STATIC
 from shared.http.static_files import StaticFolder
 
-from .project import ROOT, Deployment, Project, mutated
+from .project import GUID, ROOT, Deployment, Project, mutated
 
 GATEWAY = "Microsoft.ApiManagement/service"
+REGISTRATION = "Microsoft.Graph/applications"
+OWN = "99999999-0000-0000-0000-000000000009"
 CATCH_ALL = "*path}"
 
 LIST_ROUTES = """
@@ -141,3 +143,24 @@ def test_an_address_too_many_is_found(
 def test_the_console_is_open_only_where_it_is_on(project: Project) -> None:
     entra = project.deployments["Entra, new registration"]
     assert not [path for path in _excluded(entra) if path.startswith("/console")]
+
+
+def test_people_can_sign_in_to_the_console_only_where_it_is_on(project: Project) -> None:
+    (without,) = project.deployments["Entra, new registration"].of_type(REGISTRATION)
+    assert without.properties["web"]["redirectUris"] == []
+    assert not without.properties["web"]["implicitGrantSettings"]["enableIdTokenIssuance"]
+    (registration,) = project.deployments["everything"].of_type(REGISTRATION)
+    (address,) = registration.properties["web"]["redirectUris"]
+    assert address.startswith("https://func-")
+    assert address.endswith(".azurewebsites.net/.auth/login/aad/callback")
+    assert registration.properties["web"]["implicitGrantSettings"]["enableIdTokenIssuance"]
+
+
+def test_a_list_of_clients_has_the_app_itself_where_people_sign_in_to_it(project: Project) -> None:
+    environment = {"ENTRA_AUTH_ENABLED": "true", "ENTRA_APP_CLIENT_ID": OWN, "CONSOLE": "on"}
+    deployed = project.deploy({**environment, "ALLOWED_CLIENT_IDS": GUID})
+    assert deployed.settings()["AUTH_CLIENT_IDS"] == f"{GUID},{OWN}"
+    (config,) = deployed.of_type("Microsoft.Web/sites/config")
+    directory = config.properties["identityProviders"]["azureActiveDirectory"]
+    policy = directory["validation"]["defaultAuthorizationPolicy"]
+    assert policy == {"allowedApplications": [GUID, OWN]}
