@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AwareDatetime, Field, model_validator
 
 from ..documents import json_integer
-from ..foundry.models import ClientOutput, ClientTools, TurnRequest
+from ..foundry.models import Approval, ClientOutput, ClientTools, TurnRequest
 from ..state.jobs import Job
 from ..state.mailbox import CALLBACKS, MORE, NEW_THREAD, ORCHESTRATED, STOPS_LANE, read_work
 from ..state.table import Row
@@ -110,6 +110,7 @@ def more_of(request: TurnRequest) -> dict[str, Any]:
         "preceding": list(request.preceding),
         "parts": list(request.parts),
         "outputs": [[each.call_id, each.output] for each in request.outputs],
+        "approvals": [[each.id, each.approve, each.reason] for each in request.approvals],
         "checks_format": request.checks_format,
         "functions": tools and [list(tools.definitions), tools.choice, tools.parallel],
     }
@@ -128,6 +129,7 @@ def with_more(request: TurnRequest, more: Mapping[str, Any]) -> TurnRequest:
         preceding=tuple(more["preceding"]),
         parts=tuple(more["parts"]),
         outputs=tuple(ClientOutput(*each) for each in more["outputs"]),
+        approvals=tuple(Approval(*each) for each in more.get("approvals", ())),
         client_tools=tools,
         checks_format=more.get("checks_format", True),
     )

@@ -20,6 +20,10 @@ from .said import JsonObject, image_item, message_item
 from .tools import BETWEEN_NAMES
 
 MAX_CALL_ID_CHARS = 256
+MAX_REASON_CHARS = 4_000
+"""Of the reason of an approval; it is for the model."""
+
+APPROVAL = "mcp_approval_response"
 
 _PREFIXES = {"message": "msg", "function_call": "fc", "function_call_output": "fco"}
 _REFERENCE = re.compile(
@@ -52,6 +56,11 @@ class InputItem(Open):
     namespace: str | None = Field(default=None, max_length=MAX_NAME_CHARS)
     arguments: str | None = None
     output: str | list[Part] | None = None
+    approval_request_id: str | None = Field(
+        default=None, min_length=1, max_length=MAX_CALL_ID_CHARS
+    )
+    approve: bool | None = None
+    reason: str | None = Field(default=None, max_length=MAX_REASON_CHARS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,8 @@ def read_items(given: str | Sequence[InputItem]) -> ReadItems:
                 read.items.append(_call(item, place))
             case "function_call_output":
                 read.items.append(_output(item, place))
+            case "mcp_approval_response":
+                read.items.append(_approval(item, place))
             case "item_reference":
                 read.items.append(_reference(item, place))
             case _:
@@ -161,6 +172,13 @@ def _output(item: InputItem, place: str) -> JsonObject:
     else:
         output = [_part(each, f"{place}.output.{n}") for n, each in enumerate(item.output)]
     return {"type": "function_call_output", "call_id": item.call_id, "output": output}
+
+
+def _approval(item: InputItem, place: str) -> JsonObject:
+    if item.approval_request_id is None or item.approve is None:
+        raise invalid_field(place, "must have an approval_request_id and approve")
+    answer = {"approval_request_id": item.approval_request_id, "approve": item.approve}
+    return {"type": APPROVAL, **answer, "reason": item.reason}
 
 
 def _reference(item: InputItem, place: str) -> Reference:

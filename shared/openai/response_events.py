@@ -19,6 +19,7 @@ from ..text import to_json_bytes
 from ..turns.background import QUIET_SECONDS
 from ..turns.command import AnsweredTurn, Progress, TurnOpened
 from .response_wire import (
+    REQUESTS,
     ResponseForm,
     ResponseStatus,
     call_of,
@@ -142,6 +143,11 @@ class Events:
         if status in {ResponseStatus.COMPLETED, ResponseStatus.INCOMPLETE}:
             yield from self._missing(response)
             yield from self.close(status)
+            for item in response["output"]:
+                if item["type"] in REQUESTS:
+                    yield from self._add(item)
+                    self._open = None
+                    yield self._event("output_item.done", output_index=self._index, item=item)
         kind = status if status != ResponseStatus.CANCELLED else ResponseStatus.FAILED
         yield self._event(str(kind), response=response)
 
@@ -255,6 +261,8 @@ def _without_pauses(
 ) -> Iterator[JsonObject]:
     yield from events.begin()
     for item in response["output"]:
+        if item["type"] in REQUESTS:  # they are events of the end
+            continue
         if item["type"] == "function_call":
             yield from events.call(item["call_id"], item["name"], item.get("namespace"))
             yield from (events.arguments(piece) for piece in _split(item["arguments"], lengths))

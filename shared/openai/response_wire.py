@@ -16,8 +16,10 @@ from ulid import ULID
 
 from ..config import FoundryAgentServiceConfig
 from ..documents import Document, JsonObject
-from ..foundry.models import ClientCall, FinishReason, TurnResult
+from ..foundry.models import ClientCall, FinishReason, RequestKind, ToolRequest, TurnResult
+from ..foundry.tools.unanswered import APPROVAL_REQUEST
 from ..problems import Problem, ProblemError, ProblemKind
+from ..state.content import REQUESTS as ASKED
 from ..state.jobs import Job, JobStatus
 from ..turns.command import AnsweredTurn
 from ..turns.documents import CALLS
@@ -26,6 +28,10 @@ from .response_body import ResponseCreate
 from .tools import AskedTools, read_tools
 
 RESPONSE = "response"
+
+CONSENT_REQUEST = "oauth_consent_request"
+REQUESTS = {APPROVAL_REQUEST, CONSENT_REQUEST}
+"""Types of output items that ask something of the caller."""
 
 TOO_LONG = Problem(
     ProblemKind.ANSWER_NOT_KEPT, "The response was answered, but it was too long to be stored."
@@ -102,7 +108,8 @@ class ResponseDocument(Document):
     incomplete_details: IncompleteDetails | None
     model: str
     output: list[JsonObject]
-    """Messages of the model, and calls of functions that the caller runs."""
+    """Messages of the model, calls of functions that the caller runs, and what tools ask of the
+    caller: approvals and consents."""
     usage: ResponseUsage | None
     """Null while it runs, and if the service reported no tokens."""
     previous_response_id: str | None
@@ -240,6 +247,7 @@ def of_job(begun: JsonObject, job: Job) -> JsonObject:
         model=answer["model"],
         usage=answer["usage"],
         calls=tuple(map(_client_call, answer.get(CALLS, ()))),
+        requests=tuple(map(_tool_request, answer.get(ASKED, ()))),
         refusal=answer.get("refusal"),
     )
     tools = read_tools(begun["tools"], None, parallel=None)
@@ -248,6 +256,10 @@ def of_job(begun: JsonObject, job: Job) -> JsonObject:
 
 def _client_call(item: Mapping[str, Any]) -> ClientCall:
     return ClientCall(item["call_id"], item["name"], item["arguments"])
+
+
+def _tool_request(request: Mapping[str, Any]) -> ToolRequest:
+    return ToolRequest(**{**request, "kind": RequestKind(request["kind"])})
 
 
 def _given(value: float | None, default: float) -> float:
@@ -305,12 +317,21 @@ def output_items(
 ) -> list[JsonObject]:
     """What the model said and called."""
     items: list[JsonObject] = []
-    if result.content or not result.calls:
+    if result.content or not (result.calls or result.requests):
         items.append(message_of(ulid, result.content, result.refusal, status))
     for call in result.calls:
         number = len(items)
         items.append(call_of(ulid, number, call.call_id, call.name, call.arguments, tools))
-    return items
+    return [*items, *map(_request_of, result.requests)]
+
+
+def _request_of(request: ToolRequest) -> JsonObject:
+    """What a tool that Foundry runs asks of the caller, in Foundry's own form."""
+    asked: JsonObject = {"id": request.id, "server_label": request.server}
+    if request.kind is RequestKind.CONSENT:
+        return {**asked, "type": CONSENT_REQUEST, "consent_link": request.link}
+    call = {"name": request.tool or "", "arguments": request.arguments or "{}"}
+    return {**asked, "type": APPROVAL_REQUEST, **call}
 
 
 def message_of(ulid: str, text: str, refusal: str | None, status: str) -> JsonObject:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..config import FoundryAgentServiceConfig
 from ..foundry.errors import UnknownCallError
-from ..foundry.models import ClientOutput, TurnRequest
+from ..foundry.models import Approval, ClientOutput, TurnRequest
 from ..http.answers import Answer, Streamed
 from ..http.field_errors import invalid_field
 from ..http.request import Incoming
@@ -22,7 +22,7 @@ from .background import BackgroundResponses, has_ended
 from .conversations import thread_of
 from .deletion import Deletion
 from .fields import unsupported
-from .items import read_items, shown_items
+from .items import APPROVAL, read_items, shown_items
 from .pages import page_of_items
 from .queries import ItemsQuery, ResponseQuery
 from .response_body import ResponseCreate
@@ -65,7 +65,9 @@ class ResponsesApi:
         thread_id = thread_of(body.conversation_id) if body.conversation_id else None
         said = _said(body.instructions, [*chain.items, *items], is_whole=thread_id is None)
         ready = self.commands.ready(incoming, body.asked(said, tools, tuple(read.ignored)))
-        if thread_id is not None:
+        if thread_id is None:
+            _check_answers_nothing(items)
+        else:
             request = _on_thread(ready.command.request)
             command = replace(ready.command, thread_id=thread_id, request=request)
             ready = replace(ready, command=command)
@@ -171,14 +173,25 @@ async def _replay(response: Mapping[str, Any]) -> AsyncIterator[bytes]:
 def _on_thread(request: TurnRequest) -> TurnRequest:
     """The request with the outputs of the calls that the thread's last turn handed over."""
     outputs = [item for item in request.preceding if item["type"] == OUTPUT]
-    others = [item for item in request.preceding if item["type"] != OUTPUT]
+    approvals = [item for item in request.preceding if item["type"] == APPROVAL]
+    others = [item for item in request.preceding if item["type"] not in {OUTPUT, APPROVAL}]
     if any(not isinstance(item["output"], str) for item in outputs):
         raise unsupported("input", "in a conversation, the output of a function is text")
     return replace(
         request,
         preceding=tuple(others),
         outputs=tuple(ClientOutput(item["call_id"], item["output"]) for item in outputs),
+        approvals=tuple(
+            Approval(item["approval_request_id"], item["approve"], item["reason"])
+            for item in approvals
+        ),
     )
+
+
+def _check_answers_nothing(items: list[Item]) -> None:
+    """Check that an input without a conversation approves nothing: there, nothing is asked."""
+    if any(item["type"] == APPROVAL for item in items):
+        raise unsupported("input", "an approval is given in the conversation that asks for it")
 
 
 def _said(instructions: str | None, items: list[Item], *, is_whole: bool) -> Said:

@@ -18,9 +18,17 @@ from ..state.responses import MAX_BYTES, Responses, StoredResponse
 from ..state.table import Change
 from ..text import to_json_bytes
 from ..turns.command import Outcome
-from .items import Reference, sent_item
+from .items import APPROVAL, Reference, sent_item
 from .response_events import Pieces
-from .response_wire import TOO_LONG, ResponseForm, ResponseStatus, ended_by, of_job, response_id_of
+from .response_wire import (
+    REQUESTS,
+    TOO_LONG,
+    ResponseForm,
+    ResponseStatus,
+    ended_by,
+    of_job,
+    response_id_of,
+)
 
 MAX_CHAIN = 500
 """The most responses before one in its chain."""
@@ -210,7 +218,8 @@ def shown(stored: StoredResponse) -> JsonObject:
 def said_in(stored: StoredResponse) -> list[JsonObject]:
     """The items of one response: its input, then its output."""
     output = stored.document["response"]["output"]
-    return [*stored.document["input"], *map(sent_item, output)]
+    said = (item for item in output if item["type"] not in REQUESTS)
+    return [*stored.document["input"], *map(sent_item, said)]
 
 
 def _referred(stored: StoredResponse, reference: Reference) -> JsonObject:
@@ -219,6 +228,8 @@ def _referred(stored: StoredResponse, reference: Reference) -> JsonObject:
     if reference.number >= len(items):
         raise _missing("input", "an item of the input")
     item = items[reference.number]
+    if item["type"] in {*REQUESTS, APPROVAL}:
+        raise _missing("input", "a message or call of the input")
     return sent_item(item) if reference.is_output else item
 
 

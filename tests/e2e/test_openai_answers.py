@@ -9,6 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses.response_output_item import McpApprovalRequest
+from pydantic import TypeAdapter
 
 from local.services import FunctionsHost
 from tests.support.client_keys import bearer
@@ -20,6 +23,8 @@ ASKED = [
     ("v1/chat/completions", CHAT),
     ("v1/responses", RESPONSE),
 ]
+EVENT: TypeAdapter[ResponseStreamEvent] = TypeAdapter(ResponseStreamEvent)
+SEARCH = '/mcp search {"q": "x"}'
 MEASURES = ("requests", "tokens")
 DURATION = re.compile(r"(\d+h)?(\d+m)?\d+s")
 BROKEN = {
@@ -143,3 +148,68 @@ async def test_a_response_in_the_background_may_break_its_format(
     last = json.loads(stream.text.strip().rpartition("data: ")[2])
     assert last["type"] == "response.completed", last
     assert last["response"]["output"][0]["content"][0]["text"] == '{"name": ""}'
+
+
+async def response(caller: httpx.AsyncClient, **body: Any) -> dict[str, Any]:
+    answer = await caller.post("v1/responses", json={"model": MODEL, **body})
+    assert answer.status_code == 200, answer.text
+    if not body.get("stream"):
+        return answer.json()
+    events = [json.loads(line[6:]) for line in answer.text.splitlines() if line[:6] == "data: "]
+    for number, event in enumerate(events):
+        EVENT.validate_python(event)
+        assert event["sequence_number"] == number
+    last = events[-1]["response"]
+    added = [e["item"] for e in events if e["type"] == "response.output_item.added"]
+    assert [item["id"] for item in added] == [item["id"] for item in last["output"]]
+    return last
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}, {"background": True, "stream": True}])
+@pytest.mark.parametrize(("approve", "says"), [(True, "found it"), (False, "denied: too costly")])
+async def test_a_tool_waits_for_approval_in_a_conversation(
+    caller: httpx.AsyncClient, more: dict[str, bool], approve: bool, says: str
+) -> None:
+    made = (await caller.post("v1/conversations", json={})).json()
+    asked = await response(caller, conversation=made["id"], input=SEARCH, **more)
+    assert asked["status"] == "completed"
+    (item,) = Response.model_validate(asked).output
+    assert isinstance(item, McpApprovalRequest)
+    assert (item.server_label, item.name, json.loads(item.arguments)) == (
+        *("docs", "search"),
+        {"q": "x"},
+    )
+    read = await caller.get(f"v1/responses/{asked['id']}")
+    assert read.json()["output"] == asked["output"]
+    decision = {
+        "type": "mcp_approval_response",
+        "approval_request_id": item.id,
+        "approve": approve,
+        "reason": "too costly",
+    }
+    told = await response(caller, conversation=made["id"], input=[decision], **more)
+    assert told["output"][0]["content"][0]["text"] == f"search answered: {says}"
+    again = {"model": MODEL, "conversation": made["id"], "input": [decision]}
+    refused = await caller.post("v1/responses", json=again)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "input")
+
+
+async def test_nothing_is_approved_without_a_conversation(caller: httpx.AsyncClient) -> None:
+    decision = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
+    for wrong in ([decision], [{**decision, "approve": None}]):
+        refused = await caller.post("v1/responses", json={"model": MODEL, "input": wrong})
+        assert refused.status_code == 400
+        assert refused.json()["error"]["param"].startswith("input")
+
+
+async def test_a_consent_reaches_the_caller_and_does_not_break_a_chain(
+    caller: httpx.AsyncClient,
+) -> None:
+    asked = await response(caller, input="/consent")
+    (item,) = asked["output"]
+    assert (item["type"], item["consent_link"]) == (
+        "oauth_consent_request",
+        "https://consent.example/mail",
+    )
+    told = await response(caller, input="Hello", previous_response_id=asked["id"])
+    assert told["output"][0]["content"][0]["text"] == "You said: Hello"
