@@ -25,6 +25,7 @@ from ..metering.owner_limits import OwnerLimits
 from ..state.idempotency import Claim, IdempotencyKeys
 from ..state.jobs import Job, Jobs, JobStatus
 from ..state.keys import Kind
+from ..turns.body import MAX_NAME_CHARS
 
 ADDRESS = "/api/jobs"
 
@@ -40,6 +41,9 @@ class JobsQuery(PageQuery):
 
     status: JobStatus | None = None
     """Only jobs with this status."""
+
+    thread_id: Annotated[str, Field(max_length=MAX_NAME_CHARS)] | None = None
+    """Only jobs of this thread."""
 
     counts: Boolean = False
     """Whether to add `counts`."""
@@ -105,7 +109,13 @@ class JobsApi:
     async def page(self, owner: str, asked: JobsQuery) -> dict[str, Any]:
         """The document of a page of an owner's jobs, newest first."""
         limit = asked.limit
-        jobs = await self.jobs.list(owner, limit=limit, after=asked.cursor, status=asked.status)
+        jobs = await self.jobs.list(
+            owner,
+            limit=limit,
+            after=asked.cursor,
+            status=asked.status,
+            thread_id=asked.thread_id,
+        )
         next_cursor = jobs[-1].job_id if len(jobs) == limit else None
         page: dict[str, Any] = {
             "data": [job_document(job) for job in jobs],

@@ -160,10 +160,17 @@ class Jobs:
         return Job.from_row(owner, row)
 
     async def list(
-        self, owner: str, *, limit: int, after: str | None, status: JobStatus | None
+        self,
+        owner: str,
+        *,
+        limit: int,
+        after: str | None,
+        status: JobStatus | None,
+        thread_id: str | None = None,
     ) -> list[Job]:
-        """Up to ``limit`` jobs, newest first, that follow ``after`` and have ``status``."""
-        where = equals("status", status.value) if status else ""
+        """Up to ``limit`` jobs, newest first, that follow ``after``, of a status and a thread."""
+        wanted = {"status": status and status.value, "thread_id": thread_id}
+        where = " and ".join(equals(name, value) for name, value in wanted.items() if value)
         start = newest_first(after) if after else f"{Kind.JOB}:"
         end = f"{Kind.JOB}{AFTER_COLON}"
         rows = await self._table.scan(partition_key(owner), start, end, limit=limit, where=where)

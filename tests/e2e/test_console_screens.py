@@ -20,6 +20,7 @@ from azure.data.tables.aio import TableClient
 from playwright.async_api import Browser, Page, expect
 
 from local.services import ROOT, Azurite, FoundryEmulator
+from shared.audit.trail import Action
 from shared.metering.counts import Counts, View
 from shared.metering.rows import ScopeView, scope_key
 from shared.state.days import day_partition
@@ -51,7 +52,7 @@ DRAWS = os.environ.get("CONSOLE_PICTURES") == "1"
 PICTURE_HEIGHT = 640
 
 PAGE = (ROOT / "docs" / "console.md").read_text("utf-8")
-IDLE = dict(re.findall(r"^\| (Jobs|Status|Audit, followed) \| (\d+)", PAGE, re.MULTILINE))
+IDLE = dict(re.findall(r"^\| (Jobs|Status|Audit, followed)\b[^|]*\| (\d+)", PAGE, re.MULTILINE))
 """The requests a minute of an idle console, by screen."""
 
 
@@ -126,7 +127,12 @@ async def test_a_job_is_submitted_and_watched_to_its_end(
     await page.get_by_label("Message 1").fill("My name is Ada.")
     await page.get_by_role("button", name="Add a message").click()
     await page.get_by_label("Message 2").fill("What is my name?")
+    await page.get_by_label("Callback address").fill("https://elsewhere.example/hook")
+    await page.get_by_role("button", name="Submit job").click()
+    await expect(page.get_by_role("alert")).to_contain_text("callback_url")
     await tab.check()
+    await page.get_by_label("Callback address").fill("")
+    await page.get_by_label("Not before").fill("2026-01-01T09:30")
     await page.get_by_role("button", name="Submit job").click()
     await expect(status(page)).to_have_text("succeeded", timeout=30_000)
     assert re.search(r"#/jobs/job_\w+$", page.url)
@@ -137,7 +143,10 @@ async def test_a_job_is_submitted_and_watched_to_its_end(
     await expect(page.locator(".timeline b")).to_have_text(
         ["Submitted", "Started", "Message 1 answered", "Message 2 answered", "Ended: succeeded"]
     )
+    await expect(page.locator(".job-facts")).to_contain_text("Not before")
     await draw(tab, "job")
+    await page.get_by_role("link", name="Jobs of this thread").click()
+    await expect(page.locator("tbody tr")).to_have_count(1)
 
 
 async def test_a_job_that_failed_is_run_again_as_a_new_one(
@@ -333,6 +342,42 @@ async def test_a_conversation_is_among_the_threads(
     await draw(tab, "threads")
 
 
+SCREENS = ("chat", "threads", "jobs", "usage", "budgets", "audit", "status", "keys")
+
+
+async def test_a_user_sees_every_screen_but_keys_and_asks_for_nothing_refused(
+    office: Office, browser: Browser, caller: httpx.AsyncClient
+) -> None:
+    made = await caller.post("keys", json={"label": "user"})
+    async with console_tab(browser, office.url, key=made.json()["key"]) as tab:
+        page = await tab.open("#/jobs")
+        links = page.get_by_role("navigation", name="Screens").get_by_role("link")
+        await expect(links).to_have_count(len(SCREENS) - 1)
+        for screen in SCREENS[:-1]:
+            await tab.go(f"#/{screen}")
+            await expect(page.locator("main h1")).to_have_text(screen.title())
+            await expect(page.locator("main .loading")).to_have_count(0)
+        await expect(page.get_by_role("table", name="Dependencies")).to_contain_text("ok")
+        assert tab.refused == []
+        await tab.check()
+
+
+async def test_an_admin_sees_every_screen_of_another_owner(
+    tab: ConsolePage, caller: httpx.AsyncClient
+) -> None:
+    other = (await caller.post("keys", json={"label": "other"})).json()["owner"]
+    await tab.page.add_init_script(f"sessionStorage.setItem('console.owner', '{other}')")
+    page = await tab.open("#/jobs")
+    await expect(page.get_by_text("No such jobs yet.")).to_be_visible()
+    for screen in SCREENS:
+        await tab.go(f"#/{screen}")
+        await expect(page.locator("main h1")).to_have_text(screen.title())
+        await expect(page.locator("main .loading")).to_have_count(0)
+        await expect(page.get_by_role("alert")).to_have_count(0)
+    await expect(page.get_by_role("table", name="Client keys")).to_contain_text(other)
+    assert tab.refused == []
+
+
 HOSTILE = (
     "<script>window.ran = 1</script>",
     "<img src=x onerror='window.ran = 1'>",
@@ -344,7 +389,7 @@ HOSTILE = (
 
 
 async def test_no_text_of_a_caller_or_a_model_runs(
-    tab: ConsolePage, caller: httpx.AsyncClient, emulator: EmulatorControl
+    tab: ConsolePage, office: Office, caller: httpx.AsyncClient, emulator: EmulatorControl
 ) -> None:
     text = "\n".join(HOSTILE)
     error = {"error": {"code": "content_filter", "message": text}}
@@ -357,13 +402,17 @@ async def test_no_text_of_a_caller_or_a_model_runs(
     done = await submit(caller, messages=[text, text], **options)
     await ended(caller, done)
     key = {"label": HOSTILE[1], "department": HOSTILE[0], "models": list(HOSTILE)}
-    assert (await caller.post("keys", json=key)).status_code == 201
+    made = await caller.post("keys", json=key)
+    assert made.status_code == 201, made.text
+    async with office.client(made.json()["key"]) as other:
+        await other.get("jobs")
     for screen, shown in (
         (f"#/jobs/{failed}", "onerror"),
         (f"#/jobs/{done}", "onerror"),
         ("#/jobs", failed),
         ("#/keys", "onerror"),
-        ("#/audit", "key_create"),
+        ("#/audit?action=key_create", "key_create"),
+        (f"#/audit?all_owners=true&action={Action.JOB_READ}", "onerror"),
         ("#/audit?action=%3Cimg%20src%3Dx%20onerror%3Dfail()%3E", "action"),
         ("#/jobs/%3Cimg%20src=x%20onerror=fail()%3E", "There is no"),
         ("#/usage", "Usage by day"),

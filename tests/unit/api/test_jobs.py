@@ -339,3 +339,45 @@ async def test_jobs_are_counted_by_status(services: Services, api: httpx.AsyncCl
     others = dict.fromkeys(("running", "failed", "cancelled", "expired"), 0)
     assert page["counts"] == {"queued": 1, "succeeded": 1, **others}
     assert "counts" not in (await api.get("jobs")).json()
+
+
+async def test_jobs_are_listed_by_thread_and_status(
+    services: Services, api: httpx.AsyncClient
+) -> None:
+    first = await submit(api, message="one", new_thread=True)
+    second = await submit(api, message="two", thread_id=first["thread_id"])
+    await submit(api, message="three")
+    of_thread = {"thread_id": first["thread_id"]}
+
+    async def listed(**query: str) -> list[str]:
+        page = (await api.get("jobs", params={**of_thread, **query})).json()
+        return [job["job_id"] for job in page["data"]]
+
+    assert await listed() == [second["job_id"], first["job_id"]]
+    assert await listed(status="running") == []
+    await run(services, first)
+    assert await listed(status="succeeded") == [second["job_id"], first["job_id"]]
+    assert await listed(thread_id="x' or 'a' eq 'a") == []
+
+
+def asked_rows(app: App) -> int:
+    return len(app.table.rows("key", "asked:"))
+
+
+async def test_what_a_job_was_asked_is_deleted_with_its_thread(
+    app: App, services: Services, api: httpx.AsyncClient
+) -> None:
+    job = await submit(api, messages=["one", "two"])
+    await run(services, job)
+    assert asked_rows(app) == 1
+    assert (await api.delete(f"threads/{job['thread_id']}")).status_code == 204
+    assert asked_rows(app) == 0
+
+
+async def test_what_a_job_was_asked_is_erased_with_its_owner(
+    app: App, services: Services, api: httpx.AsyncClient
+) -> None:
+    await run(services, await submit(api, message="one"))
+    assert asked_rows(app) == 1
+    assert (await api.delete("me/data")).status_code in {200, 202}
+    assert asked_rows(app) == 0

@@ -29,7 +29,7 @@ export default function Budgets() {
   };
   const { data, error, loading, reload } = useLoad(load, []);
   return html`<${Heading} title="Budgets">
-      <button type="button" disabled=${loading} onClick=${reload}>Refresh</button>
+      <button type="button" onClick=${reload}>Refresh</button>
     <//>
     <${ProblemBox} error=${error} />
     ${data && html`<${Report} me=${data.me} currency=${data.currency} />`}

@@ -28,7 +28,7 @@ export function JobDetail({ id }) {
       ${!error && html`<p class="loading" role="status">Loading …</p>`}`;
   }
   return html`<${Heading} title="Job">
-      <${StatusBadge} status=${job.status} />
+      <span role="status"><${StatusBadge} status=${job.status} /></span>
       <${Actions} job=${job} path=${path} reload=${reload} />
     <//>
     <${ProblemBox} error=${error} />
@@ -36,7 +36,14 @@ export function JobDetail({ id }) {
     <${Facts} job=${job} />
     <${Messages} job=${job} />
     <h2>What happened</h2>
-    <${Timeline} job=${job} />`;
+    <${Timeline} job=${job} />
+    <p class="actions">
+      ${
+        job.thread_id &&
+        html`<a href="#/jobs?thread_id=${job.thread_id}">Jobs of this thread, in their lane</a>`
+      }
+      <a href="#/audit?job_id=${job.job_id}">Audit records of this job</a>
+    </p>`;
 }
 
 /** A problem document in the form of an error of the API. */
@@ -145,7 +152,7 @@ function Answer({ job, result, number }) {
   return html`<p class="plain">${result.content ?? "The text of the answer is not recorded."}</p>
     ${result.truncated && html`<p class="quiet">The rest is in the thread's messages.</p>`}
     <p class="quiet">
-      ${result.model}${usage !== undefined && `, ${usage} tokens`}${result.tools_used.length > 0 &&
+      <code>${result.turn_id}</code>, ${result.model}${usage !== undefined && `, ${usage} tokens`}${result.tools_used.length > 0 &&
       `, tools: ${result.tools_used.join(", ")}`}
     </p>`;
 }

@@ -15,21 +15,30 @@ export default function Jobs({ route }) {
   if (id === "new") return html`<${NewJob} threadId=${route.query.get("thread") ?? ""} />`;
   if (id) return html`<${JobDetail} key=${id} id=${id} />`;
   const status = STATUSES.includes(route.query.get("status")) ? route.query.get("status") : "";
-  return html`<${JobList} status=${status} after=${route.query.get("after") ?? ""} />`;
+  const given = (name) => route.query.get(name) ?? "";
+  return html`<${JobList} status=${status} after=${given("after")} threadId=${given("thread_id")} />`;
 }
 
-function JobList({ status, after }) {
-  const query = { counts: true, limit: PAGE_ROWS, status, cursor: after };
+function JobList({ status, after, threadId }) {
+  const filters = { status, thread_id: threadId };
+  const query = { ...filters, counts: true, limit: PAGE_ROWS, cursor: after };
   const load = (signal) => get("/jobs", query, signal);
-  const { data, error, loading, reload } = useLoad(load, [status, after]);
+  const { data, error, loading, reload } = useLoad(load, [status, after, threadId]);
   usePolling(reload, JSON.stringify([error?.code, data?.counts, data?.data.map(changing)]));
   return html`<${Heading} title="Jobs">
-      <button type="button" disabled=${loading} onClick=${reload}>Refresh</button>
+      <button type="button" onClick=${reload}>Refresh</button>
       <a class="button primary" href="#/jobs/new">New job</a>
     <//>
-    ${data && html`<${Counts} counts=${data.counts} status=${status} />`}
+    ${data && html`<${Counts} counts=${data.counts} filters=${filters} />`}
+    ${
+      threadId &&
+      html`<p>
+        Jobs of <a href="#/chat/${encodeURIComponent(threadId)}">${threadId}</a>: they run one after
+        the other, the oldest first. <a href=${listAddress({ status })}>Jobs of all threads</a>
+      </p>`
+    }
     <${ProblemBox} error=${error} />
-    ${data && html`<${Page} page=${data} status=${status} after=${after} />`}
+    ${data && html`<${Page} page=${data} filters=${filters} after=${after} />`}
     ${!data && loading && html`<p class="loading" role="status">Loading …</p>`}`;
 }
 
@@ -38,7 +47,7 @@ function changing({ job_id, status, progress, attempts, delivery }) {
   return [job_id, status, progress.done, attempts, delivery];
 }
 
-function Counts({ counts, status }) {
+function Counts({ counts, filters }) {
   const total = Object.values(counts).reduce((sum, n) => sum + n, 0);
   const all = [["", "all", total], ...STATUSES.map((each) => [each, each, counts[each]])];
   return html`<nav class="tiles" aria-label="Jobs by status">
@@ -46,8 +55,8 @@ function Counts({ counts, status }) {
         ([value, label, n]) =>
           html`<a
             class="tile"
-            href=${listAddress({ status: value })}
-            aria-current=${value === status ? "true" : undefined}
+            href=${listAddress({ ...filters, status: value })}
+            aria-current=${value === filters.status ? "true" : undefined}
           >
             <b>${n}</b> ${label}
           </a>`,
@@ -62,7 +71,7 @@ function listAddress(named) {
   return query ? `#/jobs?${query}` : "#/jobs";
 }
 
-function Page({ page, status, after }) {
+function Page({ page, filters, after }) {
   if (!page.data.length) {
     return html`<${EmptyState}>${after ? "No older jobs." : "No such jobs yet."}<//>`;
   }
@@ -74,8 +83,8 @@ function Page({ page, status, after }) {
       rows=${page.data}
     />
     <nav class="actions" aria-label="Pages of jobs">
-      ${after && html`<a class="button" href=${listAddress({ status })}>Newest jobs</a>`}
-      ${next && html`<a class="button" href=${listAddress({ status, after: next })}>Older jobs</a>`}
+      ${after && html`<a class="button" href=${listAddress(filters)}>Newest jobs</a>`}
+      ${next && html`<a class="button" href=${listAddress({ ...filters, after: next })}>Older jobs</a>`}
     </nav>`;
 }
 

@@ -55,7 +55,7 @@ export default function Keys() {
     reload();
   };
   return html`<${Heading} title="Keys">
-      <button type="button" disabled=${loading} onClick=${reload}>Refresh</button>
+      <button type="button" onClick=${reload}>Refresh</button>
     <//>
     ${created && html`<${NewKey} created=${created} onSeen=${() => setCreated(null)} />`}
     <${ProblemBox} error=${error ?? failure} />

@@ -22,7 +22,7 @@ export default function Status() {
   const statuses = data && Object.values(data.readiness.checks).map((check) => check.status);
   usePolling(reload, JSON.stringify([error?.code, statuses]));
   return html`<${Heading} title="Status">
-      <button type="button" disabled=${loading} onClick=${reload}>Refresh</button>
+      <button type="button" onClick=${reload}>Refresh</button>
     <//>
     <${ProblemBox} error=${error} />
     ${data && html`<${Report} ...${data} />`}

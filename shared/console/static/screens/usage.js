@@ -70,7 +70,7 @@ export default function Usage({ me }) {
     }
   };
   return html`<${Heading} title="Usage">
-      <button type="button" disabled=${loading} onClick=${reload}>Refresh</button>
+      <button type="button" onClick=${reload}>Refresh</button>
       <button type="button" onClick=${save}>Download CSV</button>
     <//>
     <div class="filters">
