@@ -31,7 +31,10 @@ SECTIONS = {
     "whoami": ("account:whoami", "Show who you are, and which app this is"),
     "login": ("account:login", "Store the address and the key of an app"),
     "logout": ("account:logout", "Forget the key of an app"),
+    "connect": ("connect:app", "Configure an OpenAI client, such as Codex, for the app"),
+    "mcp": ("connect:mcp", "Add the app to an editor or agent as an MCP server"),
     "doctor": ("doctor:app", "Find out what does not work, and how to fix it"),
+    "completion": ("completion:app", "Print the script that completes commands in a shell"),
 }
 """The commands: where each is declared, and what it does."""
 
@@ -73,6 +76,10 @@ def help_text() -> str:
 
 
 def _dispatch(arguments: list[str]) -> int:
+    if COMPLETION_VARIABLE in os.environ:
+        from .completion import complete
+
+        complete()
     if not arguments or arguments[0] in {"-h", "--help", "help"}:
         sys.stdout.write(help_text())
         sys.stdout.flush()

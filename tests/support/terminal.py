@@ -118,12 +118,12 @@ class Aos:
         """Run a command on a terminal to its end."""
         return self.start(*arguments, columns=columns).wait()
 
-    def pipe(self, *arguments: str, given: bytes = b"") -> Result:
+    def pipe(self, *arguments: str, given: bytes = b"", seconds: float = SECONDS) -> Result:
         """Run a command whose input is a file and whose output is no terminal."""
         out, err, source = (self.folder / f"{name}-{time.monotonic_ns()}" for name in "oei")
         source.write_bytes(given)
         process = forking.call(_on_files, (source, out, err), arguments, self.environment)
-        process.join(SECONDS)
+        process.join(seconds)
         assert process.exitcode is not None, err.read_text()
         return Result(process.exitcode, out.read_text("utf-8"), err.read_text("utf-8"))
 
@@ -157,6 +157,7 @@ def _become(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
+    os.chdir(environment["HOME"])
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
         is_line_buffered = descriptor == 2 or os.isatty(descriptor)
