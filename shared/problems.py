@@ -54,7 +54,7 @@ class ProblemKind(Enum):
     BODY_TIMEOUT = 408, "body_timeout", "the body did not arrive within 15 s"
     THREAD_BUSY = 409, "thread_busy", "another turn runs on the thread; `Retry-After` says when to try again"
     IDEMPOTENCY_IN_PROGRESS = 409, "idempotency_in_progress", "the request with this `Idempotency-Key` still runs; see `Retry-After`"
-    ANSWER_NOT_KEPT = 409, "answer_not_kept", "the request succeeded before, but its answer was too long to store"
+    ANSWER_NOT_KEPT = 409, "answer_not_kept", "the request succeeded before, but its answer was too long to store, or its texts are not stored"
     JOB_ENDED = 409, "job_ended", "a job that has ended cannot be cancelled"
     LEASE_LOST = 409, "lease_lost", "the turn was suspended for so long that another worker took over its thread"
     CANCELLED = 409, "cancelled", "of a job only: it was cancelled"

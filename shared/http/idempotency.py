@@ -20,7 +20,8 @@ from pydantic import BaseModel
 from starlette.requests import Request
 
 from ..foundry.errors import FoundryError
-from ..problems import Problem, ProblemKind, problem_from
+from ..problems import Problem, ProblemError, ProblemKind, problem_from
+from ..state.content import CONTENT_RECORDED
 from ..state.errors import DocumentTooLargeError, KeyInUseError, RowExistsError
 from ..state.idempotency import Claim, IdempotencyKeys, KeptAnswer
 from ..state.keys import Kind, is_id
@@ -43,7 +44,8 @@ RESEND_LOOK_SECONDS = 0.5
 ATTEMPTS = "x-stainless-retry-count"
 """Header of the official OpenAI SDKs: how often they have sent a request before."""
 JOIN_SECONDS = 210.0
-"""How long such a request waits for the answer to an earlier one; Azure cuts it off at 230 s."""
+"""How long such a request waits for the answer to an earlier one, without a byte of its own: Azure
+cuts it off at 230 s."""
 
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 """Temporary refusals: a retry may succeed."""
@@ -52,6 +54,12 @@ _NOT_KEPT = Problem(
     ProblemKind.ANSWER_NOT_KEPT,
     "The request succeeded before, but its answer was too long to store. Read it in the messages "
     "of its thread.",
+)
+
+_NO_TEXTS = Problem(
+    ProblemKind.ANSWER_NOT_KEPT,
+    "The request succeeded before, and was paid for, but its answer cannot be given again: this "
+    "app stores no texts (RECORD_CONTENT).",
 )
 
 Replay = Callable[[Mapping[str, Any]], AsyncIterator[bytes]]
@@ -78,6 +86,10 @@ class Keyed:
     """None if the caller takes no stream."""
     attempt: int | None = None
     """How often an SDK has sent the request before; its key is then what the request does."""
+    needs_texts: bool = False
+    """Whether an answer without its texts is none for the caller."""
+    joins_for: float = JOIN_SECONDS
+    """Seconds that such a request waits for the answer to an earlier one."""
 
     @property
     def fingerprint(self) -> str:
@@ -184,7 +196,7 @@ async def _claimed(keys: IdempotencyKeys, request: Keyed, key: str) -> Claim | K
 def _patience(keys: IdempotencyKeys, request: Keyed) -> float:
     """Seconds to wait for the end of the request that this one repeats."""
     if request.attempt is not None:
-        return JOIN_SECONDS
+        return request.joins_for
     return keys.hold_seconds + RESEND_PATIENCE_SECONDS if request.is_from_host else 0.0
 
 
@@ -240,6 +252,8 @@ def _kept_answer(answer: Answer) -> KeptAnswer:
 
 def _replay(answer: KeptAnswer, request: Keyed) -> Answer | Streamed:
     succeeded = answer.status < HTTPStatus.BAD_REQUEST
+    if request.needs_texts and succeeded and answer.body.get(CONTENT_RECORDED) is False:
+        raise ProblemError(_NO_TEXTS)
     if succeeded and request.replay:
         return Streamed(request.replay(answer.body), REPLAYED)
     return Answer(dict(answer.body), answer.status, {**answer.headers, **REPLAYED})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from time import monotonic
@@ -15,7 +16,7 @@ from ..http.request import Incoming
 from ..jobs.cancellation import Cancellation
 from ..jobs.requests import ItemsJob, more_of, options_of
 from ..jobs.submission import Submission
-from ..state.errors import JobEndedError
+from ..state.errors import JobEndedError, StorageUnavailableError
 from ..state.idempotency import Claim, IdempotencyKeys
 from ..state.jobs import Job
 from ..state.keys import Kind, new_id
@@ -24,10 +25,12 @@ from ..state.table import Change
 from ..turns.background import QUIET_SECONDS
 from .asked import Ready
 from .fields import ignored_header
+from .joining import KEEP_ALIVE
 from .response_events import Events, Pieces, again, begun_of, frame
 from .response_wire import ResponseStatus, of_job, response_id_of
-from .sends import KEEP_ALIVE
 from .stored import Record, Stored, shown
+
+log = logging.getLogger(__name__)
 
 FOLLOW_SECONDS = 1_500.0
 """The longest time for which a stream waits for the end of a response."""
@@ -97,7 +100,12 @@ class BackgroundResponses:
             if monotonic() - silent > QUIET_SECONDS:
                 silent = monotonic()
                 yield KEEP_ALIVE
-            stored = await self.stored.get(owner, stored.response_id)
+            try:
+                stored = await self.stored.get(owner, stored.response_id)
+            except StorageUnavailableError as error:
+                log.warning("Response %s is read again later: %s", stored.response_id, error)
+        if not has_ended(stored):
+            return
         response = shown(stored)
         pieces = Pieces.from_json(stored.document.get("pieces"))
         for event in again(begun_of(response), response, pieces):

@@ -19,7 +19,8 @@ from ..problems import ProblemKind
 from ..text import to_json_bytes
 from ..turns.command import AnsweredTurn, Progress, TurnOpened
 from .errors import error_document
-from .sends import KEEP_ALIVE, Form
+from .joining import KEEP_ALIVE
+from .sends import Form
 from .stops import StopCutter, cut
 
 COMPLETION = "chat.completion"
@@ -152,7 +153,7 @@ class ChatForm:
     def form(self) -> Form:
         """The form of its answers."""
         frames = partial(ChatFrames, self)
-        return Form(self.document, frames, self.replay)
+        return Form(self.document, frames, self.replay, _failed)
 
     def document(self, turn: AnsweredTurn) -> dict[str, Any]:
         """The answer as a whole."""
@@ -271,7 +272,7 @@ class ChatFrames:
         """The error, after which nothing follows; a filter ends the answer instead."""
         if problem["code"] == ProblemKind.CONTENT_FILTER.code:
             return self._chunks.end("content_filter", None)
-        return [_frame(error_document(problem))]
+        return [_failed(problem)]
 
 
 def _call(call: ClientCall) -> ChatCallDocument:
@@ -300,6 +301,11 @@ def chat_usage(usage: Mapping[str, int]) -> ChatUsage | None:
     if "reasoning_tokens" in usage:
         counts["completion_tokens_details"] = {"reasoning_tokens": usage["reasoning_tokens"]}
     return counts
+
+
+def _failed(problem: Mapping[str, Any]) -> bytes:
+    """The last frame of a stream that failed."""
+    return _frame(error_document(problem))
 
 
 def _frame(document: Mapping[str, Any]) -> bytes:

@@ -104,6 +104,7 @@ CREATE_CHAT_COMPLETION = Operation(
         ProblemKind.UNSUPPORTED_PARAMETER,
         ProblemKind.INVALID_TOOLS,
         ProblemKind.MODEL_NOT_FOUND,
+        ProblemKind.ANSWER_NOT_KEPT,
         ProblemKind.BUDGET_SPENT,
         ProblemKind.BUDGET_TOO_SMALL,
         ProblemKind.BUDGET_RESERVED,

@@ -18,6 +18,8 @@ from ..foundry.events import ClientCallDelta, ClientCallStarted, MessageDelta
 from ..text import to_json_bytes
 from ..turns.background import QUIET_SECONDS
 from ..turns.command import AnsweredTurn, Progress, TurnOpened
+from .errors import error_document
+from .joining import KEEP_ALIVE
 from .response_wire import (
     REQUESTS,
     ResponseForm,
@@ -27,7 +29,6 @@ from .response_wire import (
     response_id_of,
     ulid_of,
 )
-from .sends import KEEP_ALIVE
 from .tools import NO_TOOLS
 
 SILENCES = round(60.0 / QUIET_SECONDS)
@@ -278,6 +279,13 @@ def _split(text: str, lengths: list[int]) -> Iterator[str]:
         length = lengths.pop(0) if lengths else len(text)
         yield text[:length]
         text = text[length:]
+
+
+def failed(problem: Mapping[str, Any]) -> bytes:
+    """The only event of a stream that failed before its response began."""
+    error = error_document(problem)["error"]
+    members = {name: error[name] for name in ("code", "message", "param")}
+    return frame({"type": "error", "sequence_number": 0, **members})
 
 
 def frame(event: Mapping[str, Any]) -> bytes:

@@ -26,7 +26,7 @@ from .items import APPROVAL, read_items, shown_items
 from .pages import page_of_items
 from .queries import ItemsQuery, ResponseQuery
 from .response_body import ResponseCreate
-from .response_events import Pieces, ResponseFrames, again, begun_of, frame
+from .response_events import Pieces, ResponseFrames, again, begun_of, failed, frame
 from .response_wire import ResponseForm, response_id_of, ulid_of
 from .said import JsonObject as Item
 from .said import Said, joined, settled
@@ -123,6 +123,7 @@ class ResponsesApi:
             document=form.answered,
             frames=lambda: ResponseFrames(form, pieces),
             replay=_replay,
+            failed=failed,
             keep=keep,
             watch=watch,
             opened=note if form.body.stores else None,

@@ -29,14 +29,12 @@ from ..turns.command import (
 from ..turns.pipeline import Turns, watch_nothing
 from .asked import Ready
 from .fields import ignored_header
+from .joining import Failed, joined
 from .rate_limits import rate_limits
 
 log = logging.getLogger(__name__)
 
 WARNING = "x-budget-warning"
-
-KEEP_ALIVE = b": the turn still runs\n\n"
-"""A comment, which every reader of server-sent events drops."""
 
 
 class Frames(Protocol):
@@ -69,6 +67,8 @@ class Form:
     """The answer as a stream."""
     replay: Replay
     """A stored document as a stream."""
+    failed: Failed
+    """The stream of a request that failed before its answer began."""
     keep: Keep = keep_nothing
     """More changes for the commit of the turn."""
     watch: EmitProgress = watch_nothing
@@ -104,8 +104,12 @@ class Sends:
             events = self.turns.stream(command, keep, form.watch)
             return await _streamed(events, form, incoming.request_id, ignored)
 
-        request = keyed(incoming, body, replay=form.replay if streams else None, joins=True)
-        return await once(self.keys, request, act)
+        replay = form.replay if streams else None
+        request = replace(keyed(incoming, body, replay=replay, joins=True), needs_texts=True)
+        if not streams or not request.attempt:
+            return await once(self.keys, request, act)
+        patient = replace(request, joins_for=ready.command.seconds)
+        return await joined(once(self.keys, patient, act), form.failed, incoming.request_id)
 
 
 async def _streamed(

@@ -148,8 +148,14 @@ async def test_a_stored_response_has_its_state_and_no_text(
         assert refused.status_code == 400, refused.text
         assert refused.json()["error"]["param"] == next(iter(more))
     chat = {"model": asked["model"], "messages": [{"role": "user", "content": asked["input"]}]}
-    answer = (await private.post("v1/chat/completions", json=chat, headers=keyed())).json()
-    assert SAID in answer["choices"][0]["message"]["content"]
+    for path, body in (("v1/chat/completions", chat), ("v1/responses", asked)):
+        for stream in (False, True):
+            headers, streamed = keyed(), {**body, "stream": stream}
+            assert SAID in (await private.post(path, json=streamed, headers=headers)).text
+            again = await private.post(path, json=streamed, headers=headers)
+            error = again.json()["error"]
+            assert (again.status_code, error["code"]) == (409, "answer_not_kept")
+            assert again.headers["x-should-retry"] == "false"
     assert await unrecorded.where_said() == []
 
 
