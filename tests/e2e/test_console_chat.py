@@ -147,6 +147,28 @@ async def test_a_failure_shows_its_code_and_request_id(
     await expect(problem).to_contain_text("request req_")
     await expect(problem.get_by_role("button", name="Copy id")).to_be_visible()
     await console_page.check()
+    await page.get_by_role("button", name="Try again").click()
+    await expect(answers(page)).to_have_text("You said: Hello")
+    await expect(page.locator(".entry")).to_have_count(2)
+
+
+async def test_a_message_whose_answer_was_cut_is_sent_once(
+    console_page: ConsolePage, caller: httpx.AsyncClient
+) -> None:
+    """The connection is cut after the app took the message; trying again repeats its key."""
+    page = await console_page.open()
+
+    async def cut(route: Route) -> None:
+        await route.fetch()
+        await route.abort()
+
+    await page.route("**/messages?*", cut, times=1)
+    await send(page, "Once")
+    await expect(page.get_by_role("alert")).to_contain_text("cannot be reached")
+    await page.get_by_role("button", name="Try again").click()
+    await expect(answers(page)).to_have_text("You said: Once")
+    history = await caller.get(f"threads/{page.url.rpartition('/')[2]}/messages")
+    assert [each["content"] for each in history.json()["data"]] == ["You said: Once", "Once"]
 
 
 @pytest.mark.parametrize(("button", "says"), [("Approve", "found it"), ("Deny", "denied")])

@@ -11,6 +11,7 @@ from playwright.async_api import Browser, expect
 from local.services import Azurite, FoundryEmulator, FunctionsHost
 from tests.support.callers import (
     ACCESS,
+    ADMIN,
     OWNER,
     OWNER_KEY,
     PRINCIPAL_HEADER,
@@ -64,6 +65,20 @@ async def test_a_person_signs_in_with_a_session_and_chats(entra_page: ConsolePag
     await expect(page.locator(".entry.answer .markdown")).to_have_text("You said: Hello")
     await page.locator(".account summary").click()
     await expect(page.locator(".account")).to_contain_text(OWNER_KEY)
+    await entra_page.check()
+
+
+async def test_an_admin_acts_for_an_owner(entra_page: ConsolePage) -> None:
+    claims = [*SESSION_CLAIMS, ("roles", "Agents.Admin")]
+    session = {PRINCIPAL_HEADER: encoded(document(claims))}
+    await entra_page.page.context.set_extra_http_headers(session)
+    page = await entra_page.open("#/threads")
+    await page.locator(".account summary").click()
+    await page.get_by_label("Act for the owner").fill(f"{TENANT}:{ADMIN}")
+    async with page.expect_request("**/api/threads?*") as asked:
+        await page.keyboard.press("Enter")
+    assert f"owner={TENANT}%3A{ADMIN}" in (await asked.value).url
+    await expect(page.get_by_text(f"Acting for {TENANT}:{ADMIN}")).to_be_visible()
     await entra_page.check()
 
 

@@ -156,7 +156,7 @@ async function* events(body) {
       const { done, value } = await reader.read();
       if (done) return;
       received += value;
-      for (let end; (end = received.indexOf("\n\n")) >= 0; ) {
+      for (let end; (end = received.indexOf("\n\n")) >= 0;) {
         const event = parsed(received.slice(0, end));
         received = received.slice(end + 2);
         if (event) yield event;

@@ -61,23 +61,29 @@ function SignIn({ error, onKey }) {
   return html`<main class="sign-in">
     <h1>Agent console</h1>
     ${isRefused && html`<${ProblemBox} error=${error} />`}
-    ${TAKES_KEYS &&
-    html`<form onSubmit=${submit}>
-      <label for="key">Function key or client key</label>
-      <input
-        id="key"
-        type="password"
-        autocomplete="off"
-        spellcheck="false"
-        required
-        value=${key}
-        onInput=${(event) => setKey(event.target.value)}
-      />
-      <p class="quiet">It stays in this browser tab until you close it or sign out.</p>
-      <button class="primary">Sign in</button>
-    </form>`}
-    ${HAS_ENTRA &&
-    html`<p><a class="button primary" href=${LOGIN} onClick=${leave}>Sign in with Microsoft</a></p>`}
+    ${
+      TAKES_KEYS &&
+      html`<form onSubmit=${submit}>
+        <label for="key">Function key or client key</label>
+        <input
+          id="key"
+          type="password"
+          autocomplete="off"
+          spellcheck="false"
+          required
+          value=${key}
+          onInput=${(event) => setKey(event.target.value)}
+        />
+        <p class="quiet">It stays in this browser tab until you close it or sign out.</p>
+        <button class="primary">Sign in</button>
+      </form>`
+    }
+    ${
+      HAS_ENTRA &&
+      html`<p>
+        <a class="button primary" href=${LOGIN} onClick=${leave}>Sign in with Microsoft</a>
+      </p>`
+    }
   </main>`;
 }
 
@@ -136,12 +142,14 @@ function Account({ me, isAdmin, reload }) {
         <dt>Roles</dt>
         <dd>${me.roles.join(", ")}</dd>
       </dl>
-      ${isAdmin &&
-      html`<form onSubmit=${actFor}>
-        <label for="owner">Act for the owner</label>
-        <input id="owner" name="owner" placeholder="yourself" value=${session.actFor} />
-        <button>Change</button>
-      </form>`}
+      ${
+        isAdmin &&
+        html`<form onSubmit=${actFor}>
+          <label for="owner">Act for the owner</label>
+          <input id="owner" name="owner" placeholder="yourself" value=${session.actFor} />
+          <button>Change</button>
+        </form>`
+      }
       <button type="button" onClick=${signOut}>Sign out</button>
     </div>
   </details>`;

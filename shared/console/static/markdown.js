@@ -16,8 +16,7 @@ const ALLOWED = {
   RETURN_DOM_FRAGMENT: true,
 };
 
-const escaped = (text) =>
-  text.replace(/[&<>"']/g, (each) => `&#${each.charCodeAt(0)};`);
+const escaped = (text) => text.replace(/[&<>"']/g, (each) => `&#${each.charCodeAt(0)};`);
 
 const markdown = new Marked({
   gfm: true,

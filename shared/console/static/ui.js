@@ -64,22 +64,6 @@ export function useLoad(load, deps) {
   return { ...state, reload };
 }
 
-/** Calls `tick` every so many milliseconds, but not while the tab is hidden. */
-export function useInterval(tick, milliseconds) {
-  const latest = useRef(tick);
-  latest.current = tick;
-  useEffect(() => {
-    if (!milliseconds) return undefined;
-    const timer = setInterval(() => document.hidden || latest.current(), milliseconds);
-    const shown = () => document.hidden || latest.current();
-    document.addEventListener("visibilitychange", shown);
-    return () => {
-      clearInterval(timer);
-      document.removeEventListener("visibilitychange", shown);
-    };
-  }, [milliseconds]);
-}
-
 const NOTHING = "–";
 
 /** A number with separators; a dash for none. */
@@ -104,7 +88,7 @@ export function Time({ at }) {
   const date = new Date(at);
   if (Number.isNaN(date.getTime())) return String(at);
   const text = date.toLocaleString(undefined, { dateStyle: "medium", timeStyle: "medium" });
-  return html`<time dateTime=${at} title=${at}>${text}</time>`;
+  return html`<time datetime=${at} title=${at}>${text}</time>`;
 }
 
 /** A short word in a box; `kind` is good, bad, busy or empty. */
@@ -120,6 +104,7 @@ export function EmptyState({ children }) {
 /** A button that copies a text. */
 export function CopyButton({ text, label = "Copy" }) {
   const [done, setDone] = useState(false);
+  if (!navigator.clipboard) return null; // only pages of a secure address have one
   const copy = async () => {
     await navigator.clipboard.writeText(text);
     setDone(true);
@@ -136,15 +121,19 @@ export function ProblemBox({ error }) {
   const fields = (error.errors ?? []).filter((each) => !error.detail?.includes(each.reason));
   return html`<div class="problem" role="alert">
     <p>${error.detail ?? "The console failed unexpectedly."}</p>
-    ${fields.length > 0 &&
-    html`<ul>
-      ${fields.map((each) => html`<li><code>${each.field}</code>: ${each.reason}</li>`)}
-    </ul>`}
+    ${
+      fields.length > 0 &&
+      html`<ul>
+        ${fields.map((each) => html`<li><code>${each.field}</code>: ${each.reason}</li>`)}
+      </ul>`
+    }
     <p class="quiet">
       ${error.code && html`<code>${error.code}</code>${" "}`}
-      ${error.requestId &&
-      html`request <code>${error.requestId}</code>${" "}
-        <${CopyButton} text=${error.requestId} label="Copy id" />`}
+      ${
+        error.requestId &&
+        html`request <code>${error.requestId}</code>${" "}
+          <${CopyButton} text=${error.requestId} label="Copy id" />`
+      }
     </p>
   </div>`;
 }
@@ -160,18 +149,22 @@ export function DataTable({ caption, columns, rows, rowKey }) {
       <thead>
         <tr>
           ${columns.map(
-            (each) => html`<th scope="col" class=${each.numeric ? "number" : ""}>${each.label}</th>`,
+            (each) =>
+              html`<th scope="col" class=${each.numeric ? "number" : ""}>${each.label}</th>`,
           )}
         </tr>
       </thead>
       <tbody>
         ${rows.map(
-          (row, index) => html`<tr key=${rowKey ? rowKey(row) : index}>
-            ${columns.map(
-              (each) =>
-                html`<td class=${each.numeric ? "number" : ""}>${cell(each, row) ?? NOTHING}</td>`,
-            )}
-          </tr>`,
+          (row, index) =>
+            html`<tr key=${rowKey ? rowKey(row) : index}>
+              ${columns.map(
+                (each) =>
+                  html`<td class=${each.numeric ? "number" : ""}>
+                    ${cell(each, row) ?? NOTHING}
+                  </td>`,
+              )}
+            </tr>`,
         )}
       </tbody>
     </table>

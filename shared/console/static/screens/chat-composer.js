@@ -1,7 +1,6 @@
 // The composer of the chat: the message, its pictures, the model and the tools, and the request as code.
 
 import { CopyButton, html, ProblemBox, useEffect, useRef, useState } from "../ui.js";
-import { samples } from "./chat-samples.js";
 
 const IMAGE_TYPES = ["image/png", "image/jpeg", "image/webp"];
 const MAX_IMAGES = 10;
@@ -58,9 +57,11 @@ export function Composer({ options, threadId, isRunning, onSend, onStop }) {
     <${ProblemBox} error=${error} />
     <${Pictures} images=${images} onRemove=${(index) => setImages(images.toSpliced(index, 1))} />
     <div class="actions">
-      ${isRunning
-        ? html`<button type="button" class="danger" onClick=${onStop}>Stop</button>`
-        : html`<button class="primary">Send</button>`}
+      ${
+        isRunning
+          ? html`<button type="button" class="danger" onClick=${onStop}>Stop</button>`
+          : html`<button class="primary">Send</button>`
+      }
       <${ModelPicker} models=${options?.models} chosen=${model} onChoose=${setModel} />
       <div>
         <label for="pictures">Pictures</label>
@@ -98,12 +99,13 @@ function dataUrl(file) {
 function Pictures({ images, onRemove }) {
   return html`<div class="pictures">
     ${images.map(
-      (image, index) => html`<figure key=${image}>
-        <img class="picture" src=${image} alt=${`Picture ${index + 1}, to be sent`} />
-        <button type="button" class="small" onClick=${() => onRemove(index)}>
-          Remove picture ${index + 1}
-        </button>
-      </figure>`,
+      (image, index) =>
+        html`<figure key=${image}>
+          <img class="picture" src=${image} alt=${`Picture ${index + 1}, to be sent`} />
+          <button type="button" class="small" onClick=${() => onRemove(index)}>
+            Remove picture ${index + 1}
+          </button>
+        </figure>`,
     )}
   </div>`;
 }
@@ -144,18 +146,19 @@ function ToolPicker({ tools, chosen, onChoose }) {
     <summary>Tools${chosen.length > 0 && `: ${chosen.join(", ")}`}</summary>
     <ul class="tools">
       ${tools.map(
-        (each) => html`<li key=${each.name}>
-          <label>
-            <input
-              type="checkbox"
-              checked=${chosen.includes(each.name)}
-              disabled=${each.is_available === false}
-              onChange=${(event) => toggle(each.name, event.target.checked)}
-            />
-            <code>${each.name}</code>
-          </label>
-          <span class="quiet">${each.unavailable ?? each.description}</span>
-        </li>`,
+        (each) =>
+          html`<li key=${each.name}>
+            <label>
+              <input
+                type="checkbox"
+                checked=${chosen.includes(each.name)}
+                disabled=${each.is_available === false}
+                onChange=${(event) => toggle(each.name, event.target.checked)}
+              />
+              <code>${each.name}</code>
+            </label>
+            <span class="quiet">${each.unavailable ?? each.description}</span>
+          </li>`,
       )}
     </ul>
   </details>`;
@@ -163,8 +166,10 @@ function ToolPicker({ tools, chosen, onChoose }) {
 
 function AsCode({ body, threadId }) {
   const [language, setLanguage] = useState("curl");
-  const made = samples({ origin: location.origin, body, threadId });
-  return html`<details>
+  const [made, setMade] = useState(null);
+  const load = async () => setMade(await import("./chat-samples.js"));
+  const programs = made?.samples({ origin: location.origin, body, threadId }) ?? {};
+  return html`<details onToggle=${load}>
     <summary>Show as code</summary>
     <div class="actions">
       <div>
@@ -174,11 +179,13 @@ function AsCode({ body, threadId }) {
           value=${language}
           onChange=${(event) => setLanguage(event.target.value)}
         >
-          ${Object.keys(made).map((name) => html`<option key=${name} value=${name}>${name}</option>`)}
+          ${Object.keys(programs).map(
+            (name) => html`<option key=${name} value=${name}>${name}</option>`,
+          )}
         </select>
       </div>
-      <${CopyButton} text=${made[language]} />
+      <${CopyButton} text=${programs[language]} />
     </div>
-    <pre tabindex="0" aria-label="The request as code">${made[language]}</pre>
+    <pre tabindex="0" aria-label="The request as code">${programs[language]}</pre>
   </details>`;
 }

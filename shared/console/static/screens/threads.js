@@ -49,28 +49,34 @@ export default function Threads() {
     <//>
     <${Search} onSearch=${list.search} />
     <${ProblemBox} error=${error ?? list.error} />
-    ${list.rows?.length > 0 &&
-    html`<${DataTable}
-      caption="Your threads, newest first"
-      columns=${columns(setChosen)}
-      rows=${list.rows}
-      rowKey=${(row) => row.thread_id}
-    />`}
+    ${
+      list.rows?.length > 0 &&
+      html`<${DataTable}
+        caption="Your threads, newest first"
+        columns=${columns(setChosen)}
+        rows=${list.rows}
+        rowKey=${(row) => row.thread_id}
+      />`
+    }
     ${list.rows?.length === 0 && html`<${EmptyState}>There are no such threads.<//>`}
     <p class="hidden" role="status">${list.rows && `${list.rows.length} threads are shown.`}</p>
     <${Pager} next=${list.next} loading=${list.loading} onNext=${list.more} />
-    ${chosen?.action === "delete" &&
-    html`<${Confirm}
-      question=${`Delete “${titleOf(chosen.thread)}” with all its messages, here and in Foundry?`}
-      action="Delete"
-      onAnswer=${(confirmed) => (confirmed ? remove(chosen.thread) : setChosen(null))}
-    />`}
-    ${chosen?.action === "rename" &&
-    html`<${Rename}
-      thread=${chosen.thread}
-      onTitle=${(title) => rename(chosen.thread, title)}
-      onCancel=${() => setChosen(null)}
-    />`}`;
+    ${
+      chosen?.action === "delete" &&
+      html`<${Confirm}
+        question=${`Delete “${titleOf(chosen.thread)}” with all its messages, here and in Foundry?`}
+        action="Delete"
+        onAnswer=${(confirmed) => (confirmed ? remove(chosen.thread) : setChosen(null))}
+      />`
+    }
+    ${
+      chosen?.action === "rename" &&
+      html`<${Rename}
+        thread=${chosen.thread}
+        onTitle=${(title) => rename(chosen.thread, title)}
+        onCancel=${() => setChosen(null)}
+      />`
+    }`;
 }
 
 function useThreads() {
@@ -128,24 +134,25 @@ function columns(choose) {
     { label: "Expires", render: (row) => html`<${Time} at=${row.expires_at} />` },
     {
       label: "Actions",
-      render: (row) => html`<span class="actions">
-        <button
-          type="button"
-          class="small"
-          aria-label=${`Rename ${titleOf(row)}`}
-          onClick=${() => choose({ action: "rename", thread: row })}
-        >
-          Rename
-        </button>
-        <button
-          type="button"
-          class="small danger"
-          aria-label=${`Delete ${titleOf(row)}`}
-          onClick=${() => choose({ action: "delete", thread: row })}
-        >
-          Delete
-        </button>
-      </span>`,
+      render: (row) =>
+        html`<span class="actions">
+          <button
+            type="button"
+            class="small"
+            aria-label=${`Rename ${titleOf(row)}`}
+            onClick=${() => choose({ action: "rename", thread: row })}
+          >
+            Rename
+          </button>
+          <button
+            type="button"
+            class="small danger"
+            aria-label=${`Delete ${titleOf(row)}`}
+            onClick=${() => choose({ action: "delete", thread: row })}
+          >
+            Delete
+          </button>
+        </span>`,
     },
   ];
 }
