@@ -169,6 +169,8 @@ class Jobs:
         thread_id: str | None = None,
     ) -> list[Job]:
         """Up to ``limit`` jobs, newest first, that follow ``after``, of a status and a thread."""
+        if thread_id is not None and not is_id(Kind.THREAD, thread_id):
+            return []
         wanted = {"status": status and status.value, "thread_id": thread_id}
         where = " and ".join(equals(name, value) for name, value in wanted.items() if value)
         start = newest_first(after) if after else f"{Kind.JOB}:"
