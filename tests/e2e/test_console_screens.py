@@ -299,8 +299,16 @@ async def test_status_names_what_is_missing(tab: ConsolePage) -> None:
             status=503, content_type="application/problem+json", body=json.dumps(problem)
         ),
     )
+    lost = {"status": 503, "code": "storage_unavailable", "detail": "There is no storage."}
+    await page.route(
+        "**/api/metrics*",
+        lambda route: route.fulfill(
+            status=503, content_type="application/problem+json", body=json.dumps(lost)
+        ),
+    )
     await page.get_by_role("button", name="Refresh").click()
     await expect(table).to_contain_text(detail)
+    await expect(page.get_by_role("alert")).to_contain_text("There is no storage.")
     await expect(page.get_by_text("not ready", exact=True)).to_be_visible()
     await tab.check()
 

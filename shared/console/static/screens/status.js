@@ -11,11 +11,9 @@ const POISON = "-poison";
 
 export default function Status() {
   const load = async (signal) => {
-    const [readiness, metrics, models] = await Promise.all([
-      ready(signal),
-      get("/metrics", {}, signal),
-      get("/models", {}, signal),
-    ]);
+    const others = Promise.allSettled([get("/metrics", {}, signal), get("/models", {}, signal)]);
+    const readiness = await ready(signal);
+    const [metrics, models] = await others;
     return { readiness, metrics, models, at: new Date().toISOString() };
   };
   const { data, error, loading, reload } = useLoad(load, []);
@@ -49,10 +47,21 @@ function Report({ readiness, metrics, models, at }) {
     <${DataTable} caption="Dependencies" columns=${CHECK_COLUMNS} rows=${checks} />
     <${Queues} checks=${readiness.checks} />
     <h2>Models</h2>
-    <${DataTable} caption="Models, on the instance that answers" columns=${MODEL_COLUMNS}
-      rows=${models.data} />
+    <${Settled} result=${models} show=${modelTable} />
     <h2>Your last hour</h2>
-    <${LastHour} metrics=${metrics} />`;
+    <${Settled} result=${metrics} show=${(value) => html`<${LastHour} metrics=${value} />`} />`;
+}
+
+/** What was loaded, or why it was not: storage may be what does not work. */
+function Settled({ result, show }) {
+  return result.status === "fulfilled"
+    ? show(result.value)
+    : html`<${ProblemBox} error=${result.reason} />`;
+}
+
+function modelTable(models) {
+  const caption = "Models, on the instance that answers";
+  return html`<${DataTable} caption=${caption} columns=${MODEL_COLUMNS} rows=${models.data} />`;
 }
 
 const CHECK_COLUMNS = [

@@ -51,19 +51,23 @@ export default function Usage({ me }) {
   const [measure, setMeasure] = useState("total_tokens");
   const [everyone, setEveryone] = useState(false);
   const [failure, setFailure] = useState(null);
-  const period = useMemo(() => periodOf(days), [days]);
-  const all_owners = everyone || undefined;
-  const daily = { ...period, all_owners, by: by ? `day,${by}` : "day" };
+  const asked = () => ({ ...periodOf(days), all_owners: everyone || undefined });
+  const daily = by ? `day,${by}` : "day";
   const load = async (signal) => {
-    const grouped = by && get("/usage", { ...period, all_owners, by }, signal);
-    const [series, table] = await Promise.all([get("/usage", daily, signal), grouped]);
+    const query = asked();
+    const grouped = by && get("/usage", { ...query, by }, signal);
+    const [series, table] = await Promise.all([
+      get("/usage", { ...query, by: daily }, signal),
+      grouped,
+    ]);
     return { by, series, groups: table ? table.groups : series.groups, total: series.total };
   };
   const { data, error, loading, reload } = useLoad(load, [days, by, everyone]);
   const save = async () => {
     try {
-      const { text } = await getText("/usage", daily, "text/csv");
-      download(`usage-${period.from}-${period.to}.csv`, BOM + text, "text/csv;charset=utf-8");
+      const query = asked();
+      const { text } = await getText("/usage", { ...query, by: daily }, "text/csv");
+      download(`usage-${query.from}-${query.to}.csv`, BOM + text, "text/csv;charset=utf-8");
       setFailure(null);
     } catch (caught) {
       setFailure(caught);
@@ -92,7 +96,7 @@ export default function Usage({ me }) {
       }
     </div>
     <${ProblemBox} error=${error ?? failure} />
-    ${data && html`<${Report} data=${data} period=${period} measure=${measure} />`}
+    ${data && html`<${Report} data=${data} measure=${measure} />`}
     ${!data && loading && html`<p class="loading" role="status">Loading …</p>`}`;
 }
 
@@ -112,6 +116,7 @@ function periodOf(days) {
   return { from: day(days - 1), to: day(0) };
 }
 
+/** The days of a report. */
 function daysOf({ from, to }) {
   const days = [];
   for (let at = Date.parse(from); at <= Date.parse(to); at += DAY_MS) {
@@ -141,9 +146,9 @@ function nameOf(label) {
   return label || "(none)";
 }
 
-function Report({ data, period, measure }) {
+function Report({ data, measure }) {
   const { label, format } = MEASURES[measure];
-  const days = useMemo(() => daysOf(period), [period]);
+  const days = useMemo(() => daysOf(data.series), [data]);
   const series = useMemo(() => seriesOf(data, days, measure), [data, days, measure]);
   if (!data.total.requests) return html`<${EmptyState}>No turns in these days.<//>`;
   const title = data.by ? `${label} by day and ${GROUPS[data.by]}` : `${label} by day`;
