@@ -130,6 +130,9 @@ ROWS = {
     "GET docs/swagger-ui.css": Row(open=True),
     "GET docs/swagger-ui-bundle.js": Row(open=True),
     "GET health/ready": Row(),
+    "GET console": Row(open=True),
+    "GET console/{file}": Row(open=True),
+    "GET console/{folder}/{file}": Row(open=True),
     **{
         f"{method} {{*path}}": Row(open=True)
         for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
