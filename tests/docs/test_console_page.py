@@ -15,6 +15,8 @@ PAGE = (ROOT / "docs" / "console.md").read_text("utf-8")
 PICTURES = sorted((ROOT / "docs" / "console").glob("*.png"))
 MAX_PICTURE_BYTES = 150_000
 KB = 1_000
+SPARE_KB = 3
+"""A file may grow a little before its line is changed."""
 
 
 def test_each_file_is_listed_with_its_size() -> None:
@@ -23,7 +25,7 @@ def test_each_file_is_listed_with_its_size() -> None:
     assert listed.keys() == served.keys()
     for name, file in served.items():
         size, most = len(file.compressed) / KB, int(listed[name])
-        assert most - 2 < size <= most, (name, size)
+        assert most - SPARE_KB < size <= most, (name, size)
 
 
 def test_each_screen_is_listed_with_its_address() -> None:
