@@ -14,7 +14,7 @@ from ulid import ULID
 
 from ..documents import Document
 from ..foundry.events import ClientCallDelta, ClientCallStarted, MessageDelta
-from ..foundry.models import ClientCall, FinishReason
+from ..foundry.models import ClientCall, FinishReason, TurnResult
 from ..problems import ProblemKind
 from ..text import to_json_bytes
 from ..turns.command import AnsweredTurn, Progress, TurnOpened
@@ -118,6 +118,7 @@ class ChatDelta(Document):
 
     role: NotRequired[Literal["assistant"]]
     content: NotRequired[str]
+    refusal: NotRequired[str]
     tool_calls: NotRequired[list[ChatCallPart]]
 
 
@@ -189,8 +190,9 @@ class ChatForm:
         chunks = _Chunks({**head, "object": CHUNK}, self.wants_usage)
         choice = completion["choices"][0]
         yield chunks.begin()
-        if text := choice["message"]["content"] or choice["message"]["refusal"]:
-            yield chunks.delta({"content": text})
+        for name in ("content", "refusal"):
+            if text := choice["message"][name]:
+                yield chunks.delta({name: text})
         for number, call in enumerate(choice["message"].get("tool_calls", ())):
             yield chunks.delta({"tool_calls": [{"index": number, **call}]})
         for frame in chunks.end(choice["finish_reason"], completion.get("usage")):
@@ -227,6 +229,8 @@ class ChatFrames:
     _cutter: StopCutter = field(init=False)
     _calls: list[str] = field(default_factory=list[str])
     """Ids of the calls so far."""
+    _has_text: bool = False
+    """Whether the model said something in pieces."""
 
     def begin(self, opened: TurnOpened) -> list[bytes]:
         """The chunk with the role."""
@@ -239,17 +243,25 @@ class ChatFrames:
         """The chunks of an event."""
         match event:
             case MessageDelta():
+                self._has_text = True
                 return self._text(self._cutter.feed(event.text))
             case ClientCallStarted():
                 return self._call_started(event)
             case ClientCallDelta():
                 return self._call_part(event.call_id, {"function": {"arguments": event.arguments}})
             case AnsweredTurn():
+                missing = [] if self._has_text else self._whole(event.result)
                 reason = FinishReason.STOP if self._cutter.found else event.result.finish_reason
                 ended = self._chunks.end(reason.value, chat_usage(event.result.usage))
-                return [*self._text(self._cutter.rest()), *ended]
+                return [*missing, *self._text(self._cutter.rest()), *ended]
             case _:
                 return []
+
+    def _whole(self, result: TurnResult) -> list[bytes]:
+        """The text of an answer that did not come in pieces, such as a refusal."""
+        if result.refusal is not None:
+            return [self._chunks.delta({"refusal": result.refusal})]
+        return [] if result.calls else self._text(self._cutter.feed(result.content))
 
     def _call_started(self, event: ClientCallStarted) -> list[bytes]:
         self._calls.append(event.call_id)

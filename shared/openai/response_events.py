@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from ..documents import JsonObject
@@ -228,7 +227,7 @@ class ResponseFrames:
     def fail(self, problem: Mapping[str, Any]) -> list[bytes]:
         """The event that says that the response failed; nothing follows it."""
         response_id = self._events.begun["id"]
-        response = self.form.failed(response_id, problem, datetime.now(UTC))
+        response = self.form.failed(response_id, problem)
         return [frame(event) for event in self._events.end(response)]
 
 

@@ -103,6 +103,7 @@ class ResponseDocument(Document):
     object: Literal["response"]
     created_at: int
     completed_at: int | None
+    """Null unless it is completed."""
     status: ResponseStatus
     error: ResponseError | None
     incomplete_details: IncompleteDetails | None
@@ -156,9 +157,9 @@ class ResponseForm:
         begun = self.begun(response_id_of(turn.turn_id), ResponseStatus.IN_PROGRESS)
         return answered_by(begun, turn.result, turn.finished_at, self.tools)
 
-    def failed(self, response_id: str, problem: Mapping[str, Any], at: datetime) -> JsonObject:
+    def failed(self, response_id: str, problem: Mapping[str, Any]) -> JsonObject:
         """The response of a turn that failed with a problem document."""
-        return ended_by(self.begun(response_id, ResponseStatus.FAILED), problem, at)
+        return ended_by(self.begun(response_id, ResponseStatus.FAILED), problem)
 
     def _object(self, response_id: str, status: ResponseStatus, *, model: str) -> JsonObject:
         body, more = self.body, self.body.model_extra or {}
@@ -211,7 +212,7 @@ def answered_by(
         **begun,
         "status": status,
         "model": result.model or begun["model"],
-        "completed_at": ended_at(begun["id"], at),
+        "completed_at": ended_at(begun["id"], at) if is_whole else None,
         "incomplete_details": None if is_whole else {"reason": "max_output_tokens"},
         "output": output_items(ulid_of(begun["id"]), result, status, tools),
         "usage": response_usage(result.usage),
@@ -234,9 +235,8 @@ def of_job(begun: JsonObject, job: Job) -> JsonObject:
     """
     if status := _RUNNING.get(job.status):
         return {**begun, "status": status}
-    at = job.finished_at or job.created_at
     if job.status is not JobStatus.SUCCEEDED or not job.results:
-        return ended_by(begun, job.problem or _EXPIRED, at)
+        return ended_by(begun, job.problem or _EXPIRED)
     answer = job.results[-1]
     if answer["truncated"]:
         raise ProblemError(TOO_LONG)
@@ -251,7 +251,7 @@ def of_job(begun: JsonObject, job: Job) -> JsonObject:
         refusal=answer.get("refusal"),
     )
     tools = read_tools(begun["tools"], None, parallel=None)
-    return answered_by(begun, result, at, tools)
+    return answered_by(begun, result, job.finished_at or job.created_at, tools)
 
 
 def _client_call(item: Mapping[str, Any]) -> ClientCall:
@@ -273,7 +273,7 @@ def _shown_tool(tool: Mapping[str, Any]) -> JsonObject:
     return {"description": None, "parameters": None, "strict": False, **tool}
 
 
-def ended_by(begun: JsonObject, problem: Mapping[str, Any], at: datetime) -> JsonObject:
+def ended_by(begun: JsonObject, problem: Mapping[str, Any]) -> JsonObject:
     """A response that a problem ended."""
     ended = {**begun, "completed_at": None, "status": ResponseStatus.FAILED}
     if problem["code"] == "content_filter":
@@ -282,7 +282,7 @@ def ended_by(begun: JsonObject, problem: Mapping[str, Any], at: datetime) -> Jso
     if problem["code"] == "cancelled":
         return {**ended, "status": ResponseStatus.CANCELLED}
     error = {"code": _error_code(problem["status"]), "message": problem["detail"]}
-    return {**ended, "error": error, "completed_at": ended_at(begun["id"], at)}
+    return {**ended, "error": error}
 
 
 def _error_code(status: int) -> str:

@@ -77,7 +77,7 @@ class Record:
         if turn_id is None:
             return []
         problem = problem_from(outcome).to_json()
-        return self._changes(self.form.failed(response_id_of(turn_id), problem, self.clock()))
+        return self._changes(self.form.failed(response_id_of(turn_id), problem))
 
     def _changes(self, response: JsonObject) -> list[Change]:
         try:
@@ -130,10 +130,9 @@ class Stored:
             return await self._of_job(owner, stored, stored.job_id)
         response = stored.document["response"]
         is_running = response["status"] == ResponseStatus.IN_PROGRESS
-        now = self.clock()
-        if not is_running or now < stored.created_at + self.longest:
+        if not is_running or self.clock() < stored.created_at + self.longest:
             return stored
-        failed = ended_by(response, _INTERRUPTED, now)
+        failed = ended_by(response, _INTERRUPTED)
         return replace(stored, document={**stored.document, "response": failed})
 
     async def _of_job(self, owner: str, stored: StoredResponse, job_id: str) -> StoredResponse:
