@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import logging
+import math
 import random
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from typing import TypeVar
 
 from .errors import RATE_LIMIT, FoundryError, RateLimitedError
 from .metrics import ClientMetrics
+from .places import Places
 
 log = logging.getLogger(__name__)
 
@@ -88,20 +90,37 @@ class Deadline:
 
 @dataclass(slots=True)
 class Gate:
-    """Lets requests to one deployment pass: none while it is paused, few at a time if limited."""
+    """Lets requests to one deployment pass: none while it is paused, few at a time if limited.
+
+    All that waited during a pause would use up the next quota at once, and most of it would be
+    refused again. So only half as many requests as were in flight may be in flight after a pause,
+    and one more for each that is answered: as many as the quota allows come to be in flight, and
+    few are refused.
+    """
 
     metrics: ClientMetrics
     limit: int = 0
     """The most requests in flight; 0 for no limit."""
+    _window: float = math.inf
+    """The most in flight since the last pause."""
     _open_at: float = 0.0
-    _slots: asyncio.Semaphore | None = field(default=None, init=False)
+    _places: Places = field(init=False)
 
     def __post_init__(self) -> None:
-        if self.limit:
-            self._slots = asyncio.Semaphore(self.limit)
+        self._places = Places(self._most)
+
+    @property
+    def _most(self) -> float:
+        return min(self.limit or math.inf, self._window)
+
+    @property
+    def _is_paused(self) -> bool:
+        return self._open_at > monotonic()
 
     def pause(self, seconds: float) -> None:
         """Hold requests back for so long, or longer if a longer pause runs already."""
+        if not self._is_paused:
+            self._resize(max(self._places.taken // 2, 1))
         self._open_at = max(self._open_at, monotonic() + seconds)
 
     def heed(self, error: FoundryError, seconds: float) -> bool:
@@ -118,26 +137,42 @@ class Gate:
         Raises:
             HeldBackError: if the gate stays closed, or full, beyond the deadline.
         """
-        if self._slots is None:
-            await self._wait(deadline)
-            yield
-            return
-        await self._take_slot(self._slots, deadline)
+        await self._enter(deadline)
         try:
-            await self._wait(deadline)
             yield
+            self._resize(self._window + 1)
         finally:
-            self._slots.release()
+            self._places.give_back()
 
-    async def _take_slot(self, slots: asyncio.Semaphore, deadline: Deadline) -> None:
+    def _resize(self, window: float) -> None:
+        self._window = window
+        self._places.resize(self._most)
+
+    async def _enter(self, deadline: Deadline) -> None:
+        while True:
+            await self._wait(deadline)
+            await self._take_place(deadline)
+            if not self._is_paused:
+                return
+            self._places.give_back()
+
+    async def _take_place(self, deadline: Deadline) -> None:
         try:
             async with asyncio.timeout(deadline.remaining()):
-                await slots.acquire()
+                await self._places.take()
         except builtins.TimeoutError as error:
-            raise HeldBackError(
+            raise self._full() from error
+
+    def _full(self) -> HeldBackError:
+        if self._most == self.limit:
+            return HeldBackError(
                 f"{self.limit} requests were in flight all the time. Raise "
                 "FOUNDRY_MAX_CONCURRENCY, or send fewer at once."
-            ) from error
+            )
+        return HeldBackError(
+            "The model deployment's quota is used up by earlier requests. Wait, or raise the quota "
+            "of the model deployment."
+        )
 
     async def _wait(self, deadline: Deadline) -> None:
         while (pause := self._open_at - monotonic()) > 0:

@@ -8,6 +8,7 @@ effect.
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -39,7 +40,8 @@ from .steps import End, Run, Step, Wait
 log = logging.getLogger(__name__)
 
 STORAGE_PAUSE_SECONDS = 30.0
-"""The pause of a lane while storage is unavailable; it does not count as an attempt."""
+"""The pause of a lane while storage is unavailable, on average; it does not count as an attempt.
+Lanes that were refused together do not come back together."""
 
 INVOCATION_SECONDS = 30.0
 """How long one queue message may start turns. With the longest turn added, this is less than
@@ -151,7 +153,7 @@ class Runner:
             return
         except StorageUnavailableError as error:
             log.warning("Lane %s is postponed: %s", wake_up.lane, error)
-            pause = STORAGE_PAUSE_SECONDS
+            pause = STORAGE_PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
         if pause:
             await self._queues.wake(wake_up.owner, wake_up.lane, min(pause, MAX_DELAY_SECONDS))
 

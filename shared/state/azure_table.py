@@ -164,8 +164,8 @@ class AzureTable:
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
                 return await self._submit(partition, changes)
-            except StorageUnavailableError:
-                if etag := await self._landed(partition, changes):
+            except StorageUnavailableError as error:
+                if not error.is_refusal and (etag := await self._landed(partition, changes)):
                     return etag
                 if attempt == WRITE_ATTEMPTS:
                     raise

@@ -130,6 +130,9 @@ class StorageUnavailableError(StateError):
 
     code = "storage_unavailable"
 
+    is_refusal: bool = False
+    """The service answered that it did nothing, because it is asked for too much."""
+
 
 class StorageContentionError(StorageUnavailableError):
     """Other writers changed the row before each of our attempts; nothing was written."""

@@ -35,6 +35,11 @@ KEEPALIVE_SECONDS = 30.0
 """How often idle connections are closed; one stays open for at most twice as long."""
 
 MAX_CONNECTIONS = 200
+
+SERVER_BUSY = "ServerBusy"
+"""The code of a request above the rate of the account or a partition, which had no effect.
+https://learn.microsoft.com/rest/api/storageservices/common-rest-api-error-codes"""
+
 FIRST_BACKOFF_SECONDS = 0.1
 
 _HEADERS = {
@@ -184,7 +189,11 @@ class StorageService:
         service = self._service
         if refused := explain(answer.status, answer.code, service.name, service.role):
             return StorageUnavailableError(refused)
-        return self.unavailable() if _is_passing(answer) else None
+        if not _is_passing(answer):
+            return None
+        error = self.unavailable()
+        error.is_refusal = answer.code == SERVER_BUSY
+        return error
 
     def unavailable(self, why: str = "") -> StorageUnavailableError:
         """The error of a service that gives no answer."""

@@ -167,3 +167,101 @@ async def test_who_fails_inside_gives_the_place_back() -> None:
             async with gate.passing(Deadline(1)):
                 raise RuntimeError
     assert await passed_after(gate) < 1
+
+
+class Turns:
+    """Turns that pass a gate and last until they are ended."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.inside: list[asyncio.Future[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def begin(self, number: int) -> None:
+        self._tasks += [asyncio.create_task(self._turn()) for _ in range(number)]
+        await self.settle()
+
+    async def _turn(self) -> None:
+        async with self._gate.passing(Deadline(60)):
+            ended = asyncio.get_running_loop().create_future()
+            self.inside.append(ended)
+            await ended
+
+    async def end(self, number: int, error: Exception | None = None) -> None:
+        ended, self.inside = self.inside[:number], self.inside[number:]
+        for each in ended:
+            if error is None:
+                each.set_result(None)
+            else:
+                each.set_exception(error)
+        await self.settle()
+
+    async def settle(self) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    async def open(self, pause: float) -> None:
+        """Wait until a pause is over."""
+        await asyncio.sleep(pause)
+        await self.settle()
+
+    async def aclose(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def test_after_a_pause_half_as_many_pass_and_more_with_each_answer() -> None:
+    gate = Gate(ClientMetrics())
+    turns = Turns(gate)
+    await turns.begin(9)
+    refused = errors.RateLimitedError("x", retry_after=0.05)
+    await turns.end(1, refused)
+    assert gate.heed(refused, 0.05)  # 8 are in flight
+    gate.pause(0.05)  # another refusal of the same pause
+    await turns.begin(50)
+    await turns.end(8)  # answered: 4 + 8 may be in flight
+    assert turns.inside == []
+    await turns.open(0.06)
+    assert len(turns.inside) == 12
+    await turns.end(2)
+    assert len(turns.inside) == 14
+    await turns.aclose()
+
+
+async def test_a_refused_burst_leaves_one_at_a_time() -> None:
+    gate = Gate(ClientMetrics())
+    turns = Turns(gate)
+    for _ in range(3):
+        gate.pause(0.02)
+        await turns.begin(5)
+        await turns.open(0.03)
+        assert len(turns.inside) == 1
+        await turns.end(1, errors.RateLimitedError("x"))
+        await turns.settle()
+        await turns.end(len(turns.inside), errors.RateLimitedError("x"))
+    await turns.aclose()
+
+
+async def test_a_limit_holds_beside_the_window() -> None:
+    gate = Gate(ClientMetrics(), limit=3)
+    turns = Turns(gate)
+    await turns.begin(8)
+    assert len(turns.inside) == 3
+    gate.pause(0.02)
+    await turns.end(3)
+    await turns.open(0.03)
+    for _ in range(2):
+        assert len(turns.inside) <= 3
+        await turns.end(2)
+    await turns.aclose()
+
+
+async def test_a_caller_behind_the_window_waits_no_longer_than_its_deadline() -> None:
+    gate = Gate(ClientMetrics())
+    gate.pause(0.01)
+    async with gate.passing(Deadline(1)):
+        with pytest.raises(HeldBackError, match="quota") as caught:
+            await passed_after(gate, seconds=0.05)
+    assert not caught.value.may_have_run
+    assert await passed_after(gate) < 1

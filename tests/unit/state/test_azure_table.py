@@ -137,6 +137,14 @@ async def test_a_write_that_did_not_land_is_repeated(
     assert storage.requests == ["create", "get"] * 3 + ["create"]
 
 
+async def test_a_write_above_the_rate_is_repeated_without_a_look(
+    storage: TableService, table: AzureTable
+) -> None:
+    storage.before = [RefusedError(503, "ServerBusy")] * 2
+    await table.write("p", [INSERT])
+    assert storage.requests == ["create"] * 3
+
+
 async def test_an_outage_ends_in_one_error_after_all_attempts(
     storage: TableService, table: AzureTable
 ) -> None:
