@@ -43,6 +43,7 @@ const ACTIONS = [
   "data_erased",
   "mcp_request",
 ];
+const OWNER = "owner";
 const READING = "audit_read";
 const OUTCOMES = { succeeded: "good", failed: "bad", refused: "bad" };
 const FILTERS = ["from", "to", "action", "outcome", "thread_id", "job_id", "all_owners"];
@@ -82,7 +83,10 @@ export default function Audit({ route, me }) {
     <${ProblemBox} error=${error ?? failure} />
     ${follows &&
     html`<p class="quiet">New records appear here. Those of reading the audit trail are left out.</p>`}
-    ${data && html`<${Records} rows=${[...first, ...(more?.rows ?? [])]} />`}
+    ${data && html`<${Records}
+      rows=${[...first, ...(more?.rows ?? [])]}
+      showsOwner=${Boolean(filters.all_owners)}
+    />`}
     ${!data && loading && html`<p class="loading" role="status">Loading …</p>`}
     ${!follows && html`<${Pager} next=${next} onNext=${loadMore} />`}`;
 }
@@ -129,9 +133,10 @@ function Filters({ filters, me }) {
   </form>`;
 }
 
-function Records({ rows }) {
+function Records({ rows, showsOwner }) {
   if (!rows.length) return html`<${EmptyState}>No records in these days.<//>`;
-  return html`<${DataTable} caption="Records, newest first" columns=${COLUMNS} rows=${rows} />`;
+  const columns = COLUMNS.filter((each) => showsOwner || each.key !== OWNER);
+  return html`<${DataTable} caption="Records, newest first" columns=${columns} rows=${rows} />`;
 }
 
 const COLUMNS = [
@@ -146,7 +151,7 @@ const COLUMNS = [
     label: "Who",
     render: (each) => html`${each.actor}<br /><span class="quiet">${each.subject}</span>`,
   },
-  { label: "Owner", key: "owner" },
+  { label: "Owner", key: OWNER },
   { label: "What", render: (each) => html`<${What} record=${each} />` },
   { label: "Tokens", numeric: true, key: "total_tokens" },
   { label: "Request", render: (each) => each.request_id && html`<code>${each.request_id}</code>` },

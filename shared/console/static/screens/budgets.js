@@ -70,7 +70,7 @@ function Share({ budget }) {
   const taken = Math.max(budget.limit - budget.left, 0);
   const percent = budget.limit ? Math.round((100 * taken) / budget.limit) : 100;
   const label = `${budget.of} of ${budget.subject} in use`;
-  return html`<meter min="0" max="100" high="80" value=${percent} aria-label=${label}></meter>
+  return html`<meter min="0" max="100" high="80" value=${percent} aria-label=${label}></meter>${" "}
     ${percent} %`;
 }
 
