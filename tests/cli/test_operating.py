@@ -13,6 +13,8 @@ from local.services import FunctionsHost
 from tests.support.leaks import leaks
 from tests.support.terminal import INTERRUPT, Aos
 
+from .stub import Said, answering
+
 WIDE, NARROW = 120, 40
 
 
@@ -130,3 +132,48 @@ def test_the_doctor_names_the_command_that_fixes_it(
     assert (findings["key"]["status"], findings["key"]["fix"]) == ("failed", "aos login")
     assert result.code == 1
     assert "these checks failed: key" in result.err
+
+
+BROKEN = {
+    "foundry": "Give the app's identity the role 'Foundry User' on the project.",
+    "credential": "Set FOUNDRY_AGENT_SERVICE_API_KEY or sign in.",
+    "table": "Give it the role 'Storage Table Data Contributor' on the account.",
+}
+
+
+@pytest.mark.parametrize("columns", [WIDE, NARROW])
+def test_what_the_app_finds_broken_comes_with_a_command(tmp_path: Path, columns: int) -> None:
+    checks = {name: {"status": "failed", "detail": text} for name, text in BROKEN.items()}
+    checks["poison"] = {"status": "warning", "detail": "Messages failed for good."}
+    checks["queues"] = {"status": "ok", "oldest_seconds": {"agent-jobs": 3.0}}
+    problem = {"code": "not_ready", "status": 503, "ready": False, "checks": checks}
+    budget = {"subject": "key:x", "of": "tokens", "left": 0}
+    models = {
+        "default": "vllm",
+        "data": [
+            {"model_type": "vllm", "is_available": False, "unavailable": "Set VLLM_SERVER_URL."},
+            {"model_type": "openai", "is_available": True, "breaker": {"circuit": "open"}},
+        ],
+    }
+    answers = {
+        "health": Said(200, b"{}"),
+        "me": Said(200, json.dumps({"roles": [], "budgets": [budget]}).encode()),
+        "health/ready": Said(503, json.dumps(problem).encode()),
+        "models": Said(200, json.dumps(models).encode()),
+    }
+    with answering(answers) as stub:
+        aos = Aos(tmp_path, stub.url)
+        found = {each["check"]: each for each in json.loads(aos.pipe("doctor").out)}
+        shown = aos.run("doctor", columns=columns)
+    assert shown.code == 1
+    assert "these checks failed: foundry, credential, table, model vllm" in shown.plain
+    fixes = {name: str(found[name]["fix"]) for name in found}
+    assert '--role "Foundry User"' in fixes["foundry"]
+    assert fixes["credential"].startswith("azd env set FOUNDRY_AGENT_SERVICE_API_KEY")
+    assert '--role "Storage Table Data Contributor"' in fixes["table"]
+    assert "az storage message peek" in fixes["poison"]
+    assert fixes["budget"] == "aos budgets"
+    assert "VLLM_SERVER_URL" in fixes["model vllm"]
+    assert (found["queues"]["status"], fixes["queues"]) == ("ok", "")
+    assert found["model openai"]["status"] == "warning"
+    assert found["roles"]["status"] == "warning"

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from cli import reference
 from cli.errors import ExitCode
 from cli.main import SECTIONS
 from cli.problems import ADVICE, exit_code_of
+from cli.reference import COLUMNS, page
 from local.services import ROOT
 from shared.problems import ProblemKind
 
@@ -21,8 +21,8 @@ RUNS = 5
 
 
 def test_the_page_is_written_by_the_commands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", reference.COLUMNS)
-    assert reference.page() == PAGE, "run: make commands"
+    monkeypatch.setenv("COLUMNS", COLUMNS)
+    assert page() == PAGE, "run: make commands"
 
 
 def test_advice_is_about_problems_that_exist_and_commands_that_exist() -> None:

@@ -18,6 +18,9 @@ READ_BEFORE_KILL = 60 if LINES == 200 else LINES // 2
 """Receipts that are read before the command is killed. It is at most 150 lines ahead of them: those
 on their way, and those that the terminal holds."""
 
+NOT_YET = ("--not-before", "2100-01-01T00:00:00Z")
+"""Jobs that do not run while others are submitted."""
+
 SECONDS = 60 + LINES / 2
 
 
@@ -45,7 +48,7 @@ async def test_killed_at_half_and_run_again_each_line_is_one_job(
     deployment: Deployment,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    submit = ("jobs", "submit", "--file", str(lines))
+    submit = ("jobs", "submit", "--file", str(lines), *NOT_YET)
     killed = await asyncio.to_thread(aos.start, *submit, "-o", "jsonl", columns=10_000)
     await asyncio.to_thread(killed.expect, f'"line": {READ_BEFORE_KILL},', SECONDS)
     killed.process.kill()
@@ -86,10 +89,8 @@ def test_lines_that_are_added_leave_the_others_their_jobs(aos: Aos, tmp_path: Pa
     assert len(json.loads(aos.pipe("jobs", "ls").out)) == 5
 
 
-async def test_an_interrupted_submission_says_how_to_go_on(
-    aos: Aos, lines: Path, emulator: EmulatorControl
-) -> None:
-    submit = ("jobs", "submit", "--file", str(lines))
+async def test_an_interrupted_submission_says_how_to_go_on(aos: Aos, lines: Path) -> None:
+    submit = ("jobs", "submit", "--file", str(lines), *NOT_YET)
     running = await asyncio.to_thread(aos.start, *submit, "-o", "jsonl", columns=10_000)
     await asyncio.to_thread(running.expect, '"line": 3,')
     running.type(INTERRUPT)
