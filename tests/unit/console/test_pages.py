@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 
+import pytest
+
 from shared.config import AuthMode
 from shared.console.pages import STATIC, ConsolePages
 from shared.http.static_files import StaticFolder
+from tests.support.app_on_fakes import App
+from tests.support.calling import assert_problem, caller
 
 VENDORED = (STATIC / "vendor/VENDORED.md").read_text("utf-8")
 
@@ -28,8 +32,12 @@ def test_no_file_of_our_own_has_scripts_or_styles_inline() -> None:
         ), path
 
 
-def test_nothing_is_served_where_the_console_is_off() -> None:
-    assert not ConsolePages.build(AuthMode.ENTRA, is_on=False).files.files
+@pytest.mark.parametrize("path", ["", "/app.js", "/vendor/marked-18.2.1.js"])
+async def test_the_console_is_off_unless_it_is_chosen(path: str) -> None:
+    app = App()
+    async with caller(app.services()) as client:
+        assert_problem(await client.get(f"http://app/console{path}"), 404, "not_found")
+    await app.aclose()
 
 
 def test_the_page_knows_how_people_sign_in() -> None:
