@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,8 +34,10 @@ from tests.support.served import Deployment, EmulatorControl
 
 pytestmark = pytest.mark.timeout(600)  # the first run installs the packages
 
+REPLIES = f"replies-{uuid.uuid4().hex[:12]}"
 SETTINGS = {
     "AUTH_MODE": "keys",
+    "REPLY_QUEUES": REPLIES,
     "PRICES": json.dumps({"currency": "EUR", "models": {"*": {"input": 600, "output": 700}}}),
     "BUDGETS": json.dumps(
         [
@@ -135,6 +138,7 @@ async def test_a_job_is_submitted_and_watched_to_its_end(
     await tab.check()
     await page.get_by_label("Callback address").fill("")
     await page.get_by_label("Not before").fill("2026-01-01T09:30")
+    await page.get_by_label("Reply queue").fill(REPLIES)
     await page.get_by_role("button", name="Submit job").click()
     await expect(status(page)).to_have_text("succeeded", timeout=30_000)
     assert re.search(r"#/jobs/job_\w+$", page.url)
@@ -145,7 +149,10 @@ async def test_a_job_is_submitted_and_watched_to_its_end(
     await expect(page.locator(".timeline b")).to_have_text(
         ["Submitted", "Started", "Message 1 answered", "Message 2 answered", "Ended: succeeded"]
     )
-    await expect(page.locator(".job-facts")).to_contain_text("Not before")
+    facts = page.locator(".job-facts")
+    await expect(facts).to_contain_text("Not before")
+    await expect(facts).to_contain_text("delivered", timeout=20_000)
+    await expect(facts).to_contain_text(REPLIES)
     await draw(tab, "job")
     await page.get_by_role("link", name="Jobs of this thread").click()
     await expect(page.locator("tbody tr")).to_have_count(1)
