@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..config import FoundryAgentServiceConfig
-from ..foundry.errors import UnknownCallError
+from ..foundry.client_calls import check_said
+from ..foundry.errors import InvalidRequestError, UnknownCallError
 from ..foundry.models import Approval, ClientOutput, TurnRequest
 from ..http.answers import Answer, Streamed
 from ..http.field_errors import invalid_field
@@ -69,6 +70,7 @@ class ResponsesApi:
             _check_answers_nothing(items)
         else:
             request = _on_thread(ready.command.request)
+            _check_limits(request)
             command = replace(ready.command, thread_id=thread_id, request=request)
             ready = replace(ready, command=command)
         form = ResponseForm(body, tools, self.config)
@@ -187,6 +189,14 @@ def _on_thread(request: TurnRequest) -> TurnRequest:
             for item in approvals
         ),
     )
+
+
+def _check_limits(request: TurnRequest) -> None:
+    """Check that the outputs of functions and the approvals are within the limits."""
+    try:
+        check_said(request)
+    except InvalidRequestError as error:
+        raise refused("input", error.message, error.code) from error
 
 
 def _check_answers_nothing(items: list[Item]) -> None:

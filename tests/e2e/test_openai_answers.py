@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 
 from local.services import FunctionsHost
 from tests.support.client_keys import bearer
+from tests.support.served import EmulatorControl
+from tests.support.waiting import eventually
 
 MODEL = "llama-3.3-70b"
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hi"}]}
@@ -138,6 +140,9 @@ async def test_a_refusal_is_an_answer(caller: httpx.AsyncClient, path: str) -> N
     answer = await caller.post(path, json=formatted(path, "/refuse"))
     assert answer.status_code == 200, answer.text
     assert part_of(path, answer.json())["refusal"] == "I cannot help with that."
+    streamed = await caller.post(path, json={**formatted(path, "/refuse"), "stream": True})
+    pieces = [json.loads(line[6:]) for line in streamed.text.splitlines() if '"refus' in line]
+    assert any("I cannot help with that." in json.dumps(piece) for piece in pieces)
 
 
 async def test_a_response_in_the_background_may_break_its_format(
@@ -213,3 +218,111 @@ async def test_a_consent_reaches_the_caller_and_does_not_break_a_chain(
     )
     told = await response(caller, input="Hello", previous_response_id=asked["id"])
     assert told["output"][0]["content"][0]["text"] == "You said: Hello"
+
+
+LIGHT = {"type": "function", "name": "light", "parameters": {"type": "object"}}
+SPACE = {"type": "namespace", "name": "home", "description": "A home.", "tools": [LIGHT]}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_function_in_a_namespace_makes_a_round_trip(
+    caller: httpx.AsyncClient, stream: bool
+) -> None:
+    tools, said = [SPACE], {"role": "user", "content": "/call home__light {}"}
+    asked = await response(caller, input=[said], tools=tools, stream=stream, store=False)
+    (call,) = asked["output"]
+    assert (call["type"], call["name"], call["namespace"]) == ("function_call", "light", "home")
+    output = {"type": "function_call_output", "call_id": call["call_id"], "output": "on"}
+    told = await response(caller, input=[said, call, output], tools=tools, stream=stream)
+    assert told["output"][0]["content"][0]["text"] == "home__light answered: on"
+
+
+async def test_a_tool_that_a_service_runs_is_used_if_the_app_offers_it(
+    caller: httpx.AsyncClient,
+) -> None:
+    offered = {"type": "code_interpreter", "container": {"type": "auto"}}
+    unknown = {"type": "computer_use_preview"}
+    body = {**RESPONSE, "tools": [offered, unknown]}
+    answer = await caller.post("v1/responses", json=body)
+    assert answer.status_code == 200, answer.text
+    ignored = answer.headers["x-ignored-params"].split(", ")
+    assert "tools.computer_use_preview" in ignored
+    assert "tools.code_interpreter" not in ignored
+
+
+async def test_a_response_in_the_background_is_cancelled_before_its_model_works(
+    caller: httpx.AsyncClient, emulator: EmulatorControl
+) -> None:
+    """One that waits never runs; one whose model works is paid for, and keeps its answer."""
+    await emulator.inject("hang", seconds=3, when="before", times=1)
+    made = (await caller.post("v1/conversations", json={})).json()
+    body = {"input": "/answer kept", "conversation": made["id"], "background": True}
+    running, waiting = [await response(caller, **body) for _ in range(2)]
+
+    async def status(of: dict[str, Any], *wanted: str) -> dict[str, Any] | None:
+        read = (await caller.get(f"v1/responses/{of['id']}")).json()
+        return read if read["status"] in wanted else None
+
+    await eventually(lambda: status(running, "in_progress"))
+    for each in (waiting, running):
+        answer = await caller.post(f"v1/responses/{each['id']}/cancel")
+        assert answer.status_code == 200, answer.text
+    never = await eventually(lambda: status(waiting, "cancelled"))
+    assert (never["output"], never["usage"], never["completed_at"]) == ([], None, None)
+    kept = await eventually(lambda: status(running, "completed"), 30)
+    assert kept["output"][0]["content"][0]["text"] == "kept"
+    path = f"v1/responses/{waiting['id']}"
+    stream = await caller.get(path, params={"stream": "true", "starting_after": "1"})
+    last = json.loads(stream.text.strip().rpartition("data: ")[2])
+    assert (last["type"], last["response"]) == ("response.failed", never)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "says"),
+    [(["x" * 1_100_000], "bytes"), (["x"] * 129, "at most 128")],
+    ids=["size", "number"],
+)
+async def test_outputs_of_functions_are_limited_in_a_conversation(
+    caller: httpx.AsyncClient, outputs: list[str], says: str
+) -> None:
+    made = (await caller.post("v1/conversations", json={})).json()
+    items = [
+        {"type": "function_call_output", "call_id": f"call_{number}", "output": text}
+        for number, text in enumerate(outputs)
+    ]
+    body = {"model": MODEL, "conversation": made["id"], "input": items}
+    refused = await caller.post("v1/responses", json=body)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "input")
+    assert says in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("part", "param"),
+    [
+        ({"type": "file", "file": {"file_id": "file_1"}}, "messages[0].content[0].type"),
+        ({"type": "input_audio", "input_audio": {}}, "messages[0].content[0].type"),
+    ],
+)
+async def test_parts_that_models_here_do_not_read_are_refused_by_name(
+    caller: httpx.AsyncClient, part: dict[str, Any], param: str
+) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": [part]}]}
+    refused = await caller.post("v1/chat/completions", json=body)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"]) == (400, "unsupported_parameter")
+    assert error["param"] == param
+
+
+async def test_an_image_as_the_output_of_a_function(caller: httpx.AsyncClient) -> None:
+    """In a conversation an output is text; it is refused by name, not lost."""
+    made = (await caller.post("v1/conversations", json={})).json()
+    image = {"type": "input_image", "image_url": "https://example.com/a.png"}
+    output = {"type": "function_call_output", "call_id": "call_1", "output": [image]}
+    body = {"model": MODEL, "conversation": made["id"], "input": [output]}
+    refused = await caller.post("v1/responses", json=body)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["code"], error["param"]) == (
+        *(400, "unsupported_parameter"),
+        "input",
+    )
