@@ -1,4 +1,4 @@
-// Shows an answer's Markdown. What a model writes is text of a stranger: of the HTML that Markdown
+// Shows an answer's Markdown. The text of a model is not trusted: of the HTML that Markdown
 // becomes, only the elements and attributes listed here reach the page, and nothing that loads.
 
 import { Marked } from "./vendor/marked-18.2.1.js";
