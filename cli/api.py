@@ -11,9 +11,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
-from .errors import CommandError, TryAgainError
+from .errors import CommandError, TryAgainError, UsageError
 from .problems import answer_error, parsed
 from .target import Target
+from .terminal_text import one_line
 
 if TYPE_CHECKING:
     import httpx
@@ -23,6 +24,7 @@ ANSWER_SECONDS = 250.0
 """Azure cuts an answer after about 230 s."""
 PAGE_ITEMS = 100
 MAX_CONNECTIONS = 32
+MAX_REASON_CHARS = 200
 
 JsonObject = dict[str, Any]
 Query = Mapping[str, str | int | bool | None]
@@ -42,7 +44,13 @@ def new_idempotency_key() -> str:
 
 
 def part(text: str) -> str:
-    """An id as one segment of a path."""
+    """An id as one segment of a path.
+
+    Raises:
+        UsageError: It would lead to another address.
+    """
+    if text in {"", ".", ".."}:
+        raise UsageError("an id is missing")
     return quote(text, safe="")
 
 
@@ -171,7 +179,7 @@ class Api:
             yield
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
             raise TryAgainError(
-                f"{self.target.url} cannot be reached: {type(error).__name__}",
+                f"{self.target.url} cannot be reached: {one_line(str(error))[:MAX_REASON_CHARS]}",
                 advice="Is the app running, and the address right? aos doctor",
             ) from None
         except httpx.TransportError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -62,7 +63,8 @@ def _converse(session: Session, thread: str | None, body: JsonObject, wait: int 
     """Ask for one message after the other, until the end of the input."""
     if not sys.stdin.isatty():
         raise UsageError("there is no message", advice='Such as: aos chat "What is a leap year?"')
-    import readline  # noqa: F401  # pyright: ignore[reportUnusedImport] - edits lines of `input`
+    with suppress(ImportError):  # Windows has none
+        import readline  # noqa: F401  # pyright: ignore[reportUnusedImport] - edits what is typed
 
     thread = thread or _new_thread(session)
     session.output.note("Ctrl-D ends the conversation; Ctrl-C stops an answer.")

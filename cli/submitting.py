@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
+from threading import Event
 from typing import cast
 
 from .api import Api, JsonObject
@@ -158,26 +158,27 @@ def submit_all(api: Api, lines: Iterator[Line]) -> Iterator[Submitted]:
     """
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="submit")
     waiting: deque[Future[Submitted]] = deque()
+    stopping = Event()
     try:
         for line in lines:
             if len(waiting) == WINDOW:
                 yield waiting.popleft().result()
-            waiting.append(pool.submit(_submit, api, line))
+            waiting.append(pool.submit(_submit, api, line, stopping))
         while waiting:
             yield waiting.popleft().result()
     finally:
+        stopping.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _submit(api: Api, line: Line) -> Submitted:
+def _submit(api: Api, line: Line, stopping: Event) -> Submitted:
     for attempt in range(ATTEMPTS):
         try:
             answer = api.request("POST", "jobs", body=line.body, key=line.key)
         except TryAgainError as error:
-            if attempt == ATTEMPTS - 1:
-                raise
             pause = error.retry_after or FIRST_PAUSE_SECONDS * 2**attempt
-            time.sleep(min(pause, LONGEST_PAUSE_SECONDS))
+            if attempt == ATTEMPTS - 1 or stopping.wait(min(pause, LONGEST_PAUSE_SECONDS)):
+                raise
         except CommandError as error:
             if error.code in STOPPING_CODES or error.exit_code is ExitCode.NOT_FOUND:
                 raise

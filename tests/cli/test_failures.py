@@ -17,7 +17,7 @@ from tests.support.served import EmulatorControl
 from tests.support.terminal import INTERRUPT, Aos
 from tests.support.waiting import eventually
 
-HANG_SECONDS = 4.0
+HANG_SECONDS = 8.0
 
 
 def test_a_wrong_key_asks_to_sign_in(app: FunctionsHost, key: str, tmp_path: Path) -> None:
@@ -57,12 +57,13 @@ async def test_a_busy_thread_can_be_waited_for(aos: Aos, emulator: EmulatorContr
     created = await asyncio.to_thread(aos.pipe, "threads", "new")
     thread = json.loads(created.out)["thread_id"]
     await emulator.inject("hang", seconds=HANG_SECONDS)
+    asked = len(await emulator.requests("responses.create"))
     first = await asyncio.to_thread(aos.start, "chat", "-t", thread, "First")
 
-    async def is_busy() -> bool:
-        return (await asyncio.to_thread(aos.pipe, "chat", "-t", thread, "Second")).code == 75
+    async def is_asked() -> bool:
+        return len(await emulator.requests("responses.create")) > asked
 
-    await eventually(is_busy)
+    await eventually(is_asked)
     shown = await asyncio.to_thread(aos.run, "chat", "-t", thread, "Second")
     assert "(thread_busy, " in shown.plain
     assert "Wait for the other turn: --wait 100" in shown.plain
@@ -77,12 +78,12 @@ async def test_a_busy_thread_can_be_waited_for(aos: Aos, emulator: EmulatorContr
     assert "You said: First" in said.out  # the turn went on
 
 
-def test_a_reader_that_ends_first_is_no_fault(aos: Aos) -> None:
+def test_streams_that_are_closed_are_no_fault(aos: Aos) -> None:
     command = f"{sys.executable} -m cli threads ls -o jsonl; echo $? >&2"
     for _ in range(3):
         aos.pipe("threads", "new")
     done = subprocess.run(  # noqa: S602 - a fixed command
-        f"({command}) | true",
+        f"({command}) | true; {sys.executable} -m cli chat <&- >&-; echo $? >&2",
         shell=True,
         cwd=ROOT,
         env={**aos.environment, "PATH": os.environ["PATH"]},
@@ -90,7 +91,9 @@ def test_a_reader_that_ends_first_is_no_fault(aos: Aos) -> None:
         text=True,
         check=False,
     )
-    assert done.stderr.splitlines() == ["141"]
+    broken, missing, advice, closed = done.stderr.splitlines()
+    assert (broken, missing, closed) == ("141", "error: there is no message", "2")
+    assert advice.startswith("Such as: aos chat")
 
 
 @pytest.mark.parametrize(

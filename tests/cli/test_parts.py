@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cli.api import Event, events
+from cli.api import Event, events, part
+from cli.errors import UsageError
 from cli.output import Column, Format, Output, at, text_of
 from cli.terminal_text import escaped_json, one_line, printable
 
@@ -87,3 +88,10 @@ def test_a_table_that_does_not_fit_has_its_objects_below_each_other(
         Output(Format.TABLE, out, io.StringIO()).items(items, columns)
         assert len(out.getvalue().splitlines()) == lines
         assert out.getvalue().count("x" * 26) == 2
+
+
+@pytest.mark.parametrize("text", ["", ".", ".."])
+def test_an_id_leads_to_no_other_address(text: str) -> None:
+    with pytest.raises(UsageError, match="missing"):
+        part(text)
+    assert part("../keys?owner=x#y") == "..%2Fkeys%3Fowner%3Dx%23y"
