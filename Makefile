@@ -64,6 +64,7 @@ interop: ## try other people's clients on the app, coding agents too
 bench: ## measure the client and the turns beside others; bench/README.md says how to read it
 	@$(PYTHON) -m local.bootstrap test
 	$(BIN)/python -m bench.app
+	$(BIN)/python -m bench.faces
 	$(BIN)/python -m bench.jobs
 	$(BIN)/python -m bench.storage
 	$(BIN)/python -m bench.turns

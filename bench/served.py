@@ -27,6 +27,9 @@ LOOPBACK = "127.0.0.1"
 TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 120
 
+JSON = "Accept: application/json\r\n"
+EVENTS = "Accept: text/event-stream\r\n"
+
 
 @dataclass(frozen=True)
 class App:
@@ -165,19 +168,30 @@ class Served:
     async def message(self, place: int, *, on_thread: bool, streamed: bool) -> Timing:
         """Send a message, and wait for its whole answer."""
         started, body = perf_counter(), {"message": MESSAGE}
+        accepted = EVENTS if streamed else JSON
         if on_thread and self.app.has_threads:
             thread_id = self._threads[place]
             path, params = f"api/threads/{thread_id}/messages", {"thread_id": thread_id}
             head, _, first = await self._call(
-                place, "send_thread_message", path, body, params, streamed
+                place, "send_thread_message", path, body, params, accepted
             )
         else:
             head, _, first = await self._call(
-                place, "send_message", "api/messages", body, {}, streamed
+                place, "send_message", "api/messages", body, {}, accepted
             )
         if not head.startswith(b"HTTP/1.1 200 "):
             raise RuntimeError(head.decode())
         return Timing(perf_counter() - started, first - started)
+
+    async def post(
+        self, place: int, function: str, path: str, body: Mapping[str, Any], headers: str = ""
+    ) -> float:
+        """Send a request with more header lines, and wait for its whole answer; in seconds."""
+        started = perf_counter()
+        head, _, _ = await self._call(place, function, path, body, {}, JSON + headers)
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(head.decode())
+        return perf_counter() - started
 
     def reconnect(self) -> None:
         """Use new connections from now on: after a pause, the worker closes the old ones."""
@@ -210,19 +224,18 @@ class Served:
         place: int,
         function: str,
         path: str,
-        body: Mapping[str, str],
+        body: Mapping[str, Any],
         params: Mapping[str, str] | None = None,
-        streamed: bool = False,
+        headers: str = JSON,
     ) -> tuple[bytes, bytes, float]:
         """Make one request as the Functions host does: an invocation, and HTTP with its id."""
         invocation_id, content = str(uuid.uuid4()), json.dumps(body).encode()
         url = f"http://{LOOPBACK}:{self._http_port}/{path}"
         line = json.dumps([function, invocation_id, f"POST {url}", params or {}])
         self._invocations.write(line.encode() + b"\n")
-        accept = "text/event-stream" if streamed else "application/json"
         head = (
             f"POST /{path} HTTP/1.1\r\nHost: {LOOPBACK}\r\nx-ms-invocation-id: {invocation_id}\r\n"
-            f"Accept: {accept}\r\nContent-Type: application/json\r\n"
+            f"{headers}Content-Type: application/json\r\n"
             f"Content-Length: {len(content)}\r\n\r\n"
         )
         request = head.encode() + content

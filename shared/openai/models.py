@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from ..config import ModelType
@@ -62,7 +63,7 @@ class Target:
         return None if is_foundry and not self.is_type else self.kind
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ModelNames:
     """The names that `model` may have."""
 
@@ -74,7 +75,12 @@ class ModelNames:
         return self.catalogue.settings.foundry.asks_agent
 
     def targets(self, terms: KeyTerms | None) -> dict[str, Target]:
-        """The models that a caller may name, by name; the first with a name is meant."""
+        """The models that a caller may name, by name."""
+        return {name: each for name, each in self._configured.items() if _allows(terms, each)}
+
+    @cached_property
+    def _configured(self) -> dict[str, Target]:
+        """All models by name, which settings decide; the first with a name is meant."""
         found: dict[str, Target] = {}
         kinds: dict[str, Target] = {}
         for entry in self.catalogue.entries():
@@ -88,8 +94,7 @@ class ModelNames:
             if entry.agent_id:
                 found[f"{AGENT_PREFIX}{entry.agent_id}"] = self._agent(entry.agent_id)
             kinds[kind.value] = Target(kind.value, kind, is_type=True)
-        found = {**found, **{name: each for name, each in kinds.items() if name not in found}}
-        return {name: each for name, each in found.items() if _allows(terms, each)}
+        return {**kinds, **found}
 
     def _agent(self, agent_id: str) -> Target:
         return Target(f"{AGENT_PREFIX}{agent_id}", ModelType.FOUNDRY_AGENT_SERVICE)
@@ -100,8 +105,7 @@ class ModelNames:
         Raises:
             ProblemError: 404 `model_not_found`, with the names that there are.
         """
-        targets = self.targets(None)
-        if target := targets.get(name) or self._unversioned_agent(name):
+        if target := self._configured.get(name) or self._unversioned_agent(name):
             return target
         if ANY_MODEL in self.catalogue.limits.models and not self.asks_agent:
             return Target(name, ModelType.FOUNDRY_AGENT_SERVICE, name)

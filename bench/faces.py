@@ -1,0 +1,113 @@
+"""The OpenAI-compatible face beside the app's own API, in one worker process and in turns.
+
+`python -m bench.faces` prints the processor time of a request to `/chat/completions` and
+`/responses` as a ratio to that of `POST /messages`, against an upstream and a table that answer at
+once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from local.services import ROOT
+from tests.support.environments import DEPLOYED_VERSION, find_python, with_requirements
+
+from .app import ROUNDS, WARM_UP_SECONDS, our_app, storage
+from .client import MESSAGE, MODEL
+from .served import App, Served
+from .upstream import upstream
+
+SECONDS = 1.5
+SDK = "x-stainless-retry-count: 0\r\n"
+"""As official clients send it: the app then keeps the answer for a request that comes again."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """A route that answers the same message."""
+
+    function: str
+    path: str
+    body: Mapping[str, Any]
+    headers: str = ""
+
+
+NATIVE = Route("send_message", "api/messages", {"message": MESSAGE})
+_CHAT = {"model": MODEL, "messages": [{"role": "user", "content": MESSAGE}]}
+_RESPONSE = {"model": MODEL, "input": MESSAGE, "store": False}
+FACES = {
+    "chat": Route("create_chat_completion", "api/v1/chat/completions", _CHAT),
+    "chat, SDK": Route("create_chat_completion", "api/v1/chat/completions", _CHAT, SDK),
+    "responses": Route("create_response", "api/v1/responses", _RESPONSE),
+    "responses, stored": Route("create_response", "api/v1/responses", {**_RESPONSE, "store": True}),
+}
+
+
+async def cpu_ms(served: Served, route: Route, in_flight: int, seconds: float) -> float:
+    """Processor time of the worker for each request, in milliseconds."""
+    sent, cpu = 0, served.cpu_seconds()
+    until = perf_counter() + seconds
+
+    async def keep_busy(place: int) -> None:
+        nonlocal sent
+        while perf_counter() < until:
+            await served.post(place, route.function, route.path, route.body, route.headers)
+            sent += 1
+
+    await asyncio.gather(*(keep_busy(place) for place in range(in_flight)))
+    return (served.cpu_seconds() - cpu) / sent * 1000
+
+
+async def compare(served: Served, name: str, in_flight: int, rounds: int) -> None:
+    """Measure a route and the app's own in turns, and print the median of the ratios."""
+    route = FACES[name]
+    for each in (NATIVE, route):
+        await cpu_ms(served, each, in_flight, WARM_UP_SECONDS)
+    measured = [
+        (
+            await cpu_ms(served, NATIVE, in_flight, SECONDS),
+            await cpu_ms(served, route, in_flight, SECONDS),
+        )
+        for _ in range(rounds)
+    ]
+    ratio = median(theirs / native for native, theirs in measured)
+    native, theirs = (median(pair[n] for pair in measured) for n in (0, 1))
+    print(
+        f"{name:18} c={in_flight:<4} CPU {ratio:5.2f}  | {theirs:5.2f} ms | {native:5.2f} ms",
+        flush=True,
+    )
+
+
+async def run(python: Path, app: App, rounds: int) -> None:
+    """Print all rows."""
+    async with Served.running(app, python) as served:
+        for in_flight in (1, 32):
+            for name in FACES:
+                await compare(served, name, in_flight, rounds)
+
+
+def main() -> int:
+    """Run the benchmark."""
+    parser = argparse.ArgumentParser(prog="bench.faces", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    options = parser.parse_args()
+    interpreter = find_python()
+    if interpreter is None:
+        print(f"skipped: there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
+        return 0
+    python = with_requirements(interpreter, "openai")
+    with upstream(delay=0.0) as url, storage(on_azurite=False) as (account, _):
+        asyncio.run(run(python, our_app("this app", ROOT, url, account), options.rounds))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
