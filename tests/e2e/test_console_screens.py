@@ -359,6 +359,20 @@ async def test_a_conversation_is_among_the_threads(
     await draw(tab, "threads")
 
 
+async def test_who_has_the_function_key_sees_details_and_manages_client_keys(
+    console_page: ConsolePage,
+) -> None:
+    page = await console_page.open("#/status")
+    await expect(page.get_by_role("table", name="Queues").locator("tbody tr")).to_have_count(3)
+    await page.get_by_role("link", name="Keys").click()
+    await page.get_by_label("What it is for").fill("made with the function key")
+    await page.get_by_role("button", name="Create key").click()
+    await expect(page.get_by_label("The new key")).to_have_value(re.compile("^aos_"))
+    await page.get_by_role("button", name="Revoke made with the function key").click()
+    await page.get_by_role("dialog").get_by_role("button", name="Revoke key").click()
+    await expect(page.get_by_role("table", name="Client keys")).to_contain_text("revoked")
+
+
 SCREENS = ("chat", "threads", "jobs", "usage", "budgets", "audit", "status", "keys")
 
 
