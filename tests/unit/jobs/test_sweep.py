@@ -18,6 +18,7 @@ from shared.state.jobs import Job, JobStatus
 from shared.state.keys import Kind, new_id, newest_first, partition_key
 from shared.state.lanes import LEASE_SECONDS, Lanes
 from shared.state.markers import MARKER_PARTITIONS, Register, markers_of
+from shared.state.table import Row
 from shared.state.threads import Thread
 from shared.turns.pipeline import TurnCommand
 from tests.support.app_on_fakes import OWNER, App
@@ -61,6 +62,29 @@ async def test_a_job_whose_wake_up_was_lost_is_woken(
     assert app.queues.wake_ups == [SentWakeUp(OWNER, job.lane)]
     await services.workers.runner.drain(WakeUp(OWNER, job.lane))
     assert (await services.core.jobs.get(OWNER, job.job_id)).status is JobStatus.SUCCEEDED
+
+
+async def test_a_look_that_storage_refuses_for_its_rate_stops_no_other(
+    app: App, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        await forgotten(app, services)
+    busy, down = StorageUnavailableError("busy"), StorageUnavailableError("down")
+    busy.is_refusal = True
+    refusals, get = [busy], app.table.get
+
+    async def refusing(partition: str, row_key: str) -> Row | None:
+        if refusals:
+            raise refusals.pop()
+        return await get(partition, row_key)
+
+    sweeper = app.services().timers.sweeper
+    monkeypatch.setattr(app.table, "get", refusing)
+    assert await sweeper.sweep() == 1
+    assert await sweeper.sweep() == 2
+    refusals.append(down)
+    with pytest.raises(StorageUnavailableError, match="down"):
+        await sweeper.sweep()
 
 
 async def test_a_lane_whose_worker_died_is_woken_once_its_lease_is_over(
