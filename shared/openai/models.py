@@ -94,7 +94,7 @@ class ModelNames:
             if entry.agent_id:
                 found[f"{AGENT_PREFIX}{entry.agent_id}"] = self._agent(entry.agent_id)
             kinds[kind.value] = Target(kind.value, kind, is_type=True)
-        return {**kinds, **found}
+        return {**found, **{name: each for name, each in kinds.items() if name not in found}}
 
     def _agent(self, agent_id: str) -> Target:
         return Target(f"{AGENT_PREFIX}{agent_id}", ModelType.FOUNDRY_AGENT_SERVICE)
