@@ -18,7 +18,8 @@ export PYTHONDONTWRITEBYTECODE :=
 
 TORTURE_TESTS := $(addprefix tests/fault/test_,lane_machine.py crash_steps.py poison.py \
 	malformed_queue.py truth.py budget_race.py) $(addprefix tests/e2e/test_,idempotency.py \
-	storage_transactions.py option_fuzz.py mcp_fuzz.py attacked_health.py keys.py) $(addprefix \
+	storage_transactions.py option_fuzz.py mcp_fuzz.py attacked_health.py keys.py \
+	ownership.py secrets.py) $(addprefix \
 	tests/integration/test_,option_fuzz.py header_fuzz.py table_judge.py) \
 	tests/integration/worker/test_api_fuzz.py tests/unit/threads/test_removal.py \
 	tests/cli/test_submitting.py
@@ -53,7 +54,7 @@ torture: ## kill workers for half an hour; SEED=7 repeats its choices, ARGS="--j
 		HEADER_FUZZ_CASES=20000 JUDGE_SEED=$(SEED) JUDGE_OPERATIONS=5000 \
 		API_FUZZ_SEED=$(SEED) API_FUZZ_EXAMPLES=1000 \
 		API_FUZZ_PHASES=examples,coverage,fuzzing,stateful \
-		ATTACKED_HEALTH_MS=250 SUBMITTED_LINES=10000 \
+		ATTACKED_HEALTH_MS=250 SUBMITTED_LINES=10000 ASK_EVERY_WAY=1 \
 		$(BIN)/pytest $(TORTURE_TESTS) -s --timeout 3600
 	HYPOTHESIS_EXAMPLES=1000 $(BIN)/pytest $(UNIT_PARALLEL) tests/unit -m hypothesis --timeout 3600
 
