@@ -86,7 +86,7 @@ async def test_the_first_text_is_shown_while_the_rest_is_written(
     await page.evaluate(WATCH_FIRST_TEXT)
     await send(page, "/words 60")
     await expect(page.locator(".entry.answer .text:not(.markdown)")).to_contain_text("word")
-    await expect(answers(page)).to_be_visible(timeout=20_000)
+    await expect(answers(page)).to_be_visible()
     received, shown = await page.evaluate("[window.received, window.shown]")
     assert shown - received < FIRST_TEXT_SECONDS * 1000
 

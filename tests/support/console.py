@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from local.node import find_node
 from local.services import ROOT
@@ -21,6 +21,8 @@ from .environments import node_packages
 DESKTOP, PHONE = 1280, 390
 """Widths in CSS pixels."""
 HEIGHT = 900
+SHOWN_MS = 30_000
+"""The deadline for what a page is to show: a busy machine is slow."""
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 REPORT_VIOLATIONS = """
@@ -50,6 +52,7 @@ def axe_source() -> str:
 @asynccontextmanager
 async def run_browser(chromium: str) -> AsyncGenerator[Browser]:
     """Chromium without a window."""
+    expect.set_options(timeout=SHOWN_MS)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=chromium, args=["--no-sandbox", "--disable-dev-shm-usage"]
