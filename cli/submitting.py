@@ -8,11 +8,11 @@ answered with its job, also after lines were inserted or appended.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from threading import Event
@@ -33,13 +33,12 @@ LONGEST_PAUSE_SECONDS = 30.0
 MAX_LINE_BYTES = 1_100_000
 
 LINE = "aos_line"
-"""Name of the metadata that says which line a job is: `<submission>:<number>`."""
+"""Name of the metadata that says which line a job is: `<submission>:<name of the line>`."""
 
 STOPPING_CODES = {"unauthorized", "forbidden", "budget_exhausted"}
 """Codes with which the next lines would be refused too."""
 
 _JSON_LINES = {".jsonl", ".ndjson"}
-_SUBMISSION = re.compile(r"([0-9a-f]{12}):(\d{1,12})", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -89,23 +88,30 @@ class JobFile:
         Raises:
             UsageError: The file cannot be read, or a line is no job.
         """
-        seen: Counter[bytes] = Counter()
-        for number, text in self._texts():
-            body = {**options, **self._body(number, text)}
-            digest = sha256(json.dumps(body, sort_keys=True).encode()).digest()
-            seen[digest] += 1
-            key = sha256(f"{self.submission}\n{seen[digest]}\n".encode() + digest).hexdigest()
-            yield Line(number, self._labelled(body, number), f"aos-{key[:48]}")
-
-    def count(self) -> int:
-        """How many jobs the file has."""
-        return sum(1 for _ in self._texts())
+        for number, name, own in self._named():
+            label = f"{self.submission}:{name}"
+            body = {**options, **own}
+            key = sha256(f"{label}\n{json.dumps(body, sort_keys=True)}".encode()).hexdigest()
+            yield Line(number, _labelled(body, label), f"aos-{key[:48]}")
 
     def line_of(self, job: JsonObject) -> int | None:
-        """The number of the line that a job was submitted for, if it is of this file."""
+        """The number of the line that a job was submitted for, if it is in this file."""
         label = str(cast(JsonObject, job.get("metadata") or {}).get(LINE, ""))
-        found = _SUBMISSION.fullmatch(label)
-        return int(found[2]) if found and found[1] == self.submission else None
+        submission, _, name = label.partition(":")
+        return self._numbers.get(name) if submission == self.submission else None
+
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: number for number, name, _ in self._named()}
+
+    def _named(self) -> Iterator[tuple[int, str, JsonObject]]:
+        """Each line with a name that stays when other lines are added."""
+        seen: Counter[bytes] = Counter()
+        for number, text in self._texts():
+            body = self._body(number, text)
+            digest = sha256(json.dumps(body, sort_keys=True).encode()).digest()
+            seen[digest] += 1
+            yield number, sha256(f"{seen[digest]}\n".encode() + digest).hexdigest()[:16], body
 
     def _texts(self) -> Iterator[tuple[int, str]]:
         try:
@@ -139,15 +145,15 @@ class JobFile:
             raise self._error(number, "is not a JSON object")
         return cast(JsonObject, body)
 
-    def _labelled(self, body: JsonObject, number: int) -> JsonObject:
-        metadata: object = body.get("metadata") or {}
-        if not isinstance(metadata, dict):  # the app says what is wrong with it
-            return body
-        label = {LINE: f"{self.submission}:{number}"}
-        return {**body, "metadata": {**cast(JsonObject, metadata), **label}}
-
     def _error(self, number: int, reason: str) -> UsageError:
         return UsageError(f"{self.path}: line {number} {reason}")
+
+
+def _labelled(body: JsonObject, label: str) -> JsonObject:
+    metadata: object = body.get("metadata") or {}
+    if not isinstance(metadata, dict):  # the app says what is wrong with it
+        return body
+    return {**body, "metadata": {**cast(JsonObject, metadata), LINE: label}}
 
 
 def submit_all(api: Api, lines: Iterator[Line]) -> Iterator[Submitted]:
