@@ -29,8 +29,9 @@ import logging
 
 for name in ("", "azure", "uvicorn"):
     logging.getLogger(name).setLevel(logging.DEBUG)
+logging.getLogger("azure.data").debug("every library logs all it has to say")
 """
-"""In front of the app, lets every library log all it has to say."""
+"""In front of the app, lets every library log all it has to say; the line is there if it does."""
 
 
 def copy_app(folder: Path, *, talkative: bool) -> Path:
