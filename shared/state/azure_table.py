@@ -160,12 +160,13 @@ class AzureTable:
 
     async def write(self, partition: str, changes: Sequence[Change]) -> str:
         """See `Table.write`."""
-        backoff = FIRST_BACKOFF_SECONDS
+        backoff, may_have_landed = FIRST_BACKOFF_SECONDS, False
         for attempt in range(1, WRITE_ATTEMPTS + 1):
             try:
                 return await self._submit(partition, changes)
             except StorageUnavailableError as error:
-                if not error.is_refusal and (etag := await self._landed(partition, changes)):
+                may_have_landed |= not error.is_refusal
+                if may_have_landed and (etag := await self._landed(partition, changes)):
                     return etag
                 if attempt == WRITE_ATTEMPTS:
                     raise

@@ -163,8 +163,9 @@ async def test_a_conflict_at_the_first_attempt_is_somebody_elses(
         await table.write("p", [INSERT])
 
 
-async def test_a_late_landing_of_our_own_is_not_a_conflict() -> None:
-    """The first attempt lands only after we looked; the second then meets it."""
+@pytest.mark.parametrize("refusals", [0, 1, WRITE_ATTEMPTS - 1])
+async def test_a_late_landing_of_our_own_is_found(refusals: int) -> None:
+    """The first attempt lands only after we looked; a later one meets it, or is refused."""
 
     class Late(TableService):
         def _read(self, path: str) -> httpx.Response:
@@ -174,7 +175,7 @@ async def test_a_late_landing_of_our_own_is_not_a_conflict() -> None:
                 if "turn:1" not in self.rows:
                     self.apply(Part("create", "turn:1", properties={"RowKey": "turn:1", "a": "b"}))
 
-    late = Late(before=[CUT])
+    late = Late(before=[CUT, *[RefusedError(503, "ServerBusy")] * refusals])
     change = Change(Operation.INSERT, "turn:1", {"a": "b"})
     assert await opened(late, StubClient(late)).write("p", [change])
 
