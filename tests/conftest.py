@@ -37,6 +37,8 @@ _LONGEST_FIRST = (
     "e2e/test_console_screens",
     "docs/test_snippets",
     "interop/",
+    "e2e/test_console",
+    "cli/",
     "fault/test_lane_machine",
     "e2e/test_idempotency",
     "e2e/test_outages",
