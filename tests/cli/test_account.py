@@ -35,8 +35,11 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "aos"
 
 
-def test_signing_in_on_a_terminal_shows_no_key(app: FunctionsHost, key: str, nobody: Aos) -> None:
-    signing = nobody.start("login", "--url", app.url, "--profile", "work")
+@pytest.mark.parametrize("columns", [120, 40])
+def test_signing_in_on_a_terminal_shows_no_key(
+    app: FunctionsHost, key: str, nobody: Aos, columns: int
+) -> None:
+    signing = nobody.start("login", "--url", app.url, "--profile", "work", columns=columns)
     signing.expect(f"Key for {app.url}: ")
     signing.type(f"{key}\n")
     signed = signing.wait()
@@ -47,7 +50,7 @@ def test_signing_in_on_a_terminal_shows_no_key(app: FunctionsHost, key: str, nob
     me = json.loads(nobody.pipe("whoami").out)
     assert (me["url"], me["profile"], me["key_from"]) == (app.url, "work", "profile work")
     assert me["owner"] == f"key:{key.split('_')[1]}"
-    assert nobody.pipe("logout").code == 0
+    assert nobody.run("logout", columns=columns).code == 0
     assert key not in file.read_text()
     assert nobody.pipe("logout").code == 3
 

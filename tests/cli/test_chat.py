@@ -42,10 +42,11 @@ def test_the_same_key_gets_the_same_answer(aos: Aos) -> None:
     assert (other.code, "(idempotency_mismatch, " in other.err) == (1, True)
 
 
+@pytest.mark.parametrize("columns", [120, 40])
 async def test_a_conversation_goes_on_after_an_interrupted_answer(
-    aos: Aos, emulator: EmulatorControl
+    aos: Aos, emulator: EmulatorControl, columns: int
 ) -> None:
-    talk = await asyncio.to_thread(aos.start, "chat", columns=80)
+    talk = await asyncio.to_thread(aos.start, "chat", columns=columns)
     await asyncio.to_thread(talk.expect, "> ")
     talk.type("First\n")
     await asyncio.to_thread(talk.expect, "You said: First\n")

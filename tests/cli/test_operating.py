@@ -4,6 +4,7 @@ import csv
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -143,7 +144,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("columns", [WIDE, NARROW])
 def test_what_the_app_finds_broken_comes_with_a_command(tmp_path: Path, columns: int) -> None:
-    checks = {name: {"status": "failed", "detail": text} for name, text in BROKEN.items()}
+    checks: dict[str, dict[str, Any]] = {
+        name: {"status": "failed", "detail": text} for name, text in BROKEN.items()
+    }
     checks["poison"] = {"status": "warning", "detail": "Messages failed for good."}
     checks["queues"] = {"status": "ok", "oldest_seconds": {"agent-jobs": 3.0}}
     problem = {"code": "not_ready", "status": 503, "ready": False, "checks": checks}

@@ -130,6 +130,9 @@ async def test_failed_jobs_of_a_file_are_tried_again_once(
     (first,) = json.loads((await asyncio.to_thread(aos.pipe, *retry)).out)
     (second,) = json.loads((await asyncio.to_thread(aos.pipe, *retry)).out)
     assert first["job_id"] == second["job_id"]
+    for columns in (120, 40):
+        shown = await asyncio.to_thread(lambda: aos.run(*retry, columns=columns))  # noqa: B023
+        assert (shown.code, first["job_id"] in shown.plain) == (0, True)
     assert (await asyncio.to_thread(aos.pipe, "jobs", "watch", first["job_id"])).code == 0
     results = json.loads((await asyncio.to_thread(aos.pipe, *retry[:1], "ls")).out)
     assert [each["status"] for each in results] == ["succeeded", "failed"]
