@@ -47,6 +47,9 @@ _OPTIONS: dict[str, Any] = {
     "retry_total": PUT_ATTEMPTS - 1,
 }
 
+MAX_DELAY_SECONDS = 6 * 86_400
+"""Queue Storage can hide a message for at most 7 days."""
+
 MAX_MESSAGE_BYTES = 48 * 1024
 """A queue message holds 64 KiB, a quarter of which is the overhead of base64."""
 
@@ -119,7 +122,11 @@ class Queues(Protocol):
     """The operations of jobs on Queue Storage."""
 
     async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
-        """Enqueue a wake-up for a lane, visible after ``delay_seconds``."""
+        """Enqueue a wake-up for a lane, visible after ``delay_seconds``.
+
+        It becomes visible after `MAX_DELAY_SECONDS` at the latest; a worker that finds nothing due
+        then enqueues another.
+        """
         ...
 
     async def reject(self, queue: str, body: bytes) -> None:
@@ -173,7 +180,7 @@ class AzureQueues:
     async def wake(self, owner: str, lane: str, delay_seconds: float = 0) -> None:
         """See `Queues.wake`."""
         body = WakeUp(owner, lane).to_body()
-        await self._put(self._lanes_queue, body, math.ceil(delay_seconds))
+        await self._put(self._lanes_queue, body, math.ceil(min(delay_seconds, MAX_DELAY_SECONDS)))
 
     async def reject(self, queue: str, body: bytes) -> None:
         """See `Queues.reject`."""

@@ -47,9 +47,6 @@ INVOCATION_SECONDS = 30.0
 """How long one queue message may start turns. With the longest turn added, this is less than
 functionTimeout in host.json."""
 
-MAX_DELAY_SECONDS = 6 * 86_400.0
-"""Queue Storage can hide a message for at most 7 days."""
-
 
 class UnrunnableError(Exception):
     """A step of a job failed unexpectedly; the text of its cause may quote messages."""
@@ -155,7 +152,7 @@ class Runner:
             log.warning("Lane %s is postponed: %s", wake_up.lane, error)
             pause = STORAGE_PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
         if pause:
-            await self._queues.wake(wake_up.owner, wake_up.lane, min(pause, MAX_DELAY_SECONDS))
+            await self._queues.wake(wake_up.owner, wake_up.lane, pause)
 
     async def _drain(self, wake_up: WakeUp, started: float, until: float) -> float:
         """Run a lane until it is empty or parked; returns 0, or in how many seconds to continue."""

@@ -195,11 +195,16 @@ class Submission:
             await self._queues.notify(Notice(owner, job_id))
 
     async def _wake(self, job: Job) -> None:
-        """Wake a worker for the job; if the queue is unavailable, the sweeper does it later."""
+        """Wake a worker when the job may start; without the queue, the sweeper does it later."""
         try:
-            await self._queues.wake(job.owner, job.lane)
+            await self._queues.wake(job.owner, job.lane, self._seconds_until_start(job))
         except StorageUnavailableError as error:
             log.warning("Job %s starts later, by the sweeper: %s", job.job_id, error)
+
+    def _seconds_until_start(self, job: Job) -> float:
+        if job.not_before is None:
+            return 0.0
+        return max((job.not_before - self._clock()).total_seconds(), 0.0)
 
     def _audited(self, job: Job, caller: Caller) -> AuditRecord:
         return AuditRecord(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from ..state.errors import RowChangedError, RowMissingError, StorageUnavailableError
 from ..state.jobs import MARKED, Jobs
 from ..state.keys import Kind, is_id, newest_first
 from ..state.lanes import Clock, Lanes, has_waiting
-from ..state.markers import Marker, Register, forget_marker, sweep_markers, unmark
+from ..state.markers import Marker, Register, forget_marker, postpone, sweep_markers, unmark
 from ..state.table import Table
 from .queue import Queues
 from .steps import Step, Wait
@@ -20,6 +20,13 @@ LOOKS_AT_ONCE = 32
 
 MARK_GRACE = timedelta(minutes=10)
 """A marker without its lane is kept this long, because a lane is marked before it is written."""
+
+MAX_POSTPONED = timedelta(minutes=5)
+"""A lane that was woken, or whose job is not due, is looked at again after this time at the latest.
+
+Its wake-up is on the queue and does not get lost there. So sweeps do not read, and wake again and
+again, thousands of lanes that wait for their turn or for a moment to come.
+"""
 
 
 class Sweeper:
@@ -45,6 +52,8 @@ class Sweeper:
         return woken
 
     async def _look(self, marker: Marker) -> bool:
+        if marker.is_postponed(self._clock()):
+            return False
         try:
             row = await self._lanes.read(marker.owner, newest_first(marker.lane), fresh=True)
             if has_waiting(row):
@@ -68,7 +77,17 @@ class Sweeper:
         head = await self._jobs.head(marker.owner, marker.lane, row)
         if head is None or self._lanes.busy_seconds(row):
             return False
-        if isinstance(Step(marker.owner, marker.lane, row, head).decide(self._clock()), Wait):
-            return False
-        await self._queues.wake(marker.owner, marker.lane)
-        return True
+        now = self._clock()
+        match Step(marker.owner, marker.lane, row, head).decide(now):
+            case Wait(seconds):
+                await self._postpone(marker, now, seconds)
+                return False
+            case _:
+                await self._queues.wake(marker.owner, marker.lane)
+                await self._postpone(marker, now, (now - marker.marked_at).total_seconds())
+                return True
+
+    async def _postpone(self, marker: Marker, now: datetime, seconds: float) -> None:
+        """Pass over a lane for some time; one that was woken, for its age, so ever more rarely."""
+        pause = min(seconds, MAX_POSTPONED.total_seconds())
+        await postpone(self._table, marker, now + timedelta(seconds=pause))

@@ -51,6 +51,10 @@ class Marker:
     partition: str
     row: Row
 
+    def is_postponed(self, now: datetime) -> bool:
+        """Whether it need not be looked at yet."""
+        return now < self.row.values.get("look_at", self.marked_at)
+
 
 async def mark_lane(table: Table, owner: str, lane: str, at: datetime) -> None:
     """Mark a lane for the sweeper."""
@@ -152,6 +156,15 @@ async def forget_marker(table: Table, marker: Marker) -> None:
     """Delete a marker, unless its subject was marked again or the marker is gone."""
     try:
         await unmark(table, marker)
+    except (RowChangedError, RowMissingError):
+        log.debug("%s was marked again or unmarked already", marker.lane)
+
+
+async def postpone(table: Table, marker: Marker, until: datetime) -> None:
+    """Let sweeps pass over a marker until a moment, unless its subject is marked again."""
+    change = Change(Operation.MERGE, marker.row.row_key, {"look_at": until}, marker.row.etag)
+    try:
+        await table.write(marker.partition, [change])
     except (RowChangedError, RowMissingError):
         log.debug("%s was marked again or unmarked already", marker.lane)
 

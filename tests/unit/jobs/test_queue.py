@@ -8,6 +8,7 @@ import json
 import math
 import re
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, cast
 
 import httpx
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from shared.jobs.queue import (
     FOREVER,
+    MAX_DELAY_SECONDS,
     PUT_ATTEMPTS,
     QUEUE_STORAGE,
     AzureQueues,
@@ -150,10 +152,12 @@ async def test_a_wake_up_is_put_in_base64_with_its_delay(
 ) -> None:
     await queues.wake("o", THREAD)
     await queues.wake("o", THREAD, 1.2)
-    (queue, body, now), (_, _, later) = storage.sent
+    await queues.wake("o", THREAD, timedelta(days=30).total_seconds())
+    (queue, body, now), (_, _, later), (_, _, latest) = storage.sent
     assert (queue, WakeUp.parse(body)) == ("lanes", WakeUp("o", THREAD))
     assert now == {"messagettl": str(FOREVER), "visibilitytimeout": "0"}
     assert later == {"messagettl": str(FOREVER), "visibilitytimeout": str(math.ceil(1.2))}
+    assert int(latest["visibilitytimeout"]) == MAX_DELAY_SECONDS < timedelta(days=7).total_seconds()
 
 
 @pytest.mark.parametrize("by_others", [False, True])

@@ -12,7 +12,7 @@ from shared.app import Services
 from shared.foundry.models import TurnRequest
 from shared.jobs.queue import WakeUp
 from shared.jobs.requests import SubmitJob
-from shared.jobs.sweep import MARK_GRACE
+from shared.jobs.sweep import MARK_GRACE, MAX_POSTPONED
 from shared.state.errors import StorageUnavailableError
 from shared.state.jobs import Job, JobStatus
 from shared.state.keys import Kind, new_id, newest_first, partition_key
@@ -127,6 +127,52 @@ async def test_a_job_of_later_is_woken_later(app: App, services: Services) -> No
     assert await services.timers.sweeper.sweep() == 0
     app.clock.advance(100)
     assert await services.timers.sweeper.sweep() == 1
+
+
+async def test_lanes_that_wait_for_a_moment_are_read_every_few_minutes(
+    app: App, services: Services
+) -> None:
+    jobs = [
+        await submit(services, not_before=app.clock() + timedelta(days=1, seconds=number))
+        for number in range(20)
+    ]
+    app.queues.wake_ups.clear()
+    await services.timers.sweeper.sweep()
+    app.table.reset_counts()
+    for _ in range(4):
+        app.clock.advance(60)
+        await services.timers.sweeper.sweep()
+    assert app.table.transactions == 4 * MARKER_PARTITIONS
+    app.clock.advance(60)
+    await services.timers.sweeper.sweep()
+    assert app.table.transactions > 5 * MARKER_PARTITIONS + len(jobs)
+    assert app.queues.wake_ups == []
+
+
+async def test_a_lane_that_was_woken_is_woken_again_ever_more_rarely(
+    app: App, services: Services
+) -> None:
+    await forgotten(app, services)
+    woken = []
+    for minute in range(1, 21):
+        app.clock.advance(60)
+        if await app.services().timers.sweeper.sweep():
+            woken.append(minute)
+    assert woken == [1, 2, 4, 8, 13, 18]
+
+
+async def test_a_lane_that_is_marked_again_is_looked_at_at_once(
+    app: App, services: Services
+) -> None:
+    thread_id = await add_thread(app, services)
+    await forgotten(app, services, thread_id=thread_id)
+    app.clock.advance(3600)
+    await services.timers.sweeper.sweep()
+    await services.workers.runner.drain(WakeUp(OWNER, thread_id))
+    app.clock.advance(MAX_POSTPONED.total_seconds())
+    await services.timers.sweeper.sweep()
+    await forgotten(app, services, thread_id=thread_id)
+    assert await app.services().timers.sweeper.sweep() == 1
 
 
 async def test_a_lane_without_work_is_not_looked_at_again(app: App, services: Services) -> None:
