@@ -24,7 +24,12 @@ from time import perf_counter
 import httpx
 
 from local.services import ROOT, azurite
-from tests.support.environments import DEPLOYED_VERSION, find_python, with_requirements
+from tests.support.environments import (
+    DEPLOYED_VERSION,
+    find_python,
+    with_packages,
+    with_requirements,
+)
 
 from .client import API_KEY, MODEL
 from .http_server import running
@@ -32,6 +37,7 @@ from .served import App, Served, Timing
 from .upstream import upstream
 
 TEN_LINES = ROOT / "bench" / "ten_lines"
+OF_TEN_LINES = TEN_LINES / "requirements.txt"
 ROUNDS = 4
 WARM_UP_SECONDS = 0.5
 IMPORTS = 5
@@ -154,11 +160,11 @@ def _median(rounds: list[Measured]) -> Measured:
     return Measured(**{name: median(getattr(each, name) for each in rounds) for name in names})
 
 
-def compare_imports(python: Path, pair: tuple[App, App]) -> None:
+def compare_imports(pythons: tuple[Path, Path], pair: tuple[App, App]) -> None:
     """Print how long fresh interpreters take to import the two apps."""
     seconds: dict[str, list[float]] = {each.name: [] for each in pair}
     for _ in range(IMPORTS):
-        for each in pair:
+        for python, each in zip(pythons, pair, strict=True):
             command = [python, "-c", IMPORT, str(each.folder)]
             done = subprocess.run(  # noqa: S603 - ourselves
                 command, env={"PATH": "", **each.environment}, capture_output=True, check=True
@@ -199,14 +205,16 @@ def ten_lines(url: str) -> App:
 
 
 async def run(
-    python: Path, pair: tuple[App, App], options: argparse.Namespace, count: Count
+    pythons: tuple[Path, Path], pair: tuple[App, App], options: argparse.Namespace, count: Count
 ) -> None:
     """Print all rows."""
     print(f"ratios, then {pair[0].name} | {pair[1].name}; median of {options.rounds} rounds")
-    compare_imports(python, pair)
+    compare_imports(pythons, pair)
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(Served.running(pair[0], python))
-        theirs = await stack.enter_async_context(Served.running(pair[1], python))
+        ours, theirs = [
+            await stack.enter_async_context(Served.running(app, python))
+            for app, python in zip(pair, pythons, strict=True)
+        ]
         for load in LOADS:
             if re.search(options.only, f"{load.name} c={load.in_flight}"):
                 await compare(load, (ours, theirs), options.rounds, count)
@@ -224,12 +232,13 @@ def main() -> int:
     if interpreter is None:
         print(f"skipped: there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
         return 0
-    python = with_requirements(interpreter, "openai")
+    deployed = with_requirements(interpreter)
+    pythons = deployed, deployed if options.beside else with_packages(interpreter, OF_TEN_LINES)
     with upstream(delay=0.0) as url, storage(on_azurite=options.azurite) as (account, count):
         make = partial(our_app, url=url, connection_string=account)
         ours = make("this app", ROOT)
         other = make("the other", options.beside.resolve()) if options.beside else ten_lines(url)
-        asyncio.run(run(python, (ours, other), options, count))
+        asyncio.run(run(pythons, (ours, other), options, count))
     return 0
 
 

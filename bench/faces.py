@@ -103,7 +103,7 @@ def main() -> int:
     if interpreter is None:
         print(f"skipped: there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
         return 0
-    python = with_requirements(interpreter, "openai")
+    python = with_requirements(interpreter)
     with upstream(delay=0.0) as url, storage(on_azurite=False) as (account, _):
         asyncio.run(run(python, our_app("this app", ROOT, url, account), options.rounds))
     return 0

@@ -182,7 +182,7 @@ def main() -> int:
     if interpreter is None:
         print(f"skipped: there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
         return 0
-    python = with_requirements(interpreter, "openai")
+    python = with_requirements(interpreter)
     with (
         tempfile.TemporaryDirectory() as folder,
         azurite(Path(folder), Path(folder)) as azure,

@@ -167,7 +167,7 @@ def main() -> int:
     if interpreter is None:
         print(f"skipped: there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
         return 0
-    python = with_requirements(interpreter, "openai")
+    python = with_requirements(interpreter)
     with (
         upstream(delay=0.0, fault_rate=FAULT_RATE) as url,
         storage(on_azurite=False) as (account, _),

@@ -46,14 +46,21 @@ def find_python() -> Path | None:
     return next((python for python in candidates if run(python, "-c", "").returncode == 0), None)
 
 
-def with_requirements(python: Path, *also: str) -> Path:
-    """The Python of an environment that has `requirements.txt` and nothing else.
+def with_requirements(python: Path) -> Path:
+    """The Python of an environment that has `requirements.txt` and nothing else."""
+    return _environment(python, "--no-deps", "-r", REQUIREMENTS)
 
-    ``also`` are packages of the tests to install beside it, at the versions pinned for them.
-    """
+
+def with_packages(python: Path, listed: Path) -> Path:
+    """The Python of an environment that has the packages of a file, as pinned for the tests."""
+    return _environment(python, "-r", listed, "-c", TEST_REQUIREMENTS)
+
+
+def _environment(python: Path, *wanted: str | Path) -> Path:
+    """The Python of an environment with what pip installs for ``wanted``."""
+    texts = [each.read_bytes() if isinstance(each, Path) else each.encode() for each in wanted]
     version = run(python, "-VV").stdout.encode()
-    names = "".join(also).encode()
-    made_of = hashlib.sha256(REQUIREMENTS.read_bytes() + version + names).hexdigest()[:12]
+    made_of = hashlib.sha256(b"".join([*texts, version])).hexdigest()[:12]
     environment = cache_folder() / f"environment-{made_of}"
     own = environment / "bin" / "python"
     complete = environment / "complete"
@@ -61,11 +68,8 @@ def with_requirements(python: Path, *also: str) -> Path:
         if not complete.exists():
             run(python, "-m", "venv", "--clear", environment).check_returncode()
             pip = (own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
-            installed = run(*pip, "--no-deps", "-r", REQUIREMENTS, seconds=INSTALL_SECONDS)
+            installed = run(*pip, *wanted, seconds=INSTALL_SECONDS)
             assert installed.returncode == 0, installed.stderr
-            if also:
-                pinned = ("--constraint", TEST_REQUIREMENTS)
-                run(*pip, *also, *pinned, seconds=INSTALL_SECONDS).check_returncode()
             complete.touch()
     return own
 
