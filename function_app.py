@@ -17,7 +17,12 @@ from shared.http.serve import serve_open
 from shared.jobs.intake import IntakeMessage
 from shared.observability.export import flush_telemetry, start_telemetry
 from shared.routes import BASE, ROUTES, Route, Unmatched
-from shared.worker import close_on_sigterm, hide_error_text, serve_every_path
+from shared.worker import (
+    close_on_sigterm,
+    hide_error_text,
+    log_no_addresses,
+    serve_every_path,
+)
 
 STORAGE = "AzureWebJobsStorage"
 EVERY_MINUTE = "0 * * * * *"
@@ -30,6 +35,7 @@ EVERY_METHOD = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 OPEN = func.AuthLevel.ANONYMOUS
 
 serve_every_path()
+log_no_addresses()
 settings = AppSettings.from_env()
 services = Services.connect(settings)
 start_telemetry(settings.telemetry, record_content=settings.storage.record_content)

@@ -13,6 +13,9 @@ https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script/Worker
 **Every path.** The worker's HTTP server has one route, `/{path:path}`, which by default matches no
 line break. A path with `%0A` would get the server's own 404 while the function waits for its
 request until `functionTimeout`, and then the host restarts the worker.
+
+**No access log.** That server also writes the address of each request, with its query, to its
+output, which the host adds to its log. The app's own log and its traces name no address.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from functools import wraps
 from typing import ParamSpec
 
 from starlette.convertors import PathConvertor
+from uvicorn.config import LOGGING_CONFIG
 
 from .jobs.runner import UnrunnableError
 from .observability.logs import described
@@ -68,6 +72,11 @@ def hide_error_text(
 def serve_every_path() -> None:
     """Let the worker's HTTP server pass on any path; the server starts after the app's import."""
     PathConvertor.regex = r"[\s\S]*"
+
+
+def log_no_addresses() -> None:
+    """Switch off the access log of the worker's HTTP server, which starts after the import."""
+    LOGGING_CONFIG["loggers"]["uvicorn.access"]["handlers"] = []
 
 
 def close_on_sigterm(*steps: Step) -> None:

@@ -104,11 +104,13 @@ def keyed(
     replay: Replay | None = None,
     *,
     joins: bool = False,
+    needs_texts: bool = False,
 ) -> Keyed:
     """An HTTP request with its `Idempotency-Key`.
 
     A ``preference`` that changes what the request does belongs to its identity. If it ``joins``, a
-    request without a key that an SDK sends again gets the answer to the one that it repeats.
+    request without a key that an SDK sends again gets the answer to the one that it repeats. For
+    ``needs_texts``, see `Keyed`.
 
     Raises:
         ProblemError: 422, if the key is too long.
@@ -116,9 +118,9 @@ def keyed(
     request = incoming.request
     key = _key_of(request)
     attempt = _attempt(request) if joins and key is None else None
-    values: dict[str, Any] = {}
-    if body is not None and (key is not None or attempt is not None):
-        values = body.model_dump(mode="json", exclude_defaults=True)
+    if key is None and attempt is None:
+        return Keyed(owner=incoming.owner, key=None, identity=())
+    values = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
     named = incoming.path.get("thread_id") or getattr(body, "thread_id", None)
     return Keyed(
         owner=incoming.owner,
@@ -128,6 +130,7 @@ def keyed(
         thread_id=named if isinstance(named, str) and is_id(Kind.THREAD, named) else None,
         is_from_host=HEADER not in request.headers,
         replay=replay,
+        needs_texts=needs_texts,
     )
 
 

@@ -84,7 +84,7 @@ class Commands:
         asked = self._within_limits(asked)
         terms = incoming.principal.terms
         try:
-            tools = usable(asked.tools, self._tools_of(target), terms)
+            tools = usable(asked.tools, self._offered(asked, target), terms)
             options = _options(asked, target, tools)
             self.limits.check(options, terms)
             request = replace(_request(asked, options), client_tools=tools.functions)
@@ -102,10 +102,12 @@ class Commands:
         )
         return Ready(command, options, (*asked.ignored, *tools.ignored))
 
-    def _tools_of(self, target: Target) -> list[OfferedTool]:
-        """The tools of the app that a model may use; an agent has its own."""
+    def _offered(self, asked: Asked, target: Target) -> list[OfferedTool]:
+        """The tools of the app among which a request chooses; an agent has its own."""
         is_foundry = target.kind is ModelType.FOUNDRY_AGENT_SERVICE
-        return [] if not is_foundry or self.names.asks_agent else self.offered_tools()
+        if not asked.tools.hosted or not is_foundry or self.names.asks_agent:
+            return []
+        return self.offered_tools()
 
     def _without_agents_own(self, asked: Asked, target: Target) -> Asked:
         """Leave out what a configured agent decides."""

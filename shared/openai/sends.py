@@ -105,7 +105,7 @@ class Sends:
             return await _streamed(events, form, incoming.request_id, ignored)
 
         replay = form.replay if streams else None
-        request = replace(keyed(incoming, body, replay=replay, joins=True), needs_texts=True)
+        request = keyed(incoming, body, replay=replay, joins=True, needs_texts=True)
         if not streams or not request.attempt:
             return await once(self.keys, request, act)
         patient = replace(request, joins_for=ready.command.seconds)

@@ -32,6 +32,16 @@ def test_json_is_written_with_clean_text(value: Any) -> None:
     json.dumps(clean(value), ensure_ascii=False).encode()
 
 
+def test_json_of_any_depth_and_of_plain_values_only_is_written() -> None:
+    deep: list[Any] = []
+    for _ in range(400):
+        deep = [deep]
+    assert json.loads(to_json_bytes(deep)) == deep
+    assert to_json_bytes({"a": [1.5, True, None, "\u00e9\u2028"]}) == (
+        b'{"a":[1.5,true,null,"\xc3\xa9\xe2\x80\xa8"]}'
+    )
+
+
 @given(values)
 @example({"\ud800": ["\udfff", {"\ude00": "a"}]})
 def test_json_is_read_with_clean_text(value: Any) -> None:

@@ -42,7 +42,8 @@ def report(azurite: Azurite, foundry: FoundryEmulator) -> Any:
     driver = (with_requirements(python), "-m", "tests.support.worker.driver", ROOT)
     done = run(*driver, environment=environment)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
+    *printed, report = done.stdout.splitlines()
+    return {**json.loads(report), "printed": [*printed, *done.stderr.splitlines()]}
 
 
 def test_every_function_is_indexed_with_its_trigger(report: Any) -> None:
@@ -85,6 +86,11 @@ def test_http_functions_answer(report: Any) -> None:
     assert answers["read"]["body"]["message_count"] == 2
     for name in ("unknown", "line_break", "controls", "slashes"):
         assert answers[name]["type"] == "application/problem+json"
+
+
+def test_nothing_printed_names_an_address(report: Any) -> None:
+    """The host logs what its worker prints."""
+    assert [line for line in report["printed"] if "HTTP/1.1" in line] == []
 
 
 def test_queue_functions_run_a_job(report: Any) -> None:
