@@ -2,8 +2,8 @@
 
 It speaks JSON-RPC on its standard streams, framed as in the language server protocol
 (`bicep jsonrpc --stdio`); a question takes 0.3 s, a process of its own for it would take two.
-What it answers depends on itself, the question and the files of the folder; answers are kept under
-a digest of these, between runs and for all checkouts of the machine.
+What it answers depends on itself, the question and the files of the folder; answers are kept
+between runs under a digest of these.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from time import time
 from typing import IO, Any, Self
 
-from tests.support.environments import cache_folder, only_one
+from .kept import KeptAnswers
 
 GRAPH_EXTENSION = "TESTS_GRAPH_EXTENSION"
 """Variable with the path of the Microsoft Graph extension, where its registry is out of reach."""
@@ -30,9 +29,6 @@ HOW_TO_GET_ONE = "there is no Bicep compiler: `az bicep install` gets one, or se
 
 NOT_FETCHED = ("BCP190", "BCP192")
 """What the compiler says when an extension did not arrive: the network's fault, not kept."""
-
-KEPT_DAYS = 14
-"""How long an answer is kept that no run asks for."""
 
 PLACE = {
     "tenantId": "00000000-0000-0000-0000-00000000000a",
@@ -187,32 +183,13 @@ class Answers:
     """What one compiler answered, by the question and the files it was about."""
 
     def __init__(self, executable: str) -> None:
-        found = Path(executable).resolve().stat()
-        self._compiler = [found.st_size, found.st_mtime_ns]
-        self._folder = cache_folder() / "bicep"
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for answer in self._folder.iterdir():
-            if answer.stat().st_mtime < time() - KEPT_DAYS * 86_400:
-                answer.unlink(missing_ok=True)
+        with Path(executable).open("rb") as program:
+            self._compiler = hashlib.file_digest(program, "sha256").hexdigest()
+        self._kept = KeptAnswers("bicep")
 
     def get(self, path: Path, question: object, ask: Callable[[], Any]) -> Any:
         """The kept answer to a question about a file, or what ``ask`` answers now."""
-        kept = self._folder / self._digest(path, question)
-        with only_one(kept.with_suffix(".lock")):  # the processes beside this one wait for it
-            if kept.exists():
-                kept.touch()
-                return json.loads(kept.read_text())
-            return self._keep(kept, ask())
-
-    @staticmethod
-    def _keep(kept: Path, answer: Any) -> Any:
-        text = json.dumps(answer)
-        if any(code in text for code in NOT_FETCHED):
-            return answer
-        written = kept.with_suffix(f".{os.getpid()}")
-        written.write_text(text)
-        written.replace(kept)
-        return answer
+        return self._kept.get(self._digest(path, question), ask, is_final=_has_all_extensions)
 
     def _digest(self, path: Path, question: object) -> str:
         digest = hashlib.sha256(json.dumps([self._compiler, path.name, question]).encode())
@@ -224,6 +201,10 @@ class Answers:
                 digest.update(f"{file.relative_to(path.parent)} {len(content)} ".encode())
                 digest.update(content)
         return digest.hexdigest()
+
+
+def _has_all_extensions(text: str) -> bool:
+    return not any(code in text for code in NOT_FETCHED)
 
 
 def _diagnostics(answer: dict[str, Any]) -> list[Diagnostic]:
