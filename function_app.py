@@ -16,10 +16,12 @@ from shared.config import POISON_SUFFIX, AppSettings
 from shared.http.serve import serve_open
 from shared.jobs.intake import IntakeMessage
 from shared.observability.export import flush_telemetry, start_telemetry
+from shared.outbound import warm_up
 from shared.routes import BASE, ROUTES, Route, Unmatched
 from shared.worker import (
     close_on_sigterm,
     hide_error_text,
+    load_ahead,
     log_no_addresses,
     serve_every_path,
 )
@@ -136,3 +138,4 @@ async def aclose() -> None:
 
 
 close_on_sigterm(services.save, flush_telemetry, aclose)
+load_ahead(warm_up)

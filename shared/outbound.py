@@ -3,41 +3,82 @@
 `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` choose the proxy, in either case;
 `SSL_CERT_FILE` or `SSL_CERT_DIR` replaces the authorities that are trusted. Azure's own libraries,
 which reach storage and sign in, obey the same variables.
+
+aiohttp takes a seventh of the time of the app's import, and the certificates as long again. So both
+are loaded when the first connection needs them, or earlier by `warm_up`.
 """
 
 from __future__ import annotations
 
 import errno
+import os
 import ssl
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from ipaddress import ip_address
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.request import getproxies, proxy_bypass
 
-import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
-NEVER_SENT = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ConnectionTimeoutError,
-    aiohttp.ClientHttpProxyError,
-)
-"""Failures before a request was sent."""
-
-BROKEN = (httpx.RequestError, aiohttp.ClientError)
-"""All failures of a connection; some errors of aiohttp are not translated by the transport."""
+if TYPE_CHECKING:
+    import aiohttp
 
 PROXY_SIGN_IN = (
     "the proxy wants a user and a password (407); write them into the proxy's setting, as in "
     "HTTPS_PROXY=http://user:password@host:port"
 )
 
+_AUTHORITIES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 _NO_ROUTE = {errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT}
 
 
 class OutboundSettingsError(ValueError):
     """An environment variable for a proxy or certificates cannot be used; the text names it."""
+
+
+def broken() -> tuple[type[Exception], ...]:
+    """All failures of a connection; some errors of aiohttp are not translated by the transport."""
+    import aiohttp
+
+    return httpx.RequestError, aiohttp.ClientError
+
+
+def was_never_sent(cause: BaseException | None) -> bool:
+    """Whether a failure came before a request was sent."""
+    import aiohttp
+
+    before = aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError
+    return isinstance(cause, (*before, aiohttp.ClientHttpProxyError))
+
+
+def warm_up() -> None:
+    """Load what the first request would load; takes up to 0.2 s, and may run in any thread."""
+    import httpx_aiohttp as _  # noqa: F401
+
+    with suppress(OutboundSettingsError):  # the first request raises it
+        _trusted()
+
+
+def _trusted() -> ssl.SSLContext:
+    """The authorities that are trusted.
+
+    Raises:
+        OutboundSettingsError: if they cannot be read.
+    """
+    try:
+        return _read_authorities(*map(os.environ.get, _AUTHORITIES))
+    except (OSError, ssl.SSLError) as error:
+        raise OutboundSettingsError(
+            "SSL_CERT_FILE or SSL_CERT_DIR names no readable certificates: it must be a PEM file "
+            "with every authority to trust, or a directory of them."
+        ) from error
+
+
+@cache
+def _read_authorities(_file: str | None, _folder: str | None) -> ssl.SSLContext:
+    """What the variables name, or else the usual authorities: 50 ms, so once for all hosts."""
+    return httpx.create_ssl_context()
 
 
 def open_http(url: str, limits: httpx.Limits | None = None) -> httpx.AsyncBaseTransport:
@@ -46,16 +87,13 @@ def open_http(url: str, limits: httpx.Limits | None = None) -> httpx.AsyncBaseTr
     Raises:
         OutboundSettingsError: naming the variable that cannot be used.
     """
+    from httpx_aiohttp import AiohttpTransport
+
     proxy = proxy_for(url)
     limits = limits or httpx.Limits(max_connections=100)
-    try:
-        transport = AiohttpTransport(limits=limits, proxy=proxy)
-    except (OSError, ssl.SSLError) as error:
-        raise OutboundSettingsError(
-            "SSL_CERT_FILE or SSL_CERT_DIR names no readable certificates: it must be a PEM file "
-            "with every authority to trust, or a directory of them."
-        ) from error
-    transport.client = partial(_session, transport.ssl_context, limits)
+    trust = _trusted()
+    transport = AiohttpTransport(trust, limits=limits, proxy=proxy)
+    transport.client = partial(_session, trust, limits)
     return transport
 
 
@@ -69,6 +107,8 @@ async def read_body(response: httpx.Response) -> bytes:
 
 def _session(trust: ssl.SSLContext, limits: httpx.Limits) -> aiohttp.ClientSession:
     """A session without cookies, which would bind all requests to one server of many."""
+    import aiohttp
+
     connector = aiohttp.TCPConnector(
         limit=limits.max_connections or 0, keepalive_timeout=limits.keepalive_expiry, ssl=trust
     )
@@ -97,6 +137,8 @@ def proxy_for(url: str) -> httpx.Proxy | None:
         )
     headers: dict[str, str] = {}
     if proxy.username:
+        import aiohttp
+
         headers["Proxy-Authorization"] = aiohttp.encode_basic_auth(proxy.username, proxy.password)
     return httpx.Proxy(proxy.copy_with(userinfo=b""), headers=headers)
 
@@ -110,6 +152,8 @@ def _is_this_machine(host: str) -> bool:
 
 def why_unreachable(error: Exception) -> str:
     """Why a connection failed and what to do, as a part of a sentence; empty if unknown."""
+    import aiohttp
+
     cause = error if isinstance(error, aiohttp.ClientError) else _cause(error)
     match cause:
         case aiohttp.ClientHttpProxyError():

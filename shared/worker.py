@@ -14,6 +14,9 @@ https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script/Worker
 line break. A path with `%0A` would get the server's own 404 while the function waits for its
 request until `functionTimeout`, and then the host restarts the worker.
 
+**The first request.** What it needs and indexing does not is loaded after the app's import, while
+the host indexes the functions and prepares the request.
+
 **No access log.** That server also writes the address of each request, with its query, to its
 output, which the host adds to its log. The app's own log and its traces name no address.
 """
@@ -77,6 +80,18 @@ def serve_every_path() -> None:
 def log_no_addresses() -> None:
     """Switch off the access log of the worker's HTTP server, which starts after the import."""
     LOGGING_CONFIG["loggers"]["uvicorn.access"]["handlers"] = []
+
+
+def load_ahead(step: Callable[[], None]) -> None:
+    """Run a step in a thread while the host prepares the first request.
+
+    Does nothing outside a running event loop, as when the app is only indexed or inspected.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    loop.run_in_executor(None, step)
 
 
 def close_on_sigterm(*steps: Step) -> None:

@@ -25,11 +25,11 @@ from ..identity.credentials import Credential, claims_challenge
 from ..identity.errors import IdentityError
 from ..observability.tracing import inject
 from ..outbound import (
-    BROKEN,
-    NEVER_SENT,
     OutboundSettingsError,
+    broken,
     open_http,
     read_body,
+    was_never_sent,
     why_unreachable,
 )
 from ..text import to_json_bytes
@@ -127,7 +127,7 @@ class Transport:
             raise _too_late(seconds, attempt_id, self._peer) from error
         except httpx.DecodingError as error:
             raise unreadable(error, attempt_id, self._peer) from error
-        except BROKEN as error:
+        except broken() as error:
             raise _unreachable(error, attempt_id, self._peer) from error
         self._log_answer(response, attempt_id, content)
         return HttpAnswer(response, attempt_id, self._peer).reply(content)
@@ -145,23 +145,21 @@ class Transport:
             FoundryError: here, or inside the block where the stream breaks.
         """
         attempt_id = str(uuid.uuid4())
-        ends_at = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout_at(ends_at):
+            async with asyncio.timeout(seconds):
                 response = await self._open(call, attempt_id, silence)
-            answer = HttpAnswer(response, attempt_id, self._peer)
-            try:
-                if response.status_code >= 400:
-                    async with asyncio.timeout_at(ends_at):
+                answer = HttpAnswer(response, attempt_id, self._peer)
+                try:
+                    if response.status_code >= 400:
                         content = await read_body(response)
-                    self._log_answer(response, attempt_id, content)
-                    raise answer.refusal(content)
-                self._log_answer(response, attempt_id)
-                answer.check_redirect()
-                async with aclosing(self._chunks(answer, ends_at)) as chunks:
-                    yield await answer.stream(chunks)
-            finally:
-                await response.aclose()
+                        self._log_answer(response, attempt_id, content)
+                        raise answer.refusal(content)
+                    self._log_answer(response, attempt_id)
+                    answer.check_redirect()
+                    async with aclosing(self._chunks(answer)) as chunks:
+                        yield await answer.stream(chunks)
+                finally:
+                    await response.aclose()
         except FoundryError:  # ours may be a builtin TimeoutError, too
             raise
         except builtins.TimeoutError as error:
@@ -175,17 +173,13 @@ class Transport:
             ) from error
         except httpx.DecodingError as error:
             raise unreadable(error, attempt_id, self._peer) from error
-        except BROKEN as error:
+        except broken() as error:
             raise _unreachable(error, attempt_id, self._peer) from error
 
-    async def _chunks(self, answer: HttpAnswer, ends_at: float) -> AsyncGenerator[bytes]:
-        size, chunks, attempt_id = 0, answer.chunks(), answer.attempt_id
+    async def _chunks(self, answer: HttpAnswer) -> AsyncGenerator[bytes]:
+        size, attempt_id = 0, answer.attempt_id
         try:
-            while True:
-                async with asyncio.timeout_at(ends_at):
-                    chunk = await anext(chunks, None)
-                if chunk is None:
-                    return
+            async for chunk in answer.chunks():
                 size += len(chunk)
                 if self._log_content:
                     log.debug("Attempt %s received: %s", attempt_id, chunk)
@@ -295,7 +289,7 @@ def _unreachable(error: Exception, attempt_id: str, peer: Peer) -> ServiceUnavai
     error itself proves nothing.
     """
     cause = error.__cause__
-    if isinstance(cause, NEVER_SENT) or (cause is None and isinstance(error, httpx.ConnectError)):
+    if was_never_sent(cause) or (cause is None and isinstance(error, httpx.ConnectError)):
         reason = why_unreachable(error)
         return ServiceUnavailableError(
             f"{peer.name} cannot be reached{f': {reason}' if reason else ''}. Check "

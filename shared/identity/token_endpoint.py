@@ -21,7 +21,7 @@ import httpx
 from azure.core.credentials import AccessTokenInfo
 from pydantic import BaseModel, Field, ValidationError
 
-from ..outbound import BROKEN, OutboundSettingsError, open_http, why_unreachable
+from ..outbound import OutboundSettingsError, broken, open_http, why_unreachable
 from .errors import CredentialSettingsError, ExchangeError, Leg
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ class TokenEndpoint:
         try:
             async with asyncio.timeout(POST_SECONDS):
                 response = await self._http.post(self.url, content=content, headers=headers)
-        except (*BROKEN, TimeoutError) as error:
+        except (*broken(), TimeoutError) as error:
             why = why_unreachable(error) or type(error).__name__
             reason = (
                 f"{httpx.URL(self.url).host} cannot be reached: {why}. Check DNS and the network "

@@ -20,7 +20,7 @@ from ..http.answers import Answer, Streamed, accepts_events
 from ..http.faces import Face
 from ..http.request import Incoming
 from ..http.serve import Edge, problem_answer
-from ..openapi.document import API_VERSION
+from ..openapi import API_VERSION
 from ..text import to_json_bytes
 from .jsonrpc import (
     Fault,

@@ -16,12 +16,12 @@ from ..http.idempotency import HEADER, MAX_KEY_CHARS
 from ..http.operation import Operation, Tag
 from ..http.principal import OWNER_PARAMETER
 from ..problems import ProblemDocument, ProblemKind
+from . import API_VERSION
 from .answers import JSON, SHARED_HEADERS, Answers, header_json, problem_example, shown
 from .schemas import Schemas
 from .security import SCHEMES, alternatives
 
 VERSION = "3.1.1"
-API_VERSION = "0.1.0"
 
 DESCRIPTION = """\
 Azure AI Foundry agents and models behind HTTP: stateful threads, streams, jobs, usage and audit.

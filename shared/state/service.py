@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import httpx
 from azure.core.exceptions import AzureError
 
-from ..outbound import BROKEN, OutboundSettingsError, open_http, read_body, why_unreachable
+from ..outbound import OutboundSettingsError, broken, open_http, read_body, why_unreachable
 from ..text import parse_json
 from .errors import StorageUnavailableError
 from .refusals import explain, refusal
@@ -212,7 +212,7 @@ class StorageService:
             raise self.unavailable(f"no answer in {self._service.seconds:g} s") from error
         except OutboundSettingsError as error:
             raise self.unavailable(str(error).rstrip(".")) from error
-        except BROKEN as error:
+        except broken() as error:
             raise self.unavailable(why_unreachable(error)) from error
         except AzureError as error:  # there is no token
             refused = refusal(error, self._service.name, self._service.role)

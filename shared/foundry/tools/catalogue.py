@@ -20,7 +20,7 @@ from ..wire_json import JsonObject, explain
 class _Part(BaseModel):
     """An object in a definition: unknown fields are kept, nulls are left out."""
 
-    model_config = ConfigDict(extra="allow", protected_namespaces=())
+    model_config = ConfigDict(defer_build=True, extra="allow", protected_namespaces=())
 
 
 class _AutoContainer(_Part):

@@ -13,13 +13,15 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 
-import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from ...config import SECRET_PREFIX, CallbackSettings, names_in
 from .addresses import public_socket
+
+if TYPE_CHECKING:  # aiohttp is loaded when the first connection needs it
+    import aiohttp
 
 MAX_AT_ONCE = 4
 """Concurrent requests per host and process, so that a slow receiver does not block others."""
@@ -58,7 +60,7 @@ class Webhooks:
 
     def __init__(self, settings: CallbackSettings) -> None:
         self._secrets = names_in(settings.callback_secret)
-        self._timeout = aiohttp.ClientTimeout(total=settings.callback_timeout)
+        self._seconds = settings.callback_timeout
         self._allow_loopback = settings.loopback_callbacks
         self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._running: Counter[str] = Counter()
@@ -73,12 +75,15 @@ class Webhooks:
         Raises:
             CallbackError: if the response was not 2xx, or not in time.
         """
+        import aiohttp
+        from aiohttp.http_exceptions import HttpProcessingError
+
         place = _place(url)
         self._running[place] += 1
         try:
             await self._post(URL(url), callback, now)
         except TimeoutError as error:
-            raise CallbackError(f"no answer within {self._timeout.total:g} s") from error
+            raise CallbackError(f"no answer within {self._seconds:g} s") from error
         except (aiohttp.ClientResponseError, HttpProcessingError) as error:
             raise CallbackError("no valid HTTP response") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -109,6 +114,8 @@ class Webhooks:
 
     def _session(self, url: URL) -> aiohttp.ClientSession:
         """The session for public addresses, or, in tests, for the loopback address."""
+        import aiohttp
+
         local = self._allow_loopback and url.scheme == "http" and url.host == LOOPBACK
         if local not in self._sessions:
             connector = aiohttp.TCPConnector(
@@ -118,7 +125,7 @@ class Webhooks:
             )
             self._sessions[local] = aiohttp.ClientSession(
                 connector=connector,
-                timeout=self._timeout,
+                timeout=aiohttp.ClientTimeout(total=self._seconds),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 max_line_size=MAX_LINE_BYTES,

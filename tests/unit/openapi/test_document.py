@@ -15,7 +15,8 @@ from shared.api.contract import turns
 from shared.api.document import EXAMPLES, document_file
 from shared.config import AuthMode
 from shared.http.sse import EventName
-from shared.openapi.document import API_VERSION, api_document
+from shared.openapi import API_VERSION
+from shared.openapi.document import api_document
 from shared.problems import ProblemKind
 from shared.routes import ROUTES
 from tests.support.api_document import complaints, document, operations
