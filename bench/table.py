@@ -17,12 +17,16 @@ from itertools import count
 from typing import Any
 from urllib.parse import unquote
 
+from pydantic_core import from_json
+
 from .http_server import HttpConnection, serve
 
 _IF_MATCH = re.compile(rb"^if-match: *(.*?)\r?$", re.IGNORECASE | re.MULTILINE)
 _METHOD = re.compile(rb"^x-http-method: *(\w+)", re.IGNORECASE | re.MULTILINE)
 
 Row = dict[str, Any]
+
+_STATUS_LINES = {each: f"HTTP/1.1 {each} {each.phrase}\r\n".encode() for each in HTTPStatus}
 
 
 @dataclass(slots=True)
@@ -33,10 +37,14 @@ class _Answer:
 
     def to_bytes(self) -> bytes:
         """The answer as HTTP/1.1."""
-        etag = f"ETag: {self.etag}\r\n" if self.etag else ""
-        head = f"HTTP/1.1 {self.status} {self.status.phrase}\r\n{etag}"
-        head += f"Content-Type: application/json\r\nContent-Length: {len(self.body)}\r\n\r\n"
-        return head.encode() + self.body
+        etag = b"ETag: %b\r\n" % self.etag.encode() if self.etag else b""
+        return b"%b%b%b%d\r\n\r\n%b" % (
+            _STATUS_LINES[self.status],
+            etag,
+            b"Content-Type: application/json\r\nContent-Length: ",
+            len(self.body),
+            self.body,
+        )
 
 
 @dataclass(slots=True)
@@ -53,12 +61,12 @@ class _Rows:
         address = _address(target)
         if override := _METHOD.search(head):
             method = override[1].decode()
-        if method == "POST":  # an insert names the table only
-            row: Row = json.loads(body)
-            address += f"(PartitionKey='{row['PartitionKey']}',RowKey='{row['RowKey']}')"
         if method == "GET":
             return self._read(address)
-        return self._write(method, address, _IF_MATCH.search(head), body)
+        row: Row = from_json(body) if body else {}
+        if method == "POST":  # an insert names the table only
+            address += f"(PartitionKey='{row['PartitionKey']}',RowKey='{row['RowKey']}')"
+        return self._write(method, address, _IF_MATCH.search(head), row)
 
     def _read(self, address: str) -> _Answer:
         if "RowKey=" not in address:
@@ -69,9 +77,9 @@ class _Rows:
         return _Answer(HTTPStatus.OK, etag, json.dumps({"odata.etag": etag, **row}).encode())
 
     def _write(
-        self, method: str, address: str, condition: re.Match[bytes] | None, body: bytes
+        self, method: str, address: str, condition: re.Match[bytes] | None, row: Row
     ) -> _Answer:
-        etag, row = self.rows.get(address, ("", {}))
+        etag, kept = self.rows.get(address, ("", {}))
         if condition and condition[1] not in {b"*", etag.encode()}:
             return _Answer(
                 HTTPStatus.PRECONDITION_FAILED, body=_error("UpdateConditionNotSatisfied")
@@ -79,9 +87,8 @@ class _Rows:
         if method == "DELETE":
             self.rows.pop(address, None)
             return _Answer(HTTPStatus.NO_CONTENT)
-        kept = row if method in {"MERGE", "PATCH"} else {}
         etag = f"W/\"datetime'{next(self._etags)}'\""
-        self.rows[address] = etag, {**kept, **json.loads(body)}
+        self.rows[address] = etag, {**kept, **row} if method in {"MERGE", "PATCH"} else row
         return _Answer(HTTPStatus.NO_CONTENT, etag)
 
     def transaction(self, body: bytes) -> bytes:
@@ -98,7 +105,10 @@ class _Rows:
 
 def _address(target: str) -> str:
     """The path of a target, which is absolute in a transaction."""
-    return unquote(re.sub(r"^https?://[^/]*", "", target).partition("?")[0])
+    path = target.partition("?")[0]
+    if not path.startswith("/"):
+        path = "/" + path.split("/", 3)[3]
+    return unquote(path) if "%" in path else path
 
 
 def _error(code: str) -> bytes:
