@@ -64,7 +64,7 @@ async def test_a_call_that_was_cut_off_and_is_repeated_with_its_key_runs_once(
     async def asked() -> int:
         return sum(text in str(each) for each in await emulator.requests("responses.create"))
 
-    await emulator.inject("slow", seconds=0.1)
+    await emulator.inject("slow", seconds=1)
     first = asyncio.create_task(rpc(owner, "tools/call", params, revision=revision, accept=accept))
     await eventually(asked)
     first.cancel()  # closes the connection
