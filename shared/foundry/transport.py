@@ -145,21 +145,23 @@ class Transport:
             FoundryError: here, or inside the block where the stream breaks.
         """
         attempt_id = str(uuid.uuid4())
+        ends_at = asyncio.get_running_loop().time() + seconds
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout_at(ends_at):
                 response = await self._open(call, attempt_id, silence)
-                answer = HttpAnswer(response, attempt_id, self._peer)
-                try:
-                    if response.status_code >= 400:
+            answer = HttpAnswer(response, attempt_id, self._peer)
+            try:
+                if response.status_code >= 400:
+                    async with asyncio.timeout_at(ends_at):
                         content = await read_body(response)
-                        self._log_answer(response, attempt_id, content)
-                        raise answer.refusal(content)
-                    self._log_answer(response, attempt_id)
-                    answer.check_redirect()
-                    async with aclosing(self._chunks(answer)) as chunks:
-                        yield await answer.stream(chunks)
-                finally:
-                    await response.aclose()
+                    self._log_answer(response, attempt_id, content)
+                    raise answer.refusal(content)
+                self._log_answer(response, attempt_id)
+                answer.check_redirect()
+                async with aclosing(self._chunks(answer, ends_at)) as chunks:
+                    yield await answer.stream(chunks)
+            finally:
+                await response.aclose()
         except FoundryError:  # ours may be a builtin TimeoutError, too
             raise
         except builtins.TimeoutError as error:
@@ -176,10 +178,15 @@ class Transport:
         except broken() as error:
             raise _unreachable(error, attempt_id, self._peer) from error
 
-    async def _chunks(self, answer: HttpAnswer) -> AsyncGenerator[bytes]:
-        size, attempt_id = 0, answer.attempt_id
+    async def _chunks(self, answer: HttpAnswer, ends_at: float) -> AsyncGenerator[bytes]:
+        """The pieces of a stream; the time limit does not strike what is done with a piece."""
+        size, chunks, attempt_id = 0, answer.chunks(), answer.attempt_id
         try:
-            async for chunk in answer.chunks():
+            while True:
+                async with asyncio.timeout_at(ends_at):
+                    chunk = await anext(chunks, None)
+                if chunk is None:
+                    return
                 size += len(chunk)
                 if self._log_content:
                     log.debug("Attempt %s received: %s", attempt_id, chunk)

@@ -405,3 +405,23 @@ async def test_a_whole_answer_in_place_of_a_stream_is_read() -> None:
         transport.stream(call, silence=5, seconds=5) as stream,
     ):
         assert stream.whole == {"status": "completed"}
+
+
+async def test_the_time_of_a_stream_does_not_strike_what_is_done_with_a_piece() -> None:
+    async def body() -> AsyncGenerator[bytes]:
+        yield FRAME
+        await asyncio.Event().wait()
+
+    transport = Transport(
+        ApiKeyCredential(""),
+        pool_size=1,
+        http=httpx.MockTransport(lambda _: httpx.Response(200, content=body())),
+    )
+    done = False
+    with pytest.raises(errors.TimeoutError):
+        async with transport.stream(CALL, silence=5, seconds=0.05) as stream:
+            async for _ in stream.chunks:
+                await asyncio.sleep(0.1)  # as a row is written
+                done = True
+    assert done
+    await transport.aclose()
