@@ -49,7 +49,10 @@ MAX_SHOWN_CHARS = 100
 MAX_NAMES = 20
 """In one list: more than there are dimensions."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL_CHARACTERS = r"\x00-\x1f\x7f-\x9f"
+_CONTROL = re.compile(f"[{_CONTROL_CHARACTERS}]")
+PRINTABLE = f"^[^{_CONTROL_CHARACTERS}]*$"
+"""The pattern of every text in a query."""
 _INTEGER = re.compile(r"-?[0-9]{1,9}")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BOOLEANS = {"true": True, "false": False}

@@ -116,7 +116,7 @@ async def _serve(edge: Edge, incoming: Incoming, endpoint: Endpoint) -> Response
     edge.end(incoming, EndedAction(action, incoming.path, answer, error, edge.clock(), seconds))
     if answer.status >= HTTPStatus.BAD_REQUEST:
         answer = face.refuse(Refusal(answer, may_have_run=is_handled))
-    overhead = seconds - upstream.seconds
+    overhead = max(seconds - upstream.seconds, 0.0)  # calls side by side take longer together
     return _response(answer, incoming.request_id, overhead, face.headers(seconds))
 
 

@@ -10,11 +10,12 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 
 from ..documents import JsonObject
-from ..http.query import Query
+from ..http.query import MAX_PARAMETER_CHARS, PRINTABLE, Query
 
 _REFERENCE = "#/components/schemas/{model}"
 _NULL = {"type": "null"}
 _OF_A_DOCUMENT = "Document"
+_NO_FREE_TEXT = {"enum", "format", "pattern"}
 
 
 class Schemas:
@@ -68,10 +69,18 @@ def _parameter(name: str, schema: JsonObject) -> JsonObject:
         schema.pop("default", None)
         parameter |= {"name": name[:-1], "style": "form", "explode": True}
         schema["propertyNames"] = names
+        schema["additionalProperties"] = _query_text(schema["additionalProperties"])
     elif schema.get("type") == "array":
         parameter |= {"style": "form", "explode": False}
         schema["uniqueItems"] = True
-    return parameter | {"schema": schema}
+    return parameter | {"schema": _query_text(schema)}
+
+
+def _query_text(schema: JsonObject) -> JsonObject:
+    """The schema of a parameter; of a free text, with what every text in a query must be."""
+    if schema.get("type") != "string" or not schema.keys().isdisjoint(_NO_FREE_TEXT):
+        return schema
+    return {"maxLength": MAX_PARAMETER_CHARS, **schema, "pattern": PRINTABLE}
 
 
 def _name(text: str) -> str:

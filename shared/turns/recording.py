@@ -84,7 +84,7 @@ class Recording:
                 "response_id": outcome.response_id,
             }
         effort = TurnEffort(
-            overhead=now - watch.received_at - upstream.seconds,
+            overhead=max(now - watch.received_at - upstream.seconds, 0.0),
             tool_calls=tool_calls,
             unreported=upstream.unreported,
             cost=self.admission.cost(model, begun.model, upstream),

@@ -33,6 +33,9 @@ path = "{auth}"
 user = {user}
 {peers}
 
+[checks.negative_data_rejection]
+expected-statuses = {refused}
+
 [phases.coverage]
 unexpected-methods = ["GET", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"] # functions have no TRACE
 
@@ -44,6 +47,22 @@ include-operation-id = {ruled}
 checks.positive_data_acceptance.expected-statuses = {accepted}
 """
 ACCEPTED = ["2xx", "400", "401", "403", "404", "409", "422"]
+REFUSED = [
+    "400",
+    "401",
+    "403",
+    "404",
+    "405",
+    "406",
+    "409",
+    "413",
+    "415",
+    "422",
+    "428",
+    "429",
+    "5xx",
+]
+"""The usual ones, and that of a text that is too long."""
 RULED = [
     "sendMessage",
     "sendThreadMessage",
@@ -135,7 +154,8 @@ def fuzz(url: str, keys: Mapping[str, str], folder: Path, how: Fuzzing) -> str:
         "user": json.dumps(next(iter(keys))),
         "peers": f"peers = {json.dumps([*keys])}" if len(keys) > 1 else "",
     }
-    lists = {"ruled": json.dumps(RULED), "accepted": json.dumps(ACCEPTED)}
+    lists = {"ruled": RULED, "accepted": ACCEPTED, "refused": REFUSED}
+    lists = {name: json.dumps(each) for name, each in lists.items()}
     config.write_text(CONFIG.format(auth=auth, **names, **lists))
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(API_TOOLS)}
     command = (

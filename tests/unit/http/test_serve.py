@@ -18,6 +18,7 @@ from shared.app import Services
 from shared.http.answers import Answer
 from shared.http.request import MAX_BODY_BYTES, Incoming
 from shared.jobs.requests import SubmitJob
+from shared.observability.upstream import upstream
 from shared.problems import INTERNAL_ERROR
 from shared.routes import Route
 from shared.turns.body import MAX_MESSAGE_CHARS
@@ -66,6 +67,17 @@ async def test_what_foundry_took_to_fail_is_not_ours_either(
     app.foundry.then(slow)
     answer = await api.post("messages", json={"message": "Hi"})
     assert float(answer.headers["x-overhead-ms"]) < 400
+
+
+async def test_calls_side_by_side_leave_no_less_than_no_time_of_ours(services: Services) -> None:
+    async def side_by_side(_: Incoming) -> Answer:
+        upstream().seconds += 60.0
+        return Answer(body={})
+
+    async with caller(
+        services, Route("many", "GET", "api/many", lambda _: side_by_side, service.HEALTH)
+    ) as api:
+        assert (await api.get("many")).headers["x-overhead-ms"] == "0.00"
 
 
 async def test_a_bug_is_told_without_its_text(

@@ -125,3 +125,16 @@ def test_an_app_documents_the_schemes_that_it_takes(
     assert served["components"]["securitySchemes"].keys() == schemes
     assert {name for each in served["security"] for name in each} == schemes
     assert served["paths"]["/api/health"]["get"]["security"] == []
+
+
+def test_a_text_in_a_query_says_what_the_app_takes() -> None:
+    texts = {
+        (path, parameter["name"]): parameter["schema"]
+        for path, methods in document()["paths"].items()
+        for operation in methods.values()
+        for parameter in operation.get("parameters", ())
+        if parameter.get("in") == "query" and parameter["schema"].get("type") == "string"
+    }
+    assert ("/api/jobs", "thread_id") in texts
+    for place, schema in texts.items():
+        assert schema.keys() & {"enum", "format", "pattern"}, place
