@@ -36,7 +36,7 @@ def test_the_repositorys_host_json_spreads_the_attempts_of_a_failing_message() -
         batch_size=32,
         new_batch_threshold=96,
         visibility_timeout=timedelta(seconds=30),
-        max_polling_interval=timedelta(seconds=1),
+        max_polling_interval=timedelta(seconds=0.5),
     )
 
 
