@@ -78,6 +78,26 @@ async def test_a_conversation_is_streamed_and_has_an_address(console_page: Conso
     await console_page.check()
 
 
+async def test_a_message_that_is_sent_while_its_thread_is_read_stays(
+    console_page: ConsolePage, caller: httpx.AsyncClient
+) -> None:
+    thread = (await caller.post("threads", json={})).json()["thread_id"]
+    await caller.post(f"threads/{thread}/messages", json={"message": "First"})
+    page, may_be_read = await console_page.open(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        await may_be_read.wait()
+        await route.continue_()
+
+    await page.route("**/messages?limit=*", hold)
+    await console_page.go(f"#/chat/{thread}")
+    await send(page, "Second")
+    await expect(page.locator(".entry").first).to_contain_text("Second")
+    may_be_read.set()
+    await expect(answers(page)).to_have_text(["You said: First", "You said: Second"])
+    await expect(page.locator(".entry")).to_have_count(4)
+
+
 async def test_the_first_text_is_shown_while_the_rest_is_written(
     console_page: ConsolePage, emulator: EmulatorControl
 ) -> None:

@@ -15,6 +15,7 @@ export function useChat(route) {
   const thread = useRef(state.threadId);
   const running = useRef(null);
   const creation = useRef(newKey());
+  const loaded = useRef(null);
   const change = (changes) => setState((now) => ({ ...now, ...changes(now) }));
 
   useEffect(() => {
@@ -30,7 +31,7 @@ export function useChat(route) {
     }
     if (!asked) return undefined;
     const control = new AbortController();
-    load(asked, undefined, control.signal);
+    loaded.current = load(asked, undefined, control.signal);
     return () => control.abort();
   }, [route]);
   useEffect(() => () => running.current?.abort(), []);
@@ -45,7 +46,7 @@ export function useChat(route) {
       if (thread.current !== threadId) return;
       const entries = page.data.map(storedEntry).reverse();
       change((now) => ({
-        entries: cursor ? [...entries, ...now.entries] : entries,
+        entries: [...entries, ...now.entries],
         older: page.next_cursor,
         isLoading: false,
         loadError: null,
@@ -100,6 +101,7 @@ export function useChat(route) {
     }));
     announce("");
     try {
+      await loaded.current; // what is read later would have this message, too
       const title = (body.message ?? "").slice(0, TITLE_CHARS);
       const threadId = await ensureThread(title, control.signal);
       update({ isSent: true });
@@ -127,7 +129,10 @@ export function useChat(route) {
     ask,
     stop: () => running.current?.abort(),
     loadOlder: () => load(thread.current, state.older),
-    reload: () => load(thread.current),
+    reload: () => {
+      change(({ entries, isRunning }) => ({ entries: isRunning ? entries : [] }));
+      return load(thread.current);
+    },
   };
 }
 
