@@ -86,8 +86,9 @@ async def test_a_message_that_is_sent_while_its_thread_is_read_stays(
     page, may_be_read = await console_page.open(), asyncio.Event()
 
     async def hold(route: Route) -> None:
+        read = await route.fetch()
         await may_be_read.wait()
-        await route.continue_()
+        await route.fulfill(response=read)
 
     await page.route("**/messages?limit=*", hold)
     await console_page.go(f"#/chat/{thread}")
