@@ -53,7 +53,8 @@ class Marker:
 
     def is_postponed(self, now: datetime) -> bool:
         """Whether it need not be looked at yet."""
-        return now < self.row.values.get("look_at", self.marked_at)
+        look_at: datetime | None = self.row.values.get("look_at")
+        return look_at is not None and now < look_at
 
 
 async def mark_lane(table: Table, owner: str, lane: str, at: datetime) -> None:

@@ -161,6 +161,15 @@ async def test_a_lane_that_was_woken_is_woken_again_ever_more_rarely(
     assert woken == [1, 2, 4, 8, 13, 18]
 
 
+async def test_a_lane_that_was_marked_by_a_clock_ahead_is_woken_at_once(
+    app: App, services: Services
+) -> None:
+    app.clock.advance(120)
+    await forgotten(app, services)
+    app.clock.advance(-120)
+    assert await app.services().timers.sweeper.sweep() == 1
+
+
 async def test_a_lane_that_is_marked_again_is_looked_at_at_once(
     app: App, services: Services
 ) -> None:
