@@ -43,7 +43,6 @@ class Settings(BaseModel):
         hide_input_in_errors=True,
         protected_namespaces=(),
         str_strip_whitespace=True,
-        use_attribute_docstrings=True,
     )
 
     @field_validator("*", mode="before")
