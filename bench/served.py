@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import tempfile
 import uuid
 from asyncio.subprocess import PIPE, Process
@@ -24,7 +23,6 @@ from .client import MESSAGE
 from .http_server import content_length
 
 LOOPBACK = "127.0.0.1"
-TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_SECONDS = 120
 
 JSON = "Accept: application/json\r\n"
@@ -153,10 +151,9 @@ class Served:
         return self._process.pid
 
     def cpu_seconds(self) -> float:
-        """The processor time that the kernel has accounted to the worker."""
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        user, system = fields[11:13]
-        return (int(user) + int(system)) / TICKS_PER_SECOND
+        """The processor time that the kernel has accounted to the worker's threads."""
+        threads = Path(f"/proc/{self._process.pid}/task").glob("*/schedstat")
+        return sum(int(each.read_text().split()[0]) for each in threads) / 1e9
 
     async def open_threads(self, places: int) -> None:
         """Give each place a thread of its own."""

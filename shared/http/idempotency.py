@@ -50,6 +50,8 @@ cuts it off at 230 s."""
 _PASSING = {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS}
 """Temporary refusals: a retry may succeed."""
 
+_SORTED = json.JSONEncoder(sort_keys=True)
+
 _NOT_KEPT = Problem(
     ProblemKind.ANSWER_NOT_KEPT,
     "The request succeeded before, but its answer was too long to store. Read it in the messages "
@@ -76,8 +78,8 @@ class Keyed:
     owner: str
     key: str | None
     """None if the request may have its effect again."""
-    identity: Sequence[Any]
-    """What the request does, as JSON, independent of how its body is formatted."""
+    fingerprint: str = ""
+    """A `digest` of what the request does."""
     thread_id: str | None = None
     """The thread that it names."""
     is_from_host: bool = False
@@ -91,10 +93,10 @@ class Keyed:
     joins_for: float = JOIN_SECONDS
     """Seconds that such a request waits for the answer to an earlier one."""
 
-    @property
-    def fingerprint(self) -> str:
-        """A digest of what the request does."""
-        return hashlib.sha256(json.dumps(self.identity, sort_keys=True).encode()).hexdigest()
+
+def digest(*identity: Any) -> str:
+    """A digest of what a request does, given as JSON values: however its body is formatted."""
+    return hashlib.sha256(_SORTED.encode(identity).encode()).hexdigest()
 
 
 def keyed(
@@ -116,19 +118,21 @@ def keyed(
         ProblemError: 422, if the key is too long.
     """
     request = incoming.request
-    key = _key_of(request)
+    given = request.headers.get(HEADER)
+    key = _checked(given) if given is not None else _key_of_host(request)
     attempt = _attempt(request) if joins and key is None else None
     if key is None and attempt is None:
-        return Keyed(owner=incoming.owner, key=None, identity=())
+        return Keyed(owner=incoming.owner, key=None)
     values = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
+    path = request.scope["path"]  # a tenth of the time of `request.url`
     named = incoming.path.get("thread_id") or getattr(body, "thread_id", None)
     return Keyed(
         owner=incoming.owner,
         key=key,
         attempt=attempt,
-        identity=[request.method, request.url.path, values, *filter(None, [preference])],
+        fingerprint=digest(request.method, path, values, *filter(None, [preference])),
         thread_id=named if isinstance(named, str) and is_id(Kind.THREAD, named) else None,
-        is_from_host=HEADER not in request.headers,
+        is_from_host=given is None,
         replay=replay,
         needs_texts=needs_texts,
     )
@@ -157,18 +161,20 @@ async def once(keys: IdempotencyKeys, request: Keyed, act: Act) -> Answer | Stre
         raise
 
 
-def _key_of(request: Request) -> str | None:
-    """The caller's key, or the host's invocation id for a bodiless request, which it may resend.
+def _key_of_host(request: Request) -> str | None:
+    """The host's invocation id, for a request without a body, which it may resend.
 
     https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script.Grpc/Server/RetryProxyHandler.cs
     """
-    key = request.headers.get(HEADER)
-    if key is None:
-        has_body = request.headers.get("content-length", "0") != "0"
-        if has_body or "transfer-encoding" in request.headers:
-            return None
-        invocation_id = request.headers.get(INVOCATION_ID)
-        return f"{INVOCATION_ID} {invocation_id}" if invocation_id else None
+    has_body = request.headers.get("content-length", "0") != "0"
+    if has_body or "transfer-encoding" in request.headers:
+        return None
+    invocation_id = request.headers.get(INVOCATION_ID)
+    return f"{INVOCATION_ID} {invocation_id}" if invocation_id else None
+
+
+def _checked(key: str) -> str:
+    """The caller's key, if it is not too long."""
     if not 1 <= len(key) <= MAX_KEY_CHARS:
         raise invalid_field(HEADER, f"must have 1 to {MAX_KEY_CHARS} characters")
     return key

@@ -23,7 +23,7 @@ from ..api.usage import UsageApi, UsageDocument, UsageQuery
 from ..audit.trail import Action
 from ..documents import JsonObject
 from ..http.answers import Answer, Streamed
-from ..http.idempotency import Keyed
+from ..http.idempotency import Keyed, digest
 from ..http.query import Query, read_arguments
 from ..http.request import Incoming, read_body
 from ..jobs.job_document import JobDocument
@@ -105,11 +105,12 @@ class Tool:
         mine = {name: value for name, value in arguments.items() if name in self.own.model_fields}
         rest = {name: value for name, value in arguments.items() if name not in mine}
         own, body = read_arguments(self.own, mine), self._read(rest)
+        identity = (self.name, _values(own, {"idempotency_key", "wait"}), _values(body))
         thread_id = arguments.get("thread_id")
         keyed = Keyed(
             owner=incoming.owner,
             key=own.idempotency_key if isinstance(own, Acting) else None,
-            identity=["tool", self.name, _values(own, {"idempotency_key", "wait"}), _values(body)],
+            fingerprint=digest("tool", *identity),
             thread_id=thread_id if thread_id and is_id(Kind.THREAD, thread_id) else None,
         )
         return Call(incoming, body, own, keyed, encode)

@@ -87,7 +87,7 @@ class Commands:
             tools = usable(asked.tools, self._offered(asked, target), terms)
             options = _options(asked, target, tools)
             self.limits.check(options, terms)
-            request = replace(_request(asked, options), client_tools=tools.functions)
+            request = _request(asked, options, tools)
         except ProblemError as error:
             raise _renamed(error, asked.fields) from error
         seconds = self.settings.stream_seconds if asked.stream else self.settings.turn_seconds
@@ -133,23 +133,29 @@ def _options(asked: Asked, target: Target, tools: UsableTools) -> TurnOptions:
     metadata = dict(asked.metadata)
     if asked.user:
         metadata.setdefault(USER_ID, asked.user)
+    values = {
+        "system_prompt": asked.said.instructions,
+        "tools": list(tools.names),
+        "model": target.deployment,
+        "temperature": asked.temperature,
+        "max_tokens": asked.max_tokens,
+        "top_p": asked.top_p,
+        "response_format": _response_format(asked.response_format),
+        "metadata": metadata,
+        "model_type": target.model_type,
+    }
     try:
-        return TurnOptions(
-            system_prompt=asked.said.instructions,
-            tools=list(tools.names),
-            model=target.deployment,
-            temperature=asked.temperature,
-            max_tokens=asked.max_tokens,
-            top_p=asked.top_p,
-            response_format=_response_format(asked.response_format),
-            metadata=metadata,
-            model_type=target.model_type,
-        )
+        return TurnOptions.model_validate(_given(values))
     except ValidationError as error:
         errors = field_errors(error.errors(include_url=False))
         listed = "; ".join(f"{each.field}: {each.reason}" for each in errors)
         problem = Problem(ProblemKind.INVALID_REQUEST, f"{listed}.", errors=errors)
         raise ProblemError(problem) from error
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what is empty, whose validation costs time and changes nothing."""
+    return {name: value for name, value in values.items() if value not in (None, [], {})}
 
 
 def _response_format(wanted: Mapping[str, Any] | None) -> dict[str, Any] | None:
@@ -162,7 +168,7 @@ def _response_format(wanted: Mapping[str, Any] | None) -> dict[str, Any] | None:
             return dict(wanted or {})
 
 
-def _request(asked: Asked, options: TurnOptions) -> TurnRequest:
+def _request(asked: Asked, options: TurnOptions, tools: UsableTools) -> TurnRequest:
     """The request of the turn: its message is that of the user at the end, if there is one.
 
     Clients of these APIs check the form of an answer themselves: it is paid for, so they get it.
@@ -171,8 +177,14 @@ def _request(asked: Asked, options: TurnOptions) -> TurnRequest:
     message = Message.of(items[-1]) if items else None
     preceding: tuple[JsonObject, ...] = items[:-1] if message else items
     text, parts = (message.text, message.parts) if message else ("", ())
-    request = turn_request(options, text)
-    return replace(request, parts=parts, preceding=preceding, checks_format=False)
+    return turn_request(
+        options,
+        text,
+        parts=parts,
+        preceding=preceding,
+        client_tools=tools.functions,
+        checks_format=False,
+    )
 
 
 def _renamed(error: ProblemError, names: Mapping[str, str]) -> ProblemError:

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NotRequired
 
-from ulid import ULID
-
 from ..documents import Document
 from ..foundry.events import ClientCallDelta, ClientCallStarted, MessageDelta
 from ..foundry.models import ClientCall, FinishReason, TurnResult
 from ..problems import ProblemKind
+from ..state.keys import made_at
 from ..text import to_json_bytes
 from ..turns.command import AnsweredTurn, Progress, TurnOpened
 from .errors import error_document
@@ -150,6 +149,8 @@ class ChatForm:
     """As the request named it."""
     stop: tuple[str, ...]
     wants_usage: bool
+    _made: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]], repr=False)
+    """The answer by its turn: it is kept for a repeated request, and returned."""
 
     def form(self) -> Form:
         """The form of its answers."""
@@ -158,6 +159,11 @@ class ChatForm:
 
     def document(self, turn: AnsweredTurn) -> dict[str, Any]:
         """The answer as a whole."""
+        if turn.turn_id not in self._made:
+            self._made[turn.turn_id] = self._document(turn)
+        return self._made[turn.turn_id]
+
+    def _document(self, turn: AnsweredTurn) -> dict[str, Any]:
         result = turn.result
         content, was_cut = cut(result.content, self.stop)
         reason = FinishReason.STOP if was_cut else result.finish_reason
@@ -293,9 +299,8 @@ def _call(call: ClientCall) -> ChatCallDocument:
 
 
 def _head(turn_id: str, kind: str, model: str) -> dict[str, Any]:
-    ulid = turn_id.partition("_")[2]
-    created = int(ULID.from_str(ulid).timestamp)
-    return {"id": f"chatcmpl-{ulid}", "object": kind, "created": created, "model": model}
+    name, created = turn_id.partition("_")[2], int(made_at(turn_id).timestamp())
+    return {"id": f"chatcmpl-{name}", "object": kind, "created": created, "model": model}
 
 
 def chat_usage(usage: Mapping[str, int]) -> ChatUsage | None:

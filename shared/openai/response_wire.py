@@ -6,13 +6,11 @@ https://platform.openai.com/docs/api-reference/responses/object
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any, Literal, NotRequired
-
-from ulid import ULID
 
 from ..config import FoundryAgentServiceConfig
 from ..documents import Document, JsonObject
@@ -21,6 +19,7 @@ from ..foundry.tools.unanswered import APPROVAL_REQUEST
 from ..problems import Problem, ProblemError, ProblemKind
 from ..state.content import REQUESTS as ASKED
 from ..state.jobs import Job, JobStatus
+from ..state.keys import made_at
 from ..turns.command import AnsweredTurn
 from ..turns.documents import CALLS
 from .items import item_id
@@ -147,6 +146,8 @@ class ResponseForm:
     body: ResponseCreate
     tools: AskedTools
     config: FoundryAgentServiceConfig
+    _made: dict[str, JsonObject] = field(default_factory=dict[str, JsonObject], repr=False)
+    """The answer by its turn: it is stored, kept for a repeated request, and returned."""
 
     def begun(self, response_id: str, status: ResponseStatus) -> JsonObject:
         """The response before it has an answer."""
@@ -154,8 +155,11 @@ class ResponseForm:
 
     def answered(self, turn: AnsweredTurn) -> JsonObject:
         """The response with its answer."""
-        begun = self.begun(response_id_of(turn.turn_id), ResponseStatus.IN_PROGRESS)
-        return answered_by(begun, turn.result, turn.finished_at, self.tools)
+        if turn.turn_id not in self._made:
+            begun = self.begun(response_id_of(turn.turn_id), ResponseStatus.IN_PROGRESS)
+            answer = answered_by(begun, turn.result, turn.finished_at, self.tools)
+            self._made[turn.turn_id] = answer
+        return self._made[turn.turn_id]
 
     def failed(self, response_id: str, problem: Mapping[str, Any]) -> JsonObject:
         """The response of a turn that failed with a problem document."""
@@ -304,7 +308,7 @@ def ulid_of(identifier: str) -> str:
 
 def created_at(identifier: str) -> int:
     """When an object was created, in seconds since 1970, given its id."""
-    return int(ULID.from_str(ulid_of(identifier)).timestamp)
+    return int(made_at(identifier).timestamp())
 
 
 def ended_at(identifier: str, moment: datetime) -> int:

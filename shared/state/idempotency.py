@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
+from secrets import token_hex
 from typing import Any
 
 from ulid import ULID
@@ -207,7 +208,7 @@ class IdempotencyKeys:
     def _hold(self) -> dict[str, Value]:
         """The properties of a claim; the holder identifies this write."""
         until = self.now() + timedelta(seconds=self.hold_seconds)
-        return {"holder": str(ULID()), "until": until}
+        return {"holder": token_hex(16), "until": until}
 
     async def _claimed(
         self, owner: str, change: Change, values: Mapping[str, Any], *, is_first: bool

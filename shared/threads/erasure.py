@@ -33,6 +33,7 @@ from ..state.keys import (
     RESPONSE,
     Kind,
     identifier,
+    made_at,
     partition_key,
 )
 from ..state.lanes import Clock, Lanes
@@ -195,8 +196,7 @@ class Erasures:
 
         def is_kept(row: Row) -> bool:
             thread_id = row.row_key.split(":")[1]
-            is_later = ULID.from_str(thread_id.partition("_")[2]).datetime > before
-            return is_later or thread_id in busy
+            return made_at(thread_id) > before or thread_id in busy
 
         removed = 0
         for prefix, keep in (

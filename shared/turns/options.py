@@ -8,7 +8,7 @@ and queue messages alike.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
@@ -16,11 +16,11 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from typing_extensions import TypeAliasType  # typing has it since Python 3.12
 
 from ..config import NOT_SERVED, AppSettings, ModelType, Preferences, names_in
-from ..documents import json_integer
+from ..documents import JsonObject, json_integer
 from ..foundry.client_calls import MAX_OUTPUTS
 from ..foundry.content import image_part
 from ..foundry.errors import InvalidRequestError
-from ..foundry.models import Approval, TurnRequest
+from ..foundry.models import Approval, ClientTools, TurnRequest
 from ..foundry.structured import response_format
 from ..problems import FieldError, Problem, ProblemError, ProblemKind, kind_of
 from ..state.client_keys import KeyTerms
@@ -182,13 +182,23 @@ class OptionLimits:
         raise refused("model", f"must be one of {', '.join(sorted(self.models))}")
 
 
-def turn_request(options: TurnOptions, message: str) -> TurnRequest:
+def turn_request(
+    options: TurnOptions,
+    message: str,
+    *,
+    parts: Sequence[JsonObject] = (),
+    preceding: tuple[JsonObject, ...] = (),
+    client_tools: ClientTools | None = None,
+    checks_format: bool = True,
+) -> TurnRequest:
     """Make the request of a turn; a response format's schema is not compiled yet.
+
+    The images of the options come before ``parts``; for the others, see `TurnRequest`.
 
     Raises:
         ProblemError: 422, naming the field that is invalid.
     """
-    parts = [_made(f"images.{n}", image_part, image) for n, image in enumerate(options.images)]
+    images = [_made(f"images.{n}", image_part, image) for n, image in enumerate(options.images)]
     wanted = options.response_format
     return TurnRequest(
         message=message,
@@ -200,7 +210,10 @@ def turn_request(options: TurnOptions, message: str) -> TurnRequest:
         max_tokens=options.max_tokens,
         top_p=options.top_p,
         metadata=options.metadata,
-        parts=tuple(parts),
+        parts=(*images, *parts),
+        preceding=preceding,
+        client_tools=client_tools,
+        checks_format=checks_format,
         approvals=tuple(Approval(a.id, a.approve, a.reason) for a in options.approvals),
         response_format=_made("response_format", response_format, wanted)
         if wanted is not None

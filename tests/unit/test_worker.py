@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
@@ -23,6 +24,14 @@ async def test_a_step_runs_in_a_thread_while_the_loop_goes_on() -> None:
     async with asyncio.timeout(10):
         await began.wait()
     may_end.set()
+
+
+async def test_what_is_loaded_is_exempt_from_garbage_collection() -> None:
+    gc.unfreeze()
+    load_ahead(lambda: None)
+    async with asyncio.timeout(10):
+        while not gc.get_freeze_count():
+            await asyncio.sleep(0.01)
 
 
 def test_nothing_runs_without_a_loop() -> None:
