@@ -123,9 +123,13 @@ def keyed(
     attempt = _attempt(request) if joins and key is None else None
     if key is None and attempt is None:
         return Keyed(owner=incoming.owner, key=None)
-    values = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
+    values: Any = {}
+    if attempt is not None and body is not None:  # an SDK repeats its text
+        values = body.model_dump_json(exclude_defaults=True)
+    elif body is not None:
+        values = body.model_dump(mode="json", exclude_defaults=True)
     path = request.scope["path"]  # a tenth of the time of `request.url`
-    named = incoming.path.get("thread_id") or getattr(body, "thread_id", None)
+    named = incoming.path.get("thread_id") or (vars(body).get("thread_id") if body else None)
     return Keyed(
         owner=incoming.owner,
         key=key,

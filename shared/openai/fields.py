@@ -71,8 +71,10 @@ def ignored_in(body: Open) -> Iterator[str]:
     for name, value in (body.model_extra or {}).items():
         if not _is_one_of(value, body.without_effect.get(name, ())):
             yield name
-    for name in type(body).model_fields:
-        for part in _parts(getattr(body, name)):
+    for name, value in vars(body).items():
+        if not isinstance(value, Open | list):
+            continue
+        for part in _parts(cast("object", value)):
             yield from (f"{name}.{inner}" for inner in ignored_in(part))
 
 

@@ -22,7 +22,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from secrets import token_hex
 from typing import Any
 
 from ulid import ULID
@@ -138,12 +137,13 @@ class IdempotencyKeys:
 
     def _new(self, fingerprint: str, thread_id: str | None) -> dict[str, Value]:
         """The properties of a new row."""
+        makes = str(ULID())
         return {
             "fingerprint": fingerprint,
-            "makes": str(ULID()),
+            "makes": makes,
             "created_at": self.now(),
             **({THREAD_ID: thread_id} if thread_id else {}),
-            **self._hold(),
+            **self._hold(makes),
         }
 
     async def claim(
@@ -196,7 +196,7 @@ class IdempotencyKeys:
             return _kept_answer(row)
         if self.is_running(row.values):
             raise KeyInUseError(LOOK_AGAIN_SECONDS)
-        hold = self._hold()
+        hold = self._hold(str(ULID()))
         take_over = Change(Operation.MERGE, row.row_key, hold, row.etag)
         return await self._claimed(owner, take_over, {**row.values, **hold}, is_first=False)
 
@@ -205,10 +205,10 @@ class IdempotencyKeys:
         until: datetime = values["until"]
         return until > self.now()
 
-    def _hold(self) -> dict[str, Value]:
-        """The properties of a claim; the holder identifies this write."""
+    def _hold(self, holder: str) -> dict[str, Value]:
+        """The properties of a claim; each one has a holder of its own."""
         until = self.now() + timedelta(seconds=self.hold_seconds)
-        return {"holder": token_hex(16), "until": until}
+        return {"holder": holder, "until": until}
 
     async def _claimed(
         self, owner: str, change: Change, values: Mapping[str, Any], *, is_first: bool
@@ -231,7 +231,7 @@ class IdempotencyKeys:
 
     async def renewed(self, owner: str, row: Row) -> Row:
         """Renew a claim for `hold_seconds`; a failure is logged and not raised."""
-        hold = {**self._hold(), "holder": row.values["holder"]}
+        hold = self._hold(row.values["holder"])
         try:
             row = await self.held(owner, row)
             etag = await self.write(owner, Change(Operation.MERGE, row.row_key, hold, row.etag))

@@ -153,7 +153,8 @@ def _encoded(value: Value) -> tuple[str, Any]:
     if isinstance(value, float):
         return "Edm.Double", value if math.isfinite(value) else _NOT_FINITE[str(value)]
     if isinstance(value, datetime):
-        return "Edm.DateTime", f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        moment = value.astimezone(UTC).replace(tzinfo=None)
+        return "Edm.DateTime", moment.isoformat(timespec="microseconds") + "Z"
     return "Edm.Binary", b64encode(value).decode()
 
 
