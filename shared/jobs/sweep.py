@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from datetime import datetime, timedelta
 
-from ..state.errors import RowChangedError, RowMissingError, StorageUnavailableError
+from ..state.errors import RowChangedError, RowMissingError
 from ..state.jobs import MARKED, Jobs
 from ..state.keys import Kind, is_id, newest_first
 from ..state.lanes import Clock, Lanes, has_waiting
@@ -67,9 +67,6 @@ class Sweeper:
                 await forget_marker(self._table, marker)
         except RowChangedError:
             pass  # a worker runs the lane; the next sweep checks again
-        except StorageUnavailableError as error:
-            if not error.is_refusal:  # above storage's rate, the other lanes are still checked
-                raise
         return False
 
     async def _wake(self, marker: Marker) -> bool:

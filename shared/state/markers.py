@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import zlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
+from typing import TypeVar
 
-from .errors import RowChangedError, RowMissingError
+from .errors import RowChangedError, RowMissingError, StorageUnavailableError
 from .keys import partition_key
 from .row_deletion import delete_if_there, delete_range
 from .table import Change, Operation, Row, Table, Value, equals
@@ -27,6 +30,14 @@ MARKER_PARTITIONS = 16
 
 MAX_MARKERS = 10_000
 """The most markers of one partition in one sweep."""
+
+SWEEP_SECONDS = 45.0
+"""Less than the minute after which the next sweep begins."""
+
+REFUSED_SECONDS = 1.0
+"""Until an action that storage refused is tried again, on average."""
+
+_T = TypeVar("_T")
 
 _LAST = "~"
 """A key that sorts after all keys."""
@@ -108,6 +119,10 @@ async def sweep_markers(
 ) -> int:
     """Call ``look`` for the markers of a register; returns for how many it returned True.
 
+    What storage refuses for its rate is tried again after a pause, which slows the sweep down;
+    after `SWEEP_SECONDS`, it is left to the next sweep. The partitions come in random order, so
+    that no lane waits for others in every sweep.
+
     Args:
         table: The table of the markers.
         register: The kind of markers.
@@ -117,16 +132,31 @@ async def sweep_markers(
         limit: The most markers of one partition, oldest first.
     """
     slots, done = asyncio.Semaphore(at_once), 0
+    until = asyncio.get_running_loop().time() + SWEEP_SECONDS
 
     async def look_in_turn(marker: Marker) -> bool:
         async with slots:
-            return await look(marker)
+            return bool(await _unrefused(partial(look, marker), until))
 
     before = _moment(due) if due else _LAST
-    for number in range(MARKER_PARTITIONS):
-        markers = await markers_of(table, register, number, before=before, limit=limit)
+    for number in random.sample(range(MARKER_PARTITIONS), MARKER_PARTITIONS):
+        read = partial(markers_of, table, register, number, before=before, limit=limit)
+        markers = await _unrefused(read, until) or []
         done += sum(await asyncio.gather(*map(look_in_turn, markers)))
     return done
+
+
+async def _unrefused(act: Callable[[], Awaitable[_T]], until: float) -> _T | None:
+    """The result of an action that storage does not refuse for its rate; None if it always does."""
+    while True:
+        try:
+            return await act()
+        except StorageUnavailableError as error:
+            if not error.is_refusal:
+                raise
+        if asyncio.get_running_loop().time() > until:
+            return None
+        await asyncio.sleep(REFUSED_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
 
 
 async def markers_of(

@@ -64,27 +64,17 @@ async def test_a_job_whose_wake_up_was_lost_is_woken(
     assert (await services.core.jobs.get(OWNER, job.job_id)).status is JobStatus.SUCCEEDED
 
 
-async def test_a_look_that_storage_refuses_for_its_rate_stops_no_other(
+async def test_storage_that_cannot_be_reached_ends_a_sweep(
     app: App, services: Services, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for _ in range(2):
-        await forgotten(app, services)
-    busy, down = StorageUnavailableError("busy"), StorageUnavailableError("down")
-    busy.is_refusal = True
-    refusals, get = [busy], app.table.get
+    await forgotten(app, services)
 
-    async def refusing(partition: str, row_key: str) -> Row | None:
-        if refusals:
-            raise refusals.pop()
-        return await get(partition, row_key)
+    async def unreachable(partition: str, row_key: str) -> Row | None:
+        raise StorageUnavailableError("down")
 
-    sweeper = app.services().timers.sweeper
-    monkeypatch.setattr(app.table, "get", refusing)
-    assert await sweeper.sweep() == 1
-    assert await sweeper.sweep() == 2
-    refusals.append(down)
+    monkeypatch.setattr(app.table, "get", unreachable)
     with pytest.raises(StorageUnavailableError, match="down"):
-        await sweeper.sweep()
+        await app.services().timers.sweeper.sweep()
 
 
 async def test_a_lane_whose_worker_died_is_woken_once_its_lease_is_over(

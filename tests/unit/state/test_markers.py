@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
+
 import pytest
 
-from shared.state.errors import RowChangedError
+from shared.state.errors import RowChangedError, StorageUnavailableError
 from shared.state.keys import Kind, new_id
-from shared.state.markers import MARKER_PARTITIONS, Marker, Register, mark_lane, markers_of, unmark
+from shared.state.markers import (
+    MARKER_PARTITIONS,
+    SWEEP_SECONDS,
+    Marker,
+    Register,
+    mark_lane,
+    markers_of,
+    sweep_markers,
+    unmark,
+)
+from shared.state.table import Row
 from tests.support.fakes import FakeClock, FakeTable
+from tests.support.skipping_time import run_skipping
 
 NOW = FakeClock().now
 
@@ -64,3 +78,59 @@ async def test_lanes_spread_over_the_partitions() -> None:
     ]
     assert sum(sizes) == 400
     assert min(sizes) > 0
+
+
+def busy() -> StorageUnavailableError:
+    error = StorageUnavailableError("busy")
+    error.is_refusal = True
+    return error
+
+
+class BusyTable(FakeTable):
+    """A table whose every second scan is refused."""
+
+    scans = 0
+
+    async def scan(self, partition: str, after: str, before: str, **more: object) -> list[Row]:
+        self.scans += 1
+        if self.scans % 2:
+            raise busy()
+        return await super().scan(partition, after, before, **more)  # type: ignore[arg-type]
+
+
+def test_a_sweep_tries_again_what_storage_refuses() -> None:
+    table, looks = BusyTable(), Counter[str]()
+
+    async def look(marker: Marker) -> bool:
+        looks[marker.lane] += 1
+        if looks[marker.lane] == 1:
+            raise busy()
+        return True
+
+    async def sweep() -> int:
+        for _ in range(40):
+            await mark_lane(table, "o", new_id(Kind.JOB), NOW)
+        return await sweep_markers(table, Register.LANES, look, at_once=32)
+
+    assert run_skipping(sweep()) == 40
+    assert set(looks.values()) == {2}
+
+
+def test_a_sweep_leaves_to_the_next_one_what_storage_refuses_for_long() -> None:
+    table, refused = FakeTable(), new_id(Kind.JOB)
+
+    async def look(marker: Marker) -> bool:
+        if marker.lane == refused:
+            raise busy()
+        return True
+
+    async def sweep() -> tuple[int, float]:
+        for lane in (refused, new_id(Kind.JOB)):
+            await mark_lane(table, "o", lane, NOW)
+        began = asyncio.get_running_loop().time()
+        done = await sweep_markers(table, Register.LANES, look, at_once=1)
+        return done, asyncio.get_running_loop().time() - began
+
+    done, seconds = run_skipping(sweep())
+    assert done == 1
+    assert SWEEP_SECONDS < seconds < SWEEP_SECONDS + 5
