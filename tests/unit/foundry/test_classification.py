@@ -173,17 +173,17 @@ PLACES: dict[str, Callable[[JsonObject], errors.FoundryError]] = {
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize(("error", "treatment"), ERRORS, ids=lambda value: str(value)[:60])
-def test_an_error_inside_an_answer(error: JsonObject, treatment: Treatment, place: str) -> None:
-    if place == "a flat error event" and "type" in error:
-        return  # the event's own type stands where the error's would
-    found = PLACES[place](error)
-    assert found.treatment is treatment, found.message
-    assert found.retry_after == 7
-    assert found.request_id == "req-1"
-    assert found.may_have_run
-    assert not found.answer_may_come
-    assert "429'" not in found.message
+def test_an_error_inside_an_answer(place: str) -> None:
+    for error, treatment in ERRORS:
+        if place == "a flat error event" and "type" in error:
+            continue  # the event's own type stands where the error's would
+        found = PLACES[place](error)
+        assert found.treatment is treatment, (error, found.message)
+        assert found.retry_after == 7
+        assert found.request_id == "req-1"
+        assert found.may_have_run
+        assert not found.answer_may_come
+        assert "429'" not in found.message
 
 
 STATUSES: list[tuple[int, JsonObject, Treatment]] = [
