@@ -10,8 +10,8 @@ UV := uv pip compile --quiet --universal --python-version 3.11 --no-header --no-
 # More processes than cores, because tests wait half of the time. Each starts its own services and
 # takes whole files, in the order of tests/conftest.py. The type checks run beside them.
 PARALLEL ?= --numprocesses 5 --dist loadfile --no-loadscope-reorder
-# Unit tests do not wait: one process a core, and the checks run beside them.
-UNIT_PARALLEL ?= --numprocesses 2 --dist worksteal
+# Some unit tests wait for short pauses: one process more than cores, and the checks run beside them.
+UNIT_PARALLEL ?= --numprocesses 3 --dist worksteal
 # A run starts hundreds of Python processes: let them keep what they compile, whatever the caller's
 # environment says.
 export PYTHONDONTWRITEBYTECODE :=

@@ -80,10 +80,10 @@ async def test_a_failure_of_the_service_is_an_answer(
 async def test_a_failure_raises_where_asked_to(
     client: FoundryAgentServiceClient, foundry: ScriptedFoundry
 ) -> None:
-    foundry.then_fail(429, retry_after="4")
+    foundry.then_fail(429, retry_after="1")
     with pytest.raises(RateLimitedError) as caught:
         await client.send_message_or_raise("Hi")
-    assert caught.value.retry_after == 4
+    assert caught.value.retry_after == 1
     assert (await client.send_message_or_raise("Hi")).content == "You said: Hi"
 
 
