@@ -11,10 +11,11 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean
 from typing import Any
+from uuid import uuid4
 
 from local.services import ROOT
 from tests.support.environments import DEPLOYED_VERSION, find_python, with_requirements
@@ -41,12 +42,20 @@ class Route:
     path: str
     body: Mapping[str, Any]
     headers: str = ""
+    is_keyed: bool = False
+    """Whether each request has an `Idempotency-Key`."""
+
+    @property
+    def header_lines(self) -> str:
+        """The header lines of the next request."""
+        return f"Idempotency-Key: {uuid4()}\r\n" if self.is_keyed else self.headers
 
 
 NATIVE = Route("send_message", "api/messages", {"message": MESSAGE})
 _CHAT = {"model": MODEL, "messages": [{"role": "user", "content": MESSAGE}]}
 _RESPONSE = {"model": MODEL, "input": MESSAGE, "store": False}
 FACES = {
+    "messages, key": replace(NATIVE, is_keyed=True),
     "chat": Route("create_chat_completion", "api/v1/chat/completions", _CHAT),
     "chat, SDK": Route("create_chat_completion", "api/v1/chat/completions", _CHAT, SDK),
     "responses": Route("create_response", "api/v1/responses", _RESPONSE),
@@ -62,7 +71,7 @@ async def cpu_ms(served: Served, route: Route, in_flight: int) -> float:
         nonlocal left
         while left > 0:
             left -= 1
-            await served.post(place, route.function, route.path, route.body, route.headers)
+            await served.post(place, route.function, route.path, route.body, route.header_lines)
 
     await asyncio.gather(*(keep_busy(place) for place in range(in_flight)))
     return (served.cpu_seconds() - cpu) / REQUESTS * 1000
