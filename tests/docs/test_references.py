@@ -10,6 +10,7 @@ import pytest
 from shared.config import AppSettings, Settings
 from shared.problems import ProblemKind
 from shared.routes import BASE, ROUTES
+from tests.support.docstrings import field_docstrings
 
 ROOT = Path(__file__).parents[2]
 DOCS = Path(__file__).parents[2] / "docs"
@@ -17,11 +18,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 def _setting_rows(group: type[Settings]) -> list[str]:
     rows: list[str] = []
+    documented = field_docstrings(group)
     for field, env in group.variables().items():
         info = group.model_fields[field]
         default = str(info.default).lower() if isinstance(info.default, bool) else info.default
         shown = "" if default == "" else f"`{default}`"
-        rows.append(f"| `{env.name}` | {shown} | {' '.join((info.description or '').split())} |")
+        rows.append(f"| `{env.name}` | {shown} | {documented[field]} |")
     return rows
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 from collections.abc import Iterator
-from itertools import pairwise
-from textwrap import dedent
 
 import pytest
 from hypothesis import given
@@ -31,6 +27,7 @@ from shared.config import (
     StorageSettings,
     TelemetrySettings,
 )
+from tests.support.docstrings import field_docstrings
 
 GROUPS: list[type[Settings]] = [
     FoundryAgentServiceConfig,
@@ -55,26 +52,6 @@ def fields() -> Iterator[tuple[type[Settings], str]]:
     for group in [*GROUPS, AppSettings]:
         for name in group.model_fields:
             yield group, name
-
-
-def field_docstrings(group: type[Settings]) -> dict[str, str]:
-    """The docstrings below the fields of a group and of its bases."""
-    found: dict[str, str] = {}
-    for each in group.__mro__:
-        if not issubclass(each, Settings):
-            continue
-        (declared,) = ast.parse(dedent(inspect.getsource(each))).body
-        assert isinstance(declared, ast.ClassDef)
-        for field, below in pairwise(declared.body):
-            match field, below:
-                case (
-                    ast.AnnAssign(target=ast.Name(id=name)),
-                    ast.Expr(value=ast.Constant(value=str(text))),
-                ):
-                    found.setdefault(name, text)
-                case _:
-                    pass
-    return found
 
 
 def refusal(group: type[Settings], environ: dict[str, str]) -> SettingsError | None:
@@ -208,7 +185,7 @@ def test_secrets_are_not_shown() -> None:
 def test_every_field_is_documented(group: type[Settings]) -> None:
     documented = field_docstrings(group)
     for name in group.model_fields:
-        assert documented[name].strip().endswith("."), name
+        assert documented[name].endswith("."), name
 
 
 @pytest.mark.parametrize("group", GROUPS)
