@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
+from azure.core.exceptions import ResourceNotFoundError
 from azure.data.tables.aio import TableClient
 
 from local.services import Azurite, FoundryEmulator
@@ -38,12 +39,16 @@ class Served:
         found: set[tuple[str, str]] = set()
         for kind, name in tables.items():
             async with TableClient.from_connection_string(self.deployment.storage, name) as client:
-                async for row in client.list_entities():
-                    if text in repr(dict(row)):
-                        partition = str(row["PartitionKey"])
-                        is_record = str(row["RowKey"]).startswith("audit:")
-                        place = partition if partition[0] == "$" else "owner"
-                        found.add(("audit" if is_record else kind, place))
+                try:
+                    rows = [row async for row in client.list_entities()]
+                except ResourceNotFoundError:  # nothing was ever written to it
+                    continue
+            for row in rows:
+                if text in repr(dict(row)):
+                    partition = str(row["PartitionKey"])
+                    is_record = str(row["RowKey"]).startswith("audit:")
+                    place = partition if partition[0] == "$" else "owner"
+                    found.add(("audit" if is_record else kind, place))
         return found
 
 

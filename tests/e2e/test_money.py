@@ -66,6 +66,7 @@ async def test_usage_that_cannot_be_true_is_stored_nowhere(
     async def counted() -> dict[str, Any]:
         return (await spender.get("usage")).json()["total"]
 
+    await spender.post("messages", json={"message": "Hello"})  # so that there are sums
     before = await counted()
     await emulator.inject("wrong_usage", body=usage)
     answer = (await spender.post("messages", json={"message": "Hello"})).json()

@@ -15,6 +15,7 @@ from shared.state.keys import (
     box_key,
     identifier,
     is_id,
+    made_at,
     new_id,
     newest_first,
     owner_of,
@@ -34,6 +35,12 @@ def test_an_id_survives_its_row_key(kind: Kind, ulid: ULID) -> None:
     key = newest_first(text)
     assert key.startswith(f"{kind}:")
     assert identifier(key) == text
+
+
+@given(KINDS, MOMENTS)
+def test_an_id_says_when_it_was_made(kind: Kind, moment: datetime) -> None:
+    ulid = ULID.from_datetime(moment)
+    assert made_at(f"{kind}_{ulid}") == ulid.datetime
 
 
 @given(KINDS, ULIDS, ULIDS)
