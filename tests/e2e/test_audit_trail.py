@@ -106,7 +106,7 @@ async def test_every_action_is_on_record_for_its_owner(
     assert on_thread["total_tokens"] == turn["usage"]["total_tokens"]
     assert on_thread["latency"] > 0
     assert in_job["job_id"] == history["job_id"]
-    (refused,) = (r for r in found if r["outcome"] == "refused")
+    (refused,) = (r for r in found if (r["action"], r["outcome"]) == ("send", "refused"))
     assert refused["code"] == "invalid_request"
 
 
