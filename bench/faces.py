@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -30,6 +32,9 @@ WARM_UP_ROUNDS = 3
 REQUESTS = 48
 """Of a round: few, because the speed of a shared machine changes within seconds."""
 
+_numbers = count(1)
+"""In each message: an app that is asked the same twice by an SDK knows it."""
+
 SDK = "x-stainless-retry-count: 0\r\n"
 """As official clients send it: the app then keeps the answer for a request that comes again."""
 
@@ -40,7 +45,8 @@ class Route:
 
     function: str
     path: str
-    body: Mapping[str, Any]
+    body: Callable[[str], Mapping[str, Any]]
+    """Its body, with a message."""
     headers: str = ""
     is_keyed: bool = False
     """Whether each request has an `Idempotency-Key`."""
@@ -51,15 +57,23 @@ class Route:
         return f"Idempotency-Key: {uuid4()}\r\n" if self.is_keyed else self.headers
 
 
-NATIVE = Route("send_message", "api/messages", {"message": MESSAGE})
-_CHAT = {"model": MODEL, "messages": [{"role": "user", "content": MESSAGE}]}
-_RESPONSE = {"model": MODEL, "input": MESSAGE, "store": False}
+def _messages(message: str) -> dict[str, Any]:
+    return {"model": MODEL, "messages": [{"role": "user", "content": message}]}
+
+
+def _input(message: str, *, store: bool = False) -> dict[str, Any]:
+    return {"model": MODEL, "input": message, "store": store}
+
+
+NATIVE = Route("send_message", "api/messages", lambda message: {"message": message})
+_CHAT = Route("create_chat_completion", "api/v1/chat/completions", _messages)
+_RESPONSE = Route("create_response", "api/v1/responses", _input)
 FACES = {
     "messages, key": replace(NATIVE, is_keyed=True),
-    "chat": Route("create_chat_completion", "api/v1/chat/completions", _CHAT),
-    "chat, SDK": Route("create_chat_completion", "api/v1/chat/completions", _CHAT, SDK),
-    "responses": Route("create_response", "api/v1/responses", _RESPONSE),
-    "responses, stored": Route("create_response", "api/v1/responses", {**_RESPONSE, "store": True}),
+    "chat": _CHAT,
+    "chat, SDK": replace(_CHAT, headers=SDK),
+    "responses": _RESPONSE,
+    "responses, stored": replace(_RESPONSE, body=partial(_input, store=True)),
 }
 
 
@@ -71,7 +85,8 @@ async def cpu_ms(served: Served, route: Route, in_flight: int) -> float:
         nonlocal left
         while left > 0:
             left -= 1
-            await served.post(place, route.function, route.path, route.body, route.header_lines)
+            body = route.body(f"{MESSAGE} {next(_numbers)}")
+            await served.post(place, route.function, route.path, body, route.header_lines)
 
     await asyncio.gather(*(keep_busy(place) for place in range(in_flight)))
     return (served.cpu_seconds() - cpu) / REQUESTS * 1000

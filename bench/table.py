@@ -1,8 +1,8 @@
 """A Table Storage that answers at once: rows in memory, behind its real wire.
 
 `python -m bench.table` prints its port. It does what a turn needs: single writes, entity-group
-transactions, conditions by ETag, and reading one row; a query finds nothing. `GET /count` returns
-the number of requests so far.
+transactions, conditions by ETag, and reading one row; a query finds nothing. A transaction that has
+a row twice is refused, but not undone. `GET /count` returns the number of requests so far.
 https://learn.microsoft.com/rest/api/storageservices/performing-entity-group-transactions
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from collections import deque
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from itertools import count
@@ -54,6 +55,8 @@ class _Rows:
     rows: dict[str, tuple[str, Row]] = field(default_factory=dict[str, tuple[str, Row]])
     requests: int = 0
     _etags: count[int] = field(default_factory=lambda: count(1))
+    _written: deque[str] = field(default_factory=lambda: deque(maxlen=100))
+    """The addresses of the rows that were written last, those of a transaction among them."""
 
     def handle(self, head: bytes, body: bytes) -> _Answer:
         """Answer one request, or one part of a transaction."""
@@ -80,6 +83,7 @@ class _Rows:
         self, method: str, address: str, condition: re.Match[bytes] | None, row: Row
     ) -> _Answer:
         etag, kept = self.rows.get(address, ("", {}))
+        self._written.append(address)
         if condition and condition[1] not in {b"*", etag.encode()}:
             return _Answer(
                 HTTPStatus.PRECONDITION_FAILED, body=_error("UpdateConditionNotSatisfied")
@@ -95,10 +99,13 @@ class _Rows:
         """Do all operations of a transaction."""
         boundary = body.partition(b"boundary=")[2].split(None, 1)[0].strip(b'"')
         answers: list[_Answer] = []
+        self._written.clear()
         for part in body.split(b"--" + boundary)[1:-1]:
             _, _, request = part.lstrip().partition(b"\r\n\r\n")
             inner_head, _, content = request.partition(b"\r\n\r\n")
             answers.append(self.handle(inner_head, content.strip()))
+        if len(set(self._written)) < len(self._written):
+            answers = [_Answer(HTTPStatus.BAD_REQUEST, body=_error("InvalidDuplicateRow"))]
         failed = [each for each in answers if each.status >= HTTPStatus.BAD_REQUEST]
         return _multipart(failed[:1] or answers)
 

@@ -124,14 +124,18 @@ def _is_refusal(error: Exception) -> bool:
 
 
 def _first_group(waiting: Sequence[_Waiting]) -> list[_Waiting]:
-    """The first callers whose changes fit into one transaction; always at least one."""
+    """The first callers whose changes fit into one transaction; always at least one.
+
+    A transaction that has a row twice is refused.
+    """
     group: list[_Waiting] = []
-    rows = 0
+    rows: set[str] = set()
     for one in waiting[:MAX_CALLERS]:
-        rows += len(one.changes)
-        if group and rows > MAX_ROWS:
+        more = {change.row_key for change in one.changes}
+        if group and (len(rows) + len(more) > MAX_ROWS or rows & more):
             break
         group.append(one)
+        rows |= more
     return group
 
 

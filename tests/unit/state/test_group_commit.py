@@ -100,6 +100,14 @@ async def test_two_callers_that_write_one_row_are_told_apart() -> None:
     assert sorted(names) == ["", "", "", RowExistsError.__name__]
 
 
+async def test_no_transaction_has_a_row_twice() -> None:
+    table = SlowTable()
+    table.open.set()
+    commits = GroupCommit(table)
+    await asyncio.gather(*(commits.write(P, [Change(Operation.UPSERT, key)]) for key in "abcbd"))
+    assert table.sizes == [1, 2, 2]
+
+
 async def test_an_outage_is_reported_to_all_without_more_requests() -> None:
     table = FakeTable()
     table.available = False
