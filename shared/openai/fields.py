@@ -35,6 +35,10 @@ class Open(Body):
     reported."""
 
 
+_NESTED = (Open, list)
+"""Types of values that may have fields inside."""
+
+
 class RefusedFields:
     """The fields whose absence would change what the answer means."""
 
@@ -72,10 +76,9 @@ def ignored_in(body: Open) -> Iterator[str]:
         if not _is_one_of(value, body.without_effect.get(name, ())):
             yield name
     for name, value in vars(body).items():
-        if not isinstance(value, Open | list):
-            continue
-        for part in _parts(cast("object", value)):
-            yield from (f"{name}.{inner}" for inner in ignored_in(part))
+        if isinstance(value, _NESTED):
+            for part in _parts(cast("object", value)):
+                yield from (f"{name}.{inner}" for inner in ignored_in(part))
 
 
 def ignored_header(names: Iterable[str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +12,7 @@ from typing import Any, Protocol, Self
 
 from ulid import ULID
 
+from ..text import to_json_bytes
 from .errors import StateError
 from .json_properties import document_values
 from .keys import Kind
@@ -139,7 +139,7 @@ class Claim:
         outcome: dict[str, Value | None] = {
             ANSWERED: True,
             "status": answer.status,
-            "headers": json.dumps(dict(answer.headers)),
+            "headers": to_json_bytes(answer.headers).decode(),
             THREAD_ID: body.get(THREAD_ID) or self._row.values.get(THREAD_ID) or _response_id(body),
             **document_values(body, BODY),
         }

@@ -146,7 +146,7 @@ def _entity(partition: str, change: Change) -> bytes:
 
 def _encoded(value: Value) -> tuple[str, Any]:
     """The type of a value, empty where JSON itself says it, and its form in JSON."""
-    if isinstance(value, str | bool):
+    if isinstance(value, _PLAIN):
         return "", value
     if isinstance(value, int):
         return "Edm.Int64", str(value)
@@ -162,6 +162,7 @@ def _same(value: Any) -> Value:
     return value
 
 
+_PLAIN = (str, bool)
 _NOT_FINITE = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _SYSTEM = {"PartitionKey", "RowKey", "Timestamp"}
 _DECODERS: Mapping[str, Callable[[Any], Value]] = {
