@@ -42,14 +42,14 @@ ServiceT = TypeVar("ServiceT", bound=Service)
 class Azurite(Service):
     """The Azure Storage emulator."""
 
-    def __init__(self, data_dir: Path, log_dir: Path, ports: StoragePorts) -> None:
+    def __init__(self, data_dir: Path | None, log_dir: Path, ports: StoragePorts) -> None:
         script = AZURITE_DIR / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
         if not script.is_file():
             raise ServiceError("Azurite is not installed; run `python3 -m local.bootstrap run`.")
         self.ports = ports
         arguments = [find_node(Path(sys.prefix)).executable, str(script)]
         arguments += ["--silent", "--disableTelemetry", "--skipApiVersionCheck"]
-        arguments += ["--location", str(data_dir)]
+        arguments += ["--location", str(data_dir)] if data_dir else ["--inMemoryPersistence"]
         for service, port in vars(ports).items():
             arguments += [f"--{service}Port", str(port)]
         super().__init__(Command("Azurite", arguments, log_dir / "azurite.log", self._is_ready))
@@ -136,8 +136,10 @@ class HostLaunch:
 
 
 @contextmanager
-def azurite(data_dir: Path, log_dir: Path, ports: StoragePorts | None = None) -> Generator[Azurite]:
-    """Run Azurite with its data in `data_dir`."""
+def azurite(
+    data_dir: Path | None, log_dir: Path, ports: StoragePorts | None = None
+) -> Generator[Azurite]:
+    """Run Azurite with its data in `data_dir`; in memory where that is None."""
     ports = ports or StoragePorts(free_port(), free_port(), free_port())
     with _running(Azurite(data_dir, log_dir, ports)) as service:
         yield service

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from local.services import Azurite, FoundryEmulator, FunctionsHost
 from local.services import azurite as run_azurite
 from local.services import foundry_emulator as run_foundry
+from tests.support import authorities as _  # noqa: F401 - shared by all clients of this process
 from tests.support import forking
 from tests.support.leaks import leaks
 from tests.support.served import Deployment, EmulatorControl
@@ -95,9 +96,8 @@ def _place(name: str) -> int:
 
 @pytest.fixture(scope="session")
 def azurite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Azurite]:
-    """Azurite on free ports, empty at the start of the session."""
-    folder = tmp_path_factory.mktemp("azurite")
-    with run_azurite(folder / "data", folder / "logs") as service:
+    """Azurite on free ports, in memory, empty at the start of the session."""
+    with run_azurite(None, tmp_path_factory.mktemp("azurite")) as service:
         yield service
 
 

@@ -1,13 +1,16 @@
 """Requests that cannot be right: a problem that says what and why, and nothing stored."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import pytest
 
+from local.services import Azurite, FoundryEmulator, FunctionsHost, foundry_emulator
+from tests.support import forking
+from tests.support.leaks import leaks
 from tests.support.served import Deployment, EmulatorControl
 
 UNKNOWN_THREAD = "thread_01HZZZZZZZZZZZZZZZZZZZZZZZ"
@@ -153,6 +156,32 @@ CASES = {
     "a method for another route": Bad("DELETE", "messages", 405, "method_not_allowed"),
     "a GET where only POST is": Bad("GET", "messages", 405, "method_not_allowed"),
 }
+
+
+@pytest.fixture(scope="module")
+def foundry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FoundryEmulator]:
+    """A Foundry that only the app of this file asks: nothing but a test adds to its log."""
+    backend = {"FOUNDRY_LOCAL_BACKEND": "scripted"}
+    logs = tmp_path_factory.mktemp("foundry")
+    with foundry_emulator(logs, environment=backend, spawn=forking.spawn) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+async def deployment(azurite: Azurite, foundry: FoundryEmulator) -> AsyncIterator[Deployment]:
+    """Tables of its own, to which no other test's job adds."""
+    deployment = Deployment(azurite.connection_string, foundry)
+    yield deployment
+    assert leaks(await deployment.everything()) == []
+
+
+@pytest.fixture(scope="module")
+def app(
+    deployment: Deployment, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FunctionsHost]:
+    """The app on them."""
+    with deployment.serve(tmp_path_factory.mktemp("app")) as host:
+        yield host
 
 
 @pytest.mark.parametrize("bad", CASES.values(), ids=CASES.keys())

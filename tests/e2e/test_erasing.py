@@ -139,7 +139,7 @@ async def test_what_runs_meanwhile_is_kept_whole_and_named(
 ) -> None:
     async with served.caller(str(uuid.uuid4())) as caller:
         thread_id = (await caller.post("threads", json={})).json()["thread_id"]
-        await emulator.inject("hang", seconds=2.0)
+        await emulator.inject("hang", seconds=6.0)  # longer than an erasure by an app just started
         job_id = await submit(caller, message="slowly", thread_id=thread_id)
 
         async def is_running() -> bool:

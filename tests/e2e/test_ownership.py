@@ -5,7 +5,6 @@ The routes come from the app itself, so that one without a row here fails.
 
 import json
 import os
-import ssl
 import sys
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -49,9 +48,6 @@ from tests.support.callers import (
 from tests.support.served import REJECTED_PARTITION, Deployment
 from tests.support.serving import serve
 from tests.support.waiting import eventually
-
-TLS = ssl.create_default_context()
-"""Made once: it takes longer than a request, and here all is plain HTTP."""
 
 CONVERSATION, ITEM_ID = "conversation_id", "item_id"
 THREAD, JOB, KEY, RESPONSE = "thread_id", "job_id", "key_id", "response_id"
@@ -273,8 +269,8 @@ ASKING = [mode for mode in MODES if mode != "anonymous"]
 class Connections(httpx.AsyncHTTPTransport):
     """The connections of all callers, which outlive each of them."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        super().__init__(verify=tls, limits=httpx.Limits(max_keepalive_connections=20))
+    def __init__(self) -> None:
+        super().__init__(limits=httpx.Limits(max_keepalive_connections=20))
 
     async def __aenter__(self) -> Self:
         return self
@@ -295,7 +291,7 @@ class Apps:
     response_id: str = ""
     keys: tuple[str, str] = ("", "")
     """Two client keys, which own nothing."""
-    connections: Connections = field(default_factory=lambda: Connections(TLS))
+    connections: Connections = field(default_factory=Connections)
 
     def sent_by(self, name: str, mode: str) -> dict[str, str]:
         """The headers of one of the `CALLERS` in a mode, with a function key where needed."""

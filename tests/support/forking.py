@@ -25,6 +25,7 @@ from local.services import ROOT
 IMPORTED = [
     *("local.host.server", "local.foundry.app", "local.model.scripted", "shared.routes"),
     *("typer.main", "rich.table", "rich.progress"),
+    "tests.support.authorities",
 ]
 """What programs need; none of these starts a thread or reads the environment."""
 
