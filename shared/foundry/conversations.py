@@ -15,6 +15,7 @@ from urllib.parse import quote
 from .endpoint import Endpoint
 from .errors import InvalidRequestError, NotFoundError
 from .models import Message, MessagePage, ThreadRef
+from .tools.unanswered import unanswered
 from .transport import Call, Send
 from .wire_json import JsonObject, objects_at, required_text, text_at
 
@@ -58,6 +59,19 @@ class Conversations:
     async def response(self, response_id: str) -> JsonObject:
         """A stored response object."""
         return (await self._send(Call("GET", self._url("responses", response_id)))).body
+
+    async def open_chain(self, response_id: str) -> tuple[JsonObject, ThreadRef]:
+        """The chain that ends with a response, without an unfinished turn at its end.
+
+        Raises:
+            NotFoundError: if there is none.
+        """
+        newest, reply = response_id, await self.response(response_id)
+        while unanswered(objects_at(reply, "output")):
+            if not (newest := text_at(reply, "previous_response_id")):
+                return reply, ThreadRef()
+            reply = await self.response(newest)
+        return reply, ThreadRef(last_response_id=newest)
 
     async def last_item_id(self, conversation_id: str) -> str | None:
         """The newest item of a conversation; None for an empty one."""

@@ -22,7 +22,7 @@ from ..identity.resolution import resolve_credential
 from ..observability.upstream import waiting
 from . import call_spans as spans
 from .agents.checks import check_tools
-from .agents.operations import Agents
+from .agents.operations import MANAGEMENT_API_VERSION, Agents
 from .conversations import Conversations
 from .endpoint import AgentReference, Endpoint, Surface
 from .errors import ConfigurationError, FoundryError, NotFoundError
@@ -39,14 +39,11 @@ from .structured import AnswerText, parsed
 from .tool_loop import HandOver, ToolLoop
 from .tools import ApprovalCallback, Toolbox, ToolLike, deny, tools_refused
 from .tools.toolbox import OfferedTool
-from .tools.unanswered import unanswered
 from .transport import Call, Reply, Send, Transport
-from .wire_json import JsonObject, objects_at, text_at
-
-MANAGEMENT_API_VERSION = "v1"
+from .wire_json import JsonObject
 
 MAX_STREAM_SECONDS = 1740.0
-"""A stream may go on as long as a Functions turn_span, less a minute to end in order."""
+"""A stream may go on as long as an invocation of a function, less a minute to end in order."""
 
 AGENT_SECONDS = 300.0
 """How long an agent's definition is cached; versions rarely change."""
@@ -59,6 +56,12 @@ SHORT_CALL_SECONDS = 30.0
 
 LOOK_SECONDS = 10.0
 """For one request that looks up what a lost request has left."""
+
+_UNKNOWN_THREAD = (
+    "This client knows no thread {}. At a resource endpoint a thread is known to the client that "
+    f"made it, as long as it is among the {MAX_REMEMBERED_THREADS:,} used last; another client can "
+    "continue it by the id of its last answer, metadata['response_id']."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,31 +307,14 @@ class FoundryService:
             NotFoundError: if there is none, or the endpoint has no conversations.
         """
         if not self._connection.endpoint.has_conversations:
-            return await self._open_chain(thread_id)
+            if not thread_id.startswith("resp_"):
+                raise NotFoundError(_UNKNOWN_THREAD.format(thread_id))
+            return await self._connection.conversations.open_chain(thread_id)
         found = await self._connection.conversations.get(thread_id)
         tail = await self._connection.reconciler.tail(thread_id)
         return found, ThreadRef(
             thread_id, last_item_id=tail.last_item_id, calls_open=bool(tail.unanswered)
         )
-
-    async def _open_chain(self, response_id: str) -> tuple[JsonObject, ThreadRef]:
-        """The chain that ends with a response, without an unfinished turn at its end."""
-        if not response_id.startswith("resp_"):
-            raise NotFoundError(
-                f"This client knows no thread {response_id}. At a resource endpoint a thread is "
-                "known to the client that made it, as long as it is among the "
-                f"{MAX_REMEMBERED_THREADS:,} used last; another client can continue it by the id "
-                "of its last answer, metadata['response_id']."
-            )
-        newest, reply = response_id, await self._response(response_id)
-        while unanswered(objects_at(reply, "output")):
-            if not (newest := text_at(reply, "previous_response_id")):
-                return reply, ThreadRef()
-            reply = await self._response(newest)
-        return reply, ThreadRef(last_response_id=newest)
-
-    async def _response(self, response_id: str) -> JsonObject:
-        return await self._connection.conversations.response(response_id)
 
     async def last_item_id(self, conversation_id: str) -> str | None:
         """The newest item of a conversation."""

@@ -96,7 +96,7 @@ class Keyed:
 
 def digest(*identity: Any) -> str:
     """A digest of what a request does, given as JSON values: however its body is formatted."""
-    return hashlib.sha256(_SORTED.encode(identity).encode()).hexdigest()
+    return _sha256(_SORTED.encode(identity))
 
 
 def keyed(
@@ -123,18 +123,18 @@ def keyed(
     attempt = _attempt(request) if joins and key is None else None
     if key is None and attempt is None:
         return Keyed(owner=incoming.owner, key=None)
-    values: Any = {}
-    if attempt is not None and body is not None:  # an SDK repeats its text
-        values = body.model_dump_json(exclude_defaults=True)
-    elif body is not None:
-        values = body.model_dump(mode="json", exclude_defaults=True)
     path = request.scope["path"]  # a tenth of the time of `request.url`
+    if attempt is not None:  # an SDK sends the same bytes again
+        fingerprint = _sha256(f"{request.method} {path} {incoming.body_digest}")
+    else:
+        values = body.model_dump(mode="json", exclude_defaults=True) if body is not None else {}
+        fingerprint = digest(request.method, path, values, *filter(None, [preference]))
     named = incoming.path.get("thread_id") or (vars(body).get("thread_id") if body else None)
     return Keyed(
         owner=incoming.owner,
         key=key,
         attempt=attempt,
-        fingerprint=digest(request.method, path, values, *filter(None, [preference])),
+        fingerprint=fingerprint,
         thread_id=named if isinstance(named, str) and is_id(Kind.THREAD, named) else None,
         is_from_host=given is None,
         replay=replay,
@@ -163,6 +163,10 @@ async def once(keys: IdempotencyKeys, request: Keyed, act: Act) -> Answer | Stre
             return _replay(theirs, request)
         await theirs.give_up()
         raise
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _key_of_host(request: Request) -> str | None:

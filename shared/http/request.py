@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Mapping
@@ -50,6 +51,8 @@ class Incoming:
     """The validated query."""
     face: str = "api"
     """The name of the face that was called."""
+    body_digest: str = ""
+    """The SHA-256 of the body as it was sent, once it is read."""
 
     @property
     def owner(self) -> str:
@@ -88,6 +91,7 @@ class Incoming:
             LimitError: if it does not arrive in time.
         """
         content = await self._received()
+        self.body_digest = hashlib.sha256(content).hexdigest()
         if content and (reason := _unsupported(self.request.headers, content)):
             raise ProblemError(Problem(ProblemKind.UNSUPPORTED_MEDIA_TYPE, reason))
         return content

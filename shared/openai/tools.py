@@ -47,6 +47,9 @@ class UsableTools:
     ignored: tuple[str, ...]
 
 
+_NOTHING_USABLE = UsableTools((), None, ())
+
+
 def read_tools(
     given: Sequence[Mapping[str, Any]],
     choice: str | Mapping[str, Any] | None,
@@ -58,6 +61,8 @@ def read_tools(
     Raises:
         ProblemError: naming the field that is wrong.
     """
+    if not given and choice is None:
+        return NO_TOOLS
     functions: list[JsonObject] = []
     hosted: list[str] = []
     namespaces: dict[str, tuple[str, str]] = {}
@@ -98,6 +103,8 @@ def usable(
     Raises:
         ProblemError: if a function or the choice is wrong.
     """
+    if asked is NO_TOOLS:
+        return _NOTHING_USABLE
     names: list[str] = []
     ignored: list[str] = []
     for kind in asked.hosted:

@@ -10,6 +10,7 @@ then one conditional write, and only a row that another instance changed is read
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -44,6 +45,10 @@ so the clocks of two instances may differ by that, and sending a request takes s
 
 UNSETTLED = "unsettled"
 """Property of a thread whose last turn may be unfinished in Foundry."""
+
+FIRST_LOOK_SECONDS = 0.25
+MAX_LOOK_SECONDS = 1.0
+"""The pause between two attempts to lease a busy lane; each attempt reads a row."""
 
 EXPIRES_AT = "thread_expires_at"
 """Property of a thread that expires."""
@@ -346,3 +351,17 @@ async def wake_waiting(wake_lane: WakeLane, owner: str, lane_row: Row) -> None:
         await wake_lane(owner, identifier(lane_row.row_key))
     except StorageUnavailableError as error:
         log.warning("No worker could be woken; the sweeper will do it: %s", error)
+
+
+async def when_free(take: Callable[[], Awaitable[Lease]], seconds: float) -> Lease:
+    """Take a lease; retry for up to ``seconds`` while another holder has it."""
+    clock = asyncio.get_running_loop().time
+    end, pause = clock() + seconds, FIRST_LOOK_SECONDS
+    while True:
+        try:
+            return await take()
+        except LaneBusyError:
+            if clock() >= end:
+                raise
+        await asyncio.sleep(min(pause, max(end - clock(), 0.0)))
+        pause = min(pause * 2, MAX_LOOK_SECONDS)

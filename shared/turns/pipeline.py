@@ -13,9 +13,8 @@ A turn runs in its own task until it is committed, even if its caller disconnect
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -29,11 +28,11 @@ from ..observability.logs import log_ids
 from ..observability.tracing import record_content, record_turn, turn_span
 from ..problems import INTERNAL_ERROR
 from ..state.conversation_ids import ConversationIds
-from ..state.errors import LaneBusyError, LeaseLostError, RowMissingError, StateError
+from ..state.errors import LeaseLostError, RowMissingError, StateError
 from ..state.group_commit import GroupCommit
 from ..state.keeper import LeaseKeeper
 from ..state.keys import Kind, is_id, new_id, newest_first, partition_key
-from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, WakeLane, wake_waiting
+from ..state.lanes import UNSETTLED, Clock, Lanes, Lease, WakeLane, wake_waiting, when_free
 from ..state.table import Change, Row, Table, Value
 from ..state.threads import end_of_conversation
 from ..state.turns import TurnMode, TurnRecord, TurnStatus
@@ -56,10 +55,6 @@ from .recording import ModelOutcome, Recording
 from .stored_conversation import StoredConversation
 
 log = logging.getLogger(__name__)
-
-FIRST_LOOK_SECONDS = 0.25
-MAX_LOOK_SECONDS = 1.0
-"""The pause between two attempts to lease a busy thread; each attempt reads a row."""
 
 
 def watch_nothing(_: TurnOpened | TurnEvent) -> None:
@@ -196,7 +191,7 @@ class Turns:
             row_key = newest_first(command.thread_id or "")
             return await storage.lanes.take(owner, row_key, turn_id, note_try)
 
-        return await _when_free(take, command.wait)
+        return await when_free(take, command.wait)
 
     async def _run_alone(
         self,
@@ -394,20 +389,6 @@ def _of_settings(error: FoundryError) -> FoundryError:
     if not isinstance(error, ModelNotFoundError):
         return error
     return NotFoundError(error.message, status_code=error.status_code, request_id=error.request_id)
-
-
-async def _when_free(take: Callable[[], Awaitable[Lease]], seconds: float) -> Lease:
-    """Take a lease; retry for up to ``seconds`` while another holder has it."""
-    clock = asyncio.get_running_loop().time
-    end, pause = clock() + seconds, FIRST_LOOK_SECONDS
-    while True:
-        try:
-            return await take()
-        except LaneBusyError:
-            if clock() >= end:
-                raise
-        await asyncio.sleep(min(pause, max(end - clock(), 0.0)))
-        pause = min(pause * 2, MAX_LOOK_SECONDS)
 
 
 def _raised(outcome: Outcome) -> AnsweredTurn:
