@@ -27,10 +27,12 @@ from .client import MESSAGE, MODEL
 from .served import App, Served
 from .upstream import upstream
 
-ROUNDS = 60
-WARM_UP_ROUNDS = 3
-REQUESTS = 48
-"""Of a round: few, because the speed of a shared machine changes within seconds."""
+ROUNDS = 24
+WARM_UP_ROUNDS = 2
+REQUESTS = 144
+"""Of a route in a round: many, because the first of them find nothing of their code in the caches,
+and what the last of them leave to do is counted with the next route; but not so many that the speed
+of a shared machine changes within a round."""
 
 _numbers = count(1)
 """In each message: an app that is asked the same twice by an SDK knows it."""
