@@ -20,6 +20,7 @@ from starlette.datastructures import Headers
 from ..problems import Problem, ProblemError, ProblemKind
 from ..state.client_keys import ClientKey, ClientKeys
 from ..state.key_text import KEY_PREFIX, KeyText
+from ..state.keys import SEAL
 from ..state.lanes import Clock
 from .shared_reads import SharedReads
 
@@ -32,7 +33,8 @@ CACHE_SECONDS = 25.0
 """Counted from before the read: with the time of a request, a revoked key ends within 30 s."""
 
 SEAL_SECONDS = 10.0
-"""How long the seal is used without another read, and how soon the first key works everywhere."""
+"""How long the seal is used without another read, and how soon the first key works everywhere; it
+works at once where it was made."""
 
 MAX_CACHED_KEYS = 10_000
 
@@ -134,6 +136,9 @@ class KeyVerifier:
         self._forgotten += 1
         self._cache.pop(key_id, None)
         self._reads.forget(key_id)
+        if self._seal is None:  # the key may be the first one, for which the seal was made
+            self._seal_until = 0.0
+            self._seal_reads.forget(SEAL)
 
     async def _known(self, sent: KeyText) -> ClientKey | None:
         """The key with the id that was sent; None if there is none, or the app did not issue it."""
@@ -142,16 +147,17 @@ class KeyVerifier:
             self._cache.move_to_end(sent.key_id)
             return cached.key
         if self._timer() >= self._seal_until:
-            await self._seal_reads.get("seal", self._read_seal)
+            await self._seal_reads.get(SEAL, self._read_seal)
         if self._seal is None or not sent.is_sealed_by(self._seal):
             return None
         return await self._reads.get(sent.key_id, lambda: self._read(sent.key_id))
 
     async def _read_seal(self) -> bytes | None:
-        started = self._timer()
-        self._seal = await self._keys.seal()
-        self._seal_until = started + SEAL_SECONDS
-        return self._seal
+        started, forgotten = self._timer(), self._forgotten
+        seal = await self._keys.seal()
+        if seal is not None or forgotten == self._forgotten:
+            self._seal, self._seal_until = seal, started + SEAL_SECONDS
+        return seal
 
     async def _read(self, key_id: str) -> ClientKey | None:
         started, forgotten = self._timer(), self._forgotten

@@ -28,5 +28,5 @@ def _usual(_file: str | None, _folder: str | None) -> ssl.SSLContext:
 
 
 httpx.create_ssl_context = _shared
-default.create_ssl_context = _shared
+default.create_ssl_context = _shared  # pyright: ignore[reportPrivateImportUsage]
 _shared()  # before a fork

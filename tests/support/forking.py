@@ -25,12 +25,11 @@ from local.services import ROOT
 IMPORTED = [
     *("local.host.server", "local.foundry.app", "local.model.scripted", "shared.routes"),
     *("typer.main", "rich.table", "rich.progress"),
-    "tests.support.authorities",
 ]
 """What programs need; none of these starts a thread or reads the environment."""
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(IMPORTED)
+_context.set_forkserver_preload([*IMPORTED, "tests.support.authorities"])
 
 
 def spawn(command: Command) -> "Fork":

@@ -180,6 +180,27 @@ async def test_a_read_that_began_before_a_revocation_is_not_kept(stage: Stage) -
     assert "was revoked" in await stage.refusal(text)
 
 
+async def test_the_first_key_works_at_once_where_it_was_made(stage: Stage) -> None:
+    guess = KeyText.new(new_key_id(), b"g" * 32).show()
+    await stage.refusal(guess)  # there is no seal yet, which is known for a while
+    entered, goes_on, read = asyncio.Event(), asyncio.Event(), stage.keys.seal
+
+    async def slow() -> None:
+        entered.set()
+        await goes_on.wait()
+
+    stage.keys.seal = slow  # type: ignore[method-assign]
+    stage.seconds += SEAL_SECONDS
+    before = asyncio.create_task(stage.refusal(guess))
+    await entered.wait()
+    stage.keys.seal = read  # type: ignore[method-assign]
+    text = await stage.issue()
+    stage.verifier.forget(text.split("_")[1])
+    goes_on.set()
+    await before
+    assert (await stage.verifier.verify(text)).label == "test"
+
+
 async def test_a_key_ends_when_it_expires_however_recently_it_was_read(stage: Stage) -> None:
     text = await stage.issue(expires_in=10)
     await stage.verifier.verify(text)
