@@ -14,6 +14,9 @@ from time import monotonic
 OBSERVE_EVERY_SECONDS = 30.0
 """Clocks drift slowly, so not every response is needed."""
 
+RESOLUTION = timedelta(seconds=1)
+"""Of the header: two observations may differ by as much."""
+
 
 def utc_now() -> datetime:
     """This machine's clock."""
@@ -21,16 +24,24 @@ def utc_now() -> datetime:
 
 
 class StorageClock:
-    """This machine's clock, corrected by the last `Date` header of the service."""
+    """This machine's clock, corrected by the last `Date` header of the service.
+
+    An observation never sets it back by less than the header's resolution, so that what this
+    process did first has the earlier time.
+    """
 
     def __init__(self, local: Callable[[], datetime] = utc_now) -> None:
         self._local = local
         self._offset = timedelta(0)
         self._observed_at: float | None = None
+        self._last = datetime.min.replace(tzinfo=UTC)
 
     def __call__(self) -> datetime:
         """The best estimate of the service's time."""
-        return self._local() + self._offset
+        now = self._local() + self._offset
+        if not now < self._last <= now + RESOLUTION:
+            self._last = now
+        return self._last
 
     def observe(self, date_header: str | None) -> None:
         """Correct the clock by the `Date` header of a response."""

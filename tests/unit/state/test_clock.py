@@ -29,6 +29,19 @@ def test_it_follows_the_service_however_wrong_this_machine_is(minutes: float) ->
     assert clock() == theirs + timedelta(seconds=90)
 
 
+def test_an_observation_sets_it_back_by_no_part_of_a_second() -> None:
+    local = FakeClock()
+    local.advance(0.7)
+    clock = StorageClock(local)
+    first = clock()
+    clock.observe(format_datetime(local.now.replace(microsecond=0), usegmt=True))
+    assert clock() == first
+    local.advance(0.5)
+    assert clock() == first
+    local.advance(0.5)
+    assert clock() == first + timedelta(seconds=0.3)
+
+
 def test_two_machines_agree() -> None:
     early, late = FakeClock(), FakeClock()
     late.advance(300)
