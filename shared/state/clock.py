@@ -17,6 +17,8 @@ OBSERVE_EVERY_SECONDS = 30.0
 RESOLUTION = timedelta(seconds=1)
 """Of the header: two observations may differ by as much."""
 
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
 
 def utc_now() -> datetime:
     """This machine's clock."""
@@ -26,15 +28,15 @@ def utc_now() -> datetime:
 class StorageClock:
     """This machine's clock, corrected by the last `Date` header of the service.
 
-    An observation never sets it back by less than the header's resolution, so that what this
-    process did first has the earlier time.
+    An observation after the first one never sets it back by less than the header's resolution, so
+    that what this process did first has the earlier time.
     """
 
     def __init__(self, local: Callable[[], datetime] = utc_now) -> None:
         self._local = local
         self._offset = timedelta(0)
         self._observed_at: float | None = None
-        self._last = datetime.min.replace(tzinfo=UTC)
+        self._last = _NEVER
 
     def __call__(self) -> datetime:
         """The best estimate of the service's time."""
@@ -54,4 +56,6 @@ class StorageClock:
         except ValueError:
             return
         self._offset = moment.replace(tzinfo=moment.tzinfo or UTC) - self._local()
+        if self._observed_at is None:  # until now it was this machine's time, which may be wrong
+            self._last = _NEVER
         self._observed_at = now

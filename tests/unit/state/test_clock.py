@@ -29,10 +29,14 @@ def test_it_follows_the_service_however_wrong_this_machine_is(minutes: float) ->
     assert clock() == theirs + timedelta(seconds=90)
 
 
-def test_an_observation_sets_it_back_by_no_part_of_a_second() -> None:
+def test_an_observation_sets_it_back_by_no_part_of_a_second(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("shared.state.clock.OBSERVE_EVERY_SECONDS", 0.0)
     local = FakeClock()
-    local.advance(0.7)
     clock = StorageClock(local)
+    clock.observe(format_datetime(local.now, usegmt=True))
+    local.advance(0.7)
     first = clock()
     clock.observe(format_datetime(local.now.replace(microsecond=0), usegmt=True))
     assert clock() == first
@@ -40,6 +44,15 @@ def test_an_observation_sets_it_back_by_no_part_of_a_second() -> None:
     assert clock() == first
     local.advance(0.5)
     assert clock() == first + timedelta(seconds=0.3)
+
+
+def test_the_first_observation_sets_it_back_by_any_time() -> None:
+    local = FakeClock()
+    local.advance(0.7)
+    clock = StorageClock(local)
+    clock()
+    clock.observe(format_datetime(local.now, usegmt=True))
+    assert clock() == local.now.replace(microsecond=0)
 
 
 def test_two_machines_agree() -> None:
