@@ -61,7 +61,7 @@ async def test_a_conversation_goes_on_after_an_interrupted_answer(
     talk.type(INTERRUPT)
     await asyncio.to_thread(talk.expect, "the turn goes on")
     talk.type("Third\n")
-    await asyncio.to_thread(talk.expect, "You said: Third\n")
+    await asyncio.to_thread(talk.expect, "You said: Third\n> ")  # no line editor reads it earlier
     talk.type(END_OF_INPUT)
     ended = await asyncio.to_thread(talk.wait)
     assert ended.code == 0
