@@ -15,9 +15,9 @@ OBSERVE_EVERY_SECONDS = 30.0
 """Clocks drift slowly, so not every response is needed."""
 
 RESOLUTION = timedelta(seconds=1)
-"""Of the header: two observations may differ by as much."""
+"""Of the header, which leaves out the parts of a second."""
 
-_NEVER = datetime.min.replace(tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
 
 
 def utc_now() -> datetime:
@@ -28,22 +28,24 @@ def utc_now() -> datetime:
 class StorageClock:
     """This machine's clock, corrected by the last `Date` header of the service.
 
-    An observation after the first one never sets it back by less than the header's resolution, so
-    that what this process did first has the earlier time.
+    An observation leaves it behind the service by less than the header's resolution. What this
+    process did first has the earlier time: until the first observation, the clock is behind this
+    machine's by the resolution, and no observation sets it back by less than that.
     """
 
     def __init__(self, local: Callable[[], datetime] = utc_now) -> None:
         self._local = local
-        self._offset = timedelta(0)
+        self._offset = -RESOLUTION
         self._observed_at: float | None = None
-        self._last = _NEVER
+        self._last = datetime.min.replace(tzinfo=UTC)
 
     def __call__(self) -> datetime:
         """The best estimate of the service's time."""
         now = self._local() + self._offset
-        if not now < self._last <= now + RESOLUTION:
-            self._last = now
-        return self._last
+        if now < self._last <= now + RESOLUTION:
+            now = self._last + _TICK
+        self._last = now
+        return now
 
     def observe(self, date_header: str | None) -> None:
         """Correct the clock by the `Date` header of a response."""
@@ -56,6 +58,4 @@ class StorageClock:
         except ValueError:
             return
         self._offset = moment.replace(tzinfo=moment.tzinfo or UTC) - self._local()
-        if self._observed_at is None:  # until now it was this machine's time, which may be wrong
-            self._last = _NEVER
         self._observed_at = now

@@ -1,22 +1,25 @@
 """The emulator as a process of its own, with the scripted model, and the official clients."""
 
 import asyncio
-import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
 import pytest
 from openai import AsyncOpenAI
 
+from local.processes import Command, Service, answers_http, free_port
+from tests.support import forking
+
 TOKEN = "local-token"
 API_KEY = "local-key"
 DEPLOYMENT = "llama-3.3-70b"
-START_SECONDS = 30.0
+STOP_SECONDS = 30.0
 ROOT = Path(__file__).parents[2]
 
 
@@ -24,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 class Emulator:
     """A running emulator."""
 
-    process: asyncio.subprocess.Process
+    service: Service
     port: int
 
     @property
@@ -40,40 +43,37 @@ class Emulator:
         return f"{self.project}/openai/v1"
 
     async def kill(self) -> None:
-        self.process.kill()
-        await self.process.wait()
+        await asyncio.to_thread(self.service.kill)
 
-    async def stop(self) -> int:
-        if self.process.returncode is None:
-            self.process.terminate()
-        return await asyncio.wait_for(self.process.wait(), START_SECONDS)
+    async def stop(self) -> int | None:
+        """Stop it, if it still runs; returns its exit code."""
+        await asyncio.to_thread(self.service.stop, STOP_SECONDS)
+        return self.service.exit_code
 
 
 @asynccontextmanager
 async def running_emulator(
-    *arguments: str, port: int = 0, environment: Mapping[str, str] | None = None
+    *arguments: str, environment: Mapping[str, str] | None = None
 ) -> AsyncGenerator[Emulator]:
     """Start `python -m local.foundry` and stop it at the end, if it is not dead by then."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "local.foundry",
-        "--port",
-        str(port),
-        *arguments,
-        cwd=ROOT,
-        env={**os.environ, "FOUNDRY_LOCAL_BACKEND": "scripted", **(environment or {})},
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    line = (await asyncio.wait_for(process.stdout.readline(), START_SECONDS)).decode()
-    assert "ready" in line, f"the emulator did not start: {line!r}"
-    bound = int(line.split("/api/")[0].rsplit(":", 1)[1])
-    emulator = Emulator(process, bound)
-    try:
-        yield emulator
-    finally:
-        await emulator.stop()
+    port = free_port()
+    with TemporaryDirectory() as folder:
+        command = Command(
+            "Foundry emulator",
+            [sys.executable, "-m", "local.foundry", "--port", str(port), *arguments],
+            Path(folder) / "foundry.log",
+            lambda: answers_http(port, "/_emulator/health"),
+            {"FOUNDRY_LOCAL_BACKEND": "scripted", **(environment or {})},
+            ROOT,
+            forking.spawn,
+        )
+        emulator = Emulator(Service(command), port)
+        emulator.service.start()
+        try:
+            await asyncio.to_thread(emulator.service.wait_until_ready)
+            yield emulator
+        finally:
+            await emulator.stop()
 
 
 @pytest.fixture(scope="session")

@@ -3,15 +3,16 @@
 import asyncio
 import os
 import sqlite3
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import aiohttp
 import httpx
 import pytest
 
-from .conftest import ROOT, TOKEN, Emulator, FaultInjector, message, running_emulator, text_of, turn
+from tests.support import forking
+
+from .conftest import TOKEN, Emulator, FaultInjector, message, running_emulator, text_of, turn
 
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 
@@ -68,15 +69,19 @@ async def test_sigterm_ends_it_cleanly_with_a_turn_running(tmp_path: Path) -> No
     db.close()
 
 
-async def test_a_busy_port_is_one_line(emulator: Emulator) -> None:
-    command = [sys.executable, "-m", "local.foundry", "--port", str(emulator.port)]
-    run = await asyncio.to_thread(
-        subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=False
+def started(*arguments: str, **environment: str) -> CompletedProcess[str]:
+    """What `python -m local.foundry` says when it does not start."""
+    return forking.run(
+        "local.foundry", *arguments, environment={**os.environ, **environment}, seconds=30
     )
+
+
+def test_a_busy_port_is_one_line(shared_emulator: Emulator) -> None:
+    run = started("--port", str(shared_emulator.port))
     assert run.returncode == 1
     assert run.stdout == ""
     assert run.stderr.count("\n") == 1
-    assert f"cannot listen on 127.0.0.1:{emulator.port}" in run.stderr
+    assert f"cannot listen on 127.0.0.1:{shared_emulator.port}" in run.stderr
 
 
 @pytest.mark.parametrize(
@@ -86,23 +91,16 @@ async def test_a_busy_port_is_one_line(emulator: Emulator) -> None:
         ("FOUNDRY_LOCAL_TOKEN_DELAY", "soon", "FOUNDRY_LOCAL_TOKEN_DELAY"),
     ],
 )
-async def test_a_bad_setting_is_one_line(variable: str, value: str, named: str) -> None:
-    command = [sys.executable, "-m", "local.foundry", "--port", "0"]
-    environment = {**os.environ, variable: value}
-    run = await asyncio.to_thread(
-        subprocess.run, command, cwd=ROOT, env=environment, capture_output=True, text=True
-    )
+def test_a_bad_setting_is_one_line(variable: str, value: str, named: str) -> None:
+    run = started("--port", "0", **{variable: value})
     assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)
     assert named in run.stderr
 
 
-async def test_a_broken_state_file_is_one_line(tmp_path: Path) -> None:
+def test_a_broken_state_file_is_one_line(tmp_path: Path) -> None:
     state = tmp_path / "foundry.db"
     state.write_text("this is not a database, but long enough to look like one" * 20)
-    command = [sys.executable, "-m", "local.foundry", "--port", "0", "--state", str(state)]
-    run = await asyncio.to_thread(
-        subprocess.run, command, cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    run = started("--port", "0", "--state", str(state))
     assert (run.returncode, run.stderr.count("\n")) == (1, 1)
     assert str(state) in run.stderr
 

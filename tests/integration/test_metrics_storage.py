@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from subprocess import CompletedProcess
 
 import pytest
 
-from local.services import ROOT, Azurite
+from local.services import Azurite
 from shared.config import StorageSettings
 from shared.config.spending import read_budgets
 from shared.metering.budgets.budgets import Budgets
@@ -27,6 +26,7 @@ from shared.state.clock import StorageClock
 from shared.state.keys import Kind, new_id, partition_key
 from shared.state.table import Table
 from shared.state.turns import Attribution, TurnEffort, TurnRecord
+from tests.support import forking
 from tests.support.fakes import FakeClock
 from tests.unit.metering.test_meter import TURN
 
@@ -124,16 +124,13 @@ async def test_a_budget_is_shared_by_two_instances(storage: Storage) -> None:
 
 
 def test_the_command_rebuilds_a_day_that_is_over(azurite: Azurite) -> None:
-    def run(day: date) -> subprocess.CompletedProcess[str]:
-        environment = {**os.environ, "AzureWebJobsStorage": azurite.connection_string}
-        return subprocess.run(  # noqa: S603 (a fixed command)
-            [sys.executable, "-m", "shared.commands.rebuild_metrics", day.isoformat(), "--quiet"],
-            cwd=ROOT,
-            env={**environment, "STATE_TABLE_NAME": "nothing", "METRICS_TABLE_NAME": "nothing2"},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
+    tables = {"STATE_TABLE_NAME": "nothing", "METRICS_TABLE_NAME": "nothing2"}
+    storage = {"AzureWebJobsStorage": azurite.connection_string}
+
+    def run(day: date) -> CompletedProcess[str]:
+        return forking.run(
+            *("shared.commands.rebuild_metrics", day.isoformat(), "--quiet"),
+            environment={**os.environ, **storage, **tables},
         )
 
     today = datetime.now(UTC).date()

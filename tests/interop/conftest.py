@@ -2,9 +2,7 @@
 
 import json
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
@@ -24,8 +22,7 @@ def access(
     deployment = Deployment(azurite.connection_string, foundry)
     settings = {**os.environ, **deployment.environment(AUTH_MODE="keys")}
     key, poor = (
-        new_key(Path(sys.executable), settings, *more)
-        for more in (("rich",), ("poor", "--budgets", ONE_REQUEST))
+        new_key(settings, *more) for more in (("rich",), ("poor", "--budgets", ONE_REQUEST))
     )
     with deployment.serve(tmp_path_factory.mktemp("interop"), False, AUTH_MODE="keys") as host:
         url = f"{host.url}/api"

@@ -12,6 +12,7 @@ from shared.state.client_keys import ClientKey, KeyTerms
 from shared.state.key_text import KEY_PREFIX, new_key_id
 from shared.state.owners import client_key_owner
 
+from . import forking
 from .environments import run
 
 
@@ -20,10 +21,15 @@ def bearer(key: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {key}"}
 
 
-def new_key(python: Path, environment: Mapping[str, str], label: str, *more: str) -> str:
-    """A key made with the command line, on a Python with the product's packages."""
-    create = (python, "-m", "shared.commands.keys", "create", "--label", label, *more)
-    done = run(*create, environment=environment)
+def new_key(
+    environment: Mapping[str, str], label: str, *more: str, python: Path | None = None
+) -> str:
+    """A key made with the command line, on another Python where one is named."""
+    create = ("shared.commands.keys", "create", "--label", label, *more)
+    if python:
+        done = run(python, "-m", *create, environment=environment)
+    else:
+        done = forking.run(*create, environment=environment)
     assert done.returncode == 0, done.stderr
     return next(word for word in done.stdout.split() if word.startswith(KEY_PREFIX))
 

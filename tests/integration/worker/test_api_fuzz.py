@@ -46,8 +46,8 @@ def test_no_request_gets_an_answer_that_is_not_declared(
     python = with_requirements(python)
     deployment = Deployment(azurite.connection_string, foundry)
     environment = {"PATH": "", **deployment.environment(AUTH_MODE="keys", **every_model(foundry))}
-    keys = {owner: new_key(python, environment, owner) for owner in OWNERS}
-    admin = {"admin": new_key(python, environment, "admin", "--admin")}
+    keys = {owner: new_key(environment, owner, python=python) for owner in OWNERS}
+    admin = {"admin": new_key(environment, "admin", "--admin", python=python)}
     with behind_the_worker_library(python, environment, tmp_path) as url:
         how = Fuzzing(EXAMPLES, SEED, PHASES, SECONDS)
         report = fuzz(url, keys, tmp_path / "owners", how)

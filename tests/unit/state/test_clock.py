@@ -7,7 +7,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from shared.state.clock import StorageClock, utc_now
+from shared.state.clock import RESOLUTION, StorageClock, utc_now
 from tests.support.fakes import FakeClock
 
 
@@ -15,7 +15,7 @@ def test_until_the_service_was_heard_it_is_this_machines() -> None:
     local = FakeClock()
     clock = StorageClock(local)
     clock.observe(None)
-    assert clock() == local.now
+    assert clock() == local.now - RESOLUTION
 
 
 @pytest.mark.parametrize("minutes", [-7, 0, 7])
@@ -29,6 +29,9 @@ def test_it_follows_the_service_however_wrong_this_machine_is(minutes: float) ->
     assert clock() == theirs + timedelta(seconds=90)
 
 
+TICK = timedelta(microseconds=1)
+
+
 def test_an_observation_sets_it_back_by_no_part_of_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -39,20 +42,33 @@ def test_an_observation_sets_it_back_by_no_part_of_a_second(
     local.advance(0.7)
     first = clock()
     clock.observe(format_datetime(local.now.replace(microsecond=0), usegmt=True))
-    assert clock() == first
+    assert clock() == first + TICK
     local.advance(0.5)
-    assert clock() == first
+    assert clock() == first + 2 * TICK
     local.advance(0.5)
     assert clock() == first + timedelta(seconds=0.3)
 
 
-def test_the_first_observation_sets_it_back_by_any_time() -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.5, 0.999])
+@pytest.mark.parametrize("ahead", [-0.5, 0.0, 0.5])
+def test_the_first_observation_sets_it_back_by_no_part_of_a_second(
+    fraction: float, ahead: float
+) -> None:
+    service = FakeClock()
+    service.advance(fraction)
+    clock = StorageClock(lambda: service.now + timedelta(seconds=ahead))
+    before = clock()
+    clock.observe(format_datetime(service.now, usegmt=True))
+    assert before <= clock() <= service.now
+
+
+def test_a_machine_that_is_ahead_is_set_back() -> None:
     local = FakeClock()
-    local.advance(0.7)
     clock = StorageClock(local)
     clock()
-    clock.observe(format_datetime(local.now, usegmt=True))
-    assert clock() == local.now.replace(microsecond=0)
+    service = local.now - timedelta(seconds=5)
+    clock.observe(format_datetime(service, usegmt=True))
+    assert clock() == service
 
 
 def test_two_machines_agree() -> None:
