@@ -3,6 +3,7 @@
 The routes come from the app itself, so that one without a row here fails.
 """
 
+import asyncio
 import json
 import os
 import sys
@@ -437,13 +438,18 @@ GUARDED = [route for route, row in ROWS.items() if not row.open]
 async def test_a_resource_of_another_owner_looks_missing(apps: Apps, mode: str, route: str) -> None:
     _, sees = MODES[mode]
     place = list(MODES).index(mode) + ABOUT_SOMETHING.index(route)
-    for number, name in enumerate(CALLERS):
+
+    async def looks_missing(number: int, name: str) -> None:
         for accept in accepted(number + place):
             async with apps.caller(mode, apps.sent_by(name, mode)) as client:
                 existing = await call(client, route, apps.existing, accept)
                 missing = await call(client, route, MISSING, accept)
             assert comparable(existing) == comparable(missing), name
             assert existing.status_code == sees.get(name, REFUSED), name
+
+    async with asyncio.TaskGroup() as all_at_once:  # wrong keys are refused after a pause
+        for number, name in enumerate(CALLERS):
+            all_at_once.create_task(looks_missing(number, name))
 
 
 @pytest.mark.parametrize(("mode", "route"), list(product(ASKING, GUARDED)))
@@ -775,11 +781,12 @@ async def test_a_wake_up_for_another_owners_lane_does_nothing(apps: Apps, suffix
 @pytest.mark.parametrize("suffix", ["", POISON_SUFFIX])
 async def test_a_notice_about_another_owners_job_delivers_nothing(apps: Apps, suffix: str) -> None:
     stranger, queues = f"{TENANT}:{OTHER}", apps.deployment
-    async with existing_queue(apps, queues.deliveries + suffix) as deliveries:
+    named = queues.deliveries
+    async with existing_queue(apps, named), existing_queue(apps, named + suffix) as deliveries:
         await deliveries.send_message(json.dumps({"owner": stranger, "job_id": apps.job_id}))
 
     async def is_done() -> bool:
-        return not any([await queues.depth(queues.deliveries + each) for each in (suffix, "")])
+        return not any([await queues.depth(named + each) for each in (suffix, "")])
 
     await eventually(is_done)
     assert await apps.deployment.rows(stranger, kind="out") == []
