@@ -442,8 +442,9 @@ async def test_a_resource_of_another_owner_looks_missing(apps: Apps, mode: str, 
     async def looks_missing(number: int, name: str) -> None:
         for accept in accepted(number + place):
             async with apps.caller(mode, apps.sent_by(name, mode)) as client:
-                existing = await call(client, route, apps.existing, accept)
-                missing = await call(client, route, MISSING, accept)
+                existing, missing = await asyncio.gather(
+                    *(call(client, route, ids, accept) for ids in (apps.existing, MISSING))
+                )
             assert comparable(existing) == comparable(missing), name
             assert existing.status_code == sees.get(name, REFUSED), name
 
