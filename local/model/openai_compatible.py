@@ -82,7 +82,7 @@ class OpenAICompatibleModel:
                 if response.is_error:
                     await response.aread()
                     raise ModelError(f"HTTP {response.status_code}: {response.text[:500]}")
-                async for line in response.aiter_lines():
+                async for line in _lines(response):
                     for delta in state.read(line):
                         yield delta
         except httpx.HTTPError as error:
@@ -121,6 +121,15 @@ def _headers(settings: ServerSettings) -> dict[str, str]:
     if settings.api_key:
         headers["authorization"] = f"Bearer {settings.api_key}"
     return headers
+
+
+async def _lines(response: httpx.Response) -> AsyncGenerator[str]:
+    """The lines of a stream of events; other characters that Unicode breaks lines at are text."""
+    rest = b""
+    async for chunk in response.aiter_bytes():
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace").rstrip("\r")
 
 
 def _request_body(prompt: Prompt) -> JsonObject:

@@ -1,5 +1,7 @@
 """An OpenAI-compatible server as the backend: here, the resource endpoint of another emulator."""
 
+import asyncio
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -69,3 +71,35 @@ async def test_a_failing_server_is_a_failed_response(
     assert failed["status"] == "failed"
     assert failed["error"]["code"] == "server_error"
     assert (await answer(behind, "hello"))["status"] == "completed"
+
+
+BREAKS = "a\u2028b\u2029c\x85d\x0ce"
+"""Characters that Python splits lines at, which servers write as they are."""
+
+
+async def streams(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answer one request with a stream whose JSON escapes only what it must."""
+    await reader.readuntil(b"\r\n\r\n")
+    delta = {"choices": [{"delta": {"content": BREAKS}}]}
+    event = f"data: {json.dumps(delta, ensure_ascii=False)}\r\n\r\n".encode()
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    writer.write(head + event[:60])
+    await writer.drain()
+    writer.write(event[60:] + b"data: [DONE]\n\n")
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_server_may_write_any_character_as_it_is() -> None:
+    async with await asyncio.start_server(streams, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        environment = {
+            "FOUNDRY_LOCAL_BACKEND": f"http://127.0.0.1:{port}/v1",
+            "FOUNDRY_LOCAL_BACKEND_MODEL": "any",
+        }
+        headers = {"authorization": f"Bearer {TOKEN}"}
+        async with (
+            running_emulator(environment=environment) as front,
+            httpx.AsyncClient(base_url=front.openai + "/", headers=headers, timeout=20) as client,
+        ):
+            assert text_of(await answer(client, "hello")) == BREAKS

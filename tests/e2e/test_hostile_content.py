@@ -11,7 +11,7 @@ import httpx
 import pytest
 from ulid import ULID
 
-from tests.support.asking import ended, say
+from tests.support.asking import ended, say, submit
 from tests.support.served import Deployment, put_on_inlet
 from tests.support.waiting import eventually
 
@@ -45,6 +45,19 @@ async def test_what_other_libraries_write_is_taken(
 ) -> None:
     answer = await post(caller, "messages", content)
     assert (answer.status_code, answer.json()["content"]) == (200, "You said: hi")
+
+
+@pytest.mark.parametrize(
+    "text", ["a\u2028b\u2029c", "a\x85b", "a\x0b\x0c\x1cb", "a\ufeffb\uffff", "\U0010ffff", "]]>&<"]
+)
+async def test_any_character_is_stored_and_answered(
+    caller: httpx.AsyncClient, thread_id: str, text: str
+) -> None:
+    assert (await say(caller, thread_id, text))["content"] == f"You said: {text}"
+    job_id = await submit(caller, message=text, thread_id=thread_id)
+    job = await ended(caller, job_id)
+    assert (job["status"], job["result"]["content"]) == ("succeeded", f"You said: {text}")
+    assert (await caller.get(f"threads/{thread_id}")).json()["message_count"] == 2
 
 
 @pytest.mark.parametrize(

@@ -195,7 +195,7 @@ async def test_a_busy_thread_says_truly_for_how_long(
     assert (await say(caller, thread_id, "Hello"))["content"] == "You said: Hello"
     assert (await caller.post(f"jobs/{waits}/cancel")).json()["status"] == "cancelled"
     before = len(await emulator.requests("responses.create"))
-    await emulator.inject("hang", seconds=1.0)
+    await emulator.inject("hang", seconds=5.0)
     runs = await submit(caller, message="Hi", thread_id=thread_id)
 
     async def is_sent() -> bool:

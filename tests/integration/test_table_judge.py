@@ -62,6 +62,7 @@ TEXTS = [
     "é€😀\"\\\n\r\t'",
     "--batch_1\r\n--changeset_1--",
     "HTTP/1.1 204 No Content\r\n",
+    "\u2028 \u2029 \x85 \x0b \x1c",
     "x" * 999,
 ]
 NUMBERS = [0, 1, -1, 2**31, -(2**62), 2**63 - 1]
