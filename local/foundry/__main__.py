@@ -10,6 +10,7 @@ from types import FrameType
 
 import uvicorn
 
+from local.listening import listen
 from local.model import LanguageModel, ModelError, open_model
 
 from .app import create_app
@@ -53,17 +54,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port))
-        listener.listen(BACKLOG)
+        return listen(host, port, BACKLOG)
     except OSError as error:
-        listener.close()
-        message = f"cannot listen on {host}:{port}: {error.strerror}"
-        raise OSError(message) from error
-    return listener
+        raise OSError(f"cannot listen on {host}:{port}: {error.strerror}") from error
 
 
 class _Server(uvicorn.Server):

@@ -39,6 +39,7 @@ from local.host.settings import (
 from local.host.storage import QueueAccounts
 from local.host.timers import TimerListener
 from local.host.web import HttpHost, KeyCheck, with_cors
+from local.listening import listen
 
 logger = logging.getLogger("local.host")
 
@@ -202,7 +203,7 @@ def _with_trigger(functions: list[Function], trigger_type: str) -> list[Function
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), backlog=LISTEN_BACKLOG)
+        return listen(host, port, LISTEN_BACKLOG)
     except OSError as error:
         raise HostConfigurationError(
             f"cannot listen on {host}:{port}: {error.strerror}."
