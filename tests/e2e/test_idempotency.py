@@ -109,7 +109,7 @@ class Race:
                     problem = await answer.json(content_type=None)
                     assert problem["code"] in {"idempotency_in_progress", "thread_busy"}, problem
                     assert int(answer.headers["retry-after"]) > 0
-            except aiohttp.ClientConnectionError:  # the process is dead
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):  # it is dead
                 await asyncio.sleep(1)
             await asyncio.sleep(random.uniform(0.05, most_pause))  # noqa: S311
 
