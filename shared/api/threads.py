@@ -37,7 +37,8 @@ MAX_FILTERS = 8
 MAX_WAIT_SECONDS = 100
 """For a busy thread; the turn gets the rest of the time that Azure allows for a response."""
 
-_FOUNDRY_ID = re.compile(r"[A-Za-z0-9_-]{1,256}")
+_CURSOR = re.compile(r"[A-Za-z0-9_-]{1,256}(:[0-9]{1,4})?")
+"""The id of an item or response in Foundry; `:2` means after its first two messages."""
 
 
 class CreateThread(Body):
@@ -214,12 +215,12 @@ class ThreadsApi:
 
         Raises:
             RowMissingError: if the owner has no such thread.
-            ProblemError: 422 for a cursor that is not of this thread.
+            ProblemError: 422 for a cursor that no page has.
             FoundryError: if Foundry does not answer.
         """
         thread = await self.threads.get(owner, thread_id)
         cursor = asked.cursor
-        if cursor is not None and not await self._is_cursor(thread, cursor):
+        if cursor is not None and not _CURSOR.fullmatch(cursor):
             raise invalid_field("cursor", "must be the next_cursor of an earlier page")
         page = await self.foundry.messages(_ref(thread), limit=asked.limit, cursor=cursor)
         data = [message_document(message) for message in page.messages]
@@ -232,18 +233,6 @@ class ThreadsApi:
             wait = 0  # a job waits for its thread anyway
         with self.limits.waiting(incoming.owner, wait):
             return await self.messages.run_turn(incoming, incoming.path["thread_id"], wait)
-
-    async def _is_cursor(self, thread: Thread, cursor: str) -> bool:
-        """Whether a page of history may start at a cursor.
-
-        Foundry continues a conversation only from its own items. It continues a chain of responses
-        from any response, so the response must be one of this thread.
-        """
-        if not _FOUNDRY_ID.fullmatch(cursor):
-            return False
-        if thread.conversation_id:
-            return True
-        return await self.threads.has_response(thread.owner, thread.thread_id, cursor)
 
 
 def _ref(thread: Thread) -> ThreadRef:

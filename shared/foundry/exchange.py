@@ -61,6 +61,8 @@ EmitWire = Callable[[JsonObject], None]
 """Called with each event of the service as it arrives."""
 
 _INTERRUPTED = "The stream from Foundry broke off before the answer was complete."
+_NO_END = "Foundry closed the stream without its last event."
+_DIFFERS = "The answer that Foundry stored differs from the part that was delivered."
 _NOT_READ = "Foundry did not return the items of the conversation in time; try again."
 
 
@@ -211,7 +213,7 @@ class Exchange:
                     return event["response"]
                 emit(event)
         self._answer.conclude()
-        raise ServiceUnavailableError(_INTERRUPTED, may_have_run=True, request_id=self.request_id)
+        raise ServiceUnavailableError(_NO_END, may_have_run=True, request_id=self.request_id)
 
     async def _next_chunk(self, stream: Stream) -> bytes | None:
         """The next piece; after a failure, only what arrives within `REASON_SECONDS`."""
@@ -392,7 +394,7 @@ class Exchange:
         self._answer.count_usage(response)
         text, delivered = response_text(response), self._answer.delivered
         if not text.startswith(delivered):
-            raise self._failure(ServiceUnavailableError(_INTERRUPTED))
+            raise self._failure(ServiceUnavailableError(_DIFFERS))
         if self._streams and (rest := text.removeprefix(delivered)):
             emit({"type": "response.output_text.delta", "delta": rest})
         return response

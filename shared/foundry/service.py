@@ -274,7 +274,7 @@ class FoundryService:
 
     def tool_definitions(self, tools: Sequence[ToolLike]) -> list[JsonObject]:
         """The definitions of tools; none if they will be refused, or belong to the agent."""
-        if self.config.agent_id:
+        if self.config.asks_agent:
             return []
         try:
             return self._toolbox.definitions(tools)

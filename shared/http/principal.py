@@ -74,7 +74,7 @@ class Principal:
     owner: str
     """The owner of all data that the request may see."""
     subject: str
-    """The caller: an Entra object id, or a fixed name without Entra."""
+    """The caller: an Entra object id, the id of its client key, or a fixed name."""
     actor: str
     """The client application that the caller uses."""
     tenant: str | None
@@ -96,7 +96,8 @@ class Principal:
     def is_operator(self) -> bool:
         """Whether the caller may see data of the whole instance.
 
-        Only the operator has a function key. In the mode `anonymous`, all callers are one owner.
+        A caller with only a function key counts as the operator, also in the mode `both`, where
+        every caller has one. In the mode `anonymous`, all callers are one owner.
         """
         return self.is_admin or self.how in {AuthMode.FUNCTION, AuthMode.ANONYMOUS}
 
@@ -141,7 +142,7 @@ class Access:
     """Whether people sign in to the app itself, as the web console needs."""
 
     def challenge(self, request: Request) -> str:
-        """The header that tells a caller without valid credentials how to get them.
+        """The `WWW-Authenticate` value for a caller without valid credentials.
 
         With the protected-resource metadata that App Service publishes, an MCP client finds Entra
         by itself (RFC 9728).

@@ -223,7 +223,9 @@ def _check_text(name: str, text: str) -> None:
     shown = _CONTROL.sub("?", name)[:MAX_FIELD_CHARS]
     if _CONTROL.search(name) or _CONTROL.search(text):
         raise invalid_field(shown, "must not contain control characters")
-    if len(name) > MAX_FIELD_CHARS or len(text) > MAX_PARAMETER_CHARS:
+    if len(name) > MAX_FIELD_CHARS:
+        raise invalid_field(shown, f"is a name of more than {MAX_FIELD_CHARS} characters")
+    if len(text) > MAX_PARAMETER_CHARS:
         raise invalid_field(shown, f"must have at most {MAX_PARAMETER_CHARS} characters")
 
 

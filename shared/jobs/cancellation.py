@@ -36,7 +36,7 @@ class Cancellation:
 
         Raises:
             RowMissingError: if the owner has no such job.
-            JobEndedError: if it has ended already.
+            JobEndedError: if it has ended otherwise; a cancelled job is returned.
         """
         job = await self._jobs.get(owner, job_id)
         ended = None if job.status.is_terminal else await self._end_waiting(job, also)
@@ -50,7 +50,7 @@ class Cancellation:
         return job
 
     async def _end_waiting(self, job: Job, also: Also) -> Job | None:
-        """End a waiting job at once; None if a worker has started one of its messages.
+        """End a waiting job at once; None if a worker runs a message of it, or died meanwhile.
 
         Its box row stays until the lane reaches it. A worker that starts the job meanwhile changes
         the same row, so only one of the two writes succeeds.
@@ -60,7 +60,7 @@ class Cancellation:
         if box is None:
             return None
         waiting = WaitingJob(job.job_id, box, {})
-        if waiting.unfinished:
+        if waiting.unfinished or waiting.has_ended:  # by another cancellation meanwhile
             return None
         now, problem = self._clock(), CANCELLED.to_json()
         pending = DeliveryStatus.PENDING.value if waiting.callbacks else None

@@ -1,7 +1,7 @@
 """How many threads and jobs an owner has now, counted in the owner's rows.
 
 Each thread and each job that has not ended has a row, so neither turns nor ended jobs are read: one
-storage transaction for each thousand threads and jobs.
+request for each thousand threads and jobs.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from ..state.keys import AFTER_COLON, Kind, partition_key
+from ..state.keys import AFTER_COLON, BOX, Kind, partition_key
 from ..state.lanes import EXPIRES_AT, HIDDEN, Clock
+from ..state.mailbox import ENDED
 from ..state.table import Row, Table
 
 MAX_ROWS = 20_000
@@ -19,7 +20,6 @@ MAX_ROWS = 20_000
 is a lower bound."""
 
 _PAGE_ROWS = 1_000
-_BOX = "box"
 
 SOON = timedelta(days=1)
 """A thread that expires within this time is counted as expiring."""
@@ -53,7 +53,9 @@ class Gauges:
         partition, now = partition_key(owner), self.clock()
         names = ("last_accessed", EXPIRES_AT, HIDDEN)
         found = await self._rows(partition, Kind.THREAD, names)
-        waiting = await self._rows(partition, _BOX, ("begun",))
+        boxes = await self._rows(partition, BOX, ("begun", ENDED))
+        # the row of a cancelled job stays until its lane reaches it
+        waiting = [row for row in boxes if not row.values.get(ENDED)]
         threads = [row.values for row in found if not _is_gone(row, now)]
         ends = [values[EXPIRES_AT] for values in threads if values.get(EXPIRES_AT)]
         used = [values["last_accessed"] for values in threads]
@@ -65,7 +67,7 @@ class Gauges:
             threads_expiring=sum(end <= now + SOON for end in ends),
             jobs_waiting=len(waiting) - running,
             jobs_running=running,
-            complete=max(len(found), len(waiting)) < MAX_ROWS,
+            complete=max(len(found), len(boxes)) < MAX_ROWS,
         )
 
     async def _rows(self, partition: str, kind: str, select: Sequence[str]) -> list[Row]:

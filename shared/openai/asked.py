@@ -189,9 +189,13 @@ def _request(asked: Asked, options: TurnOptions, tools: UsableTools) -> TurnRequ
 
 def _renamed(error: ProblemError, names: Mapping[str, str]) -> ProblemError:
     """The same problem, with the names that this API has for its fields."""
-    problem = error.problem
-    errors = tuple(_named(each, names) for each in problem.errors)
-    return ProblemError(replace(problem, errors=errors))
+    problem, detail = error.problem, error.problem.detail
+    errors: list[FieldError] = []
+    for each in problem.errors:
+        named = _named(each, names)
+        detail = detail.replace(each.field, named.field, 1)
+        errors.append(named)
+    return ProblemError(replace(problem, detail=detail, errors=tuple(errors)))
 
 
 def _named(error: FieldError, names: Mapping[str, str]) -> FieldError:

@@ -44,7 +44,7 @@ REFUSED = RefusedFields(
     },
 )
 
-FIELDS = {"instructions": "messages", "metadata": "metadata"}
+FIELDS = {"instructions": "messages", "system_prompt": "messages"}
 
 
 class ImageUrl(Open):

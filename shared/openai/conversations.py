@@ -205,7 +205,7 @@ class ConversationsApi:
 
 
 def _read(given: list[InputItem]) -> ReadItems:
-    read = read_items(given)
+    read = read_items(given, "items")
     if any(isinstance(item, Reference) for item in read.items):
         raise unsupported("items", "an item_reference cannot be added; send the item itself")
     return read

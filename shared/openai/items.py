@@ -89,17 +89,17 @@ class ReadItems:
     """Types of items that are left out."""
 
 
-def read_items(given: str | Sequence[InputItem]) -> ReadItems:
-    """Read the input of a request.
+def read_items(given: str | Sequence[InputItem], field: str = "input") -> ReadItems:
+    """Read the items of a request, which are in this field of its body.
 
     Raises:
         ProblemError: naming the part that is wrong.
     """
     if isinstance(given, str):
-        return ReadItems([message_item("user", _said(given, "input"))])
+        return ReadItems([message_item("user", _said(given, field))])
     read = ReadItems()
     for number, item in enumerate(given):
-        place = f"input.{number}"
+        place = f"{field}.{number}"
         match item.type:
             case "message":
                 read.items.append(_message(item, place))
@@ -112,7 +112,7 @@ def read_items(given: str | Sequence[InputItem]) -> ReadItems:
             case "item_reference":
                 read.items.append(_reference(item, place))
             case _:
-                read.ignored.append(f"input.{item.type}")
+                read.ignored.append(f"{field}.{item.type}")
     return read
 
 

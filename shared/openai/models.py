@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..config import ModelType
@@ -68,6 +67,10 @@ class ModelNames:
     """The names that `model` may have."""
 
     catalogue: Catalogue
+    _read: dict[tuple[str | None, ...], dict[str, Target]] = field(
+        default_factory=dict[tuple[str | None, ...], dict[str, Target]], init=False
+    )
+    """The models as they were with these default names."""
 
     @property
     def asks_agent(self) -> bool:
@@ -78,9 +81,20 @@ class ModelNames:
         """The models that a caller may name, by name."""
         return {name: each for name, each in self._configured.items() if _allows(terms, each)}
 
-    @cached_property
+    @property
     def _configured(self) -> dict[str, Target]:
-        """All models by name, which settings decide; the first with a name is meant."""
+        """All models by name.
+
+        Settings decide them, but for a server whose first model is asked: its name is known only
+        after an answer.
+        """
+        names = self.catalogue.default_names
+        if names not in self._read:
+            self._read[names] = self._by_name()
+        return self._read[names]
+
+    def _by_name(self) -> dict[str, Target]:
+        """All models that are configured now; the first with a name is meant."""
         found: dict[str, Target] = {}
         kinds: dict[str, Target] = {}
         for entry in self.catalogue.entries():

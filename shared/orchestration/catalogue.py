@@ -66,6 +66,11 @@ class Catalogue:
     prices: PriceTable
     limits: OptionLimits
 
+    @property
+    def default_names(self) -> tuple[str | None, ...]:
+        """The default model of each configured type; None while its name is not known."""
+        return tuple(model.backend.model for model in self.router.models.values())
+
     def entries(self) -> list[ModelEntry]:
         """Every type of model, those that the app can be configured for first."""
         kinds = dict.fromkeys((*DEFAULT_ORDER, *ModelType))

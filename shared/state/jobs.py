@@ -285,7 +285,7 @@ class Jobs:
 
         Raises:
             RowMissingError: if the owner has no such job.
-            JobEndedError: if it has ended already.
+            JobEndedError: if it has ended otherwise; a cancelled job is returned.
         """
         contention = Contention("the job")
         while True:

@@ -89,7 +89,7 @@ class WaitingJob:
 
     @property
     def unfinished(self) -> int:
-        """How often a worker died while it ran the next message."""
+        """How many attempts at the next message have no end yet: one runs now, or a worker died."""
         return int(self.box.values.get("unfinished", 0))
 
     @property

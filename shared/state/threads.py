@@ -202,18 +202,6 @@ class Threads:
             raise RowMissingError(f"{thread_id!r} is not the id of a thread.")
         return await self._lanes.read(owner, newest_first(thread_id), fresh=fresh)
 
-    async def has_response(self, owner: str, thread_id: str, response_id: str) -> bool:
-        """Whether a response belongs to a turn of this thread."""
-        turns = f"{Kind.TURN}:{thread_id}"
-        rows = await self._table.scan(
-            partition_key(owner),
-            f"{turns}:",
-            f"{turns}{AFTER_COLON}",
-            limit=1,
-            where=equals("response_id", response_id),
-        )
-        return bool(rows)
-
     async def list(
         self, owner: str, *, limit: int, after: str | None, metadata: Mapping[str, str]
     ) -> list[Thread]:

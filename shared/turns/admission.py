@@ -131,7 +131,7 @@ class Admission:
 
         ``asked`` is the model that was requested; an agent has its own, so it is ignored then.
         """
-        name = None if self.config.agent_id else asked
+        name = None if self.config.asks_agent else asked
         return self.prices.cost(model, name, upstream.usage, complete=not upstream.unreported)
 
     def charge(self, reservation: Reservation, turn: TurnRecord) -> None:

@@ -114,6 +114,10 @@ class Account:
         self._used = False
         """Whether something was reserved since the last renewal."""
 
+    def touch(self) -> None:
+        """Keep the account for a turn that is about to reserve in it."""
+        self._asked_at = self._clock()
+
     async def take(self, amount: int) -> datetime:
         """Reserve an amount; returns the period to settle it in.
 
@@ -121,7 +125,7 @@ class Account:
             BudgetExhaustedError: if that would exceed the limit.
             StorageUnavailableError: if the rows cannot be read or written.
         """
-        self._asked_at = self._clock()
+        self.touch()
         async with self._lock:
             now = self._clock()
             if (period := self.limit.begins(now)) != self.period:

@@ -157,6 +157,7 @@ class Budgets:
 
     def _account(self, limit: Limit) -> Account:
         account = self._accounts[limit] = self._seen(limit)
+        account.touch()
         return account
 
     async def _renew_regularly(self) -> None:

@@ -67,6 +67,30 @@ async def test_messages_on_a_thread_go_on_from_each_other(app: App, api: httpx.A
     assert older.json()["next_cursor"] is None
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3])
+async def test_the_history_of_a_response_chain_is_read_in_pages_of_any_size(
+    api: httpx.AsyncClient, limit: int
+) -> None:
+    thread_id = (await make(api))["thread_id"]
+    for text in ("one", "two"):
+        await api.post(f"threads/{thread_id}/messages", json={"message": text})
+    read: list[str] = []
+    query: dict[str, Any] = {"limit": limit}
+    while query.get("cursor", "first"):
+        page = await api.get(f"threads/{thread_id}/messages", params=query)
+        assert page.status_code == 200, page.text
+        read += [message["content"] for message in page.json()["data"]]
+        query["cursor"] = page.json()["next_cursor"]
+    assert read == ["You said: two", "two", "You said: one", "one"]
+
+
+@pytest.mark.parametrize("cursor", ["resp 1", "resp_1:x", ":1", "../models", "x" * 257])
+async def test_a_cursor_that_no_page_has_is_422(api: httpx.AsyncClient, cursor: str) -> None:
+    thread_id = (await make(api))["thread_id"]
+    answer = await api.get(f"threads/{thread_id}/messages", params={"cursor": cursor})
+    assert_problem(answer, 422, "invalid_request")
+
+
 async def test_a_thread_in_use_is_409_with_when_to_come_back(
     app: App, api: httpx.AsyncClient
 ) -> None:

@@ -60,6 +60,12 @@ def test_a_wrong_parameter_is_named(model: type[Query], query: str, field: str) 
     assert [error.field for error in raised.value.problem.errors] == [field]
 
 
+@pytest.mark.parametrize(("name", "text", "most"), [("n" * 201, "1", 200), ("n", "x" * 2049, 2048)])
+def test_what_is_too_long_is_told_its_own_limit(name: str, text: str, most: int) -> None:
+    with pytest.raises(ProblemError, match=f"{most} characters"):
+        read_query(Query, QueryParams({name: text}))
+
+
 def test_the_dimensions_of_queries_are_those_of_the_sums() -> None:
     assert tuple(SeriesDimension) == View.SERIES.dimensions
     assert tuple(UsageDimension) == (*View.USAGE.dimensions, "day")

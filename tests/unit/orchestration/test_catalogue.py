@@ -8,6 +8,7 @@ import pytest
 
 from shared.config import AppSettings, FoundryAgentServiceConfig, ModelSettings, ModelType
 from shared.config.spending import read_prices
+from shared.openai.models import ModelNames
 from shared.orchestration.breaker import FAILURES_TO_OPEN, Circuit
 from shared.orchestration.catalogue import Catalogue, ModelEntry
 from shared.orchestration.model_types import DEFAULT_ORDER, WHAT_TO_SET
@@ -98,3 +99,14 @@ async def test_a_credential_that_is_missing_is_named(build: Build) -> None:
     entry = entries(build, config)[FOUNDRY]
     assert "API key not configured" in (entry.unavailable or "")
     assert "FOUNDRY_AGENT_SERVICE_API_KEY" in entry.settings
+
+
+async def test_a_name_that_an_answer_tells_can_be_asked_for_from_then_on(build: Build) -> None:
+    vllm = ModelSettings(vllm_server_url="http://localhost:1/v1")
+    found = catalogue(build, at_resource(), vllm)
+    names = ModelNames(found)
+    assert "llama-8b" not in names.targets(None)
+    backend = found.router.models[ModelType.VLLM].backend
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(backend), "model", "llama-8b")
+        assert names.find("llama-8b", None).kind is ModelType.VLLM

@@ -16,7 +16,7 @@ from shared.config import AccessSettings, AppSettings, FoundryAgentServiceConfig
 from shared.config.spending import NANOS, Period, read_budgets, read_prices
 from shared.jobs.queue import WakeUp
 from shared.jobs.requests import SubmitJob
-from shared.metering.budgets.budgets import Budgets
+from shared.metering.budgets.budgets import Budgets, Reservation
 from shared.metering.budgets.limits import (
     Amount,
     BudgetExhaustedError,
@@ -27,9 +27,10 @@ from shared.metering.budgets.limits import (
     limits_of,
 )
 from shared.state.jobs import JobStatus
-from tests.support.app_on_fakes import OWNER, RESOURCE, App
+from tests.support.app_on_fakes import OWNER, RESOURCE, App, at_resource
 from tests.support.calling import assert_problem, caller
 from tests.support.fakes import FakeClock, FakeTable
+from tests.support.scripted_foundry import response_body
 
 NOON = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 MUCH = '[{"owner": "*", "tokens": 1000000, "per": "day"}]'
@@ -114,6 +115,34 @@ async def test_what_one_budget_refuses_is_given_back_to_the_others(table: FakeTa
         await budgets.reserve("o", None, Amount(9))
     second = await budgets.reserve("o", None, Amount(5))
     await asyncio.gather(first.settle(), second.settle())
+    await budgets.aclose()
+
+
+async def test_a_renewal_drops_no_account_that_a_turn_is_about_to_use(table: FakeTable) -> None:
+    text = """[{"owner": "o", "tokens": 99, "per": "day"}, {"owner": "o", "concurrent": 1},
+               {"owner": "another", "tokens": 99, "per": "day"}]"""
+    clock = FakeClock()
+    budgets = Budgets(read_budgets(text), table, clock)
+    await (await budgets.reserve("o", None, Amount(5))).settle()
+    await budgets.renew(closing=True)
+    clock.advance(3600)  # by now, the account of its concurrent turns could be dropped
+    another, is_renewed = await budgets.reserve("another", None, Amount(5)), asyncio.Event()
+    reserving: list[asyncio.Task[Reservation]] = []
+
+    async def begin_to_reserve() -> None:
+        table.before_next_write(is_renewed.wait)  # in the account of tokens
+        reserving.append(asyncio.create_task(budgets.reserve("o", None, Amount(5))))
+        await asyncio.sleep(0)
+
+    another.spend(Amount(1))
+    await another.settle()
+    table.before_next_write(begin_to_reserve)
+    await budgets.renew()
+    is_renewed.set()
+    running = await reserving[0]
+    with pytest.raises(BudgetExhaustedError, match="concurrent"):
+        await budgets.reserve("o", None, Amount(5))
+    await running.settle()
     await budgets.aclose()
 
 
@@ -292,3 +321,15 @@ async def test_a_job_waits_for_its_budget_while_it_is_wanted(
     await run_jobs(app, services)
     assert (await services.core.jobs.get(OWNER, third.job_id)).status == ends
     assert app.clock().day == (1 if ends == "failed" else 2)
+
+
+async def test_an_agent_that_is_only_a_label_does_not_hide_the_price_of_the_model(app: App) -> None:
+    app.settings = AppSettings(
+        foundry=at_resource(agent_id="label", model="prod-chat", max_retries=0),
+        spending=SpendingSettings(prices='{"models": {"prod-chat": {"input": 1, "output": 1}}}'),
+    )
+    app.foundry.then(httpx.Response(200, json=response_body(model="gpt-4.1-2025-04-14")))
+    async with caller(app.services()) as client:
+        (await client.post("messages", json={"message": "Hi"})).raise_for_status()
+    (turn,) = app.table.rows("key", "turn:-:")
+    assert turn.values["cost"] > 0
