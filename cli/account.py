@@ -81,7 +81,8 @@ def sign_out(session: Session) -> None:
     if profiles.by_name.pop(name, None) is None:
         raise NotSignedInError(f"there is no profile {name}")
     KeyStore().delete(name)
-    profiles.current = next(iter(sorted(profiles.by_name)), "default")
+    if profiles.current == name:
+        profiles.current = next(iter(sorted(profiles.by_name)), "default")
     profiles.write()
     session.output.note(f"profile {name} is removed")
 

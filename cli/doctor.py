@@ -11,7 +11,7 @@ from .api import JsonObject
 from .commands import Session, command, new_app
 from .errors import CommandError, NotSignedInError
 from .output import at
-from .target import LOOPBACK
+from .target import is_local
 
 app = new_app("Find out what does not work, and how to fix it.")
 
@@ -61,8 +61,7 @@ def _findings(session: Session) -> Iterator[Finding]:
     try:
         skew = api.clock_skew()
     except CommandError as error:
-        is_local = any(f"//{host}" in target.url for host in LOOPBACK)
-        fix = "make run" if is_local else "aos login --url URL"
+        fix = "make run" if is_local(target.url) else "aos login --url URL"
         yield Finding("address", FAILED, str(error), fix)
         return
     yield Finding("address", OK, target.url)

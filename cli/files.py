@@ -6,7 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-PRIVATE = 0o600
 PRIVATE_FOLDER = 0o700
 
 

@@ -25,7 +25,6 @@ TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 WAIT_SECONDS = 30
 """How long one request waits for the end of a job."""
 
-SHOWN_REFUSALS = 10
 MANY = 1_000_000
 
 Advance = Callable[[], object]

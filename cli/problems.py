@@ -30,7 +30,7 @@ LASTING_CODES = {
     "not_found",
     "protocol_error",
 }
-"""Codes of 502 and 503 that waiting does not help."""
+"""Error codes of 502 and 503 that a retry cannot fix."""
 
 ADVICE = {
     "unauthorized": "Sign in: aos login",

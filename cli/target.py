@@ -107,14 +107,18 @@ def checked_key(text: str) -> str:
     return key
 
 
+def is_local(url: str) -> bool:
+    """Whether an address is of this machine."""
+    return urlsplit(url).hostname in LOOPBACK
+
+
 def check_is_private(url: str) -> None:
     """Refuse to send a key where others can read it.
 
     Raises:
         UsageError: The address is of another machine and not encrypted.
     """
-    parts = urlsplit(url)
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if urlsplit(url).scheme == "http" and not is_local(url):
         raise UsageError("a key is sent over https:// only", advice="Use the https:// address")
 
 

@@ -151,7 +151,7 @@ class LocalRun:
         return client_key.kept_key(self._state_dir / "client-key", self.app.url, environment)
 
     def _app_environment(self) -> dict[str, str]:
-        """Return the settings of the app that the developer has not made."""
+        """Return defaults for the settings that the developer has not set."""
         defaults = {
             "FUNCTIONS_WORKER_RUNTIME": "python",
             "PYTHON_ENABLE_INIT_INDEXING": "1",

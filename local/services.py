@@ -1,7 +1,7 @@
 """The processes of a local run: storage, Foundry and the app, each a context manager.
 
     with azurite(data, logs) as storage, foundry_emulator(logs) as foundry:
-        with functions_host(logs, environment={...}) as app: ...
+        with functions_host(logs, HostLaunch(environment={...})) as app: ...
 
 Each context manager starts its service on free ports, waits until it is ready, and stops it.
 """

@@ -173,7 +173,7 @@ def why_unreachable(error: Exception) -> str:
         case aiohttp.ClientConnectorError():
             return _why_not_connected(cause)
         case aiohttp.ConnectionTimeoutError():
-            return "no connection came about in time; a firewall may drop it without an answer"
+            return "no connection was established in time; a firewall may drop it without an answer"
         case _:
             return ""
 

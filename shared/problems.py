@@ -38,7 +38,7 @@ class ProblemKind(Enum):
 
     INVALID_JSON = 400, "invalid_json", "the body is not JSON"
     FOUNDRY_REFUSED = 400, "invalid_request", "Foundry, or the configured agent, cannot take the request"
-    TOOLS_NOT_SUPPORTED = 400, "tools_not_supported", "the configured agent takes no tools with a request"
+    TOOLS_NOT_SUPPORTED = 400, "tools_not_supported", "the model does not support tools; leave them out, or name another model"
     SET_BY_AGENT = 400, "set_by_agent", "the configured agent sets this option itself"
     UNKNOWN_TOOL = 400, "unknown_tool", "there is no such tool; `detail` lists those there are"
     TOOL_NOT_IN_AGENT = 400, "tool_not_in_agent", "the configured agent lacks the tool; `detail` lists those it has"

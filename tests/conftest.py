@@ -50,7 +50,6 @@ _LONGEST_FIRST = (
     "integration/test_host_lifecycle",
     "contract/test_process",
     "e2e/test_interrupted_deletion",
-    "cli/",
     "infrastructure/",
     "docs/",
     "e2e/",

@@ -9,7 +9,7 @@ JsonObject = dict[str, Any]
 """A raw JSON object of the wire."""
 
 ANSWER_SHARE = 4
-"""At least one part in this many of the context is kept free for the answer."""
+"""One part in this many of the context is kept free for the answer, or less for a short one."""
 
 
 class ModelError(Exception):
@@ -17,7 +17,7 @@ class ModelError(Exception):
 
 
 class PromptTooLongError(ModelError):
-    """The last message alone does not fit the context of the model."""
+    """The last turn alone does not fit the context of the model."""
 
 
 class PromptBlockedError(ModelError):

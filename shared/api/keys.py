@@ -53,7 +53,7 @@ class CreateKey(Body):
     """Department that the key's turns belong to, and whose budgets they spend from."""
 
     expires_at: AwareDatetime | None = Field(default=None, ge=EARLIEST, le=LATEST)
-    """When the key stops to work."""
+    """When the key expires."""
 
     models: list[AnyName] | None = Field(default=None, min_length=1, max_length=MAX_MODELS)
     """Models that may answer, by name or by `model_type`. Left out, all."""

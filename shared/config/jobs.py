@@ -17,7 +17,6 @@ SECRET_PREFIX = "whsec_"  # noqa: S105 - the prefix of every secret, as Standard
 MIN_SECRET_BYTES = 24
 
 HTTPS_PORT = 443
-_ANY_NAME_BELOW = "*."
 _ENTRY = re.compile(
     r"(?P<below>\*\.)?(?P<name>[^\s:/?#@\[\]*]+|\[[0-9a-f:.]+\])(?::(?P<port>[0-9]{1,5}))?"
 )

@@ -55,7 +55,7 @@ def client_tools(
 ) -> ClientTools:
     """Functions that the caller runs, from their definitions in the form of the Responses API.
 
-    Fields that no service knows are left out, and missing parameters are none.
+    Unknown fields are dropped; missing `parameters` become an empty object schema.
 
     Raises:
         InvalidRequestError: `invalid_tools`, saying what is wrong with them.

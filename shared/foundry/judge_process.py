@@ -1,7 +1,8 @@
 """Checks one answer in a process of its own, which can be stopped; started by `judging`.
 
-In on standard input, as JSON: `path` (to find the library), `regex` (limits), `schema`, `answer`.
-Out, one a line: `valid` or `invalid`; then, if there is time to find it, the first problem as JSON.
+Input, as JSON on standard input: `path` (to find the library), `regex` (limits), `schema` and
+`answer`. Output, one per line: `valid` or `invalid`; then, if there is time to find it, the first
+problem as JSON.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ def read_answer(items: Iterable[JsonObject]) -> AnswerText:
 
 
 async def parsed(answer: AnswerText, format: ResponseFormat[_T]) -> _T:  # noqa: A002 - as the wire calls it
-    """Run `parse_structured`, in another process if it may take long."""
+    """Run `parse_structured`, in a thread if it may take long."""
     if format.is_light_for(answer.text):
         return parse_structured(answer, format)
     loop = asyncio.get_running_loop()

@@ -1,7 +1,8 @@
 """A turn: request a response, run the tools it asks for, send their results, until it is an answer.
 
 A call of a function that the caller runs, or a request that the caller answers, ends the turn too.
-The tools of ours that were called beside it run, and their results wait for the caller's.
+The app's own tools in the same response still run; their results are sent together with the
+caller's answers.
 JSON and streamed turns run the same code; a turn that is not streamed emits no deltas.
 """
 
@@ -68,7 +69,7 @@ class HandOver:
     approvals: bool = False
     """Whether the caller decides on approvals."""
     is_kept: bool = False
-    """Whether the answers will follow on the same thread; else nothing is kept for them."""
+    """Whether the turn is on a thread, which the caller's answers can continue."""
 
     def takes(self, item: JsonObject) -> bool:
         """Whether the caller answers a call or an approval request."""

@@ -2,8 +2,8 @@
 
 httpx is the API and the aiohttp transport carries it, because httpx's own pool collapses with
 many connections in flight. The transport is called without httpx's client in between: what that
-adds (cookies, redirects) must not happen here, and costs a third of a request's time. No other
-module of the package knows about HTTP libraries.
+adds (cookies, redirects) must not happen here, and costs a third of a request's time. Only
+this module sends requests to Foundry.
 """
 
 from __future__ import annotations

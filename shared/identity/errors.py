@@ -31,7 +31,11 @@ class Leg(IntEnum):
     """The agent identity exchanges T1 for a token for the resource."""
 
 
-_ACTORS = {Leg.ASSERTION: "managed identity", Leg.BLUEPRINT: "blueprint", Leg.AGENT: "agent"}
+_ACTORS = {
+    Leg.ASSERTION: "credential of the blueprint",
+    Leg.BLUEPRINT: "blueprint",
+    Leg.AGENT: "agent",
+}
 
 
 class IdentityError(ClientAuthenticationError):

@@ -85,6 +85,6 @@ class Sweeper:
                 return True
 
     async def _postpone(self, marker: Marker, now: datetime, seconds: float) -> None:
-        """Pass over a lane for some time; one that was woken, for its age, so ever more rarely."""
+        """Let sweeps skip a lane for ``seconds``; one that was woken is skipped for its age."""
         pause = min(seconds, MAX_POSTPONED.total_seconds())
         await postpone(self._table, marker, now + timedelta(seconds=pause))

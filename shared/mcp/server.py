@@ -44,8 +44,9 @@ SERVER = {"name": NAME, "title": TITLE, "version": API_VERSION}
 CAPABILITIES: JsonObject = {"tools": {}}
 
 INSTRUCTIONS = (
-    "Ask Azure AI Foundry agents, continue conversations as threads, and submit work as jobs that "
-    "survive. Everything belongs to the caller and counts against the caller's budgets."
+    "Ask Azure AI Foundry agents, continue conversations as threads, and submit work as jobs, "
+    "which go on after the call has ended. Everything belongs to the caller and counts "
+    "against the caller's budgets."
 )
 
 CACHED = {"ttlMs": 300_000, "cacheScope": "public"}

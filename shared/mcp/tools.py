@@ -233,8 +233,8 @@ TOOLS = (
         title="Submit a job",
         description=(
             "Accepts one message, or several that are sent one after the other, to be answered "
-            "later, and returns the job at once. An accepted job survives everything and ends in "
-            "one final state: read it with get_job." + KEY_RULE
+            "later, and returns the job at once. An accepted job survives restarts and ends in "
+            "exactly one final state: read it with get_job." + KEY_RULE
         ),
         takes=SubmitJob,
         own=Acting,

@@ -230,7 +230,9 @@ class Counts(TurnEvents):
         "Labels of turns that were counted as `other`; see `labels`", Unit.LABELS, lambda _: 0
     )
     latency_micros: int = counter(
-        "Time in Foundry", Unit.MICROSECONDS, lambda turn: round(turn.latency * MICROS)
+        "Time from a turn's start to its answer or error",
+        Unit.MICROSECONDS,
+        lambda turn: round(turn.latency * MICROS),
     )
     overhead_micros: int = counter(
         "Time in the app", Unit.MICROSECONDS, lambda turn: round(turn.effort.overhead * MICROS)

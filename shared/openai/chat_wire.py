@@ -96,51 +96,6 @@ class ChatCompletionDocument(Document):
     """Absent if the service reported no tokens."""
 
 
-class ChatFunctionPart(Document):
-    """A part of a call's function."""
-
-    name: NotRequired[str]
-    arguments: str
-
-
-class ChatCallPart(Document):
-    """A part of a call; the first one has its id and name."""
-
-    index: int
-    id: NotRequired[str]
-    type: NotRequired[Literal["function"]]
-    function: ChatFunctionPart
-
-
-class ChatDelta(Document):
-    """A part of the message."""
-
-    role: NotRequired[Literal["assistant"]]
-    content: NotRequired[str]
-    refusal: NotRequired[str]
-    tool_calls: NotRequired[list[ChatCallPart]]
-
-
-class ChatChunkChoice(Document):
-    """A part of the answer."""
-
-    index: int
-    delta: ChatDelta
-    logprobs: None
-    finish_reason: str | None
-
-
-class ChatChunk(Document):
-    """A part of the answer to a conversation."""
-
-    id: str
-    object: Literal["chat.completion.chunk"]
-    created: int
-    model: str
-    choices: list[ChatChunkChoice]
-    usage: NotRequired[ChatUsage]
-
-
 @dataclass(frozen=True, slots=True)
 class ChatForm:
     """How one request is answered."""

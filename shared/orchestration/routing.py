@@ -44,7 +44,7 @@ ENOUGH = 0.9
 """The share of a model's default time from which on a timeout counts as the model's failure."""
 
 NOT_IN_KEY = "The client key allows none of the models that may answer."
-"""Only of a job whose models were configured anew since; other requests are checked before."""
+"""Only for a job whose key or models changed after it was accepted; others are checked before."""
 
 CLOSING_SECONDS = 5.0
 """Time after the deadline in which the last model may still find an answer that was lost."""

@@ -256,7 +256,7 @@ def _row(entity: TableEntity) -> Row:
 
 
 def _is_deletion(changes: Sequence[Change]) -> bool:
-    """Whether a missing row is all that was to be achieved."""
+    """Whether the only change is a deletion: a row that is missing is then a success."""
     return len(changes) == 1 and changes[0].action is Operation.DELETE
 
 

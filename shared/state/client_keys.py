@@ -138,7 +138,7 @@ class ClientKeys:
         return bytes.fromhex(row.values["seal"]) if row else None
 
     async def _seal_for_new_key(self) -> bytes:
-        """The same, made for the first key."""
+        """The seal; it is made for the first key."""
         while (seal := await self.seal()) is None:
             values = {"seal": secrets.token_hex(SEAL_BYTES)}
             try:
@@ -171,7 +171,7 @@ class ClientKeys:
         return key
 
     async def find(self, key_id: str) -> ClientKey | None:
-        """The same, or None; ``key_id`` may be any text."""
+        """A key, revoked or not; None if there is none. ``key_id`` may be any text."""
         if not is_key_id(key_id):
             return None
         row = await self._table.get(KEYS_PARTITION, _row_key(key_id))

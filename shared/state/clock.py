@@ -28,9 +28,10 @@ def utc_now() -> datetime:
 class StorageClock:
     """This machine's clock, corrected by the last `Date` header of the service.
 
-    An observation leaves it behind the service by less than the header's resolution. What this
-    process did first has the earlier time: until the first observation, the clock is behind this
-    machine's by the resolution, and no observation sets it back by less than that.
+    The header has no parts of a second, so the clock may be up to `RESOLUTION` behind the service.
+    It starts `RESOLUTION` behind this machine's clock, and where a correction leaves it at most
+    `RESOLUTION` behind the last time it gave, it goes on from that time: what this process did
+    first has the earlier time.
     """
 
     def __init__(self, local: Callable[[], datetime] = utc_now) -> None:

@@ -64,10 +64,10 @@ LOOK_AGAIN_SECONDS = 2.0
 """`Retry-After` of a key in use; most requests end soon."""
 
 SETTLE_SECONDS = 3.0
-"""How long a later attempt waits for that row; so long may the write take."""
+"""How long a later attempt waits for the row of a first one that another process may still run."""
 
 RESEND_WINDOW = timedelta(minutes=10)
-"""As long as official SDKs wait for an answer: a request that is older is another one."""
+"""The longest time that official SDKs wait for an answer: after it, an equal request is new."""
 
 
 class IdempotencyKeys:

@@ -37,7 +37,7 @@ from .threads import Thread
 log = logging.getLogger(__name__)
 
 MAX_COUNTED = 1_000
-"""The most jobs that are counted by status: as many as one storage transaction reads."""
+"""The most jobs that are counted by status: as many as one response to a query has."""
 
 MARKED = "lane_marked"
 """Property of a lane that has a marker for the sweeper."""

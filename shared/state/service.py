@@ -1,7 +1,7 @@
 """Requests to one service of a storage account, over the product's own HTTP transport.
 
-This is the way of everything that a turn or a job waits for. It costs a fraction of a request
-through the Azure libraries, which do all that is rare: making tables and queues, and queries.
+Single rows, transactions and new queue messages are sent this way, at a fraction of the cost of a
+request through the Azure libraries. Those do the rest: they create tables and queues, and query.
 """
 
 from __future__ import annotations

@@ -71,7 +71,7 @@ class Thread:
     last_accessed: datetime
     agent_id: str | None = None
     message_count: int = 0
-    """Messages sent on the thread; answers are not counted."""
+    """Messages that were answered; failed turns are not counted."""
     total_tokens: int = 0
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     conversation_id: str | None = None

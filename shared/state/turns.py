@@ -135,7 +135,7 @@ class TurnRecord:
     status: TurnStatus
     created_at: datetime
     latency: float
-    """Seconds spent in Foundry."""
+    """Seconds from its start, after admission and lease, to its answer or error, tools included."""
     domain: str
     model: str
     agent_id: str | None = None

@@ -1,1 +1,1 @@
-"""Deletes stored data: threads, all data of an owner, and old records."""
+"""Creates threads, and deletes stored data: threads, all data of an owner, and old records."""

@@ -21,7 +21,7 @@ from ..foundry.errors import FoundryError
 from ..foundry.service import FoundryService
 from ..metering.meter import Meter
 from ..metering.rows import remove_owner
-from ..state.erasures import Erasure, close_erasure, open_erasures
+from ..state.erasures import ERASURES_PARTITION, Erasure, close_erasure, open_erasures
 from ..state.errors import LaneBusyError, RowMissingError, StateError
 from ..state.idempotency import ANSWERED
 from ..state.keys import (
@@ -88,19 +88,28 @@ class Erasures:
         """Erase an owner; after `INLINE_SECONDS` the rest runs in the background."""
         begun = Erasure(f"erasure_{ULID()}", owner, self._clock(), caller.to_json())
         etag = await begun.begin(self._table)
-        task = asyncio.create_task(self._run(begun, etag))
-        self._running[begun.erasure_id] = task
-        task.add_done_callback(lambda _: self._running.pop(begun.erasure_id))
+        task = self._start(begun, etag)
         await asyncio.wait([task], timeout=INLINE_SECONDS)
         return task.result() if task.done() else begun
+
+    def _start(self, erasure: Erasure, etag: str) -> asyncio.Task[Erasure]:
+        task = asyncio.create_task(self._run(erasure, etag))
+        self._running[erasure.erasure_id] = task
+        task.add_done_callback(lambda _: self._running.pop(erasure.erasure_id))
+        return task
 
     async def sweep(self) -> None:
         """Continue the open erasures that no task of this process runs."""
         for erasure, row in await open_erasures(self._table):
             if erasure.erased_at is not None:
                 await self._look_again(erasure, row)
-            elif erasure.erasure_id not in self._running:
-                await self._run(erasure, row.etag)
+            elif await self._is_current(row) and erasure.erasure_id not in self._running:
+                await self._start(erasure, row.etag)
+
+    async def _is_current(self, row: Row) -> bool:
+        """Whether no other sweep or instance has gone on with an erasure since it was read."""
+        now = await self._table.get(ERASURES_PARTITION, row.row_key)
+        return now is not None and now.etag == row.etag
 
     async def _run(self, erasure: Erasure, etag: str) -> Erasure:
         """Run one pass over the owner's data, and write the receipt if nothing is left."""

@@ -1,7 +1,7 @@
 """Deletes records whose retention period is over.
 
 Each run reads a bounded number of rows in the order of the table, and the next run continues where
-it stopped. A page of 1,000 rows is one storage transaction.
+it stopped. A page of 1,000 rows is one request.
 """
 
 from __future__ import annotations

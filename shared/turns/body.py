@@ -40,7 +40,7 @@ def _is_printable(text: str) -> str:
 
 def _is_text(text: str) -> str:
     if _CONTROL_BUT_LAYOUT.search(text):
-        raise ValueError("must not contain control characters but tab and line end")
+        raise ValueError("must not contain control characters except tabs and line ends")
     return text
 
 

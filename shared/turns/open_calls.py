@@ -1,7 +1,7 @@
 """Calls that a turn hands over to its caller, and that the next turn on the thread answers.
 
 The caller answers them with the outputs of its functions, or by sending anything else, which
-cancels them: no call stays without an output, whichever model made it and whichever goes on.
+cancels them: every call gets an output, whichever model made it and whichever answers next.
 """
 
 from __future__ import annotations
@@ -67,10 +67,11 @@ def _check(field: str, given: list[str], open_: list[str]) -> None:
 def with_history(
     request: TurnRequest, history: Iterable[JsonObject], owed: Iterable[JsonObject] = ()
 ) -> TurnRequest:
-    """The request with the items before it, and its own answers after them.
+    """The request with ``history`` and its own outputs and approvals as items before the message.
 
-    A call whose output is not there, or the other way round, is repaired: the history may begin in
-    the middle. Calls that the answers ``owed`` belong to are known where the request goes.
+    A call without an output gets one, and an output without a call is dropped, because the history
+    may begin in the middle. An output may also answer a call of ``owed``: that call is already in
+    the thread to which the request is sent.
     """
     items = [*history, *answer_items(request), *request.preceding]
     if not items:

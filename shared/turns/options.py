@@ -47,7 +47,9 @@ def _is_json(document: dict[str, Any]) -> dict[str, Any]:
     try:
         json.dumps(document, allow_nan=False)
     except ValueError:
-        raise ValueError("must not contain NaN, Infinity or numbers without an end") from None
+        raise ValueError(
+            "must not contain NaN, Infinity or integers of thousands of digits"
+        ) from None
     return document
 
 
@@ -75,7 +77,7 @@ class ApprovalBody(Body):
     """Whether the tool may run."""
 
     reason: str | None = Field(default=None, max_length=MAX_REASON_CHARS)
-    """For the model, why or why not."""
+    """The reason, which the model gets."""
 
 
 class TurnOptions(Body):

@@ -9,7 +9,7 @@ import pytest
 
 from cli.errors import UsageError
 from cli.profiles import KeyStore, Profile, Profiles
-from cli.target import Chosen, Target, checked_url
+from cli.target import Chosen, Target, checked_url, is_local
 from local.services import FunctionsHost
 from tests.support.leaks import leaks
 from tests.support.terminal import Aos
@@ -61,6 +61,28 @@ def test_a_key_that_the_app_refuses_is_not_stored(app: FunctionsHost, nobody: Ao
     assert leaks(refused.out + refused.err) == []
     assert not (nobody.folder / "config/aos").exists()
     assert nobody.pipe("login", "--url", app.url, given=b"\n").code == 2
+
+
+def test_removing_another_profile_keeps_the_current_one(nobody: Aos) -> None:
+    with answering({"me": Said(200, b'{"owner": "key:1"}')}) as stub:
+        for name in ("first", "second", "third"):
+            signed = nobody.pipe("login", "--url", stub.url, "--profile", name, given=b"secret\n")
+            assert signed.code == 0, signed.err
+        assert nobody.pipe("logout", "--profile", "first").code == 0
+        assert json.loads(nobody.pipe("whoami").out)["profile"] == "third"
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:7071", True),
+        ("http://[::1]:7071", True),
+        ("http://127.0.0.1", True),
+        ("http://localhost.evil.example", False),
+    ],
+)
+def test_what_is_of_this_machine_is_told_by_the_host(url: str, expected: bool) -> None:
+    assert is_local(url) is expected
 
 
 def test_a_token_of_the_azure_cli_is_sent(nobody: Aos) -> None:

@@ -12,7 +12,6 @@ from shared.state.table import Change, Operation
 from .fakes import FakeTable
 
 _RISING = ("lease_fence", "job_head", "job_tail", "messages_done")
-_DONE = "messages_done"
 
 
 class GuardedTable(FakeTable):

@@ -55,7 +55,7 @@ def leaks(text: str) -> list[str]:
 async def check_answer(answer: httpx.Response) -> None:
     """A response hook: no answer holds a secret, but for the one that shows a new client key.
 
-    Streams are left to whoever reads them.
+    Streams are not read here.
     """
     said = repr(answer.headers.raw)
     if not answer.headers.get("content-type", "").startswith("text/event-stream"):

@@ -55,7 +55,7 @@ class Deployment:
     deliveries: str = field(default_factory=lambda: _unique("deliveries-"))
 
     def environment(self, **overrides: str) -> dict[str, str]:
-        """What the app is told."""
+        """The environment of the app."""
         return {
             **IDLE_POLLS,
             "FUNCTIONS_WORKER_RUNTIME": "python",
@@ -98,6 +98,14 @@ class Deployment:
                 with suppress(ResourceNotFoundError):  # nothing was ever written to it
                     rows += [dict(row) async for row in client.list_entities()]
         return repr(rows)
+
+    async def audit_records(self) -> list[JsonObject]:
+        """All rows of the audit trail."""
+        async with TableClient.from_connection_string(self.storage, self.audit) as client:
+            try:
+                return [dict(row) async for row in client.list_entities()]
+            except ResourceNotFoundError:
+                return []
 
     async def rows(self, partition: str = KEY_PARTITION, kind: str = "") -> list[JsonObject]:
         """The rows of a partition whose key begins with ``kind``, in order."""
@@ -155,7 +163,7 @@ class Deployment:
             return [str(message.content) for message in messages]
 
     async def depth(self, name: str) -> int:
-        """About how many messages a queue holds, those that somebody works on included."""
+        """About how many messages a queue holds, including those being processed."""
         async with self.queue(name) as client:
             return (await client.get_queue_properties()).approximate_message_count or 0
 
@@ -169,7 +177,7 @@ async def put_on_inlet(deployment: Deployment, text: str) -> None:
 
 
 class EmulatorControl:
-    """What tests do to the Foundry emulator behind the app's back."""
+    """Controls the Foundry emulator, unknown to the app."""
 
     def __init__(self, foundry: FoundryEmulator) -> None:
         self._openai = f"{foundry.project_endpoint}/openai/v1"

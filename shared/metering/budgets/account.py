@@ -34,8 +34,8 @@ CLAIM_LASTS = timedelta(seconds=60)
 RENEWAL_MARGIN = timedelta(seconds=15)
 """A claim that expires sooner is renewed before it is used."""
 
-SHARE = 64
-"""A claim exceeds the need by this fraction of the rest: small enough to leave some for other
+SHARE_DIVISOR = 64
+"""A claim exceeds the need by the rest divided by this: small enough to leave some for other
 instances, large enough for many turns."""
 
 CLAIM_TRIES = 3
@@ -235,7 +235,7 @@ class Account:
     async def _try_claim(self, needed: int, *, with_share: bool) -> bool:
         """Publish a claim, and see whether it fits beside those of other instances."""
         rest = self.limit.amount - self._others_claimed - needed
-        share = max(rest // SHARE, 0) if self._may_share and with_share else 0
+        share = max(rest // SHARE_DIVISOR, 0) if self._may_share and with_share else 0
         claim = max(needed + share, self.claimed)
         before = self.claimed
         await self._publish(claim)

@@ -7,10 +7,11 @@ from datetime import timedelta
 
 import httpx
 import pytest
+from ulid import ULID
 
 from shared.app import Services
 from shared.audit.trail import THE_APP
-from shared.state.erasures import ERASURES_PARTITION
+from shared.state.erasures import ERASURES_PARTITION, Erasure
 from shared.state.errors import StorageUnavailableError
 from shared.state.keys import turn_key
 from shared.state.row_deletion import delete_rows
@@ -48,6 +49,16 @@ async def test_what_ran_when_an_owner_was_erased_goes_with_the_second_look(
     await services.timers.erasures.sweep()
     assert app.table.rows(OWNER) == app.table.rows(ERASURES_PARTITION) == []
     assert app.foundry.responses == {}
+    assert receipts(app) == 1
+
+
+async def test_two_sweeps_at_once_continue_an_erasure_once(app: App, services: Services) -> None:
+    await add_turn(app, begun=timedelta(minutes=1))
+    begun = Erasure(f"erasure_{ULID()}", OWNER, app.clock(), THE_APP.to_json())
+    await begun.begin(app.table)
+    app.table.before_next_write(services.timers.erasures.sweep)
+    await services.timers.erasures.sweep()
+    assert app.table.rows(OWNER) == []
     assert receipts(app) == 1
 
 
