@@ -1,4 +1,4 @@
-"""What becomes of the app when it is asked for 40 % more than its services allow, for ten minutes.
+"""How the app behaves when it is asked for 40 % more than its services allow, for ten minutes.
 
 `python -m bench.capacity` simulates it on a clock that skips all waiting, with the app's own code
 on 200 instances; `--small` takes seconds. One line for each scarce service: what was asked and
@@ -36,7 +36,7 @@ def scenarios(*, small: bool) -> list[dict[str, Any]]:
 
 
 def simulated(scenario: dict[str, Any]) -> dict[str, Any]:
-    """What came of a scenario."""
+    """The result of a scenario."""
     from .overload import Overload, Scenario
 
     async def run() -> tuple[Overload, float]:

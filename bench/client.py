@@ -40,7 +40,7 @@ BODY = {
 }
 
 Ask = Callable[[], Awaitable[int]]
-"""Makes one request, and tells the tokens that its answer says it cost."""
+"""Makes one request; returns the tokens that its answer reports."""
 
 
 @dataclass(frozen=True)

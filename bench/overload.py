@@ -126,7 +126,7 @@ class LimitedStorage(httpx.AsyncBaseTransport):
 
 
 class Unsigned:
-    """Requests that nobody checks."""
+    """Leaves requests unsigned; the simulated storage checks none."""
 
     query = ""
 

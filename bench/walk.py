@@ -36,7 +36,7 @@ async def walked(ask: Callable[[], Awaitable[object]]) -> set[CodeType]:
     sys.setprofile(note)
     try:
         await ask()
-        await asyncio.sleep(0.05)  # what runs behind the answer
+        await asyncio.sleep(0.05)  # work that continues in the background
     finally:
         sys.setprofile(None)
     return entered

@@ -62,7 +62,7 @@ class Filters:
     ] = None
     job: Annotated[str | None, typer.Option(metavar="ID", help="Only records of this job.")] = None
     all_owners: Annotated[
-        bool, typer.Option("--all-owners", help="For admins: everybody's records.")
+        bool, typer.Option("--all-owners", help="For admins: records of all owners.")
     ] = False
 
     def query(self) -> dict[str, str | bool | None]:

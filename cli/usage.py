@@ -61,7 +61,7 @@ def usage(
     plot: Annotated[Measure | None, typer.Option(help="Draw bars of one measure.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with all columns.")] = False,
     all_owners: Annotated[
-        bool, typer.Option("--all-owners", help="For admins: everybody's usage.")
+        bool, typer.Option("--all-owners", help="For admins: usage of all owners.")
     ] = False,
 ) -> None:
     """Show tokens, turns and cost of a range of days, grouped by one or more names."""

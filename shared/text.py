@@ -1,8 +1,8 @@
 """Text and JSON from outside, and their bytes; replaces what UTF-8 cannot encode.
 
 Half a surrogate pair is a legal escape in JSON and a legal Python text, but it has no form in
-UTF-8: no store, no answer and no service takes it. Here each half becomes "?", on the way in and on
-the way out, and so it is nowhere in between.
+UTF-8: no store, no answer and no service takes it. Each half is replaced by "?" where text enters
+the app and where it leaves it.
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ https://github.com/Azure/azure-functions-host/blob/dev/src/WebJobs.Script/Worker
 line break. A path with `%0A` would get the server's own 404 while the function waits for its
 request until `functionTimeout`, and then the host restarts the worker.
 
-**The first request.** What it needs and indexing does not is loaded after the app's import, while
-the host indexes the functions and prepares the request. What is loaded then lives until the end, so
-the garbage collector leaves it out: it would look through 100,000 objects again and again, and all
+**The first request.** Modules that only it needs are loaded after the app's import, while the host
+indexes the functions and prepares the request. What is loaded then lives until the end, so the
+garbage collector leaves it out: it would look through 100,000 objects again and again, and all
 requests would wait for it, up to 0.1 s each time.
 
 **No access log.** That server also writes the address of each request, with its query, to its

@@ -215,14 +215,17 @@ class ThreadsApi:
 
         Raises:
             RowMissingError: if the owner has no such thread.
-            ProblemError: 422 for a cursor that no page has.
+            ProblemError: 422 for a cursor that is not of this thread.
             FoundryError: if Foundry does not answer.
         """
         thread = await self.threads.get(owner, thread_id)
         cursor = asked.cursor
+        wrong = invalid_field("cursor", "must be the next_cursor of an earlier page")
         if cursor is not None and not _CURSOR.fullmatch(cursor):
-            raise invalid_field("cursor", "must be the next_cursor of an earlier page")
+            raise wrong
         page = await self.foundry.messages(_ref(thread), limit=asked.limit, cursor=cursor)
+        if cursor is not None and not (thread.conversation_id or page.messages):
+            raise wrong  # a chain begins with a message, so the cursor is of no page of it
         data = [message_document(message) for message in page.messages]
         return {"data": data, "next_cursor": page.next_cursor}
 

@@ -107,7 +107,7 @@ class AnswerReader:
         """Raise the failure that was reported, if one was.
 
         Raises:
-            FoundryError: as it says.
+            FoundryError: the reported failure.
         """
         if self._failure is None:
             return

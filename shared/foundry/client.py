@@ -87,7 +87,7 @@ class FoundryAgentServiceClient:
                 call in this turn.
             overrides: `model`, `temperature`, `max_tokens`, `top_p`, `metadata`; `images` (URLs or
                 bytes); `files` (from `file_part`); `response_format` (a pydantic model or a JSON
-                schema; the answer read as it says is in ``metadata["parsed"]``); `background`
+                schema; the parsed answer is in ``metadata["parsed"]``); `background`
                 (for long answers: a stream that breaks is resumed where it broke).
 
         Raises:

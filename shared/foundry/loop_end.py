@@ -1,7 +1,8 @@
 """Objects that belong to one event loop: used on another they raise, and they close with their own.
 
-A script may end without closing its client. `asyncio.run` ends a loop's asynchronous generators
-first, so a generator that waits on the loop closes for it what would else end in complaints.
+A script may end without closing its client. `asyncio.run` closes a loop's asynchronous generators
+at its end, so a suspended generator closes the client there; otherwise Python would warn about open
+connections.
 """
 
 from __future__ import annotations

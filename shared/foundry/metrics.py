@@ -13,7 +13,7 @@ from ..state.counters import TurnEvents
 from .models import TurnResult
 
 REMEMBERED_LATENCIES = 10_000
-"""Percentiles are those of the latest so many turns."""
+"""The number of latest turns that percentiles are computed from."""
 
 
 class ClientMetrics(TurnEvents):

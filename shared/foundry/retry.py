@@ -93,9 +93,8 @@ class Gate:
     """Lets requests to one deployment pass: none while it is paused, few at a time if limited.
 
     All that waited during a pause would use up the next quota at once, and most of it would be
-    refused again. So only half as many requests as were in flight may be in flight after a pause,
-    and one more for each that is answered: as many as the quota allows come to be in flight, and
-    few are refused.
+    refused again. So after a pause, half as many requests as before may be in flight, and one more
+    for each success: their number approaches what the quota allows, and few are refused.
     """
 
     metrics: ClientMetrics

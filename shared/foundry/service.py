@@ -95,7 +95,7 @@ class FoundryService:
             identity: Which Entra identity to sign in with; default is what the environment says.
             tools: Custom tools, or plain functions, that messages may name.
             approve: Asked before an MCP server's tool is called; denies by default.
-            http: What carries requests, in place of the real thing.
+            http: The HTTP transport, for tests; None opens the app's own.
         """
         self.config = config
         self._toolbox = Toolbox(tools, config=config)

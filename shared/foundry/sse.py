@@ -22,7 +22,7 @@ class SseParser:
 
     def __init__(self) -> None:
         self._rest = bytearray()
-        """The line that is not complete; what comes is added to it, and only that is searched."""
+        """The incomplete last line; only a new chunk is searched for line ends."""
         self._data: list[bytes] = []
         self._size = 0
         self._started = False

@@ -100,7 +100,7 @@ class Transport:
             pool_size: The most connections at once.
             log_content: Write what is sent and received to the log, too.
             url: Where calls go, which decides whether a proxy carries them.
-            http: What carries requests, in place of the real thing.
+            http: The HTTP transport, for tests; None opens the app's own.
             peer: The service it talks to, for the texts of errors.
 
         Raises:

@@ -33,8 +33,8 @@ CACHE_SECONDS = 25.0
 """Counted from before the read: with the time of a request, a revoked key ends within 30 s."""
 
 SEAL_SECONDS = 10.0
-"""How long the seal is used without another read, and how soon the first key works everywhere; it
-works at once where it was made."""
+"""How long a read of the seal is cached. An instance that found no seal accepts the first key after
+this time; the one that issued the key accepts it at once."""
 
 MAX_CACHED_KEYS = 10_000
 
@@ -107,7 +107,7 @@ class KeyVerifier:
         self._cache: OrderedDict[str, _Cached] = OrderedDict()
         self._reads = SharedReads[ClientKey | None]()
         self._forgotten = 0
-        """How often a key was forgotten, by which a read sees that one was meanwhile."""
+        """Counts calls of `forget`: a read that one interrupts is not cached."""
         self._seal: bytes | None = None
         self._seal_until = 0.0
         self._seal_reads = SharedReads[bytes | None]()

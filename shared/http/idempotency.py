@@ -87,9 +87,9 @@ class Keyed:
     replay: Replay | None = None
     """None if the caller takes no stream."""
     attempt: int | None = None
-    """How often an SDK has sent the request before; its key is then what the request does."""
+    """The retry count of an SDK that sends no key; the key is then made from what is asked."""
     needs_texts: bool = False
-    """Whether an answer without its texts is none for the caller."""
+    """Whether a stored answer without its texts is useless to the caller."""
     joins_for: float = JOIN_SECONDS
     """Seconds that such a request waits for the answer to an earlier one."""
 

@@ -1,4 +1,4 @@
-"""The credentials of requests to Foundry: an API key, or tokens of an Entra identity."""
+"""The credentials of requests to Azure and models: an API key, or tokens of an Entra identity."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CLAIMS = re.compile(r'(?:^|[\s,])claims="([^"]+)"', re.IGNORECASE)
 
 
 class Credential(Protocol):
-    """Authenticates requests to Foundry."""
+    """Authenticates requests to one service."""
 
     async def headers(self, claims: str | None = None) -> dict[str, str]:
         """The request headers that carry the credential.

@@ -58,9 +58,9 @@ class View(StrEnum):
         return (*whose, by.key_id or "", by.face or "")
 
     def stored(self, key: Key) -> Key:
-        """The form of a key in rows, which have the dimensions added later only if one is known.
+        """The form of a key in rows; the dimensions added later are left out if all are empty.
 
-        A row that was written before has none of them; the sum that replaces it has the same key.
+        So a new sum replaces a row from before they existed.
         """
         first = len(self.dimensions) - len(_LATER.intersection(self.dimensions))
         return key if any(key[first:]) else key[:first]

@@ -1,4 +1,4 @@
-"""A stream that waits for the request that it repeats, and says so while nothing else is said."""
+"""Answers a repeated request: waits for the first one, with comments that keep the stream alive."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class GroupCommit:
             group = _first_group(place.waiting)
             del place.waiting[: len(group)]
             place.writes += 1
-            # what is written for many belongs to no caller's trace and to no caller's log lines
+            # an empty context: the write serves many callers, so it is in no trace or log of one
             task = asyncio.create_task(self._write(partition, place, group), context=Context())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -274,7 +274,8 @@ GONE = KeptAnswer(
 )
 """The stored answer of a key whose thread was deleted; the request is not run again."""
 
-_TIMES = ("fingerprint", "makes", "created_at", "until")
+_SURVIVING = ("fingerprint", "makes", "created_at", "until")
+"""The properties of a key that stay when its answer is deleted."""
 
 
 async def forget_answers(table: Table, owner: str, thread_id: str) -> int:
@@ -287,7 +288,7 @@ async def forget_answers(table: Table, owner: str, thread_id: str) -> int:
         "headers": "{}",
         **document_values(GONE.body, BODY),
     }
-    while rows := await page_of(table, partition, prefix, where=about, select=_TIMES):
+    while rows := await page_of(table, partition, prefix, where=about, select=_SURVIVING):
         changes = [
             Change(Operation.REPLACE, row.row_key, {**row.values, **gone}, row.etag) for row in rows
         ]

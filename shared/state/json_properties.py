@@ -45,7 +45,7 @@ def fitting_values(document: Mapping[str, Any], name: str) -> dict[str, Value]:
 
 
 def _cut(name: str, value: Any, most: int) -> Any:
-    """A value whose texts have at most that many characters; JSON that is longer is left out."""
+    """A value whose texts have at most ``most`` characters; longer `arguments` become `{}`."""
     if isinstance(value, str) and len(value) > most:
         return "{}" if name == "arguments" else value[:most]
     if isinstance(value, Mapping):

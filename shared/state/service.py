@@ -130,7 +130,7 @@ class StorageService:
             service: The service.
             endpoint: Where it is.
             observe: Receives the `Date` header of each answer.
-            http: What carries requests, in place of the real thing.
+            http: The HTTP transport, for tests; None opens the app's own.
         """
         self._service = service
         self._authorization = endpoint.authorization

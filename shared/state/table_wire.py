@@ -25,7 +25,7 @@ from .table import Change, Operation, Row, Value
 ANY_VERSION = "*"
 
 UNIQUE = uuid.uuid4().hex
-"""Stands in the boundaries of this process's transactions, so that no value can contain one."""
+"""Part of the boundaries of this process's transactions, so that no value can contain one."""
 
 _PLAIN_IN_PATHS = "!$&'()*,:;=@"
 """Characters of a path that the HTTP library does not leave encoded. The signature covers the path

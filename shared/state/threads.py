@@ -278,7 +278,7 @@ class Threads:
             if busy := self._lanes.busy_seconds(row):
                 raise LaneBusyError(busy)
             if removed_from is None and has_waiting(row):
-                raise await self._awaited(owner, thread_id, row)
+                raise await self._busy_with_job(owner, thread_id, row)
             if removed_from is not None and not is_marked:
                 await mark_expiry(self._table, owner, thread_id, removed_from)
                 is_marked = True
@@ -292,7 +292,7 @@ class Threads:
             self._lanes.forget(owner, row.row_key)
             return replace(Thread.from_row(owner, row), removed_from=removed_from)
 
-    async def _awaited(self, owner: str, thread_id: str, row: Row) -> LaneBusyError:
+    async def _busy_with_job(self, owner: str, thread_id: str, row: Row) -> LaneBusyError:
         """The error that says which job waits on a thread, and until when."""
         box = await self._table.get(partition_key(owner), box_key(thread_id, head_sequence(row)))
         job_id = box.values["job_id"] if box else "that has just ended"

@@ -1,4 +1,4 @@
-"""Starts threads, first in Foundry."""
+"""Creates the threads of callers, first in Foundry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..state.threads import Thread
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """Starts threads."""
+    """Creates threads."""
 
     foundry: FoundryService
     clock: Clock

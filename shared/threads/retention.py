@@ -41,10 +41,10 @@ log = logging.getLogger(__name__)
 IDEMPOTENCY_HOURS = 24
 
 RESENT_MINUTES = 15
-"""Of the answer to a request without a key; it is replayed for ten."""
+"""Of the row of a request without a key, whose answer is replayed for ten minutes."""
 
 MAX_HELD_DAYS = 30
-"""Of an answer whose delivery never ended, if jobs are kept forever."""
+"""Of an answer that was not delivered, if jobs are kept forever."""
 
 PAGE_ROWS = 1_000
 MAX_PAGES = 1_000

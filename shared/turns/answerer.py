@@ -123,7 +123,7 @@ class FoundryAnswerer:
 
 
 async def _is_stored(conversation: Conversation) -> bool:
-    """Whether a new thread could be given all that was said."""
+    """Whether the whole conversation is stored, and fits into what a new thread may be given."""
     return len(await conversation.history(0, PRECEDING_TOKENS)) == conversation.state.messages
 
 

@@ -268,7 +268,7 @@ class Turns:
         return _raised(outcome)
 
     async def _free(self, lease: Lease) -> None:
-        """End the lease of a turn that cannot be recorded; the next turn looks what it left."""
+        """End the lease of a turn that cannot be recorded; the next turn checks Foundry."""
         try:
             await self._storage.lanes.release(lease, {UNSETTLED: True})
         except StateError as error:

@@ -165,7 +165,7 @@ async def flapping(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Flapping]:
 
 
 @pytest.mark.timeout(SECONDS + 60)
-async def test_a_flapping_model_is_noticed_by_nobody(
+async def test_a_flapping_model_fails_no_request(
     flapping: Flapping, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     until = monotonic() + SECONDS

@@ -51,7 +51,7 @@ async def test_all_wrong_settings_are_reported_when_the_app_starts(
     wrong = {
         "CALLBACK_HOSTS": "https://host/x",
         "FOUNDRY_TIMOUT": "60",
-        "LANES_QUEUE_NAME": deployment.inlet,
+        "LANES_QUEUE_NAME": deployment.intake,
         "FOUNDRY_AGENT_SERVICE_API_KEY": "key",
     }
     environment = {**os.environ, **deployment.environment(**wrong)}

@@ -51,7 +51,7 @@ async def there() -> AsyncIterator[Receiver]:
 
 
 async def delivery(caller: httpx.AsyncClient, job_id: str, state: str) -> None:
-    """Wait until the end of a job was told, or given up."""
+    """Wait until a job's callback has a delivery status."""
 
     async def is_so() -> bool:
         return (await caller.get(f"jobs/{job_id}")).json()["delivery"] == state

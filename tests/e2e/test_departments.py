@@ -80,7 +80,7 @@ async def nobody(running: Running) -> AsyncIterator[httpx.AsyncClient]:
 
 async def put(own: Deployment, message: dict[str, Any]) -> None:
     """Put a job on the public queue."""
-    async with own.queue(own.inlet) as queue:
+    async with own.queue(own.intake) as queue:
         with suppress(ResourceExistsError):
             await queue.create_queue()
         await queue.send_message(json.dumps(message))

@@ -29,11 +29,11 @@ def _messages(job: int) -> list[str]:
 
 async def _flood(deployment: Deployment, owner: str) -> None:
     """Have an owner's producer put many jobs at once."""
-    async with deployment.queue(deployment.inlet) as inlet:
+    async with deployment.queue(deployment.intake) as intake:
         with suppress(ResourceExistsError):
-            await inlet.create_queue()
+            await intake.create_queue()
         bodies = [{"owner": owner, "messages": _messages(job)} for job in range(JOBS)]
-        await asyncio.gather(*(inlet.send_message(json.dumps(body)) for body in bodies))
+        await asyncio.gather(*(intake.send_message(json.dumps(body)) for body in bodies))
 
 
 @pytest.mark.timeout(FLOOD_SECONDS + 60)

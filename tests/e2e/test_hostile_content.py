@@ -12,7 +12,7 @@ import pytest
 from ulid import ULID
 
 from tests.support.asking import ended, say, submit
-from tests.support.served import Deployment, put_on_inlet
+from tests.support.served import Deployment, put_on_intake
 from tests.support.waiting import eventually
 
 JSON = {"content-type": "application/json"}
@@ -104,7 +104,7 @@ async def test_what_cannot_be_used_is_named_on_every_way_in(
         assert problem["errors"][0]["field"].startswith(field)
     owner, job_id = f"tenant-1:{ULID()}", f"job_{ULID()}"
     body = {"owner": owner, "job_id": job_id, "message": "hi"} | option
-    await put_on_inlet(deployment, json.dumps(body))
+    await put_on_intake(deployment, json.dumps(body))
 
     async def problem_of_the_job() -> Any:
         rows = await deployment.rows(owner, kind="job:")
@@ -149,7 +149,7 @@ async def test_half_a_character_breaks_no_conversation(
     assert [message["content"] for message in history[1::2]] == ["half ? of a pair"] * 3
     assert (await say(caller, thread_id, "And now?"))["content"] == "You said: And now?"
     owner = f"tenant-1:{ULID()}"
-    await put_on_inlet(deployment, raw(message=HALF, owner=owner).decode())
+    await put_on_intake(deployment, raw(message=HALF, owner=owner).decode())
 
     async def succeeded() -> bool:
         rows = await deployment.rows(owner, kind="job:")

@@ -127,7 +127,7 @@ async def test_many_callers_on_few_keys_make_one_turn_for_each(
 async def test_a_process_killed_between_effect_and_record_leaves_one_of_each(
     deployment: Deployment, emulator: EmulatorControl, tmp_path: Path
 ) -> None:
-    """Foundry has answered on every thread, and nobody hears of it; the callers ask on."""
+    """Foundry has answered on every thread, but its answers are lost; the callers retry."""
     own = Deployment(deployment.storage, deployment.foundry)
     with own.serve(tmp_path, LEASE_SECONDS=str(LEASE_SECONDS)) as host:
         api = f"{host.url}/api/"

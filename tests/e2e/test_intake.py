@@ -22,18 +22,18 @@ WITHOUT_RETRIES_SECONDS = 20
 
 
 @pytest.fixture
-async def inlet(
+async def intake(
     app: object,
     deployment: Deployment,
 ) -> AsyncIterator[QueueClient]:
-    """The inlet as producers use it, with nothing on its poison twin."""
-    for name in (deployment.inlet, f"{deployment.inlet}-poison"):
+    """The intake as producers use it, empty, as is its poison queue."""
+    for name in (deployment.intake, f"{deployment.intake}-poison"):
         async with deployment.queue(name) as queue:
             try:
                 await queue.create_queue()
             except ResourceExistsError:
                 await queue.clear_messages()
-    async with deployment.queue(deployment.inlet) as queue:
+    async with deployment.queue(deployment.intake) as queue:
         yield queue
 
 
@@ -56,7 +56,7 @@ async def rejected_at_once(deployment: Deployment, count: int = 1) -> list[Any]:
         return notes if len(notes) >= count else []
 
     async def is_taken() -> bool:
-        return await deployment.depth(f"{deployment.inlet}-poison") == 0
+        return await deployment.depth(f"{deployment.intake}-poison") == 0
 
     notes = await eventually(found, WITHOUT_RETRIES_SECONDS)
     await eventually(is_taken, WITHOUT_RETRIES_SECONDS)
@@ -64,10 +64,10 @@ async def rejected_at_once(deployment: Deployment, count: int = 1) -> list[Any]:
 
 
 async def test_a_message_becomes_a_job_of_its_owner(
-    inlet: QueueClient, deployment: Deployment, caller: httpx.AsyncClient
+    intake: QueueClient, deployment: Deployment, caller: httpx.AsyncClient
 ) -> None:
     body = {"owner": OWNER, "messages": ["My name is Ada.", "What is my name?"]}
-    await inlet.send_message(json.dumps(body))
+    await intake.send_message(json.dumps(body))
     (job,) = await ended_jobs(deployment, OWNER)
     assert (job["status"], job["messages_done"].value) == ("succeeded", 2)
     assert json.loads(job["result_1_0"])["content"] == "Your name is Ada."
@@ -78,7 +78,7 @@ async def test_a_message_becomes_a_job_of_its_owner(
 
 
 async def test_a_message_put_twice_with_its_job_id_runs_once(
-    inlet: QueueClient, deployment: Deployment
+    intake: QueueClient, deployment: Deployment
 ) -> None:
     owner = "tenant-1:twice"
     body = {
@@ -88,9 +88,9 @@ async def test_a_message_put_twice_with_its_job_id_runs_once(
         "job_id": f"job_{ULID()}",
     }
     for _ in range(2):
-        await inlet.send_message(json.dumps(body))
+        await intake.send_message(json.dumps(body))
     marker = {"owner": owner, "message": "After both", "job_id": f"job_{ULID()}"}
-    await inlet.send_message(json.dumps(marker))
+    await intake.send_message(json.dumps(marker))
     jobs = await ended_jobs(deployment, owner, count=2)
     turns = await deployment.rows(owner, kind="turn:")
     assert len(jobs) == 2
@@ -117,37 +117,37 @@ REJECTED = {
 
 @pytest.mark.parametrize("body", REJECTED.values(), ids=REJECTED.keys())
 async def test_what_cannot_be_a_job_goes_to_poison_at_once_with_a_note(
-    inlet: QueueClient, deployment: Deployment, body: bytes
+    intake: QueueClient, deployment: Deployment, body: bytes
 ) -> None:
     before = {note["RowKey"] for note in await deployment.rows(REJECTED_PARTITION)}
-    async with deployment.queue(deployment.inlet, base64=False) as raw:
+    async with deployment.queue(deployment.intake, base64=False) as raw:
         await raw.send_message(base64.b64encode(body).decode())
     notes = await rejected_at_once(deployment, len(before) + 1)
     (note,) = [each for each in notes if each["RowKey"] not in before]
-    assert (note["queue"], note["body"], bool(note["reason"])) == (deployment.inlet, body, True)
+    assert (note["queue"], note["body"], bool(note["reason"])) == (deployment.intake, body, True)
     assert await deployment.rows("t:p") == []
-    await still_alive(inlet, deployment)
+    await still_alive(intake, deployment)
 
 
 async def test_what_is_not_base64_goes_to_poison_at_once(
-    inlet: QueueClient, deployment: Deployment
+    intake: QueueClient, deployment: Deployment
 ) -> None:
     text = '{"owner": "t:p", "message": "not encoded"}'
-    async with deployment.queue(deployment.inlet, base64=False) as raw:
+    async with deployment.queue(deployment.intake, base64=False) as raw:
         await raw.send_message(text)
 
     async def is_on_poison() -> bool:
-        return await deployment.depth(f"{deployment.inlet}-poison") == 1
+        return await deployment.depth(f"{deployment.intake}-poison") == 1
 
     await eventually(is_on_poison, WITHOUT_RETRIES_SECONDS)
-    await still_alive(inlet, deployment)
+    await still_alive(intake, deployment)
 
 
 async def test_a_rejected_message_that_names_its_job_lets_it_fail(
-    inlet: QueueClient, deployment: Deployment
+    intake: QueueClient, deployment: Deployment
 ) -> None:
     owner, job_id = f"tenant-1:{ULID()}", f"job_{ULID()}"
-    await inlet.send_message(json.dumps({"owner": owner, "job_id": job_id, "message": 5}))
+    await intake.send_message(json.dumps({"owner": owner, "job_id": job_id, "message": 5}))
     (job,) = await ended_jobs(deployment, owner)
     assert job["status"] == "failed"
     problem = json.loads(job["problem"])
@@ -155,9 +155,9 @@ async def test_a_rejected_message_that_names_its_job_lets_it_fail(
     assert problem["detail"].startswith("message: ")
 
 
-async def still_alive(inlet: QueueClient, deployment: Deployment) -> None:
+async def still_alive(intake: QueueClient, deployment: Deployment) -> None:
     """The next good message is run."""
     owner = f"tenant-1:{ULID()}"
-    await inlet.send_message(json.dumps({"owner": owner, "message": "Alive?"}))
+    await intake.send_message(json.dumps({"owner": owner, "message": "Alive?"}))
     (job,) = await ended_jobs(deployment, owner)
     assert job["status"] == "succeeded"

@@ -23,7 +23,7 @@ from tests.support import forking
 from tests.support.asking import ended, submit
 from tests.support.client_keys import bearer
 from tests.support.leaks import leaks
-from tests.support.served import Deployment, put_on_inlet
+from tests.support.served import Deployment, put_on_intake
 from tests.support.storage_meter import StorageMeter
 from tests.support.waiting import eventually
 
@@ -149,7 +149,7 @@ async def test_usage_metrics_and_audit_know_the_key_and_what_it_called(stage: St
         rows = await stage.deployment.rows(owner, kind="turn")
         return {(row.get("key_id"), row["face"]) for row in rows} if len(rows) == 6 else None
 
-    await put_on_inlet(stage.deployment, json.dumps({"owner": owner, **HI}))
+    await put_on_intake(stage.deployment, json.dumps({"owner": owner, **HI}))
     expected = {(one_id, "api"), (one_id, "openai"), (other_id, "openai"), (other_id, "mcp")}
     assert await eventually(queued_turn, 30) == expected | {(other_id, "api"), (None, "queue")}
 

@@ -21,7 +21,7 @@ from ulid import ULID
 from shared.state.keys import identifier
 from tests.support.asking import TERMINAL
 from tests.support.odd_bodies import QUEUEING, SENDING, SUBMITTING, bodies_with
-from tests.support.served import KEY_PARTITION, REJECTED_PARTITION, Deployment, put_on_inlet
+from tests.support.served import KEY_PARTITION, REJECTED_PARTITION, Deployment, put_on_intake
 from tests.support.waiting import eventually
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES") or 60)
@@ -186,11 +186,11 @@ class Producer:
         """Put a message that names the owner and a job of its own where the body does not."""
         named = {"owner": self.owner, "job_id": f"job_{ULID()}"} | body
         self.sent += named["owner"] == self.owner  # another's jobs are not looked at
-        await put_on_inlet(self.deployment, json.dumps(named))
+        await put_on_intake(self.deployment, json.dumps(named))
 
     async def jobs(self) -> list[Any]:
         """The owner's jobs, when no message is left and all have ended."""
-        for queue in (self.deployment.inlet, f"{self.deployment.inlet}-poison"):
+        for queue in (self.deployment.intake, f"{self.deployment.intake}-poison"):
             if await self.deployment.depth(queue):
                 return []
         return await ended_jobs(self.deployment, self.owner, set())

@@ -496,7 +496,7 @@ async def test_what_concerns_the_instance_is_shown_to_admins_only(apps: Apps) ->
     assert checks.keys() == known_to_admins.keys()
     assert all(check.keys() == {"status"} for check in checks.values())
     own = apps.deployment
-    names = (own.inlet, own.lanes, own.deliveries, own.table, own.audit, own.metrics)
+    names = (own.intake, own.lanes, own.deliveries, own.table, own.audit, own.metrics)
     assert [name for name in names if name in theirs.text] == []
     assert own.lanes in all_.text
 
@@ -709,10 +709,10 @@ async def test_the_intake_queue_gives_no_owner_the_thread_of_another(
     apps: Apps, mode: str, owner: str
 ) -> None:
     before = {note["RowKey"] for note in await rejections(apps)}
-    async with existing_queue(apps, apps.deployments[mode].inlet) as inlet:
+    async with existing_queue(apps, apps.deployments[mode].intake) as intake:
         for ids in (apps.existing, MISSING):
             body = {**SAY, "owner": owner, "thread_id": ids[THREAD]}
-            await inlet.send_message(json.dumps(body))
+            await intake.send_message(json.dumps(body))
 
     async def both() -> list[dict[str, Any]]:
         notes = [note for note in await rejections(apps) if note["RowKey"] not in before]
@@ -726,9 +726,9 @@ async def test_the_intake_queue_gives_no_owner_the_job_of_another(apps: Apps) ->
     stranger = str(uuid.uuid4())
     async with apps.owner() as owner:
         before = (await owner.get(f"jobs/{apps.job_id}")).json()
-        async with existing_queue(apps, apps.deployment.inlet) as inlet:
+        async with existing_queue(apps, apps.deployment.intake) as intake:
             body = {**SAY, "owner": f"{TENANT}:{stranger}", "job_id": apps.job_id}
-            await inlet.send_message(json.dumps(body))
+            await intake.send_message(json.dumps(body))
         async with apps.caller(headers=known(TENANT, stranger)) as client:
 
             async def accepted() -> bool:
@@ -743,12 +743,12 @@ async def test_the_intake_queue_gives_no_owner_the_job_of_another(apps: Apps) ->
 async def test_the_intake_queue_takes_only_owners_that_entra_lets_in(apps: Apps) -> None:
     wrong = ["key", "anonymous", "somebody", f"{FOREIGN_TENANT}:{OWNER}", f"{OWNER_KEY}:x", "$days"]
     before = len(await rejections(apps))
-    async with existing_queue(apps, apps.deployment.inlet) as inlet:
+    async with existing_queue(apps, apps.deployment.intake) as intake:
         for owner in wrong:
-            await inlet.send_message(json.dumps({**SAY, "owner": owner}))
+            await intake.send_message(json.dumps({**SAY, "owner": owner}))
         good = f"job_{ULID()}"
         body = {**SAY, "owner": OWNER_KEY.upper(), "job_id": good}
-        await inlet.send_message(json.dumps(body))
+        await intake.send_message(json.dumps(body))
 
     async def all_of_them() -> list[dict[str, Any]]:
         notes = (await rejections(apps))[before:]

@@ -181,14 +181,14 @@ async def run(stage: Stage, heard: Heard, folder: Path, **settings: str) -> None
             await client.get("threads", headers=forged)
             await client.get("threads", headers={"x-functions-key": f"{MARK}-wrong"})
         await use_a_client_key(host.url, heard)
-        async with stage.deployment.queue(stage.deployment.inlet) as inlet:
+        async with stage.deployment.queue(stage.deployment.intake) as intake:
             with suppress(ResourceExistsError):
-                await inlet.create_queue()
-            await inlet.send_message(json.dumps({"owner": OWNER_KEY, "message": MESSAGE}))
-            await inlet.send_message("{")
+                await intake.create_queue()
+            await intake.send_message(json.dumps({"owner": OWNER_KEY, "message": MESSAGE}))
+            await intake.send_message("{")
 
         async def are_taken() -> bool:
-            return await stage.deployment.depth(stage.deployment.inlet) == 0
+            return await stage.deployment.depth(stage.deployment.intake) == 0
 
         await eventually(are_taken)
 
@@ -205,7 +205,7 @@ async def stored(deployment: Deployment, table: str) -> str:
 
 async def queued(deployment: Deployment) -> str:
     """Every message that the app left on its queues."""
-    names = (deployment.inlet, f"{deployment.inlet}-poison", deployment.lanes)
+    names = (deployment.intake, f"{deployment.intake}-poison", deployment.lanes)
     return repr([await deployment.waiting(name) for name in names])
 
 

@@ -39,7 +39,7 @@ async def test_a_process_that_stood_still_does_not_send_what_its_successor_sent(
     await say(caller, thread_id, "Hello")
     url, body = f"threads/{thread_id}/messages", {"message": MESSAGE}
     headers = {"Idempotency-Key": f"stalled-{thread_id}"}
-    queues = {name: f"{getattr(deployment, name)}-2" for name in ("inlet", "lanes", "deliveries")}
+    queues = {name: f"{getattr(deployment, name)}-2" for name in ("intake", "lanes", "deliveries")}
     stalling = replace(deployment, **queues)
     with stalling.serve(tmp_path, LEASE_SECONDS=str(LEASE_SECONDS)) as host:
         async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as first_caller:

@@ -82,7 +82,7 @@ async def metered(
             async with httpx.AsyncClient(base_url=f"{host.url}/api/", timeout=30) as caller:
                 await ended(caller, await submit(caller, message="Make the table."))
                 metered = Metered(caller, meter, queues, deployment)
-                await metered.new_thread()  # what was read before it is on the audit trail by now
+                await metered.new_thread()  # what was read before it is in the audit table by now
                 yield metered
 
 

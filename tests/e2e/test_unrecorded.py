@@ -33,7 +33,7 @@ class Unrecorded:
 
     async def where_said(self) -> list[str]:
         """Where the word is stored or logged."""
-        queues = (self.deployment.inlet, self.deployment.lanes, self.deployment.deliveries)
+        queues = (self.deployment.intake, self.deployment.lanes, self.deployment.deliveries)
         places = {"tables": await self.deployment.everything()}
         for queue in queues:
             for name in (queue, f"{queue}-poison"):
@@ -166,12 +166,12 @@ async def test_what_is_rejected_leaves_a_reason_and_no_text(unrecorded: Unrecord
         {"owner": "key", "message": SAID, "thread_id": "thread_01HZZZZZZZZZZZZZZZZZZZZZZZ"},
         [SAID],
     ]
-    async with unrecorded.deployment.queue(unrecorded.deployment.inlet) as inlet:
+    async with unrecorded.deployment.queue(unrecorded.deployment.intake) as intake:
         with suppress(ResourceExistsError):
-            await inlet.create_queue()
+            await intake.create_queue()
         for body in wrong:
-            await inlet.send_message(json.dumps(body))
-        await inlet.send_message(f"{SAID}: not JSON")
+            await intake.send_message(json.dumps(body))
+        await intake.send_message(f"{SAID}: not JSON")
 
     async def notes() -> list[dict[str, object]]:
         rows = await unrecorded.deployment.rows(REJECTED_PARTITION)

@@ -1,4 +1,4 @@
-"""Background responses: a stream that breaks is taken up where it broke, and nothing is polled."""
+"""Background responses: a stream that breaks resumes where it broke, and nothing is polled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A process that is killed inside a tool; whoever comes next on its thread is answered."""
+"""A process that is killed inside a tool; the next request on its thread is answered."""
 
 from __future__ import annotations
 

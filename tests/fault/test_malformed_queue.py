@@ -132,7 +132,7 @@ def accounts(world: World) -> tuple[int, int, int]:
     return jobs, notes, len(world.queues.rejected)
 
 
-async def test_each_message_on_the_inlet_is_a_job_or_is_rejected_with_a_note() -> None:
+async def test_each_message_on_the_intake_is_a_job_or_is_rejected_with_a_note() -> None:
     async with running_world() as world:
         for number, body in enumerate(bodies(MESSAGES)):
             jobs, notes, rejected = accounts(world) if number % 10 == 0 else (0, 0, 0)
@@ -165,6 +165,9 @@ async def test_each_message_on_the_poison_queues_is_taken() -> None:
             await world.services.workers.deliveries.receive_poison(body)
             message = IntakeMessage(str(number), world.clock(), body)
             await world.services.workers.intake.receive_poison(message)
+            assert world.queues.rejected == [], body[:200]
+        _, notes, _ = accounts(world)
+        assert notes > 0
 
 
 async def test_a_running_app_survives_them(
@@ -174,10 +177,10 @@ async def test_a_running_app_survives_them(
     sent = [body for body in bodies(len(KINDS) * 3) if body]
     owner = "tenant:last"
     with app.serve(tmp_path) as host:
-        async with app.queue(app.inlet, base64=False) as inlet:
-            await inlet.create_queue()
-            await put(inlet, sent)
-            await put(inlet, [json.dumps({"owner": owner, "message": "Alive?"}).encode()])
+        async with app.queue(app.intake, base64=False) as intake:
+            await intake.create_queue()
+            await put(intake, sent)
+            await put(intake, [json.dumps({"owner": owner, "message": "Alive?"}).encode()])
 
             async def is_done() -> bool:
                 jobs = await app.rows(owner, kind="job:")
@@ -189,14 +192,14 @@ async def test_a_running_app_survives_them(
                 jobs = await app.rows(OWNER, "job:")
                 notes = await app.rows(REJECTED_PARTITION)
                 others = await app.rows("t:p", "job:") + await app.rows("=3F", "job:")
-                poison = await app.depth(f"{app.inlet}-poison")
+                poison = await app.depth(f"{app.intake}-poison")
                 return len(jobs) + len(others) + len(notes) == len(sent) and poison == 0
 
             await eventually(all_accounted_for, 30)
             assert host.exit_code is None
 
 
-async def put(inlet: QueueClient, messages: list[bytes]) -> None:
+async def put(intake: QueueClient, messages: list[bytes]) -> None:
     """Put messages as the Functions host expects them."""
     for body in messages:
-        await inlet.send_message(base64.b64encode(body).decode())
+        await intake.send_message(base64.b64encode(body).decode())

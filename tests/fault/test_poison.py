@@ -1,4 +1,4 @@
-"""Jobs that no worker can run: each fails with a reason, and nobody else suffers for it."""
+"""Jobs that no worker can run: each fails with a reason, and no other job is affected."""
 
 from __future__ import annotations
 

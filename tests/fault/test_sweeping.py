@@ -1,4 +1,4 @@
-"""What the sweeper must see to although nobody waits for it."""
+"""Work that only the sweeper starts, because no request or message does."""
 
 from __future__ import annotations
 

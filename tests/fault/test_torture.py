@@ -21,7 +21,7 @@ SHORT = Options(
     kills=3,
     kills_until=0.5,
     fault_rate=0.06,
-    inlet_share=0.0,
+    intake_share=0.0,
     lease=3,
     deadline=300,
 )
@@ -42,7 +42,7 @@ class DamagedRun:
 
     def __init__(self) -> None:
         now = datetime(2026, 3, 1, tzinfo=UTC)
-        self.lane = Lane("owner", Thread(new_id(Kind.THREAD), "owner", now, now), by_inlet=False)
+        self.lane = Lane("owner", Thread(new_id(Kind.THREAD), "owner", now, now), by_intake=False)
         self.lane.jobs = [PlannedJob(new_id(Kind.JOB), [text]) for text in "abc"]
         self.said = ["a", "b", "c"]
         self.job_rows: list[dict[str, Any]] = [

@@ -81,7 +81,7 @@ UNKEPT: dict[Given, str] = {
 
 
 def _broken_stream(kind: str, number: int) -> Trouble:
-    """The stream breaks at event ``number``; only a lone message has nobody to ask for the rest."""
+    """The stream breaks at event ``number``; only without a thread is the rest not to be had."""
     position = {"after_events": number} if kind == "cut_stream" else {"at": number}
     otherwise: dict[Given, str] = {}
     if number > FIRST_TEXT:

@@ -214,9 +214,9 @@ def test_alert_queries_look_for_what_the_app_says() -> None:
     queries = {q.stem: q.read_text() for q in (ROOT / "infra/modules/queries").glob("*.kql")}
     assert RateLimitedError.code in queries["rate-limited"]
     assert AuthenticationError.code in queries["sign-in-failures"]
-    (inlet,) = (
+    (intake,) = (
         trigger.function
         for trigger in read_triggers("queue_trigger")
         if "intake_queue" in trigger.source and "poison" not in trigger.source.lower()
     )
-    assert f"'{inlet}'" in queries["queue-age"]
+    assert f"'{intake}'" in queries["queue-age"]

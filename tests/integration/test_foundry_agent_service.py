@@ -228,7 +228,7 @@ async def test_health_is_whether_foundry_knows_what_is_configured(
         assert await other.health_check() is False
 
 
-async def test_a_wrong_key_is_told(foundry: FoundryEmulator) -> None:
+async def test_a_wrong_key_is_reported(foundry: FoundryEmulator) -> None:
     config = FoundryAgentServiceConfig(endpoint_url=f"{foundry.url}/openai/v1", api_key="wrong")
     async with FoundryAgentServiceClient(config) as client:
         response = await client.send_message("Hello")

@@ -2,7 +2,7 @@
 
 Every call to the table, the queues and Foundry passes the process's fuse. The fuse counts them,
 and at the chosen one it blows: before the call, so that it has no effect, or after it, so that
-nobody hears of its effect, or half-way, while Foundry is still at work on it.
+the process gets no answer, or half-way, while Foundry is still at work on it.
 """
 
 from __future__ import annotations

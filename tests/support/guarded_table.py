@@ -15,7 +15,7 @@ _RISING = ("lease_fence", "job_head", "job_tail", "messages_done")
 
 
 class GuardedTable(FakeTable):
-    """Checks every write that was accepted against what stood there before."""
+    """Checks every write that was accepted against the rows before it."""
 
     async def write(self, partition: str, changes: Sequence[Change]) -> str:
         seen = dict(self.partitions.get(partition, {}))

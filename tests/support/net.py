@@ -20,7 +20,7 @@ from shared.config import FoundryAgentServiceConfig, ModelSettings
 FOUNDRY, VLLM, OPENAI = "foundry.test", "vllm.test", "openai.test"
 KEY = "local-key"
 TOKEN = "a-token"
-"""What the managed identity of the tests gives everybody."""
+"""What the managed identity of the tests gives every client."""
 
 
 @dataclass(frozen=True)

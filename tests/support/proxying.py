@@ -40,7 +40,7 @@ class Proxy:
     certificate: Certificate
     """The authority of the server behind it."""
     status: int = 200
-    """What it answers to whoever signs in; 200 lets through."""
+    """What it answers to a client with the right password; 200 lets through."""
     port: int = 0
     tunnels: list[str] = field(default_factory=list[str])
     """Hosts that it led to."""

@@ -12,7 +12,7 @@ WAIT_SECONDS = 10.0
 
 
 class Relay:
-    """Passes bytes on in both ways, and closes with whoever closes first."""
+    """Passes bytes on in both ways, and closes both sides when one closes."""
 
     def __init__(self, target: str, cuts: int = 0) -> None:
         """Relay to ``target``; the first connections are cut when an answer begins to come."""

@@ -50,7 +50,7 @@ class Deployment:
     table: str = field(default_factory=lambda: _unique("state"))
     audit: str = field(default_factory=lambda: _unique("audit"))
     metrics: str = field(default_factory=lambda: _unique("metrics"))
-    inlet: str = field(default_factory=lambda: _unique("jobs-"))
+    intake: str = field(default_factory=lambda: _unique("jobs-"))
     lanes: str = field(default_factory=lambda: _unique("lanes-"))
     deliveries: str = field(default_factory=lambda: _unique("deliveries-"))
 
@@ -63,7 +63,7 @@ class Deployment:
             "STATE_TABLE_NAME": self.table,
             "AUDIT_TABLE_NAME": self.audit,
             "METRICS_TABLE_NAME": self.metrics,
-            "JOBS_QUEUE_NAME": self.inlet,
+            "JOBS_QUEUE_NAME": self.intake,
             "LANES_QUEUE_NAME": self.lanes,
             "DELIVERIES_QUEUE_NAME": self.deliveries,
             "FOUNDRY_AGENT_SERVICE_ENDPOINT": self.foundry.project_endpoint,
@@ -168,9 +168,9 @@ class Deployment:
             return (await client.get_queue_properties()).approximate_message_count or 0
 
 
-async def put_on_inlet(deployment: Deployment, text: str) -> None:
+async def put_on_intake(deployment: Deployment, text: str) -> None:
     """Put a message on the public queue, as any producer may."""
-    async with deployment.queue(deployment.inlet) as queue:
+    async with deployment.queue(deployment.intake) as queue:
         with suppress(ResourceExistsError):
             await queue.create_queue()
         await queue.send_message(text)

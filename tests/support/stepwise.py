@@ -109,7 +109,7 @@ class Process:
         """Make a call to Foundry.
 
         No lease can stop a message that was held up on its way for longer than the lease lasts:
-        the one thing that is not promised. The message is lost here, with its process.
+        the one case that the app does not guarantee. The message is lost here, with its process.
         """
         if request.url.path.endswith("/responses"):
             holder = self._holders[asyncio.current_task()]

@@ -1,4 +1,4 @@
-"""A Foundry that fails in every way, and keeps account of the tokens it told of."""
+"""A Foundry that fails in every way, and records the usage it reported."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class UnreliableFoundry(MiniFoundry):
             "input_tokens_details": {"cached_tokens": self.random.randint(0, given)},
         }
         said = [item["content"] for item in body["input"] if item.get("role") == "user"]
-        if not said:  # the message stands there already
+        if not said:  # the message is already stored
             said = self.said(body["conversation"])
         self.questions[response["id"]] = said[-1]
         return response

@@ -140,7 +140,7 @@ def _inspect_thread(
     """What stands in the conversation is what the jobs brought, in their order."""
     submitted = [job for job in lane.jobs if job.job_id in jobs]
     accepted = sorted(submitted, key=lambda job: jobs[job.job_id]["sequence"])
-    if not lane.by_inlet and accepted != submitted:
+    if not lane.by_intake and accepted != submitted:
         findings.out_of_order += 1
     for job in _succeeded(accepted, jobs):
         findings.lost += len(set(job.messages) - set(said))

@@ -28,7 +28,7 @@ class Options:
     kills_until: float = 1.0
     """Share of the work after which nobody is killed any more."""
     fault_rate: float = 0.04
-    inlet_share: float = 0.1
+    intake_share: float = 0.1
     """Of the lanes, those whose jobs come in on the public queue instead of being submitted."""
     copies: int = 5
     """The most times that one wake-up is put."""
@@ -56,7 +56,7 @@ class Lane:
     owner: str
     thread: Thread | None
     """None: each of the jobs is its own lane."""
-    by_inlet: bool
+    by_intake: bool
     jobs: list[PlannedJob] = field(default_factory=list[PlannedJob])
 
     @property
@@ -69,7 +69,7 @@ def plan(options: Options) -> list[Lane]:
     """The work of a run."""
     chance = random.Random(options.seed)  # noqa: S311 - not for secrets
     lanes = [_lane(number, options, chance) for number in range(options.lanes)]
-    alone = Lane("owner-alone", None, by_inlet=False)
+    alone = Lane("owner-alone", None, by_intake=False)
     for number in range(options.jobs):
         lane = alone if chance.random() < ALONE_SHARE else chance.choice(lanes)
         count = BATCH_MESSAGES if lane.thread and chance.random() < BATCH_SHARE else 1
@@ -81,4 +81,4 @@ def plan(options: Options) -> list[Lane]:
 def _lane(number: int, options: Options, chance: random.Random) -> Lane:
     owner, now = f"owner-{number:04d}", datetime.now(UTC)
     thread = Thread(new_id(Kind.THREAD), owner, now, now)
-    return Lane(owner, thread, by_inlet=chance.random() < options.inlet_share)
+    return Lane(owner, thread, by_intake=chance.random() < options.intake_share)

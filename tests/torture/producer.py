@@ -22,13 +22,13 @@ MOST_INLET_COPIES = 3
 class Producer:
     """Submits every lane's jobs in their order, and all lanes' side by side."""
 
-    def __init__(self, services: Services, inlet: QueueClient, seed: int) -> None:
+    def __init__(self, services: Services, intake: QueueClient, seed: int) -> None:
         self._services = services
-        self._inlet = inlet
+        self._intake = intake
         self._chance = random.Random(seed)  # noqa: S311 - not for secrets
 
     @staticmethod
-    def inlet_client(connection_string: str, queue: str) -> QueueClient:
+    def intake_client(connection_string: str, queue: str) -> QueueClient:
         """A client of the public queue as producers have it."""
         return QueueClient.from_connection_string(
             connection_string, queue, message_encode_policy=TextBase64EncodePolicy()
@@ -52,7 +52,7 @@ class Producer:
 
     async def _put(self, lane: Lane, job: PlannedJob) -> None:
         thread_id = lane.thread.thread_id if lane.thread else None
-        if not lane.by_inlet:
+        if not lane.by_intake:
             body = SubmitJob(messages=job.messages, thread_id=thread_id)
             if lane.thread is None:
                 body = SubmitJob(message=job.messages[0])
@@ -65,4 +65,4 @@ class Producer:
             "messages": job.messages,
         }
         for _ in range(self._chance.randint(1, MOST_INLET_COPIES)):
-            await self._inlet.send_message(json.dumps(message))
+            await self._intake.send_message(json.dumps(message))

@@ -163,10 +163,10 @@ class _Run:
     async def _produce(self) -> None:
         o, where = self._options, self._site
         services = connect(where.settings, Disturbance(o.skew / 2, o.copies, o.seed))
-        inlet = Producer.inlet_client(where.storage, INLET)
+        intake = Producer.intake_client(where.storage, INLET)
         try:
-            async with inlet:
-                await Producer(services, inlet, o.seed).produce(self._lanes)
+            async with intake:
+                await Producer(services, intake, o.seed).produce(self._lanes)
         finally:
             await services.aclose()
 

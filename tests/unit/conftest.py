@@ -37,7 +37,7 @@ async def api(services: Services) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture(scope="session")
 async def token_endpoint() -> AsyncIterator[str]:
-    """URL of a managed-identity endpoint that gives everybody a token."""
+    """URL of a managed-identity endpoint that gives every client a token."""
     token = {
         "access_token": "a-token",
         "expires_on": "4102444800",

@@ -1,4 +1,4 @@
-"""Declarations of the routes that say what can be asked, and by whom."""
+"""Declarations of the routes that list models and tools, and show the caller."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readiness with each dependency broken in turn: it names what to mend, and goes on working."""
+"""Readiness with each dependency broken in turn: it names what to fix, and goes on working."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ async def test_the_oldest_message_of_each_queue_is_told(app: App) -> None:
     _, document = await asked(app)
     ages = document["checks"]["queues"]["oldest_seconds"]
     deployment = app.deployment
-    assert set(ages) == {deployment.inlet, deployment.lanes, deployment.deliveries}
+    assert set(ages) == {deployment.intake, deployment.lanes, deployment.deliveries}
     assert 0 <= ages[deployment.lanes] < 60
 
 

@@ -218,11 +218,11 @@ async def test_what_was_said_is_in_spans_where_it_is_asked_for(deployment: Deplo
     assert f"You said: Where is {SECRET}?" in turn[gen_ai_attributes.GEN_AI_OUTPUT_MESSAGES]
 
 
-async def test_a_producer_of_the_inlet_queue_gives_its_trace(app: App) -> None:
+async def test_a_producer_of_the_intake_queue_gives_its_trace(app: App) -> None:
     body = f'{{"message": "Hi", "owner": "t:o", "traceparent": "{TRACEPARENT}"}}'.encode()
     with recorded() as spans:
         await app.services.workers.intake.receive(IntakeMessage("m", datetime.now(UTC), body))
-    received = named(spans, f"process {app.deployment.inlet}")
+    received = named(spans, f"process {app.deployment.intake}")
     assert f"{place(received).trace_id:032x}" == TRACE_ID
     assert parent(named(spans, "submit job"), spans) == received.name
 

@@ -36,7 +36,7 @@ def report(azurite: Azurite, foundry: FoundryEmulator) -> Any:
     python = find_python()
     if python is None:
         pytest.skip(f"there is no Python {DEPLOYED_VERSION} on PATH or among pyenv's versions")
-    queues = {"inlet": INLET, "lanes": LANES, "deliveries": DELIVERIES}
+    queues = {"intake": INLET, "lanes": LANES, "deliveries": DELIVERIES}
     deployment = Deployment(azurite.connection_string, foundry, **queues)
     environment = {"PATH": "", **deployment.environment()}
     driver = (with_requirements(python), "-m", "tests.support.worker.driver", ROOT)

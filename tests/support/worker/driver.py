@@ -63,7 +63,7 @@ async def _http(host: WorkerHost) -> dict[str, httpx.Response]:
 
 
 async def _job(host: WorkerHost) -> Any:
-    """Put a job on the inlet, carry the wake-up it leaves to the lane, and read the job."""
+    """Put a job on the intake, carry the wake-up it leaves to the lane, and read the job."""
     job_id = "job_01HZZZZZZZZZZZZZZZZZZZZZZZ"
     job = {"owner": "key", "job_id": job_id, "messages": ["My name is Bo.", "What is my name?"]}
     await host.deliver("receive_job", "message-1", json.dumps(job))
@@ -74,7 +74,7 @@ async def _job(host: WorkerHost) -> Any:
     ) as lanes:
         wake_up = await lanes.receive_message()
         if wake_up is None:
-            raise LookupError("the inlet left no wake-up")
+            raise LookupError("the intake left no wake-up")
         await host.deliver("run_lane", wake_up.id, str(wake_up.content))
     answer = await host.call("get_job", f"GET api/jobs/{job_id}", params={"job_id": job_id})
     return answer.json()

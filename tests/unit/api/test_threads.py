@@ -84,9 +84,10 @@ async def test_the_history_of_a_response_chain_is_read_in_pages_of_any_size(
     assert read == ["You said: two", "two", "You said: one", "one"]
 
 
-@pytest.mark.parametrize("cursor", ["resp 1", "resp_1:x", ":1", "../models", "x" * 257])
+@pytest.mark.parametrize("cursor", ["resp_9", "resp 1", "resp_1:x", ":1", "../models", "x" * 257])
 async def test_a_cursor_that_no_page_has_is_422(api: httpx.AsyncClient, cursor: str) -> None:
     thread_id = (await make(api))["thread_id"]
+    (await api.post(f"threads/{thread_id}/messages", json={"message": "Hi"})).raise_for_status()
     answer = await api.get(f"threads/{thread_id}/messages", params={"cursor": cursor})
     assert_problem(answer, 422, "invalid_request")
 
