@@ -81,7 +81,7 @@ async def test_a_response_format_goes_along(
     waited = await caller.post("messages", json=body, headers=WAITING)
     assert (waited.status_code, at_once.status_code) == (200, 200), waited.text
     assert waited.json()["parsed"] == at_once.json()["parsed"] is not None
-    first, second = (await emulator.requests("responses.create"))[-2:]
+    first, second = (await emulator.asked_for("Where?"))[-2:]
     assert first["body"] == second["body"]
 
 

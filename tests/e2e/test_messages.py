@@ -44,7 +44,7 @@ async def test_options_of_a_message_reach_the_model(
     turn = (await caller.post("messages", json=body)).json()
     assert turn["finish_reason"] == "length"
     assert len(turn["content"].split()) == 20
-    sent = (await emulator.requests("responses.create"))[-1]["body"]
+    sent = (await emulator.asked_for("/words 50"))[-1]["body"]
     assert (sent["instructions"], sent["temperature"], sent["top_p"]) == ("Be brief.", 0.1, 0.5)
 
 

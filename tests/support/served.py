@@ -200,6 +200,11 @@ class EmulatorControl:
         answer = await self._http.get("/_emulator/requests", params=query)
         return answer.raise_for_status().json()["requests"]
 
+    async def asked_for(self, text: str) -> list[JsonObject]:
+        """The requests for responses with a text in their input; other tests' jobs may ask, too."""
+        asked = await self.requests("responses.create")
+        return [request for request in asked if text in str(request["body"].get("input"))]
+
     async def lose_conversation(self, conversation_id: str) -> None:
         """Delete a conversation as if it had expired in Foundry."""
         url = f"{self._openai}/conversations/{conversation_id}"
